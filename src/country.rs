@@ -1,0 +1,86 @@
+//! The four countries of the marketplace, and what each one settles: host, currency, time zone.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A country in which the marketplace runs, by its ISO 3166-1 code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Country {
+    /// Colombia.
+    Co,
+    /// Mexico.
+    Mx,
+    /// Ecuador.
+    Ec,
+    /// Costa Rica.
+    Cr,
+}
+
+impl Country {
+    /// All of them, in the order of the documentation.
+    pub const ALL: [Self; 4] = [Self::Co, Self::Mx, Self::Ec, Self::Cr];
+
+    /// The ISO 3166-1 code in capitals.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Co => "CO",
+            Self::Mx => "MX",
+            Self::Ec => "EC",
+            Self::Cr => "CR",
+        }
+    }
+
+    /// Where the marketplace of this country answers.
+    #[must_use]
+    pub fn base_url(self) -> &'static str {
+        match self {
+            Self::Co => "https://www.imotriz.com",
+            Self::Mx => "https://www.imotriz.com.mx",
+            Self::Ec => "https://www.imotriz.com.ec",
+            Self::Cr => "https://www.imotriz.co.cr",
+        }
+    }
+
+    /// The ISO 4217 code of the currency in which its orders are priced.
+    #[must_use]
+    pub fn currency(self) -> &'static str {
+        match self {
+            Self::Co => "COP",
+            Self::Mx => "MXN",
+            Self::Ec => "USD",
+            Self::Cr => "CRC",
+        }
+    }
+
+    /// The IANA name of the zone in which a date without one is read.
+    #[must_use]
+    pub fn time_zone(self) -> &'static str {
+        match self {
+            Self::Co => "America/Bogota",
+            Self::Mx => "America/Mexico_City",
+            Self::Ec => "America/Guayaquil",
+            Self::Cr => "America/Costa_Rica",
+        }
+    }
+}
+
+impl fmt::Display for Country {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+impl FromStr for Country {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|country| country.code().eq_ignore_ascii_case(text))
+            .ok_or_else(|| format!("`{text}` is no country of the marketplace: use CO, MX, EC or CR"))
+    }
+}

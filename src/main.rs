@@ -1,0 +1,3 @@
+//! The program `imotriz-kafka`: parse, dispatch, exit.
+
+fn main() {}
