@@ -1,5 +1,8 @@
 //! Drains iMotriz marketplace orders into Kafka: nothing lost, nothing doubled.
 
+pub mod amount;
+pub mod contract;
 pub mod country;
+pub mod framing;
 pub mod ids;
 pub mod order;
