@@ -3,6 +3,8 @@
 pub mod amount;
 pub mod contract;
 pub mod country;
+pub mod event;
 pub mod framing;
 pub mod ids;
 pub mod order;
+pub mod tracking;
