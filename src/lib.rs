@@ -2,4 +2,7 @@
 
 pub mod country;
 pub mod ids;
+mod json;
+pub mod mapping;
 pub mod order;
+pub mod page;
