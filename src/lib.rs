@@ -6,5 +6,7 @@ pub mod country;
 pub mod event;
 pub mod framing;
 pub mod ids;
+pub mod mapping;
 pub mod order;
+pub mod page;
 pub mod tracking;

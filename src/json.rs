@@ -1,0 +1,164 @@
+//! JSON read where it lies: borrowed slices of a body, opened one level at a time.
+//!
+//! Nothing here recurses, so that no nesting is too deep, and nothing is converted, so that numbers keep their text,
+//! and keys that stand twice stay two. That is why records are not read into a [`serde_json::Value`].
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// What a JSON value is, by its first character.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Null,
+    Bool,
+    Number,
+    Text,
+    List,
+    Object,
+}
+
+impl Kind {
+    pub(crate) fn of(raw: &RawValue) -> Self {
+        match raw.get().as_bytes().first() {
+            Some(b'n') => Self::Null,
+            Some(b't' | b'f') => Self::Bool,
+            Some(b'"') => Self::Text,
+            Some(b'[') => Self::List,
+            Some(b'{') => Self::Object,
+            _ => Self::Number,
+        }
+    }
+}
+
+/// The text of a JSON string; `None` if it is no string, or names half of a surrogate pair, which is no Unicode text.
+pub(crate) fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
+    serde_json::from_str::<Text>(raw.get()).ok().map(|text| text.0)
+}
+
+/// Nothing said: `null`, or text of nothing but blanks.
+pub(crate) fn is_blank(raw: &RawValue) -> bool {
+    match Kind::of(raw) {
+        Kind::Null => true,
+        Kind::Text => raw.get() == r#""""# || text(raw).is_some_and(|text| text.trim().is_empty()),
+        _ => false,
+    }
+}
+
+/// A list or an object with nothing in it. PHP writes an empty object as an empty list.
+pub(crate) fn is_empty(raw: &RawValue) -> bool {
+    let inside = raw.get().strip_prefix(['[', '{']).and_then(|text| text.strip_suffix([']', '}']));
+    inside.is_some_and(|inside| inside.trim_ascii().is_empty())
+}
+
+/// A JSON string, borrowed where it has no escapes.
+#[derive(serde::Deserialize)]
+pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
+
+/// The entries of a JSON object, in the order in which they came. A key that stands twice is here twice.
+#[derive(Default)]
+pub(crate) struct Entries<'a>(pub(crate) Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'a> Entries<'a> {
+    /// The entries of an object; `None` if it is none, or if a key is no Unicode text.
+    pub(crate) fn of(raw: &'a RawValue) -> Option<Self> {
+        serde_json::from_str(raw.get()).ok()
+    }
+
+    /// The elements of a list, with their places as keys; `None` if it is none.
+    pub(crate) fn of_list(raw: &'a RawValue) -> Option<Self> {
+        let elements = serde_json::from_str::<Vec<_>>(raw.get()).ok()?;
+        Some(Self(elements.into_iter().enumerate().map(|(place, raw)| (place.to_string().into(), raw)).collect()))
+    }
+
+    /// The entries by number, if every key is one: this is how PHP writes a list from which something was removed.
+    ///
+    /// # Errors
+    /// Hands the entries back if a key is no number.
+    pub(crate) fn numbered(self) -> Result<Vec<(Cow<'a, str>, &'a RawValue)>, Self> {
+        let number = |key: &str| key.bytes().all(|c| c.is_ascii_digit()).then(|| key.parse::<u64>().ok()).flatten();
+        let mut entries = self.0;
+        if !entries.iter().all(|(key, _)| number(key).is_some()) {
+            return Err(Self(entries));
+        }
+        entries.sort_by_key(|(key, _)| number(key));
+        Ok(entries)
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&'a RawValue> {
+        self.0.iter().find(|(name, _)| name == key).map(|(_, raw)| *raw)
+    }
+
+    pub(crate) fn read<A: MapAccess<'a>>(mut map: A) -> Result<Self, A::Error> {
+        let mut entries = Vec::new();
+        while let Some((key, raw)) = map.next_entry::<Text<'a>, &'a RawValue>()? {
+            entries.push((key.0, raw));
+        }
+        Ok(Self(entries))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Entries<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Entries<'de>, A::Error> {
+                Entries::read(map)
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(json: &str) -> &RawValue {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn entries_keep_their_order_their_text_and_their_duplicates() {
+        let entries = Entries::of(raw(r#"{"b":1.50,"a":[ 1 ],"b":2,"ni\u00f1o":"\u0000"}"#)).unwrap();
+        let shown: Vec<_> = entries.0.iter().map(|(key, raw)| (key.as_ref(), raw.get())).collect();
+        assert_eq!(shown, [("b", "1.50"), ("a", "[ 1 ]"), ("b", "2"), ("niño", r#""\u0000""#)]);
+    }
+
+    #[test]
+    fn numbered_keys_are_sorted_as_numbers_and_others_are_handed_back() {
+        let order = |json| {
+            let entries = Entries::of(raw(json)).unwrap().numbered();
+            entries.map(|e| e.iter().map(|(_, raw)| raw.get().to_owned()).collect::<Vec<_>>()).map_err(|e| e.0.len())
+        };
+        assert_eq!(
+            order(r#"{"10":"c","2":"b","0":"a","02":"d"}"#),
+            Ok([r#""a""#, r#""b""#, r#""d""#, r#""c""#].map(String::from).to_vec())
+        );
+        assert_eq!(order(r#"{"0":1,"x":2}"#), Err(2));
+        assert_eq!(order(r#"{"+1":1}"#), Err(1));
+        assert_eq!(order(r#"{"":1}"#), Err(1));
+        assert_eq!(order(r#"{"99999999999999999999":1}"#), Err(1));
+    }
+
+    #[test]
+    fn the_names_that_the_parser_uses_inside_are_names_like_others() {
+        let json = r#"{"$serde_json::private::Number":"x","$serde_json::private::RawValue":"]"}"#;
+        assert_eq!(Entries::of(raw(json)).unwrap().0.len(), 2);
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_is_no_text() {
+        assert_eq!(text(raw(r#""\ud83d\ude00""#)).as_deref(), Some("😀"));
+        assert_eq!(text(raw(r#""\ud83d""#)), None);
+        assert!(Entries::of(raw(r#"{"\ud83d":1}"#)).is_none());
+    }
+}

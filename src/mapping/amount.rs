@@ -1,0 +1,160 @@
+//! Exact decimals: from text, never through a float, and never rounded.
+
+use rust_decimal::Decimal;
+
+use crate::order::Order;
+
+pub(super) const NOT_A_NUMBER: &str = "the value is not a plain decimal number";
+const TOO_FINE: &str = "the number has more than 4 decimal places, and would have to be rounded";
+const TOO_LARGE: &str = "the number has more than 14 digits before the decimal point";
+
+/// Reads a decimal as JSON writes it, zeros in front allowed. The result has [`Order::SCALE`].
+///
+/// # Errors
+/// What can't be said in `decimal(18,4)` exactly, and what is no plain number: `129.900,00` or `$129` could only be
+/// guessed at.
+pub(super) fn parse(text: &str) -> Result<Decimal, &'static str> {
+    let (negative, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent_of(exponent)?),
+        None => (text, 0),
+    };
+    let (whole, fraction) = match mantissa.split_once('.') {
+        Some((_, "")) => return Err(NOT_A_NUMBER),
+        Some(parts) => parts,
+        None => (mantissa, ""),
+    };
+    let digits = format!("{whole}{fraction}");
+    if whole.is_empty() || !digits.bytes().all(|c| c.is_ascii_digit()) {
+        return Err(NOT_A_NUMBER);
+    }
+    let significant = digits.trim_end_matches('0');
+    // The value is `significant` times ten to the `power`, in units of the smallest decimal place.
+    let dropped = (digits.len() - significant.len()) as i64;
+    let power = exponent - fraction.len() as i64 + dropped + i64::from(Order::SCALE);
+    let significant = significant.trim_start_matches('0');
+    if significant.is_empty() {
+        return Ok(Decimal::new(0, Order::SCALE));
+    }
+    if power < 0 {
+        return Err(TOO_FINE);
+    }
+    if significant.len() as i64 + power > i64::from(Order::PRECISION) {
+        return Err(TOO_LARGE);
+    }
+    let unscaled = significant.parse::<i64>().map_err(|_| TOO_LARGE)? * 10_i64.pow(power as u32);
+    Ok(Decimal::new(if negative { -unscaled } else { unscaled }, Order::SCALE))
+}
+
+/// Far beyond every amount, and still far from where sums of exponents and lengths would overflow.
+const FARTHEST: i64 = 1 << 32;
+
+fn exponent_of(text: &str) -> Result<i64, &'static str> {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|c| c.is_ascii_digit()) {
+        return Err(NOT_A_NUMBER);
+    }
+    let size = digits.parse().unwrap_or(FARTHEST).min(FARTHEST);
+    Ok(if text.starts_with('-') { -size } else { size })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn numbers_that_fit_are_read_exactly() {
+        for (text, expected) in [
+            ("129900", "129900"),
+            ("129900.00", "129900"),
+            ("129900.0000000", "129900"),
+            ("0.0001", "0.0001"),
+            ("-0.5", "-0.5"),
+            ("-0", "0"),
+            ("0.0000000000000000000000000000", "0"),
+            ("0e99999999999999999999", "0"),
+            ("007", "7"),
+            ("1.299e5", "129900"),
+            ("1299E+2", "129900"),
+            ("1299000e-1", "129900"),
+            ("10000e-8", "0.0001"),
+            ("1e13", "10000000000000"),
+            ("99999999999999.9999", "99999999999999.9999"),
+            ("-99999999999999.9999", "-99999999999999.9999"),
+            // A float would read 0.30000000000000004 and 9007199254740992.
+            ("0.3", "0.3"),
+            ("90071992547409.93", "90071992547409.93"),
+        ] {
+            let read = parse(text).unwrap_or_else(|reason| panic!("{text}: {reason}"));
+            assert_eq!((read, read.scale()), (expected.parse().unwrap(), 4), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_would_be_rounded_or_cut_are_refused() {
+        for text in ["0.00001", "1e-5", "1.23456", "-0.12345", "1e-99999999999999999999"] {
+            assert_eq!(parse(text), Err(TOO_FINE), "{text}");
+        }
+        for text in ["100000000000000", "1e14", "999999999999999.9999", "1e99999999999999999999", &"9".repeat(5000)] {
+            assert_eq!(parse(text), Err(TOO_LARGE), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_plain_number_is_refused() {
+        for text in [
+            "129.900,00",
+            "129,900.00",
+            "129,9",
+            "1.299.900",
+            "$129",
+            "129 COP",
+            "1 000",
+            "+5",
+            "--5",
+            "-",
+            ".",
+            ".5",
+            "5.",
+            "1e",
+            "1e+",
+            "1e1.5",
+            "e5",
+            "0x10",
+            "NaN",
+            "Infinity",
+            "١٢",
+            "1_000",
+            "1.-5",
+            "1.+5",
+            "5-",
+            "",
+        ] {
+            assert_eq!(parse(text), Err(NOT_A_NUMBER), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_decimal_that_fits_survives_the_way_through_text(
+            unscaled in -999_999_999_999_999_999_i64..=999_999_999_999_999_999,
+            shift in -30_i32..30,
+            zeros in 0_usize..30,
+        ) {
+            let value = Decimal::new(unscaled, 4);
+            prop_assert_eq!(parse(&value.to_string()), Ok(value));
+            prop_assert_eq!(parse(&format!("{value}{}", "0".repeat(zeros))), Ok(value));
+            // 12345e-4 is also 0.00012345e4: move the point and take it back in the exponent.
+            prop_assert_eq!(parse(&format!("{unscaled}e-4")), Ok(value));
+            let moved = format!("{}0.{}{:018}e{}", if unscaled < 0 { "-" } else { "" }, "0".repeat(shift.unsigned_abs() as usize), unscaled.unsigned_abs(), 14 + shift.abs());
+            prop_assert_eq!(parse(&moved), Ok(value));
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in "[-+0-9.eE]{0,40}|.{0,40}") {
+            let _ = parse(&text);
+        }
+    }
+}

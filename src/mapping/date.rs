@@ -1,0 +1,116 @@
+//! Dates: the text is kept as it came, and the instant is read from it where that can be done without a guess.
+
+use std::sync::LazyLock;
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive;
+
+use crate::country::Country;
+use crate::order::DateText;
+
+/// A date as text: with a zone, or in the country's; without a time it is midnight. MySQL's `0000-00-00 00:00:00` and
+/// what can't be read have no instant.
+pub(super) fn from_text(raw: &str, country: Country) -> DateText {
+    let text = raw.trim();
+    let zoned = text.parse::<Timestamp>().ok();
+    let instant = zoned.or_else(|| {
+        // The parser of civil dates passes over an offset: a text with one that is not understood must not get here.
+        let civil = text.bytes().all(|c| c.is_ascii_digit() || b"-:. Tt".contains(&c));
+        let date =
+            text.parse::<DateTime>().ok().filter(|_| civil && text.bytes().filter(|c| *c == b'-').count() == 2)?;
+        zone(country).to_timestamp(date).ok()
+    });
+    DateText { raw: raw.to_owned(), epoch_millis: instant.map(Timestamp::as_millisecond) }
+}
+
+/// Unix time in seconds, as JSON writes it. Zero and less are no date of an order.
+pub(super) fn from_number(raw: &str) -> DateText {
+    let seconds = raw.parse::<Decimal>().or_else(|_| Decimal::from_scientific(raw)).ok();
+    let millis = seconds.and_then(|seconds| seconds.checked_mul(Decimal::ONE_THOUSAND)).and_then(|ms| ms.to_i64());
+    // Beyond the year 9999 it was never meant as seconds.
+    let instant = millis.filter(|ms| *ms > 0).and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    DateText { raw: raw.to_owned(), epoch_millis: instant.map(Timestamp::as_millisecond) }
+}
+
+fn zone(country: Country) -> &'static TimeZone {
+    static ZONES: LazyLock<[TimeZone; Country::ALL.len()]> = LazyLock::new(|| {
+        Country::ALL.map(|country| TimeZone::get(country.time_zone()).expect("the zones are bundled with the program"))
+    });
+    &ZONES[country as usize]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2026-11-20 19:03:11 UTC.
+    const INSTANT: i64 = 1_795_201_391_000;
+
+    #[test]
+    fn dates_are_read_in_their_zone_or_in_the_countrys() {
+        for (text, country, expected) in [
+            ("2026-11-20 14:03:11", Country::Co, INSTANT),
+            ("2026-11-20T14:03:11", Country::Ec, INSTANT),
+            ("2026-11-20 13:03:11", Country::Mx, INSTANT),
+            ("2026-11-20 13:03:11", Country::Cr, INSTANT),
+            (" 2026-11-20 14:03 ", Country::Co, INSTANT - 11_000),
+            ("2026-11-20 14:03:11.250", Country::Co, INSTANT + 250),
+            ("2026-11-20 14:03:11.250000", Country::Co, INSTANT + 250),
+            ("2026-11-20T19:03:11Z", Country::Co, INSTANT),
+            ("2026-11-20 19:03:11Z", Country::Mx, INSTANT),
+            ("2026-11-20T14:03:11-05:00", Country::Mx, INSTANT),
+            ("2026-11-20T14:03:11.250-0500", Country::Mx, INSTANT + 250),
+            ("2026-11-20T19:03:11.000000Z", Country::Cr, INSTANT),
+            ("2026-11-20", Country::Co, INSTANT - (14 * 3600 + 3 * 60 + 11) * 1000),
+            // Summer time, as Mexico had it until 2022.
+            ("2022-07-01 00:00:00", Country::Mx, 1_656_651_600_000),
+        ] {
+            assert_eq!(from_text(text, country), DateText { raw: text.into(), epoch_millis: Some(expected) }, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_kept_and_has_no_instant() {
+        for text in [
+            "0000-00-00 00:00:00",
+            "0000-00-00",
+            "-0001-11-30T00:00:00",
+            "20/11/2026",
+            "11-20-2026",
+            "20-11-2026 14:03:11",
+            "2026-02-30",
+            "2026-11-20 25:00:00",
+            "2026-11-20 14:03:11 PM",
+            "2026-11-20 02:03:11 p. m.",
+            "ayer",
+            "1795201391",
+            "2026-11-20T14:03:11 America/Nowhere",
+            "2026-11-20T14:03:11[America/Nowhere]",
+            "2026-11-20T14:03:11+99:00",
+            "20 de noviembre de 2026",
+            "2026-11",
+            "\u{0}",
+        ] {
+            assert_eq!(from_text(text, Country::Co), DateText { raw: text.into(), epoch_millis: None }, "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_unix_seconds() {
+        for (text, expected) in [
+            ("1795201391", Some(INSTANT)),
+            ("1795201391.25", Some(INSTANT + 250)),
+            ("1.795201391e9", Some(INSTANT)),
+            ("0", None),
+            ("-5", None),
+            ("1795201391000", None),
+            ("1e400", None),
+            ("99999999999999999999999999999999999", None),
+        ] {
+            assert_eq!(from_number(text), DateText { raw: text.into(), epoch_millis: expected }, "{text}");
+        }
+    }
+}
