@@ -1,6 +1,7 @@
 //! Drains iMotriz marketplace orders into Kafka: nothing lost, nothing doubled.
 
 pub mod amount;
+pub mod committed;
 pub mod contract;
 pub mod country;
 pub mod event;
@@ -9,4 +10,5 @@ pub mod ids;
 pub mod mapping;
 pub mod order;
 pub mod page;
+pub mod spool;
 pub mod tracking;

@@ -1,0 +1,110 @@
+//! A look at a spool from outside: it takes no lock and changes nothing, so it may run beside the process at work.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::error::SpoolError;
+use super::format::{Found, Head, Outcome, examine, named};
+use super::{CORRUPT, UNKNOWN, disk, has_suffix, is_ours};
+use crate::ids::{ReadId, StoreName};
+
+/// A file of the spool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its bytes on the disk, space that is not used yet included.
+    pub size: u64,
+    /// The store; for a corrupt file, what its name says.
+    pub store: Option<StoreName>,
+    /// The read; for a corrupt file, what its name says.
+    pub read_id: Option<ReadId>,
+    /// When it was reserved.
+    pub reserved_at: Option<Timestamp>,
+    /// What it holds.
+    pub state: State,
+}
+
+/// What a file of the spool holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// A whole page.
+    Page {
+        /// When the answer was complete.
+        read_at: Timestamp,
+        /// Bytes of the answer.
+        bytes: usize,
+    },
+    /// A reservation: the next read, or, if nobody is at work, one that was cut off.
+    Unfinished,
+    /// A read of unknown outcome.
+    Unknown {
+        /// What is known about its end.
+        reason: String,
+        /// Bytes that came.
+        bytes: usize,
+    },
+    /// Can't be read, or what it holds does not fit its checksum.
+    Corrupt {
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// All files of a spool in the order of their reservation, then those that were put aside. A file that is being written
+/// right now may seem corrupt: look again.
+pub(super) fn inspect(dir: &Path) -> Result<Vec<Entry>, SpoolError> {
+    let mut entries = Vec::new();
+    for path in disk::list(dir)?.into_iter().filter(|path| is_ours(path)) {
+        match disk::read(&path) {
+            Ok(bytes) => entries.extend(entry(path, &bytes)),
+            // Published and released while we looked.
+            Err(error) if error.is_missing() => {}
+            Err(error) => entries.push(unreadable(path, error.to_string())),
+        }
+    }
+    for path in disk::list(&dir.join(CORRUPT))? {
+        entries.push(unreadable(path, "it was put aside".to_owned()));
+    }
+    Ok(entries)
+}
+
+/// The body of a file of the spool, as it came: of a page, or what is left of a read of unknown outcome.
+pub(super) fn body(path: &Path) -> Result<Bytes, SpoolError> {
+    let bytes = Bytes::from(disk::read(path)?);
+    match examine(&bytes) {
+        Found::Sealed(_, _, body) | Found::Torn(_, body, _) => Ok(bytes.slice(body)),
+        Found::Free | Found::Blank | Found::Unfinished(_) => Ok(Bytes::new()),
+        Found::Corrupt(why) => Err(SpoolError::Damaged { path: path.to_owned(), why }),
+    }
+}
+
+fn entry(path: PathBuf, bytes: &[u8]) -> Option<Entry> {
+    let (head, state) = match examine(bytes) {
+        Found::Free | Found::Blank => return None,
+        Found::Unfinished(head) if has_suffix(&path, UNKNOWN) => {
+            (head, State::Unknown { reason: "the process ended in mid-read".to_owned(), bytes: 0 })
+        }
+        Found::Unfinished(head) => (head, State::Unfinished),
+        Found::Torn(head, body, why) if has_suffix(&path, UNKNOWN) => {
+            (head, State::Unknown { reason: format!("the page is torn or damaged: {why}"), bytes: body.len() })
+        }
+        Found::Torn(head, _, why) => (head, State::Corrupt { why: why.to_owned() }),
+        Found::Sealed(head, seal, body) => match seal.outcome {
+            Outcome::Page => (head, State::Page { read_at: seal.at, bytes: body.len() }),
+            Outcome::Unknown(reason) => (head, State::Unknown { reason, bytes: body.len() }),
+        },
+        Found::Corrupt(why) => return Some(unreadable(path, why.to_owned())),
+    };
+    let Head { store, read_id, reserved_at, .. } = head;
+    let size = bytes.len() as u64;
+    Some(Entry { path, size, store: Some(store), read_id: Some(read_id), reserved_at: Some(reserved_at), state })
+}
+
+fn unreadable(path: PathBuf, why: String) -> Entry {
+    let (store, read_id) = path.file_stem().and_then(|stem| named(stem.to_str()?)).unzip();
+    let size = disk::size(&path).unwrap_or(0);
+    Entry { path, size, store, read_id, reserved_at: None, state: State::Corrupt { why } }
+}

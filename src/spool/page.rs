@@ -1,0 +1,111 @@
+//! What the spool gives out: pages that are on the disk, and traces of reads that nobody knows the outcome of.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::disk;
+use super::error::SpoolError;
+use super::format::{Found, Head, Outcome, Seal, examine};
+use crate::ids::{ReadId, StoreName};
+
+/// A page that is on the disk. Only [`Reservation::write`](super::Reservation::write), a rescue and recovery make one,
+/// so whoever holds it may read on: nothing is lost if the process dies now.
+#[derive(Debug)]
+pub struct Durable {
+    head: Head,
+    read_at: Timestamp,
+    path: PathBuf,
+    length: usize,
+    body: Option<Bytes>,
+}
+
+impl Durable {
+    pub(super) fn written(head: Head, read_at: Timestamp, path: PathBuf, body: Bytes) -> Self {
+        Self { head, read_at, path, length: body.len(), body: Some(body) }
+    }
+
+    /// The body stays on the disk until it is asked for: after a long outage there may be many.
+    pub(super) fn recovered(head: Head, read_at: Timestamp, path: PathBuf, length: usize) -> Self {
+        Self { head, read_at, path, length, body: None }
+    }
+
+    /// The store that was read.
+    #[must_use]
+    pub fn store(&self) -> &StoreName {
+        &self.head.store
+    }
+
+    /// The read that brought it.
+    #[must_use]
+    pub fn read_id(&self) -> ReadId {
+        self.head.read_id
+    }
+
+    /// When the answer was complete.
+    #[must_use]
+    pub fn read_at(&self) -> Timestamp {
+        self.read_at
+    }
+
+    /// Its file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes of the body.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// The answer as it came: from memory, or read from the file and checked again.
+    ///
+    /// # Errors
+    /// [`SpoolError::Disk`] when the file can't be read, [`SpoolError::Damaged`] when it is no longer what was written.
+    pub fn body(&self) -> Result<Bytes, SpoolError> {
+        if let Some(body) = &self.body {
+            return Ok(body.clone());
+        }
+        let bytes = Bytes::from(disk::read(&self.path)?);
+        let why = match examine(&bytes) {
+            Found::Sealed(head, Seal { outcome: Outcome::Page, .. }, body) if head == self.head => {
+                return Ok(bytes.slice(body));
+            }
+            Found::Torn(.., why) | Found::Corrupt(why) => why,
+            _ => "the file holds something else now",
+        };
+        Err(SpoolError::Damaged { path: self.path.clone(), why })
+    }
+
+    /// Frees the memory: the body is read from the file when next asked for.
+    pub fn drop_body(&mut self) {
+        self.body = None;
+    }
+}
+
+/// A read of which nobody knows whether the marketplace handed orders over. It stays in the spool, as a file whose
+/// name ends in `.unknown`, until [`Spool::settle`](super::Spool::settle).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownRead {
+    /// The store that was read.
+    pub store: StoreName,
+    /// The read.
+    pub read_id: ReadId,
+    /// When its file was reserved: the read began later, and at most one poll interval later than the last answer
+    /// without orders.
+    pub since: Timestamp,
+    /// What is known about its end, in a sentence.
+    pub reason: String,
+    /// Its file, with the bytes that came, if any did.
+    pub path: PathBuf,
+}
+
+impl UnknownRead {
+    pub(super) fn new(head: Head, reason: &str, path: PathBuf) -> Self {
+        let Head { store, read_id, reserved_at, .. } = head;
+        Self { store, read_id, since: reserved_at, reason: reason.to_owned(), path }
+    }
+}

@@ -1,0 +1,184 @@
+//! What the process before this one left behind.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::disk;
+use super::error::SpoolError;
+use super::format::{Found, Head, Outcome, Seal, examine, named};
+use super::page::{Durable, UnknownRead};
+use super::{CORRUPT, FREE, PAGE, UNKNOWN, has_suffix, is_ours};
+use crate::ids::{ReadId, StoreName};
+
+const KILLED: &str = "the process ended in mid-read: no answer was written";
+
+/// What was found when the spool was opened.
+#[derive(Debug, Default)]
+pub struct Recovery {
+    /// Pages that were not released, in the order of their reservation. Some may have been published: a release
+    /// need not survive a power failure.
+    pub pages: Vec<Durable>,
+    /// Reads of unknown outcome, in the order of their reservation.
+    pub unknown: Vec<UnknownRead>,
+    /// Files that could not be read and were put aside.
+    pub corrupt: Vec<CorruptFile>,
+}
+
+/// A file that could not be read, put aside in the folder `corrupt`. It may have been a page: let the reconciler look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CorruptFile {
+    /// Where it is now.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub why: String,
+    /// The store, if the file's name tells it.
+    pub store: Option<StoreName>,
+    /// The read, if the file's name tells it.
+    pub read_id: Option<ReadId>,
+}
+
+/// A file with a whole head, and what follows it.
+struct Known {
+    path: PathBuf,
+    head: Head,
+    rest: Rest,
+}
+
+enum Rest {
+    Sealed(Seal, usize),
+    Torn(&'static str),
+    Nothing,
+}
+
+/// Reads all files, gives each its right name and removes those that hold nothing; also the next free sequence number.
+pub(super) fn recover(dir: &Path) -> Result<(Recovery, u64), SpoolError> {
+    let mut recovery = Recovery::default();
+    let mut known = Vec::new();
+    for path in disk::list(dir)?.into_iter().filter(|path| is_ours(path)) {
+        let why = match content(&path)? {
+            Ok(Found::Free) => {
+                disk::remove(&path)?;
+                continue;
+            }
+            Ok(Found::Blank) if has_suffix(&path, FREE) => {
+                disk::remove(&path)?;
+                continue;
+            }
+            Ok(Found::Sealed(head, seal, body)) => {
+                known.push(Known { path, head, rest: Rest::Sealed(seal, body.len()) });
+                continue;
+            }
+            Ok(Found::Torn(head, _, why)) => {
+                known.push(Known { path, head, rest: Rest::Torn(why) });
+                continue;
+            }
+            Ok(Found::Unfinished(head)) => {
+                known.push(Known { path, head, rest: Rest::Nothing });
+                continue;
+            }
+            Ok(Found::Blank) => "the file is empty".to_owned(),
+            Ok(Found::Corrupt(why)) => why.to_owned(),
+            Err(cause) => cause.to_string(),
+        };
+        recovery.corrupt.push(put_aside(dir, &path, why)?);
+    }
+    known.sort_by_key(|file| file.head.seq);
+    let next_seq = known.last().map_or(1, |file| file.head.seq + 1);
+    recovery.sort_out(known)?;
+    // A decision that the next recovery could take otherwise must not be lost.
+    disk::sync_dir(dir)?;
+    Ok((recovery, next_seq))
+}
+
+impl Recovery {
+    /// Reads of a store follow each other and use their reservations in order. So of those that nothing was written
+    /// to, only the first after the last finished one can have been in flight; the later ones were waiting.
+    fn sort_out(&mut self, known: Vec<Known>) -> Result<(), SpoolError> {
+        let whole: HashSet<ReadId> = known.iter().filter(|file| file.is_page()).map(|file| file.head.read_id).collect();
+        let mut in_flight: HashSet<StoreName> = HashSet::new();
+        for Known { path, head, rest } in known {
+            // Decided by an earlier recovery: it says nothing about the reservations of the last process.
+            let decided = has_suffix(&path, UNKNOWN);
+            match rest {
+                Rest::Sealed(Seal { outcome: Outcome::Page, at }, length) => {
+                    in_flight.remove(&head.store);
+                    let path = renamed(path, &head, PAGE)?;
+                    self.pages.push(Durable::recovered(head, at, path, length));
+                }
+                Rest::Sealed(Seal { outcome: Outcome::Unknown(reason), .. }, _) => {
+                    in_flight.remove(&head.store);
+                    self.push_unknown(head, &reason, path)?;
+                }
+                // What a rescue left of the first file.
+                Rest::Torn(_) | Rest::Nothing if whole.contains(&head.read_id) => disk::remove(&path)?,
+                Rest::Torn(why) => {
+                    if !decided {
+                        in_flight.insert(head.store.clone());
+                    }
+                    self.push_unknown(head, &format!("the page is torn or damaged: {why}"), path)?;
+                }
+                Rest::Nothing if decided || in_flight.insert(head.store.clone()) => {
+                    self.push_unknown(head, KILLED, path)?;
+                }
+                Rest::Nothing => disk::remove(&path)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn push_unknown(&mut self, head: Head, reason: &str, path: PathBuf) -> Result<(), SpoolError> {
+        let path = renamed(path, &head, UNKNOWN)?;
+        self.unknown.push(UnknownRead::new(head, reason, path));
+        Ok(())
+    }
+}
+
+impl Known {
+    fn is_page(&self) -> bool {
+        matches!(&self.rest, Rest::Sealed(seal, _) if seal.outcome == Outcome::Page)
+    }
+}
+
+/// What a file holds, or why the disk can't tell: a bad sector must not keep the other files from being read.
+fn content(path: &Path) -> Result<Result<Found, io::Error>, SpoolError> {
+    match disk::read(path) {
+        Ok(bytes) => Ok(Ok(examine(&bytes))),
+        Err(SpoolError::Disk { cause, .. }) if cause.raw_os_error() == Some(disk::IO_ERROR) => Ok(Err(cause)),
+        Err(error) => Err(error),
+    }
+}
+
+/// The head says what a file is; its name is for people, and a rename need not have survived.
+fn renamed(path: PathBuf, head: &Head, suffix: &str) -> Result<PathBuf, SpoolError> {
+    let right = path.with_file_name(head.file_name(suffix));
+    if path != right {
+        disk::rename(&path, &right)?;
+    }
+    Ok(right)
+}
+
+fn put_aside(dir: &Path, path: &Path, why: String) -> Result<CorruptFile, SpoolError> {
+    let (store, read_id) = path.file_stem().and_then(|stem| named(stem.to_str()?)).unzip();
+    let path = move_to_corrupt(dir, path)?;
+    Ok(CorruptFile { path, why, store, read_id })
+}
+
+/// Moves a file out of the way under a name that nothing else has, and makes that durable.
+pub(super) fn move_to_corrupt(dir: &Path, path: &Path) -> Result<PathBuf, SpoolError> {
+    let corrupt = dir.join(CORRUPT);
+    disk::create_dir(&corrupt)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let taken: HashSet<PathBuf> = disk::list(&corrupt)?.into_iter().collect();
+    let mut target = corrupt.join(&*name);
+    for copy in 1.. {
+        if !taken.contains(&target) {
+            break;
+        }
+        target = corrupt.join(format!("{copy}.{name}"));
+    }
+    disk::rename(path, &target)?;
+    disk::sync_dir(&corrupt)?;
+    disk::sync_dir(dir)?;
+    Ok(target)
+}

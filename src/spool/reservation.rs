@@ -1,0 +1,87 @@
+//! A file with its space, made durable before the read that it is for.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::Inner;
+use super::disk;
+use super::error::{SpoolError, WriteFailed};
+use super::format::{BODY, HEAD, Head, Outcome, Seal};
+use super::page::{Durable, UnknownRead};
+use crate::ids::{ReadId, StoreName};
+
+/// Room on the disk for one page, and the durable intent to read it.
+///
+/// One that is dropped without being written or discarded is found by the next recovery as a read of unknown outcome:
+/// nobody can tell any more whether something was read with it.
+#[derive(Debug)]
+#[must_use = "a reservation that is dropped is reported as a read of unknown outcome after the next start"]
+pub struct Reservation {
+    pub(super) spool: Arc<Inner>,
+    pub(super) head: Head,
+    pub(super) file: File,
+    pub(super) path: PathBuf,
+}
+
+impl Reservation {
+    /// The read that it is for.
+    #[must_use]
+    pub fn read_id(&self) -> ReadId {
+        self.head.read_id
+    }
+
+    /// The store that it is for.
+    #[must_use]
+    pub fn store(&self) -> &StoreName {
+        &self.head.store
+    }
+
+    /// Writes an answer that was read to its end, with one `fdatasync`. A body that is larger than the space given
+    /// grows the file.
+    ///
+    /// # Errors
+    /// [`WriteFailed`], with the body.
+    pub fn write(self, read_at: Timestamp, body: Bytes) -> Result<Durable, WriteFailed> {
+        match self.put(&Seal { outcome: Outcome::Page, at: read_at }, &body) {
+            Ok(()) => Ok(Durable::written(self.head, read_at, self.path, body)),
+            Err(error) => Err(WriteFailed { body, error }),
+        }
+    }
+
+    /// Keeps a durable trace of a read whose outcome is unknown, and the bytes that came. `reason` is cut after 240
+    /// bytes and must hold nothing personal.
+    ///
+    /// # Errors
+    /// [`WriteFailed`], with the bytes. The reservation is still on the disk: it is reported after the next start.
+    pub fn write_unknown(self, reason: &str, partial_body: &[u8]) -> Result<UnknownRead, WriteFailed> {
+        let named = self.path.with_file_name(self.head.file_name(super::UNKNOWN));
+        let written = self
+            .put(&Seal::unknown(reason, Timestamp::now()), partial_body)
+            .and_then(|()| disk::rename(&self.path, &named))
+            .and_then(|()| disk::sync_dir(&self.spool.dir));
+        match written {
+            Ok(()) => Ok(UnknownRead::new(self.head, reason, named)),
+            Err(error) => Err(WriteFailed { body: Bytes::copy_from_slice(partial_body), error }),
+        }
+    }
+
+    /// Gives the file back: nothing was read with it.
+    ///
+    /// # Errors
+    /// [`SpoolError::Disk`]; the reservation may then be reported as a read of unknown outcome after the next start.
+    pub fn discard(self) -> Result<(), SpoolError> {
+        self.spool.let_go(&self.path, 0)?;
+        disk::sync_dir(&self.spool.dir)
+    }
+
+    /// The file is whole only once both parts are down: the checksum makes their order irrelevant.
+    pub(super) fn put(&self, seal: &Seal, body: &[u8]) -> Result<(), SpoolError> {
+        disk::write_at(&self.file, &self.path, HEAD, &seal.render(&self.head.render(), body))?;
+        disk::write_at(&self.file, &self.path, BODY, body)?;
+        disk::sync_data(&self.file, &self.path)
+    }
+}
