@@ -3,3 +3,4 @@
 pub mod country;
 pub mod ids;
 pub mod order;
+pub mod sandbox;
