@@ -17,6 +17,8 @@ mod faults;
 mod orders;
 mod server;
 mod shop;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::io;
