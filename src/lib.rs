@@ -10,5 +10,6 @@ pub mod ids;
 pub mod mapping;
 pub mod order;
 pub mod page;
+pub mod sandbox;
 pub mod spool;
 pub mod tracking;

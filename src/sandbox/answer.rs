@@ -1,0 +1,204 @@
+//! How an answer looks: the JSON of the marketplace, and what a fault makes of it.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use bytes::Bytes;
+
+use super::faults::Fault;
+use super::wire::Plan;
+
+/// An answer, and what becomes of it on its way.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) content_type: &'static str,
+    pub(super) location: Option<&'static str>,
+    /// Seconds.
+    pub(super) retry_after: Option<u64>,
+    pub(super) body: Vec<u8>,
+    /// How long it is held back, beyond the delay that all answers have.
+    pub(super) wait: Duration,
+    pub(super) plan: Plan,
+}
+
+const HTML: &str = "<!DOCTYPE html>\n<html lang=\"es\"><head><title>iMotriz</title></head>\
+    <body><h1>Estamos en mantenimiento</h1><p>Vuelve en unos minutos.</p></body></html>\n";
+
+impl Answer {
+    pub(super) fn json(body: Vec<u8>) -> Self {
+        Self {
+            status: StatusCode::OK,
+            content_type: "application/json",
+            location: None,
+            retry_after: None,
+            body,
+            wait: Duration::ZERO,
+            plan: Plan::Send,
+        }
+    }
+
+    pub(super) fn error(status: StatusCode, message: &str) -> Self {
+        let body = serde_json::json!({"status": "error", "code": status.as_u16(), "message": message});
+        Self { status, ..Self::json(body.to_string().into_bytes()) }
+    }
+
+    /// Whether not even a status goes out.
+    pub(super) fn is_cut(&self) -> bool {
+        self.plan == Plan::Cut
+    }
+
+    /// What is left of it under a fault. Those that concern a page's records have been applied before.
+    pub(super) fn under(mut self, fault: Fault) -> Self {
+        match fault {
+            Fault::DropBefore | Fault::DropAfter => self.plan = Plan::Cut,
+            Fault::Truncate => self.plan = Plan::CutAfter(self.body.len() / 2),
+            Fault::ErrorBefore | Fault::ErrorAfter => {
+                return Self::error(StatusCode::INTERNAL_SERVER_ERROR, "Error desconocido en el servidor");
+            }
+            Fault::Late(time) => self.wait = time,
+            Fault::Html => {
+                self.content_type = "text/html; charset=UTF-8";
+                self.body = HTML.into();
+            }
+            Fault::Huge(size) => self.body.resize(self.body.len().max(size), b' '),
+            Fault::Trickle(pause) => self.plan = Plan::Trickle(Fault::PIECE, pause),
+            Fault::Throttle(time) => {
+                self = Self::error(StatusCode::TOO_MANY_REQUESTS, "Demasiadas solicitudes");
+                self.retry_after = Some(time.as_millis().div_ceil(1000) as u64);
+            }
+            Fault::Bom => {
+                self.body.splice(0..0, *b"\xEF\xBB\xBF");
+            }
+            Fault::TextHtml => self.content_type = "text/html; charset=UTF-8",
+            Fault::Redirect => {
+                self.status = StatusCode::FOUND;
+                self.location = Some("https://elsewhere.example/login");
+                self.body.clear();
+            }
+            Fault::WrongCounts
+            | Fault::ObjectData
+            | Fault::EmptyAsList
+            | Fault::Overfull
+            | Fault::Duplicates
+            | Fault::EmptyPending => {}
+        }
+        self
+    }
+}
+
+/// A page of new orders.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) records: Vec<Bytes>,
+    /// Pending before this read.
+    pub(super) found: usize,
+    /// Pending after it.
+    pub(super) pending: usize,
+}
+
+impl Page {
+    pub(super) fn render(mut self, fault: Option<Fault>) -> Vec<u8> {
+        match fault {
+            Some(Fault::Duplicates) => self.records.extend(self.records.first().cloned()),
+            Some(Fault::EmptyAsList) => {
+                if let Some(first) = self.records.first_mut() {
+                    *first = without_buyer(first);
+                }
+            }
+            _ => {}
+        }
+        let returned = self.records.len() + usize::from(fault == Some(Fault::WrongCounts));
+        let metadata = format!(
+            r#""total_transactions_found":{},"returned_transactions":{returned},"pending_transactions":{}"#,
+            self.found, self.pending
+        );
+        envelope(&self.records, fault, &metadata)
+    }
+}
+
+/// The list of IDs, each as a JSON value.
+pub(super) fn id_list(mut ids: Vec<Bytes>, fault: Option<Fault>) -> Vec<u8> {
+    if fault == Some(Fault::Duplicates) {
+        ids.extend(ids.first().cloned());
+    }
+    let metadata = format!(r#""total_transactions_found":{}"#, ids.len());
+    envelope(&ids, fault, &metadata)
+}
+
+/// One order by itself.
+pub(super) fn single(record: &[u8]) -> Vec<u8> {
+    [b"{\"data\":", record, b"}"].concat()
+}
+
+fn envelope(items: &[Bytes], fault: Option<Fault>, metadata: &str) -> Vec<u8> {
+    let keyed = fault == Some(Fault::ObjectData);
+    let (open, close) = if keyed { (b'{', b'}') } else { (b'[', b']') };
+    let mut body = Vec::with_capacity(items.iter().map(|item| item.len() + 12).sum::<usize>() + metadata.len() + 40);
+    body.extend_from_slice(b"{\"data\":");
+    body.push(open);
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            body.push(b',');
+        }
+        if keyed {
+            body.extend_from_slice(format!("\"{index}\":").as_bytes());
+        }
+        body.extend_from_slice(item);
+    }
+    body.push(close);
+    body.extend_from_slice(b",\"metadata\":{");
+    body.extend_from_slice(metadata.as_bytes());
+    body.extend_from_slice(b"}}");
+    body
+}
+
+fn without_buyer(record: &Bytes) -> Bytes {
+    match serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(record) {
+        Ok(mut fields) => {
+            fields.insert("buyer".into(), serde_json::json!([]));
+            serde_json::Value::Object(fields).to_string().into()
+        }
+        // A raw record that is no object has no buyer to lose.
+        Err(_) => record.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn page(fault: Option<Fault>) -> Value {
+        let records = vec![Bytes::from(r#"{"order":{"id":1},"buyer":{"name":"Peña"}}"#), Bytes::from("{\"order\":{}}")];
+        serde_json::from_slice(&Page { records, found: 5, pending: 3 }.render(fault)).unwrap()
+    }
+
+    #[test]
+    fn a_page_carries_its_records_and_their_counts() {
+        assert_eq!(
+            page(None),
+            json!({
+                "data": [{"order": {"id": 1}, "buyer": {"name": "Peña"}}, {"order": {}}],
+                "metadata": {"total_transactions_found": 5, "returned_transactions": 2, "pending_transactions": 3},
+            })
+        );
+    }
+
+    #[test]
+    fn faults_of_a_page_change_what_they_name() {
+        assert_eq!(page(Some(Fault::WrongCounts))["metadata"]["returned_transactions"], 3);
+        assert_eq!(page(Some(Fault::ObjectData))["data"]["1"], json!({"order": {}}));
+        assert_eq!(page(Some(Fault::EmptyAsList))["data"][0]["buyer"], json!([]));
+        let doubled = page(Some(Fault::Duplicates));
+        assert_eq!(doubled["data"][2], doubled["data"][0]);
+        assert_eq!(doubled["metadata"]["returned_transactions"], 3);
+    }
+
+    #[test]
+    fn no_order_at_all_is_an_empty_list() {
+        let body = Page { records: vec![], found: 0, pending: 0 }.render(None);
+        assert!(body.starts_with(br#"{"data":[],"metadata":{"#));
+    }
+}

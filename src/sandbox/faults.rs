@@ -1,0 +1,439 @@
+//! What can go wrong between the marketplace and a client: named, by rate or by script.
+//!
+//! A fault is written as `name` or `name:argument`, for instance `truncate`, `late:2s` or `huge:64MiB`, in the command
+//! line and in the control API alike.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The three calls that the marketplace answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Call {
+    /// The destructive read: what it returns is marked synchronised.
+    NewOrders,
+    /// The IDs of the last 8 days.
+    OrderIds,
+    /// One order by its ID.
+    Order,
+}
+
+impl Call {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::NewOrders, Self::OrderIds, Self::Order];
+
+    /// The name in the control API and in fault rates.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NewOrders => "new-orders",
+            Self::OrderIds => "order-ids",
+            Self::Order => "order",
+        }
+    }
+}
+
+/// Why a text names no fault, or no rate of one.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum FaultError {
+    /// No fault has this name.
+    #[error("`{0}` is no fault: use one of {names}", names = Fault::NAMES.join(", "))]
+    Unknown(String),
+    /// A duration or a size that can't be read, or an argument where none belongs.
+    #[error("`{argument}` is no argument of the fault `{name}`: {expected}")]
+    Argument {
+        /// The fault.
+        name: String,
+        /// What was given.
+        argument: String,
+        /// What would be understood.
+        expected: &'static str,
+    },
+    /// Some faults only make sense for a page of orders.
+    #[error("the fault `{0}` does not apply to the call `{call}`", call = .1.name())]
+    DoesNotFit(Fault, Call),
+    /// A rate is `fault=0.05`.
+    #[error("`{0}` is no rate: write `fault=0.05`, with a share from 0 to 1")]
+    Rate(String),
+    /// Together the rates of one call exceed one.
+    #[error("the rates of the call `{call}` add up to more than 1", call = .0.name())]
+    Sum(Call),
+}
+
+/// One way in which an answer goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The connection is cut without a byte of answer; nothing was marked.
+    DropBefore,
+    /// The connection is cut without a byte of answer, after the orders were marked.
+    DropAfter,
+    /// The connection is cut in the middle of the promised body, after the orders were marked.
+    Truncate,
+    /// A 500; nothing was marked.
+    ErrorBefore,
+    /// A 500, after the orders were marked.
+    ErrorAfter,
+    /// The whole answer, this much later.
+    Late(Duration),
+    /// The metadata counts more records than there are.
+    WrongCounts,
+    /// A 200 with a page of HTML in the place of the JSON, after the orders were marked.
+    Html,
+    /// The JSON followed by blanks until it has this many bytes.
+    Huge(usize),
+    /// The whole answer in pieces of [`Fault::PIECE`] bytes, with this pause before each further piece.
+    Trickle(Duration),
+    /// A 429 with this `Retry-After`; nothing was marked.
+    Throttle(Duration),
+    /// `data` is an object with numeric keys, as PHP encodes an array with gaps.
+    ObjectData,
+    /// The first record's `buyer` is `[]`, as PHP encodes an empty object.
+    EmptyAsList,
+    /// A byte order mark before the JSON.
+    Bom,
+    /// The JSON under `Content-Type: text/html`.
+    TextHtml,
+    /// A 302 to another host; nothing was marked.
+    Redirect,
+    /// One record more than a page may hold.
+    Overfull,
+    /// The first record once more at the end.
+    Duplicates,
+    /// An empty page although orders are pending; nothing was marked.
+    EmptyPending,
+}
+
+impl Fault {
+    /// The name of each.
+    pub const NAMES: [&str; 19] = [
+        "drop-before",
+        "drop-after",
+        "truncate",
+        "error-before",
+        "error-after",
+        "late",
+        "wrong-counts",
+        "html",
+        "huge",
+        "trickle",
+        "throttle",
+        "object-data",
+        "empty-as-list",
+        "bom",
+        "text-html",
+        "redirect",
+        "overfull",
+        "duplicates",
+        "empty-pending",
+    ];
+
+    /// Bytes in each piece of a trickled answer.
+    pub const PIECE: usize = 256;
+
+    /// The name without the argument.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DropBefore => "drop-before",
+            Self::DropAfter => "drop-after",
+            Self::Truncate => "truncate",
+            Self::ErrorBefore => "error-before",
+            Self::ErrorAfter => "error-after",
+            Self::Late(_) => "late",
+            Self::WrongCounts => "wrong-counts",
+            Self::Html => "html",
+            Self::Huge(_) => "huge",
+            Self::Trickle(_) => "trickle",
+            Self::Throttle(_) => "throttle",
+            Self::ObjectData => "object-data",
+            Self::EmptyAsList => "empty-as-list",
+            Self::Bom => "bom",
+            Self::TextHtml => "text-html",
+            Self::Redirect => "redirect",
+            Self::Overfull => "overfull",
+            Self::Duplicates => "duplicates",
+            Self::EmptyPending => "empty-pending",
+        }
+    }
+
+    /// Whether the orders stay pending, because it strikes before they are marked.
+    #[must_use]
+    pub fn precedes_marking(self) -> bool {
+        matches!(self, Self::DropBefore | Self::ErrorBefore | Self::Throttle(_) | Self::Redirect | Self::EmptyPending)
+    }
+
+    /// Whether it can strike this call.
+    #[must_use]
+    pub fn fits(self, call: Call) -> bool {
+        match self {
+            Self::WrongCounts | Self::EmptyAsList | Self::Overfull | Self::EmptyPending => call == Call::NewOrders,
+            Self::ObjectData | Self::Duplicates => call != Call::Order,
+            _ => true,
+        }
+    }
+
+    /// Whether the records of an answer under it reach the client whole; `None` where that is up to the client's
+    /// limits and patience.
+    #[must_use]
+    pub fn delivers(self) -> Option<bool> {
+        match self {
+            Self::DropAfter | Self::Truncate | Self::ErrorAfter | Self::Html => Some(false),
+            Self::Huge(_) | Self::Trickle(_) => None,
+            fault => Some(!fault.precedes_marking()),
+        }
+    }
+
+    fn without_argument(name: &str) -> Option<Self> {
+        Some(match name {
+            "drop-before" => Self::DropBefore,
+            "drop-after" => Self::DropAfter,
+            "truncate" => Self::Truncate,
+            "error-before" => Self::ErrorBefore,
+            "error-after" => Self::ErrorAfter,
+            "late" => Self::Late(Duration::from_secs(2)),
+            "wrong-counts" => Self::WrongCounts,
+            "html" => Self::Html,
+            "huge" => Self::Huge(64 << 20),
+            "trickle" => Self::Trickle(Duration::from_millis(20)),
+            "throttle" => Self::Throttle(Duration::from_secs(1)),
+            "object-data" => Self::ObjectData,
+            "empty-as-list" => Self::EmptyAsList,
+            "bom" => Self::Bom,
+            "text-html" => Self::TextHtml,
+            "redirect" => Self::Redirect,
+            "overfull" => Self::Overfull,
+            "duplicates" => Self::Duplicates,
+            "empty-pending" => Self::EmptyPending,
+            _ => return None,
+        })
+    }
+
+    fn with_argument(self, argument: &str) -> Result<Self, FaultError> {
+        let refused = |expected| FaultError::Argument { name: self.name().into(), argument: argument.into(), expected };
+        let duration = || parse_duration(argument).map_err(|_| refused("write a duration, for instance `500ms`"));
+        Ok(match self {
+            Self::Late(_) => Self::Late(duration()?),
+            Self::Trickle(_) => Self::Trickle(duration()?),
+            Self::Throttle(_) => Self::Throttle(duration()?),
+            Self::Huge(_) => {
+                Self::Huge(parse_size(argument).ok_or_else(|| refused("write a size, for instance `64MiB`"))?)
+            }
+            _ => return Err(refused("it takes none")),
+        })
+    }
+}
+
+impl FromStr for Fault {
+    type Err = FaultError;
+
+    fn from_str(text: &str) -> Result<Self, FaultError> {
+        let (name, argument) = match text.split_once(':') {
+            Some((name, argument)) => (name, Some(argument)),
+            None => (text, None),
+        };
+        let fault = Self::without_argument(name.trim()).ok_or_else(|| FaultError::Unknown(name.into()))?;
+        argument.map_or(Ok(fault), |argument| fault.with_argument(argument.trim()))
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Late(time) | Self::Trickle(time) | Self::Throttle(time) => {
+                write!(f, "{}:{}ms", self.name(), time.as_millis())
+            }
+            Self::Huge(bytes) => write!(f, "{}:{bytes}", self.name()),
+            _ => f.write_str(self.name()),
+        }
+    }
+}
+
+impl Serialize for Fault {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A duration as a person writes it, for instance `20ms` or `1m 30s`; not negative.
+///
+/// # Errors
+/// A sentence for the person who wrote it.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let refused = |_| format!("`{text}` is no duration: write for instance `20ms` or `1m 30s`");
+    let signed: SignedDuration = text.parse().map_err(refused)?;
+    Duration::try_from(signed).map_err(refused)
+}
+
+fn parse_size(text: &str) -> Option<usize> {
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+    let (digits, unit) =
+        units.into_iter().find_map(|(name, bytes)| Some((text.strip_suffix(name)?, bytes))).unwrap_or((text, 1));
+    digits.trim().parse::<usize>().ok()?.checked_mul(unit)
+}
+
+/// How often each fault strikes: `fault=share`, separated by commas, for instance `truncate=0.02,late:5s=0.01`.
+/// It strikes the destructive read, unless another call is named before it: `order/error-before=0.1`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rates(Vec<(Call, Fault, f64)>);
+
+impl FromStr for Rates {
+    type Err = FaultError;
+
+    fn from_str(text: &str) -> Result<Self, FaultError> {
+        let rates = text
+            .split(',')
+            .map(str::trim)
+            .filter(|entry| !entry.is_empty())
+            .map(parse_rate)
+            .collect::<Result<Vec<_>, _>>()?;
+        for call in Call::ALL {
+            let sum: f64 = rates.iter().filter(|rate| rate.0 == call).map(|rate| rate.2).sum();
+            // A little above one, so that ten times 0.1 still passes.
+            if sum > 1.0 + 1e-9 {
+                return Err(FaultError::Sum(call));
+            }
+        }
+        Ok(Self(rates))
+    }
+}
+
+fn parse_rate(entry: &str) -> Result<(Call, Fault, f64), FaultError> {
+    let no_rate = || FaultError::Rate(entry.into());
+    let (what, share) = entry.split_once('=').ok_or_else(no_rate)?;
+    let (call, fault) = match what.split_once('/') {
+        Some((name, fault)) => {
+            (Call::ALL.into_iter().find(|call| call.name() == name.trim()).ok_or_else(no_rate)?, fault)
+        }
+        None => (Call::NewOrders, what),
+    };
+    let fault: Fault = fault.trim().parse()?;
+    let share: f64 = share.trim().parse().map_err(|_| no_rate())?;
+    if !(0.0..=1.0).contains(&share) {
+        return Err(no_rate());
+    }
+    if !fault.fits(call) {
+        return Err(FaultError::DoesNotFit(fault, call));
+    }
+    Ok((call, fault, share))
+}
+
+/// One step of a script: a fault, or `ok` for an answer as it should be.
+///
+/// # Errors
+/// [`FaultError`] if the text is neither.
+pub fn parse_step(text: &str) -> Result<Option<Fault>, FaultError> {
+    if text == "ok" { Ok(None) } else { text.parse().map(Some) }
+}
+
+/// Decides which fault strikes next: the script first, and chance once it is used up.
+#[derive(Debug)]
+pub(super) struct Faults {
+    scripts: [VecDeque<Option<Fault>>; 3],
+    rates: Rates,
+    chance: StdRng,
+}
+
+impl Faults {
+    pub(super) fn new(rates: Rates, seed: u64) -> Self {
+        Self { scripts: Default::default(), rates, chance: StdRng::seed_from_u64(seed) }
+    }
+
+    pub(super) fn set_rates(&mut self, rates: Rates) {
+        self.rates = rates;
+    }
+
+    /// Queues up steps behind those that are still to come; all or none.
+    pub(super) fn script(&mut self, call: Call, steps: &[Option<Fault>]) -> Result<(), FaultError> {
+        if let Some(fault) = steps.iter().flatten().find(|fault| !fault.fits(call)) {
+            return Err(FaultError::DoesNotFit(*fault, call));
+        }
+        self.scripts[call as usize].extend(steps);
+        Ok(())
+    }
+
+    pub(super) fn clear_scripts(&mut self) {
+        self.scripts = Default::default();
+    }
+
+    /// How many steps of the scripts are still to come.
+    pub(super) fn scripted(&self) -> usize {
+        self.scripts.iter().map(VecDeque::len).sum()
+    }
+
+    pub(super) fn next(&mut self, call: Call) -> Option<Fault> {
+        if let Some(step) = self.scripts[call as usize].pop_front() {
+            return step;
+        }
+        let mut rates = self.rates.0.iter().filter(|rate| rate.0 == call).peekable();
+        rates.peek()?;
+        let mut left: f64 = self.chance.random();
+        rates
+            .find(|rate| {
+                left -= rate.2;
+                left < 0.0
+            })
+            .map(|rate| rate.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_survives_the_way_to_text_and_back() {
+        for name in Fault::NAMES {
+            let fault: Fault = name.parse().unwrap();
+            assert_eq!(fault.name(), name);
+            assert_eq!(fault.to_string().parse(), Ok(fault));
+        }
+    }
+
+    #[test]
+    fn arguments_are_durations_and_sizes_and_nothing_else() {
+        assert_eq!("late:1500ms".parse(), Ok(Fault::Late(Duration::from_millis(1500))));
+        assert_eq!("throttle:1m 30s".parse(), Ok(Fault::Throttle(Duration::from_secs(90))));
+        assert_eq!("huge:2MiB".parse(), Ok(Fault::Huge(2 << 20)));
+        for bad in ["late:soon", "late:-1s", "huge:big", "truncate:3", "melt"] {
+            assert!(bad.parse::<Fault>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn rates_that_make_no_sense_are_refused_with_a_reason() {
+        assert_eq!("".parse(), Ok(Rates::default()));
+        for (bad, reason) in [
+            ("truncate", "write `fault=0.05`"),
+            ("truncate=2", "from 0 to 1"),
+            ("truncate=0.6,html=0.6", "more than 1"),
+            ("order/overfull=0.1", "does not apply"),
+            ("nowhere/html=0.1", "is no rate"),
+        ] {
+            let error = bad.parse::<Rates>().unwrap_err().to_string();
+            assert!(error.contains(reason), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_script_comes_first_and_then_chance_at_the_given_rates() {
+        let mut faults = Faults::new("truncate=0.25,late:5s=0.25,order/html=1".parse().unwrap(), 7);
+        faults.script(Call::NewOrders, &[Some(Fault::Bom), None]).unwrap();
+        assert_eq!(faults.next(Call::NewOrders), Some(Fault::Bom));
+        assert_eq!(faults.next(Call::NewOrders), None);
+        let drawn: Vec<_> = (0..4000).map(|_| faults.next(Call::NewOrders)).collect();
+        for wanted in [Some(Fault::Truncate), Some(Fault::Late(Duration::from_secs(5)))] {
+            let count = drawn.iter().filter(|fault| **fault == wanted).count();
+            assert!((850..1150).contains(&count), "{wanted:?}: {count}");
+        }
+        assert_eq!(faults.next(Call::Order), Some(Fault::Html));
+        assert_eq!(faults.next(Call::OrderIds), None);
+    }
+}

@@ -1,0 +1,97 @@
+//! The marketplace's three calls over HTTP.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Path, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderValue, Uri};
+use axum::response::Response;
+use axum::routing::get;
+use tokio::sync::watch;
+
+use super::answer::Answer;
+use super::faults::Call;
+use super::shop::Shop;
+use super::wire::{Line, Plan};
+
+/// The destructive read.
+pub const NEW_ORDERS: &str = "/api/cart/transaction/newOrders";
+/// The IDs of the last 8 days.
+pub const ORDER_IDS: &str = "/api/cart/transaction/ordersIds";
+/// One order by its ID.
+pub const ORDER: &str = "/api/cart/transaction/order/{id}";
+
+/// What the handlers share.
+#[derive(Debug, Clone)]
+pub(super) struct Counter {
+    pub(super) shop: Shop,
+    /// How long every answer is held back, after the orders were marked.
+    pub(super) delay: Duration,
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+pub(super) fn routes(counter: Counter) -> Router {
+    Router::new()
+        .route(NEW_ORDERS, get(new_orders))
+        .route(ORDER_IDS, get(order_ids))
+        .route(ORDER, get(order))
+        .with_state(counter)
+}
+
+type Connection = ConnectInfo<Line>;
+
+async fn new_orders(
+    State(counter): State<Counter>,
+    ConnectInfo(line): Connection,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    counter.answer(&line, Call::NewOrders, &uri, None, &headers).await
+}
+
+async fn order_ids(
+    State(counter): State<Counter>,
+    ConnectInfo(line): Connection,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    counter.answer(&line, Call::OrderIds, &uri, None, &headers).await
+}
+
+async fn order(
+    State(counter): State<Counter>,
+    ConnectInfo(line): Connection,
+    uri: Uri,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    counter.answer(&line, Call::Order, &uri, Some(&id), &headers).await
+}
+
+impl Counter {
+    async fn answer(mut self, line: &Line, call: Call, uri: &Uri, id: Option<&str>, headers: &HeaderMap) -> Response {
+        let token = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
+        let (number, answer) = self.shop.call(call, uri.path(), id, token, self.delay);
+        line.plan(answer.plan);
+        if !answer.wait.is_zero() {
+            tokio::select! {
+                () = tokio::time::sleep(answer.wait) => self.shop.sent(number),
+                // A server that goes down answers nobody.
+                _ = self.stop.wait_for(|stopped| *stopped) => line.plan(Plan::Cut),
+            }
+        }
+        response(answer)
+    }
+}
+
+fn response(answer: Answer) -> Response {
+    let mut response = Response::new(Body::from(answer.body));
+    *response.status_mut() = answer.status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
+    headers.extend(answer.location.map(|place| (LOCATION, HeaderValue::from_static(place))));
+    headers.extend(answer.retry_after.map(|seconds| (RETRY_AFTER, HeaderValue::from(seconds))));
+    response
+}

@@ -1,0 +1,151 @@
+//! The TCP side of a fault: a listener whose connections can be cut, or slowed down, at a given byte of an answer.
+//!
+//! A handler can't cut its own connection: whatever it returns, hyper frames it properly or ends it in an order of its
+//! own choosing. So each connection is wrapped, and its [`Line`] lets the handler say what becomes of the bytes that it
+//! is about to return. A cut is then a real one: the promised `Content-Length` stands in the head, and the socket ends.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// What becomes of the bytes of an answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// They are sent.
+    #[default]
+    Send,
+    /// None is sent: the connection is cut.
+    Cut,
+    /// The head and this many bytes of the body are sent, then the connection is cut.
+    CutAfter(usize),
+    /// They are sent in pieces of this many bytes, with a pause before each further one.
+    Trickle(usize, Duration),
+}
+
+/// A handler's hold on the connection over which it is asked.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Line(Arc<Mutex<Plan>>);
+
+impl Line {
+    /// Settles what becomes of the next answer.
+    pub(super) fn plan(&self, plan: Plan) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = plan;
+    }
+
+    fn current(&self) -> Plan {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Connected<IncomingStream<'_, Exchange>> for Line {
+    fn connect_info(stream: IncomingStream<'_, Exchange>) -> Self {
+        stream.io().line.clone()
+    }
+}
+
+/// Accepts the connections.
+pub(super) struct Exchange {
+    pub(super) listener: TcpListener,
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+impl Listener for Exchange {
+    type Io = Wire;
+    type Addr = std::net::SocketAddr;
+
+    async fn accept(&mut self) -> (Wire, Self::Addr) {
+        let (stream, address) = Listener::accept(&mut self.listener).await;
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "the connection keeps Nagle's delay");
+        }
+        (Wire { stream, line: Line::default(), allowance: None, pause: None, stop: self.stop.clone() }, address)
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        self.listener.local_addr()
+    }
+}
+
+/// One connection.
+pub(super) struct Wire {
+    stream: TcpStream,
+    line: Line,
+    /// Bytes that may still be sent before the cut, once the head of the answer has been seen.
+    allowance: Option<usize>,
+    pause: Option<Pin<Box<Sleep>>>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Wire {
+    fn cut() -> io::Error {
+        io::Error::new(io::ErrorKind::ConnectionAborted, "cut on purpose")
+    }
+
+    fn write_until_cut(&mut self, cx: &mut Context<'_>, bytes: &[u8], body: usize) -> Poll<io::Result<usize>> {
+        // The first write of an answer begins with its head.
+        let left = self.allowance.unwrap_or_else(|| head_len(bytes) + body);
+        if left == 0 {
+            return Poll::Ready(Err(Self::cut()));
+        }
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &bytes[..bytes.len().min(left)]))?;
+        self.allowance = Some(left - written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn write_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        piece: usize,
+        pause: Duration,
+    ) -> Poll<io::Result<usize>> {
+        if let Some(sleep) = &mut self.pause {
+            ready!(sleep.as_mut().poll(cx));
+        }
+        if *self.stop.borrow() {
+            return Poll::Ready(Err(Self::cut()));
+        }
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &bytes[..bytes.len().min(piece)]))?;
+        self.pause = Some(Box::pin(sleep_until(Instant::now() + pause)));
+        Poll::Ready(Ok(written))
+    }
+}
+
+fn head_len(answer: &[u8]) -> usize {
+    answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").map_or(answer.len(), |start| start + 4)
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+/// Vectored writes are left out, so that head and body arrive in one buffer and in order.
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.line.current() {
+            Plan::Send => Pin::new(&mut self.stream).poll_write(cx, bytes),
+            Plan::Cut => Poll::Ready(Err(Self::cut())),
+            Plan::CutAfter(body) => self.write_until_cut(cx, bytes, body),
+            Plan::Trickle(piece, pause) => self.write_piece(cx, bytes, piece, pause),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
