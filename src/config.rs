@@ -16,6 +16,7 @@ mod values;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -105,7 +106,7 @@ impl Config {
         let mut layers = Layers::default();
         if let Some(path) = Self::file(file, &variables) {
             let text =
-                fs::read_to_string(&path).map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
+                fs::read_to_string(&path).map_err(|reason| ConfigError::Unreadable { path: path.clone(), reason })?;
             layers.add_file(&path, &text)?;
         }
         layers.add_environment(&variables)?;
@@ -146,7 +147,9 @@ impl Config {
             let set = variables.iter().find(|(name, value)| name == "IMOTRIZ_CONFIG" && !value.is_empty());
             set.map(|(_, value)| PathBuf::from(value))
         };
-        let default = || Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists());
+        // Anything but a clear "not there" is met when it is read: settings must not be overlooked.
+        let is_there = |path: &PathBuf| !path.symlink_metadata().is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+        let default = || Some(PathBuf::from(DEFAULT_FILE)).filter(is_there);
         named.map(Path::to_owned).or_else(variable).or_else(default)
     }
 
@@ -178,8 +181,8 @@ impl Config {
     }
 }
 
-/// The environment of this process. What is not UTF-8 is marked by U+FFFD, which no setting accepts silently: a
-/// variable that can't be read must not be one that is overlooked.
+/// The environment of this process. What is not UTF-8 is marked by U+FFFD, and refused where it is
+/// a setting: a variable that can't be read must not be one that is overlooked.
 pub fn environment() -> impl Iterator<Item = (String, String)> {
     let text = |os: std::ffi::OsString| os.to_string_lossy().into_owned();
     std::env::vars_os().map(move |(name, value)| (text(name), text(value)))
@@ -223,7 +226,7 @@ fn store(name: &StoreName, entry: StoreEntry, general: &Api, origins: &Origins) 
     let api = entry.api(general);
     let StoreEntry { country, token, token_file, base_url, allow_insecure_http, .. } = entry;
     let token = secret(&section, "token", token, token_file, origins)?
-        .ok_or_else(|| ConfigError::Missing { key: section.child("token_file") })?;
+        .ok_or_else(|| origins.invalid(section.clone(), no_token(&section)))?;
     let base_url = match base_url {
         Some(url) => url,
         None => {
@@ -235,6 +238,11 @@ fn store(name: &StoreName, entry: StoreEntry, general: &Api, origins: &Origins) 
         return Err(origins.invalid(section.child("base_url"), reason));
     }
     Ok(Store { country, base_url, allow_insecure_http, token: TokenSource(token), api })
+}
+
+fn no_token(section: &Key) -> String {
+    let variable = section.child("token_file").variable();
+    format!("has no token; set its token_file (or {variable}) or its token")
 }
 
 /// A secret that stands in the settings or in a file: one of them, or the one of the higher layer, so that a variable

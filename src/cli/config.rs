@@ -61,6 +61,7 @@ mod tests {
         let config = Config::from_toml("[stores.bogota]\ncountry = \"CO\"\ntoken_file = \"no/such/file\"").unwrap();
         let message = format!("{:#}", check(&config, false).unwrap_err());
         assert!(message.starts_with("store `bogota`: can't read the token file no/such/file: "), "{message}");
+        assert_eq!(message.matches("No such file").count(), 1, "{message}");
     }
 
     #[test]

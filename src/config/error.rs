@@ -43,12 +43,12 @@ impl fmt::Display for Origin {
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The settings file can't be read.
-    #[error("can't read the settings file {}: {source}. Name another with --config or IMOTRIZ_CONFIG.", path.display())]
+    #[error("can't read the settings file {}: {reason}. Name another with --config or IMOTRIZ_CONFIG.", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// Why not.
-        source: io::Error,
+        reason: io::Error,
     },
     /// The settings file is no TOML.
     #[error("{}, line {line}, is not valid TOML: {reason}.", path.display())]

@@ -106,6 +106,10 @@ impl Layers {
         for (name, value) in variables {
             let key = self.with_store_of_file(Key::of_variable(name.strip_prefix(PREFIX).unwrap_or(name)));
             self.check_variable(name, &key)?;
+            if value.contains(char::REPLACEMENT_CHARACTER) {
+                let reason = "is not valid UTF-8".to_owned();
+                return Err(ConfigError::Invalid { key, origin: Origin::Variable(name.clone()), reason });
+            }
             if !value.is_empty() {
                 self.set(&mut values, key, Origin::Variable(name.clone()), value);
             }

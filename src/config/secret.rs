@@ -16,14 +16,14 @@ pub(super) const REDACTED: &str = "[redacted]";
 #[derive(Debug, Error)]
 pub enum SecretError {
     /// The file can't be read.
-    #[error("can't read the {what} file {}: {source}", path.display())]
+    #[error("can't read the {what} file {}: {reason}", path.display())]
     Unreadable {
         /// `token` or `password`.
         what: &'static str,
         /// The file.
         path: PathBuf,
         /// Why not.
-        source: io::Error,
+        reason: io::Error,
     },
     /// Nothing but blanks.
     #[error("the {what} in {place} is empty")]
@@ -74,7 +74,7 @@ impl SecretSource {
             Self::Inline(Secret(secret)) => secret.clone(),
             Self::File(path) => fs::read_to_string(path)
                 .map(SecretString::from)
-                .map_err(|source| SecretError::Unreadable { what, path: path.clone(), source })?,
+                .map_err(|reason| SecretError::Unreadable { what, path: path.clone(), reason })?,
         };
         let text = secret.expose_secret();
         if text.trim().is_empty() {

@@ -74,20 +74,24 @@ impl Default for Paths {
 
 fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let path = String::deserialize(deserializer)?;
-    let clean = path.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '{' | '}' | '#'));
-    match path.starts_with('/') && clean {
+    match is_path(&path) {
         true => Ok(path),
-        false => Err(D::Error::custom("is no path: it begins with `/` and has neither blanks nor `{`, `}`, `#`")),
+        false => Err(D::Error::custom("is no path: it begins with one `/` and has neither blanks nor any of `{}#\\`")),
     }
 }
 
 fn order_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let path = String::deserialize(deserializer)?;
-    let clean = path.replacen("{id}", "", 1).chars().all(|c| c.is_ascii_graphic() && !matches!(c, '{' | '}' | '#'));
-    match path.starts_with('/') && path.contains("{id}") && clean {
+    match path.contains("{id}") && is_path(&path.replacen("{id}", "0", 1)) {
         true => Ok(path),
-        false => Err(D::Error::custom("is no path of an order: it begins with `/` and has `{id}` once")),
+        false => Err(D::Error::custom("is no path of an order: it begins with one `/` and has `{id}` once")),
     }
+}
+
+/// Two slashes at the beginning, or a backslash, which counts as one in a URL, would send the token to another host.
+fn is_path(text: &str) -> bool {
+    let clean = |c: char| c.is_ascii_graphic() && !matches!(c, '{' | '}' | '#' | '\\');
+    text.starts_with('/') && !text.starts_with("//") && text.chars().all(clean)
 }
 
 /// `[stores.NAME]`, with what `[api]` says where the store says nothing.

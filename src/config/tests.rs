@@ -148,6 +148,7 @@ fn what_is_wrong_in_the_file_is_named_with_its_line() {
         ("[[stores]]\nname = 1", none, "`stores` (settings.toml, line 1): is a section, not a setting"),
         ("kafka = 5", none, "`kafka` (settings.toml, line 1): is a section, not a setting"),
         ("[kafka]\nlanes.x = 5", none, "`kafka.lanes` (settings.toml, line 2): is a setting, not a section"),
+        ("[kafka.properties]\nx = 2020-01-01", none, "`kafka.properties.x` (settings.toml, line 2): takes a text in"),
         ("[kafka", none, "settings.toml, line 1, is not valid TOML: "),
         ("[kafka]\nlanes = 1\nlanes = 2", none, "settings.toml, line 3, is not valid TOML: duplicate key"),
         ("[kafka]\nlanes = 0", none, "`kafka.lanes` (settings.toml, line 2): must be at least 1."),
@@ -221,7 +222,11 @@ fn what_is_wrong_in_the_file_is_named_with_its_line() {
             "`stores.x.country` is missing. Set it in the settings file or as IMOTRIZ_STORES__X__COUNTRY.",
         ),
         ("[stores.x]\ncountry = \"PE\"", none, "`stores.x.country` (settings.toml, line 2): `PE` is no country of the"),
-        ("[stores.x]\ncountry = \"CO\"", none, "`stores.x.token_file` is missing. Set it"),
+        (
+            "[stores.x]\ncountry = \"CO\"",
+            none,
+            "`stores.x` (settings.toml, line 1): has no token; set its token_file (or IMOTRIZ_STORES__X__TOKEN_FILE) or",
+        ),
         (
             STORE,
             "token_file = \"f\"",
@@ -245,6 +250,17 @@ fn what_is_wrong_in_the_file_is_named_with_its_line() {
         let message = load(&format!("{toml}{more}"), &[], &[]).expect_err(toml);
         assert!(message.contains(expected), "{toml}{more}\nsays     {message}\nand not  {expected}");
         assert!(!message.contains("s3cret") && !message.contains("5318008"), "{message}");
+    }
+}
+
+#[test]
+fn a_broken_file_is_reported_without_quoting_it() {
+    for line in
+        ["token = s3cret", "token = \"s3cret", "s3cret", "token = \"\\q s3cret\"", "token = 's3cret' x", "= s3cret"]
+    {
+        let message = load(&format!("[stores.x]\n{line}"), &[], &[]).unwrap_err();
+        assert!(message.starts_with("settings.toml, line 2, is not valid TOML: "), "{message}");
+        assert!(!message.contains("s3cret"), "{message}");
     }
 }
 
@@ -295,6 +311,7 @@ fn what_is_wrong_in_the_environment_is_named_with_its_variable() {
             "s3cret",
             "(IMOTRIZ_STORES__X.Y__TOKEN): the store name has a character that is not",
         ),
+        ("IMOTRIZ_SPOOL__DIR", "/a\u{fffd}", "`spool.dir` (IMOTRIZ_SPOOL__DIR): is not valid UTF-8."),
         ("IMOTRIZ_STORES__X__TOKEN__Y", "s3cret", "`stores.x.token.y` (IMOTRIZ_STORES__X__TOKEN__Y) is no setting"),
     ];
     for (name, value, expected) in cases {
