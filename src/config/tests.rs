@@ -202,6 +202,12 @@ fn what_is_wrong_in_the_file_is_named_with_its_line() {
         ("[api.paths]\norder = \"/order\"", none, "`api.paths.order` (settings.toml, line 2): is no path of an order"),
         ("[api.paths]\nnew_orders = \"new\"", none, "`api.paths.new_orders` (settings.toml, line 2): is no path: it"),
         (
+            "[api.paths]\nnew_orders = \"//evil/new\"",
+            none,
+            "`api.paths.new_orders` (settings.toml, line 2): is no path: it",
+        ),
+        ("[api.paths]\norder = '/\\evil/{id}'", none, "(settings.toml, line 2): is no path of an order"),
+        (
             "[reconcile]\nretention = \"8d\"",
             none,
             "`reconcile.retention` (settings.toml, line 2): must be at least 31d",
