@@ -1,0 +1,3 @@
+//! The commands, a file for each family.
+
+pub mod config;

@@ -1,0 +1,73 @@
+//! `config show` and `config check`.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Subcommand;
+
+use crate::config::Config;
+
+/// What to do with the settings.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum ConfigCommand {
+    /// Print every setting in force and where it was set; secrets are redacted
+    Show,
+    /// Check the settings and read the files with secrets, without connecting to anything
+    Check,
+}
+
+/// Runs the command on settings that could be loaded, and writes to the standard output.
+///
+/// # Errors
+/// When there is no store, a secret can't be read, or the standard output can't be written.
+pub fn run(command: ConfigCommand, config: &Config, json: bool) -> Result<ExitCode> {
+    let text = match command {
+        ConfigCommand::Show if json => format!("{:#}\n", config.redacted_json()),
+        ConfigCommand::Show => config.redacted_toml(),
+        ConfigCommand::Check => check(config, json)?,
+    };
+    io::stdout().lock().write_all(text.as_bytes()).context("can't write to the standard output")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check(config: &Config, json: bool) -> Result<String> {
+    let stores = config.stores_or_error()?;
+    for (name, store) in stores {
+        store.token.read().with_context(|| format!("store `{name}`"))?;
+    }
+    if let Some(password) = config.schema_registry.as_ref().and_then(|registry| registry.password.as_ref()) {
+        password.read().context("schema registry")?;
+    }
+    let names: Vec<_> = stores.keys().map(ToString::to_string).collect();
+    Ok(match json {
+        true => format!("{}\n", serde_json::json!({ "ok": true, "stores": names })),
+        false => format!("settings are fine; stores: {}\n", names.join(", ")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_without_stores_says_how_to_set_one_up() {
+        let message = check(&Config::default(), false).unwrap_err().to_string();
+        assert!(message.contains("[stores.NAME]") && message.contains("IMOTRIZ_STORES__NAME__COUNTRY=CO"), "{message}");
+    }
+
+    #[test]
+    fn a_check_reads_the_token_files() {
+        let config = Config::from_toml("[stores.bogota]\ncountry = \"CO\"\ntoken_file = \"no/such/file\"").unwrap();
+        let message = format!("{:#}", check(&config, false).unwrap_err());
+        assert!(message.starts_with("store `bogota`: can't read the token file no/such/file: "), "{message}");
+        assert_eq!(message.matches("No such file").count(), 1, "{message}");
+    }
+
+    #[test]
+    fn a_check_that_passes_names_the_stores() {
+        let config = Config::from_toml("[stores.bogota]\ncountry = \"CO\"\ntoken = \"t\"").unwrap();
+        assert_eq!(check(&config, false).unwrap(), "settings are fine; stores: bogota\n");
+        assert_eq!(check(&config, true).unwrap(), "{\"ok\":true,\"stores\":[\"bogota\"]}\n");
+    }
+}

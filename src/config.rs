@@ -1,0 +1,270 @@
+//! The settings: defaults, then a file in TOML, then the environment, then the command line; the later wins.
+//!
+//! A key that nobody reads is an error, since a misspelt setting is one that silently has its default. Secrets have
+//! types of their own that show themselves nowhere; files with secrets are read when asked, not here.
+
+mod error;
+mod kafka;
+mod key;
+mod layers;
+mod secret;
+mod sections;
+mod settings;
+mod show;
+mod store;
+mod values;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+pub use error::{ConfigError, Origin};
+pub use kafka::{Kafka, Properties, Topics};
+pub use key::Key;
+pub use secret::{PasswordSource, SecretError, TokenSource};
+pub use sections::{Admin, Reconcile, Resync, ResyncPolicy, SchemaRegistry, Spool};
+pub use settings::reference;
+pub use store::{Api, Paths, Store};
+
+use crate::ids::StoreName;
+use layers::{Layers, Origins};
+use secret::{Secret, SecretSource};
+use sections::SchemaRegistryEntry;
+use store::StoreEntry;
+
+/// The file that is read when none is named, if it is there.
+pub const DEFAULT_FILE: &str = "imotriz-kafka.toml";
+
+/// `[mapping]`: where in a record the fields of an order are.
+pub type Mapping = figment::value::Dict;
+
+/// All settings, checked.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Config {
+    /// The cluster and its topics.
+    pub kafka: Kafka,
+    /// The registry of schemas, if there is one.
+    pub schema_registry: Option<SchemaRegistry>,
+    /// Where pages wait.
+    pub spool: Spool,
+    /// Health, metrics, status.
+    pub admin: Admin,
+    /// How the marketplace is asked where a store doesn't say otherwise.
+    pub api: Api,
+    /// The reconciler.
+    pub reconcile: Reconcile,
+    /// Where in a record the fields are.
+    pub mapping: Mapping,
+    /// What happens to an order that is asked for again.
+    pub resync: Resync,
+    /// The stores by name. There may be none: see [`Config::stores_or_error`].
+    pub stores: BTreeMap<StoreName, Store>,
+    #[serde(skip)]
+    origins: Origins,
+}
+
+/// The settings as they are written, before what one says of another is looked at.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    #[serde(default)]
+    kafka: Kafka,
+    schema_registry: Option<SchemaRegistryEntry>,
+    #[serde(default)]
+    spool: Spool,
+    #[serde(default)]
+    admin: Admin,
+    #[serde(default)]
+    api: Api,
+    #[serde(default)]
+    reconcile: Reconcile,
+    #[serde(default)]
+    mapping: Mapping,
+    #[serde(default)]
+    resync: Resync,
+    #[serde(default)]
+    stores: BTreeMap<StoreName, StoreEntry>,
+}
+
+impl Config {
+    /// Loads the settings. The file is `file`, else the one that the variable `IMOTRIZ_CONFIG` names, else
+    /// [`DEFAULT_FILE`] in the working directory if it is there. `overrides` are names with dots and their values.
+    ///
+    /// # Errors
+    /// When a file can't be read, a key is unknown, or a value can't be used; the message names the place.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        overrides: &[(&str, String)],
+    ) -> Result<Self, ConfigError> {
+        let variables: Vec<_> = environment.into_iter().collect();
+        let mut layers = Layers::default();
+        if let Some(path) = Self::file(file, &variables) {
+            let text =
+                fs::read_to_string(&path).map_err(|reason| ConfigError::Unreadable { path: path.clone(), reason })?;
+            layers.add_file(&path, &text)?;
+        }
+        layers.add_environment(&variables)?;
+        layers.add_command_line(overrides)?;
+        Self::of_layers(layers)
+    }
+
+    /// Settings from a text in TOML and nothing else.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        let mut layers = Layers::default();
+        layers.add_file(Path::new(DEFAULT_FILE), text)?;
+        Self::of_layers(layers)
+    }
+
+    /// Settings from environment variables and nothing else.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn from_environment(environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let mut layers = Layers::default();
+        layers.add_environment(&environment.into_iter().collect::<Vec<_>>())?;
+        Self::of_layers(layers)
+    }
+
+    /// The stores, of which there is at least one.
+    ///
+    /// # Errors
+    /// When none is set up.
+    pub fn stores_or_error(&self) -> Result<&BTreeMap<StoreName, Store>, ConfigError> {
+        if self.stores.is_empty() { Err(ConfigError::NoStores) } else { Ok(&self.stores) }
+    }
+
+    fn file(named: Option<&Path>, variables: &[(String, String)]) -> Option<PathBuf> {
+        let variable = || {
+            let set = variables.iter().find(|(name, value)| name == "IMOTRIZ_CONFIG" && !value.is_empty());
+            set.map(|(_, value)| PathBuf::from(value))
+        };
+        // Anything but a clear "not there" is met when it is read: settings must not be overlooked.
+        let is_there = |path: &PathBuf| !path.symlink_metadata().is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+        let default = || Some(PathBuf::from(DEFAULT_FILE)).filter(is_there);
+        named.map(Path::to_owned).or_else(variable).or_else(default)
+    }
+
+    fn of_layers(layers: Layers) -> Result<Self, ConfigError> {
+        let (written, origins): (Written, _) = layers.extract()?;
+        check_kafka(&written.kafka, &origins)?;
+        if written.reconcile.retention < Reconcile::LEAST_RETENTION {
+            let reason = "must be at least 31d: what is forgotten while the marketplace lists it is published again";
+            return Err(origins.invalid(Key::dotted("reconcile.retention"), reason));
+        }
+        let schema_registry = written.schema_registry.map(|entry| registry(entry, &origins)).transpose()?;
+        let stores = written.stores.into_iter().map(|(name, entry)| {
+            let store = store(&name, entry, &written.api, &origins)?;
+            Ok((name, store))
+        });
+        let stores = stores.collect::<Result<_, ConfigError>>()?;
+        Ok(Self {
+            kafka: written.kafka,
+            schema_registry,
+            spool: written.spool,
+            admin: written.admin,
+            api: written.api,
+            reconcile: written.reconcile,
+            mapping: written.mapping,
+            resync: written.resync,
+            stores,
+            origins,
+        })
+    }
+}
+
+/// The environment of this process. What is not UTF-8 is marked by U+FFFD, and refused where it is
+/// a setting: a variable that can't be read must not be one that is overlooked.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    let text = |os: std::ffi::OsString| os.to_string_lossy().into_owned();
+    std::env::vars_os().map(move |(name, value)| (text(name), text(value)))
+}
+
+fn check_kafka(kafka: &Kafka, origins: &Origins) -> Result<(), ConfigError> {
+    if let Some((name, reason)) = kafka.properties.owned() {
+        let key = Key::dotted("kafka.properties").child(name);
+        return Err(origins.invalid(key, format!("this property belongs to the program: {reason}")));
+    }
+    if let Some((name, other)) = kafka.topics.twins() {
+        let key = Key::dotted("kafka.topics").child(name);
+        return Err(origins.invalid(key, format!("must be another topic than kafka.topics.{other}")));
+    }
+    // The broker's own bound is 15 minutes unless it was changed.
+    if !(Duration::from_secs(1)..=Duration::from_secs(900)).contains(&kafka.transaction_timeout) {
+        return Err(origins.invalid(Key::dotted("kafka.transaction_timeout"), "must be between 1s and 15m"));
+    }
+    Ok(())
+}
+
+fn registry(entry: SchemaRegistryEntry, origins: &Origins) -> Result<SchemaRegistry, ConfigError> {
+    let section = Key::dotted("schema_registry");
+    let password = secret(&section, "password", entry.password, entry.password_file, origins)?;
+    match (&entry.username, &password) {
+        (Some(_), None) => return Err(ConfigError::Missing { key: section.child("password") }),
+        (None, Some(_)) => return Err(ConfigError::Missing { key: section.child("username") }),
+        _ => {}
+    }
+    Ok(SchemaRegistry {
+        url: entry.url,
+        auto_register: entry.auto_register,
+        timeout: entry.timeout,
+        username: entry.username,
+        password: password.map(PasswordSource),
+    })
+}
+
+fn store(name: &StoreName, entry: StoreEntry, general: &Api, origins: &Origins) -> Result<Store, ConfigError> {
+    let section = Key::new(["stores", name.as_str()]);
+    let api = entry.api(general);
+    let StoreEntry { country, token, token_file, base_url, allow_insecure_http, .. } = entry;
+    let token = secret(&section, "token", token, token_file, origins)?
+        .ok_or_else(|| origins.invalid(section.clone(), no_token(&section)))?;
+    let base_url = match base_url {
+        Some(url) => url,
+        None => {
+            country.base_url().parse::<Url>().map_err(|e| origins.invalid(section.child("country"), e.to_string()))?
+        }
+    };
+    if base_url.scheme() != "https" && !values::is_loopback(&base_url) && !allow_insecure_http {
+        let reason = "the token would travel in the clear; use https, or set allow_insecure_http = true";
+        return Err(origins.invalid(section.child("base_url"), reason));
+    }
+    Ok(Store { country, base_url, allow_insecure_http, token: TokenSource(token), api })
+}
+
+fn no_token(section: &Key) -> String {
+    let variable = section.child("token_file").variable();
+    format!("has no token; set its token_file (or {variable}) or its token")
+}
+
+/// A secret that stands in the settings or in a file: one of them, or the one of the higher layer, so that a variable
+/// overrides the file's choice whichever it was.
+fn secret(
+    section: &Key,
+    name: &str,
+    inline: Option<Secret>,
+    file: Option<PathBuf>,
+    origins: &Origins,
+) -> Result<Option<SecretSource>, ConfigError> {
+    let (inline, file) = match (inline, file) {
+        (Some(secret), Some(path)) => (secret, path),
+        (inline, file) => return Ok(inline.map(SecretSource::Inline).or(file.map(SecretSource::File))),
+    };
+    let (inline_key, file_key) = (section.child(name), section.child(format!("{name}_file")));
+    let (inline_origin, file_origin) = (origins.of(&inline_key), origins.of(&file_key));
+    if inline_origin.same_layer(&file_origin) {
+        return Err(origins.invalid(file_key, format!("`{inline_key}` is set as well ({inline_origin}); keep one")));
+    }
+    Ok(Some(if inline_origin > file_origin { SecretSource::Inline(inline) } else { SecretSource::File(file) }))
+}
+
+#[cfg(test)]
+mod tests;

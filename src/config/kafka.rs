@@ -1,0 +1,237 @@
+//! `[kafka]`: the cluster, the topics, and what is handed to librdkafka as it is.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde::de::{Error as _, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::secret::REDACTED;
+use super::values;
+
+/// `[kafka]`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Kafka {
+    /// Brokers to begin with: `host:port`, several with commas.
+    #[serde(deserialize_with = "filled")]
+    pub bootstrap_servers: String,
+    /// What every transactional ID begins with; a lane's number follows. Two installations on one cluster need two.
+    #[serde(deserialize_with = "filled")]
+    pub transactional_id_prefix: String,
+    /// Whether absent topics are created.
+    pub create_topics: bool,
+    /// Replicas of a topic that is created; −1 leaves it to the broker.
+    #[serde(deserialize_with = "replicas")]
+    pub replication_factor: i32,
+    /// Partitions of the orders topic when it is created.
+    #[serde(deserialize_with = "values::positive")]
+    pub orders_partitions: i32,
+    /// Partitions of the tracking topic when it is created, and thereby the number of lanes.
+    #[serde(deserialize_with = "values::positive")]
+    pub lanes: i32,
+    /// How long the broker keeps a transaction open for a process that fell silent.
+    #[serde(with = "values::duration")]
+    pub transaction_timeout: Duration,
+    /// The three topics.
+    pub topics: Topics,
+    /// Properties of librdkafka, for every client of this program.
+    pub properties: Properties,
+}
+
+impl Default for Kafka {
+    fn default() -> Self {
+        Self {
+            bootstrap_servers: "localhost:9092".to_owned(),
+            transactional_id_prefix: "imotriz-kafka".to_owned(),
+            create_topics: true,
+            replication_factor: -1,
+            orders_partitions: 6,
+            lanes: 4,
+            transaction_timeout: Duration::from_secs(30),
+            topics: Topics::default(),
+            properties: Properties::default(),
+        }
+    }
+}
+
+/// `[kafka.topics]`: three different names.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Topics {
+    /// The orders.
+    #[serde(deserialize_with = "topic_name")]
+    pub orders: String,
+    /// What was published; compacted.
+    #[serde(deserialize_with = "topic_name")]
+    pub tracking: String,
+    /// What could not be mapped, as it came.
+    #[serde(deserialize_with = "topic_name")]
+    pub dead_letter: String,
+}
+
+impl Default for Topics {
+    fn default() -> Self {
+        Self {
+            orders: "imotriz.orders.v1".to_owned(),
+            tracking: "imotriz.orders.tracking.v1".to_owned(),
+            dead_letter: "imotriz.orders.dlq.v1".to_owned(),
+        }
+    }
+}
+
+impl Topics {
+    /// The setting whose topic another one has already, with that other one.
+    pub(super) fn twins(&self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self { orders, tracking, .. } if orders == tracking => Some(("tracking", "orders")),
+            Self { orders, dead_letter, .. } if orders == dead_letter => Some(("dead_letter", "orders")),
+            Self { tracking, dead_letter, .. } if tracking == dead_letter => Some(("dead_letter", "tracking")),
+            _ => None,
+        }
+    }
+}
+
+fn filled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?.trim().to_owned();
+    if text.is_empty() { Err(D::Error::custom("must not be empty")) } else { Ok(text) }
+}
+
+fn replicas<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
+    match i32::deserialize(deserializer)? {
+        replicas @ (-1 | 1..=32_767) => Ok(replicas),
+        _ => Err(D::Error::custom("must be at least 1, or -1 for the broker's default")),
+    }
+}
+
+fn topic_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if (1..=249).contains(&name.len()) && name.chars().all(legal) && name != "." && name != ".." {
+        Ok(name)
+    } else {
+        Err(D::Error::custom(
+            "is no name for a topic: 1 to 249 letters, digits, `.`, `_` and `-`, neither `.` nor `..`",
+        ))
+    }
+}
+
+/// `[kafka.properties]`: librdkafka's own names and values. Shown and debugged without those that may be secrets.
+#[derive(Clone, Default)]
+pub struct Properties(BTreeMap<String, String>);
+
+impl Properties {
+    /// Names and values, sorted by name. The values may be secrets.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Names and values fit to be shown.
+    fn shown(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.iter().map(|(name, value)| (name, if Self::is_secret(name) { REDACTED } else { value }))
+    }
+
+    fn is_secret(name: &str) -> bool {
+        let name = name.to_lowercase();
+        let secret = ["password", "secret", "key", "token", "pem", "sasl.jaas", "sasl.oauthbearer.config"];
+        secret.iter().any(|part| name.contains(part))
+    }
+
+    /// The first property that must keep the value this program gives it, with what to do instead.
+    pub(super) fn owned(&self) -> Option<(&str, &'static str)> {
+        self.0.keys().find_map(|name| Some((name.as_str(), owner(name)?)))
+    }
+}
+
+/// What to do instead of setting a property on which the promise of this program rests.
+fn owner(property: &str) -> Option<&'static str> {
+    Some(match property {
+        "bootstrap.servers" | "metadata.broker.list" => "use kafka.bootstrap_servers",
+        "transactional.id" => "use kafka.transactional_id_prefix",
+        "transaction.timeout.ms" => "use kafka.transaction_timeout",
+        "enable.idempotence"
+        | "enable.gapless.guarantee"
+        | "acks"
+        | "request.required.acks"
+        | "retries"
+        | "message.send.max.retries"
+        | "max.in.flight"
+        | "max.in.flight.requests.per.connection"
+        | "message.timeout.ms"
+        | "delivery.timeout.ms" => "nothing may be lost or doubled, so it is fixed",
+        "isolation.level"
+        | "enable.auto.commit"
+        | "auto.commit.enable"
+        | "enable.auto.offset.store"
+        | "auto.offset.reset"
+        | "enable.partition.eof" => "what was published is read in one way only, so it is fixed",
+        "partitioner" => "it is murmur2_random, as Java's, so that joins line up",
+        "group.id" | "group.instance.id" | "group.protocol" => "the program names its groups itself",
+        "statistics.interval.ms" => "the program watches its connections by it",
+        _ => return None,
+    })
+}
+
+impl fmt::Debug for Properties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.shown()).finish()
+    }
+}
+
+impl Serialize for Properties {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, value) in self.shown() {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Properties {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let map = BTreeMap::<String, Scalar>::deserialize(deserializer)?;
+        Ok(Self(map.into_iter().map(|(name, Scalar(value))| (name, value)).collect()))
+    }
+}
+
+/// librdkafka takes text only, but `"linger.ms" = 5` is how anybody writes it in a file.
+struct Scalar(String);
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AsText;
+
+        impl Visitor<'_> for AsText {
+            type Value = Scalar;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, a number, true or false")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Scalar, E> {
+                Ok(Scalar(text.to_owned()))
+            }
+
+            fn visit_bool<E>(self, flag: bool) -> Result<Scalar, E> {
+                Ok(Scalar(flag.to_string()))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Scalar, E> {
+                Ok(Scalar(number.to_string()))
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Scalar, E> {
+                Ok(Scalar(number.to_string()))
+            }
+
+            fn visit_f64<E>(self, number: f64) -> Result<Scalar, E> {
+                Ok(Scalar(number.to_string()))
+            }
+        }
+
+        deserializer.deserialize_any(AsText)
+    }
+}

@@ -1,0 +1,185 @@
+//! Secrets: shown nowhere, read again when asked, so that a rotated one needs no restart.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use thiserror::Error;
+
+/// What stands for a secret wherever settings are shown.
+pub(super) const REDACTED: &str = "[redacted]";
+
+/// Why a secret can't be used. Names the place, never the secret.
+#[derive(Debug, Error)]
+pub enum SecretError {
+    /// The file can't be read.
+    #[error("can't read the {what} file {}: {reason}", path.display())]
+    Unreadable {
+        /// `token` or `password`.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: io::Error,
+    },
+    /// Nothing but blanks.
+    #[error("the {what} in {place} is empty")]
+    Empty {
+        /// `token` or `password`.
+        what: &'static str,
+        /// The file, or `the settings`.
+        place: String,
+    },
+    /// A token that can't travel in a header of HTTP as it is.
+    #[error("the token in {place} is no bare token: no `Bearer` before it, on one line, nothing but visible ASCII")]
+    NotBare {
+        /// The file, or `the settings`.
+        place: String,
+    },
+}
+
+/// A secret as it stands in the settings.
+#[derive(Debug, Clone)]
+pub(super) struct Secret(SecretString);
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self(text.into()))
+    }
+}
+
+/// Where a secret comes from.
+#[derive(Debug, Clone)]
+pub(super) enum SecretSource {
+    /// The settings hold it.
+    Inline(Secret),
+    /// A file holds it.
+    File(PathBuf),
+}
+
+impl SecretSource {
+    fn place(&self) -> String {
+        match self {
+            Self::Inline(_) => "the settings".to_owned(),
+            Self::File(path) => path.display().to_string(),
+        }
+    }
+
+    /// Reads the secret; the end of the file's last line is no part of it.
+    fn read(&self, what: &'static str) -> Result<SecretString, SecretError> {
+        let secret = match self {
+            Self::Inline(Secret(secret)) => secret.clone(),
+            Self::File(path) => fs::read_to_string(path)
+                .map(SecretString::from)
+                .map_err(|reason| SecretError::Unreadable { what, path: path.clone(), reason })?,
+        };
+        let text = secret.expose_secret();
+        if text.trim().is_empty() {
+            return Err(SecretError::Empty { what, place: self.place() });
+        }
+        Ok(text.trim_end_matches(['\r', '\n']).into())
+    }
+
+    /// One entry, so that it can be flattened into the section: the redacted secret, or the file's name.
+    fn serialize<S: Serializer>(&self, what: &str, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(1))?;
+        match self {
+            Self::Inline(_) => map.serialize_entry(what, REDACTED)?,
+            Self::File(path) => map.serialize_entry(&format!("{what}_file"), path)?,
+        }
+        map.end()
+    }
+}
+
+/// Where a store's token comes from.
+#[derive(Debug, Clone)]
+pub struct TokenSource(pub(super) SecretSource);
+
+impl TokenSource {
+    /// The token as it is now, without blanks around it. Reads a small file where one is set, so call it when a
+    /// client is made and after each 401.
+    ///
+    /// # Errors
+    /// When the file can't be read, or holds no bare token.
+    pub fn read(&self) -> Result<SecretString, SecretError> {
+        let secret = self.0.read("token")?;
+        let token = secret.expose_secret().trim();
+        let visible = token.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        if !visible || token.split(' ').next().is_some_and(|word| word.eq_ignore_ascii_case("bearer")) {
+            return Err(SecretError::NotBare { place: self.0.place() });
+        }
+        Ok(token.into())
+    }
+}
+
+impl Serialize for TokenSource {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize("token", serializer)
+    }
+}
+
+/// Where a password comes from.
+#[derive(Debug, Clone)]
+pub struct PasswordSource(pub(super) SecretSource);
+
+impl PasswordSource {
+    /// The password as it is now. Reads a small file where one is set.
+    ///
+    /// # Errors
+    /// When the file can't be read or is empty.
+    pub fn read(&self) -> Result<SecretString, SecretError> {
+        self.0.read("password")
+    }
+}
+
+impl Serialize for PasswordSource {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize("password", serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inline(text: &str) -> TokenSource {
+        TokenSource(SecretSource::Inline(Secret(text.into())))
+    }
+
+    #[test]
+    fn a_token_file_is_read_again_each_time_and_trimmed() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let source = TokenSource(SecretSource::File(file.path().into()));
+        for token in ["first", "second"] {
+            fs::write(file.path(), format!("  {token}\r\n")).unwrap();
+            assert_eq!(source.read().unwrap().expose_secret(), token);
+        }
+    }
+
+    #[test]
+    fn a_token_file_that_is_missing_or_empty_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().display().to_string();
+        let source = TokenSource(SecretSource::File(file.path().into()));
+        assert_eq!(source.read().unwrap_err().to_string(), format!("the token in {path} is empty"));
+        drop(file);
+        assert!(source.read().unwrap_err().to_string().starts_with(&format!("can't read the token file {path}: ")));
+    }
+
+    #[test]
+    fn a_token_with_the_word_bearer_or_a_second_line_is_refused_without_being_shown() {
+        for bad in ["Bearer s3cret", "bearer", "s3cret\nsecond", "s3crét", "s3cret\u{fffd}"] {
+            let message = inline(bad).read().unwrap_err().to_string();
+            assert!(message.contains("no bare token") && !message.contains("s3cr"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_password_keeps_its_blanks() {
+        let source = PasswordSource(SecretSource::Inline(Secret(" pass word \n".into())));
+        assert_eq!(source.read().unwrap().expose_secret(), " pass word ");
+    }
+}

@@ -1,0 +1,139 @@
+//! The small sections.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::secret::{PasswordSource, Secret};
+use super::values;
+
+/// `[schema_registry]`, with Confluent's API. Without it events travel in Avro's single-object encoding.
+#[derive(Debug, Clone, Serialize)]
+pub struct SchemaRegistry {
+    /// Where it answers.
+    pub url: Url,
+    /// Whether schemas that it lacks are registered.
+    pub auto_register: bool,
+    /// For a whole request.
+    #[serde(with = "values::duration")]
+    pub timeout: Duration,
+    /// Who asks, where it is protected. Never without a password.
+    pub username: Option<String>,
+    /// The password of that user.
+    #[serde(flatten)]
+    pub password: Option<PasswordSource>,
+}
+
+/// `[schema_registry]` as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SchemaRegistryEntry {
+    #[serde(deserialize_with = "values::http_url")]
+    pub url: Url,
+    #[serde(default = "yes")]
+    pub auto_register: bool,
+    #[serde(default = "ten_seconds", with = "values::duration")]
+    pub timeout: Duration,
+    pub username: Option<String>,
+    pub password: Option<Secret>,
+    pub password_file: Option<PathBuf>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn ten_seconds() -> Duration {
+    Duration::from_secs(10)
+}
+
+/// `[spool]`: where pages are until they are published.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Spool {
+    /// The directory; one process uses it at a time. A relative one is seen from the working directory.
+    pub dir: PathBuf,
+    /// How many pages may wait; at this bound nothing more is drained.
+    #[serde(deserialize_with = "values::positive")]
+    pub max_pages: u32,
+    /// The space that is reserved before each destructive read, in bytes.
+    #[serde(with = "values::size")]
+    pub page_space: u64,
+}
+
+impl Default for Spool {
+    fn default() -> Self {
+        Self { dir: "spool".into(), max_pages: 64, page_space: 256 << 10 }
+    }
+}
+
+/// `[admin]`: health, metrics and the status page.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// Where it listens; port 0 takes any free one.
+    #[serde(deserialize_with = "values::text")]
+    pub listen: SocketAddr,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }
+    }
+}
+
+/// `[reconcile]`: the list of IDs against what was published.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Reconcile {
+    /// Between two passes.
+    #[serde(with = "values::duration")]
+    pub interval: Duration,
+    /// Whether orders that were published are fetched again to see whether they changed.
+    pub detect_changes: bool,
+    /// How many orders of a store are fetched at a time.
+    #[serde(deserialize_with = "values::positive")]
+    pub concurrency: u16,
+    /// How long it is remembered that an order was published. Never less than the marketplace can list it.
+    #[serde(with = "values::duration")]
+    pub retention: Duration,
+}
+
+impl Default for Reconcile {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(600),
+            detect_changes: false,
+            concurrency: 8,
+            retention: Reconcile::DAY * 90,
+        }
+    }
+}
+
+impl Reconcile {
+    const DAY: Duration = Duration::from_secs(86_400);
+    /// The marketplace lists orders up to 30 days back; what is forgotten sooner would be published again.
+    pub(super) const LEAST_RETENTION: Duration = Self::DAY.saturating_mul(31);
+}
+
+/// `[resync]`: what happens when a seller asks for an order again.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Resync {
+    /// Publish it again always, or only when it changed.
+    pub policy: ResyncPolicy,
+}
+
+/// What happens to an order that was published, when the marketplace reports it as new again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResyncPolicy {
+    /// It is published with the next revision.
+    #[default]
+    Publish,
+    /// The same, unless its content is what was published last.
+    SuppressUnchanged,
+}

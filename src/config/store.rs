@@ -1,0 +1,180 @@
+//! `[api]` and `[stores.NAME]`: how the marketplace is asked, in general and for one store.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use url::Url;
+
+use super::secret::{Secret, TokenSource};
+use super::values;
+use crate::country::Country;
+
+/// `[api]`: how the marketplace is asked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Api {
+    /// Between two reads of new orders when nothing is pending.
+    #[serde(with = "values::duration")]
+    pub poll_interval: Duration,
+    /// For a connection to stand.
+    #[serde(with = "values::duration")]
+    pub connect_timeout: Duration,
+    /// Without a byte of the answer. Long: a late answer of a destructive read is still the only copy.
+    #[serde(with = "values::duration")]
+    pub idle_timeout: Duration,
+    /// For a whole request.
+    #[serde(with = "values::duration")]
+    pub total_timeout: Duration,
+    /// The largest body that is read, in bytes.
+    #[serde(with = "values::size")]
+    pub max_body: u64,
+    /// Where on the host.
+    pub paths: Paths,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            poll_interval: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(120),
+            total_timeout: Duration::from_secs(300),
+            max_body: 8 << 20,
+            paths: Paths::default(),
+        }
+    }
+}
+
+/// `[api.paths]`: each begins with `/`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Paths {
+    /// The destructive read.
+    #[serde(deserialize_with = "path")]
+    pub new_orders: String,
+    /// The IDs of the last 8 days.
+    #[serde(deserialize_with = "path")]
+    pub order_ids: String,
+    /// One order; the ID goes where `{id}` stands.
+    #[serde(deserialize_with = "order_path")]
+    pub order: String,
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self {
+            new_orders: "/api/cart/transaction/newOrders".to_owned(),
+            order_ids: "/api/cart/transaction/ordersIds".to_owned(),
+            order: "/api/cart/transaction/order/{id}".to_owned(),
+        }
+    }
+}
+
+fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let path = String::deserialize(deserializer)?;
+    match is_path(&path) {
+        true => Ok(path),
+        false => Err(D::Error::custom("is no path: it begins with one `/` and has neither blanks nor any of `{}#\\`")),
+    }
+}
+
+fn order_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let path = String::deserialize(deserializer)?;
+    match path.contains("{id}") && is_path(&path.replacen("{id}", "0", 1)) {
+        true => Ok(path),
+        false => Err(D::Error::custom("is no path of an order: it begins with one `/` and has `{id}` once")),
+    }
+}
+
+/// Two slashes at the beginning, or a backslash, which counts as one in a URL, would send the token to another host.
+fn is_path(text: &str) -> bool {
+    let clean = |c: char| c.is_ascii_graphic() && !matches!(c, '{' | '}' | '#' | '\\');
+    text.starts_with('/') && !text.starts_with("//") && text.chars().all(clean)
+}
+
+/// `[stores.NAME]`, with what `[api]` says where the store says nothing.
+#[derive(Debug, Clone, Serialize)]
+pub struct Store {
+    /// Settles host, currency and time zone.
+    pub country: Country,
+    /// Where the marketplace answers.
+    pub base_url: Url,
+    /// Whether the token may travel in the clear to another machine.
+    pub allow_insecure_http: bool,
+    /// The token, or where it is.
+    #[serde(flatten)]
+    pub token: TokenSource,
+    /// How the marketplace is asked for this store.
+    #[serde(flatten)]
+    pub api: Api,
+}
+
+/// `[stores.NAME]` as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StoreEntry {
+    #[serde(deserialize_with = "values::text")]
+    pub country: Country,
+    pub token: Option<Secret>,
+    pub token_file: Option<PathBuf>,
+    #[serde(default, deserialize_with = "optional_url")]
+    pub base_url: Option<Url>,
+    #[serde(default)]
+    pub allow_insecure_http: bool,
+    #[serde(default, deserialize_with = "values::duration::optional")]
+    poll_interval: Option<Duration>,
+    #[serde(default, deserialize_with = "values::duration::optional")]
+    connect_timeout: Option<Duration>,
+    #[serde(default, deserialize_with = "values::duration::optional")]
+    idle_timeout: Option<Duration>,
+    #[serde(default, deserialize_with = "values::duration::optional")]
+    total_timeout: Option<Duration>,
+    #[serde(default, deserialize_with = "values::size::optional")]
+    max_body: Option<u64>,
+    #[serde(default)]
+    paths: PathsEntry,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct PathsEntry {
+    #[serde(deserialize_with = "optional_path")]
+    new_orders: Option<String>,
+    #[serde(deserialize_with = "optional_path")]
+    order_ids: Option<String>,
+    #[serde(deserialize_with = "optional_order_path")]
+    order: Option<String>,
+}
+
+fn optional_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D::Error> {
+    values::http_url(deserializer).map(Some)
+}
+
+fn optional_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    path(deserializer).map(Some)
+}
+
+fn optional_order_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    order_path(deserializer).map(Some)
+}
+
+impl StoreEntry {
+    /// `[api]` with what this store says otherwise.
+    pub fn api(&self, general: &Api) -> Api {
+        let path = |own: &Option<String>, general: &String| own.as_ref().unwrap_or(general).clone();
+        Api {
+            poll_interval: self.poll_interval.unwrap_or(general.poll_interval),
+            connect_timeout: self.connect_timeout.unwrap_or(general.connect_timeout),
+            idle_timeout: self.idle_timeout.unwrap_or(general.idle_timeout),
+            total_timeout: self.total_timeout.unwrap_or(general.total_timeout),
+            max_body: self.max_body.unwrap_or(general.max_body),
+            paths: Paths {
+                new_orders: path(&self.paths.new_orders, &general.paths.new_orders),
+                order_ids: path(&self.paths.order_ids, &general.paths.order_ids),
+                order: path(&self.paths.order, &general.paths.order),
+            },
+        }
+    }
+}
