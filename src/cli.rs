@@ -1,3 +1,79 @@
-//! The commands, a file for each family.
+//! The command line: what it takes, and a file for each family of commands.
 
 pub mod config;
+pub mod drain;
+pub mod exit;
+pub mod log;
+pub mod sandbox;
+pub mod schemas;
+pub mod spool;
+pub mod topics;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::sandbox::SandboxArgs;
+
+/// Publish the orders of iMotriz stores to Kafka: nothing lost, nothing doubled
+#[derive(Debug, Parser)]
+#[command(
+    name = "imotriz-kafka",
+    version,
+    after_help = "Settings come from a file (--config, IMOTRIZ_CONFIG, or ./imotriz-kafka.toml) and from environment \
+                  variables such as IMOTRIZ_KAFKA__BOOTSTRAP_SERVERS.\n\n\
+                  Exit codes: 0 done · 1 unexpected · 2 wrong command line or settings · 3 the marketplace refused, was \
+                  out of reach or made no sense · 4 Kafka · 5 schema registry · 6 spool or disk · 7 a check found \
+                  something · 130 and 143 a second signal",
+    after_long_help = "Settings come from a file (--config, IMOTRIZ_CONFIG, or ./imotriz-kafka.toml) and from environment \
+                  variables such as IMOTRIZ_KAFKA__BOOTSTRAP_SERVERS.\n\n\
+                  Exit codes:\n  \
+                  0  done\n  \
+                  1  something unexpected, please report it\n  \
+                  2  wrong command line or settings\n  \
+                  3  the marketplace refused, was out of reach or made no sense\n  \
+                  4  Kafka\n  \
+                  5  the schema registry\n  \
+                  6  the spool or its disk\n  \
+                  7  a check found something\n  \
+                  130, 143  left at a second SIGINT or SIGTERM"
+)]
+pub struct Cli {
+    /// File with settings, in TOML
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+
+    /// Print results and log lines as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Publish new orders as they come, until it is stopped
+    ///
+    /// The first SIGINT or SIGTERM finishes the read in flight, commits it and leaves; a second one leaves at once.
+    /// Nothing is lost either way.
+    Run,
+    /// Publish all pending orders, then leave
+    Drain,
+    /// Run a fake of the marketplace to try things out
+    Sandbox(SandboxArgs),
+    /// Create or check the Kafka topics
+    #[command(subcommand)]
+    Topics(topics::TopicsCommand),
+    /// Register, check or show the Avro schemas
+    #[command(subcommand)]
+    Schemas(schemas::SchemasCommand),
+    /// Look into the spool; safe while the program runs
+    #[command(subcommand)]
+    Spool(spool::SpoolCommand),
+    /// Show or check the settings
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+}

@@ -40,8 +40,7 @@ use store::StoreEntry;
 /// The file that is read when none is named, if it is there.
 pub const DEFAULT_FILE: &str = "imotriz-kafka.toml";
 
-/// `[mapping]`: where in a record the fields of an order are.
-pub type Mapping = figment::value::Dict;
+pub use crate::mapping::Mapping;
 
 /// All settings, checked.
 #[derive(Debug, Clone, Default, Serialize)]

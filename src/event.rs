@@ -106,6 +106,12 @@ impl ContentHash {
         Self(xxh3_128(bytes))
     }
 
+    /// The upper 64 of its 128 bits, for a comparison in memory.
+    #[must_use]
+    pub fn first_half(self) -> u64 {
+        u64::try_from(self.0 >> 64).expect("128 bits less 64 are 64")
+    }
+
     /// Of what the marketplace said about the order. How it was read, when and how often has no part in it, nor has the
     /// way in which a number is written; the order of the unknown fields has.
     #[must_use]

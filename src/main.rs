@@ -1,3 +1,57 @@
 //! The program `imotriz-kafka`: parse, dispatch, exit.
 
-fn main() {}
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::Parser as _;
+use imotriz_kafka::cli::{self, Cli, Command, exit};
+use imotriz_kafka::config::{self, Config};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            report(&error, cli.json);
+            ExitCode::from(exit::code(&error))
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<u8> {
+    let bars = cli::log::init(cli.json);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("can't start the runtime: the operating system refuses threads")?;
+    if let Command::Sandbox(args) = &cli.command {
+        runtime.block_on(cli::sandbox::run(args.clone(), cli.json))?;
+        return Ok(0);
+    }
+    let config = Config::load(cli.config.as_deref(), config::environment(), &[])?;
+    match &cli.command {
+        Command::Run => runtime.block_on(cli::drain::run(&config, cli::drain::Mode::Forever, cli.json, &bars))?,
+        Command::Drain => runtime.block_on(cli::drain::run(&config, cli::drain::Mode::Once, cli.json, &bars))?,
+        Command::Topics(command) => runtime.block_on(cli::topics::run(*command, &config, cli.json))?,
+        Command::Schemas(command) => runtime.block_on(cli::schemas::run(*command, &config, cli.json))?,
+        Command::Spool(command) => return cli::spool::run(command, &config, cli.json),
+        Command::Config(command) => cli::config::run(*command, &config, cli.json)?,
+        Command::Sandbox(_) => unreachable!("needs no settings and has returned"),
+    }
+    Ok(0)
+}
+
+/// The error and its causes in one line; a cause that is already said is not repeated.
+fn report(error: &anyhow::Error, json: bool) {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    if json {
+        eprintln!("{}", serde_json::json!({ "error": text, "exit_code": exit::code(error) }));
+    } else {
+        eprintln!("imotriz-kafka: {text}");
+    }
+}

@@ -77,7 +77,7 @@ pub struct Page<'a> {
     pub records: Vec<&'a RawValue>,
     /// `total_transactions_found`.
     pub total_found: Option<u64>,
-    /// `returned_transactions`; equal to the number of records if it is there.
+    /// `returned_transactions`; see [`Page::disagreement`].
     pub returned: Option<u64>,
     /// `pending_transactions`.
     pub pending: Option<u64>,
@@ -112,8 +112,15 @@ impl<'a> Page<'a> {
         if records.is_empty() && envelope.failed {
             return Err(PageError::ErrorBody);
         }
-        counts.agree_with(records.len())?;
         Ok(Self { records, total_found: counts.total_found, returned: counts.returned, pending: counts.pending })
+    }
+
+    /// Whether the server says that it returned another number of records than are there. They are no less real for
+    /// that, so this is no reason to refuse the page; but some may have been marked and not sent.
+    #[must_use]
+    pub fn disagreement(&self) -> Option<PageError> {
+        let returned = self.returned.filter(|returned| *returned != self.records.len() as u64)?;
+        Some(PageError::CountsDisagree { returned, records: self.records.len() })
     }
 }
 

@@ -1,7 +1,6 @@
 //! `config show` and `config check`.
 
 use std::io::{self, Write};
-use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Subcommand;
@@ -21,14 +20,13 @@ pub enum ConfigCommand {
 ///
 /// # Errors
 /// When there is no store, a secret can't be read, or the standard output can't be written.
-pub fn run(command: ConfigCommand, config: &Config, json: bool) -> Result<ExitCode> {
+pub fn run(command: ConfigCommand, config: &Config, json: bool) -> Result<()> {
     let text = match command {
         ConfigCommand::Show if json => format!("{:#}\n", config.redacted_json()),
         ConfigCommand::Show => config.redacted_toml(),
         ConfigCommand::Check => check(config, json)?,
     };
-    io::stdout().lock().write_all(text.as_bytes()).context("can't write to the standard output")?;
-    Ok(ExitCode::SUCCESS)
+    io::stdout().lock().write_all(text.as_bytes()).context("can't write to the standard output")
 }
 
 fn check(config: &Config, json: bool) -> Result<String> {

@@ -1,0 +1,347 @@
+//! The marketplace's three resources, over HTTP.
+//!
+//! The read of new orders is destructive: what it returns is never reported again. So it is asked once, awaited for
+//! minutes rather than seconds, and never repeated here; every way in which it can end is a [`Read`], and only the
+//! caller decides what follows. The other two reads may be repeated at will.
+//!
+//! Deliberately absent: retries, redirects, compression (a cut answer must be seen as cut), HTTP/2 (its GOAWAY makes a
+//! client repeat requests).
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{Response, StatusCode, Url};
+use secrecy::{ExposeSecret, SecretString};
+use thiserror::Error;
+
+use crate::ids::OrderId;
+use crate::page::{self, Page, PageError};
+
+/// Where the three resources stand under the base URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paths {
+    /// The destructive read.
+    pub new_orders: String,
+    /// IDs of the last 8 days.
+    pub order_ids: String,
+    /// One order; holds `{id}`.
+    pub order: String,
+}
+
+/// What a client is built from.
+#[derive(Debug, Clone)]
+pub struct ClientOptions {
+    /// Scheme, host and port, perhaps with a path before the resources'.
+    pub base_url: Url,
+    /// Where the resources stand.
+    pub paths: Paths,
+    /// For the TCP and TLS handshakes: nothing has been sent while it runs.
+    pub connect_timeout: Duration,
+    /// Longest silence inside an answer. Long, since a late answer is still the only copy.
+    pub idle_timeout: Duration,
+    /// Longest time for a whole answer.
+    pub total_timeout: Duration,
+    /// Largest body that is taken, in bytes.
+    pub max_body: usize,
+}
+
+/// How a destructive read ended.
+#[derive(Debug)]
+pub enum Read {
+    /// A whole page with at least one record.
+    Fetched(Fetched),
+    /// A whole answer without records; `pending` is what the marketplace says it still holds.
+    Nothing {
+        /// Orders that the marketplace says are still to be read.
+        pending: u64,
+    },
+    /// The marketplace said no before it read anything.
+    Refused(Refusal),
+    /// The marketplace asked for patience (429): nothing was read.
+    Busy {
+        /// What `Retry-After` asks for, if it is there and in seconds.
+        retry_after: Option<Duration>,
+    },
+    /// The request never left: no connection.
+    NotSent {
+        /// What stood in the way, without the URL.
+        reason: String,
+    },
+    /// The marketplace may have marked orders that never reached us.
+    Unknown(UnknownOutcome),
+}
+
+/// A page as it came.
+#[derive(Debug)]
+pub struct Fetched {
+    /// The body, untouched.
+    pub body: Bytes,
+    /// How many records it holds.
+    pub records: usize,
+    /// Orders that the marketplace says are still to be read.
+    pub pending: Option<u64>,
+    /// Set where the marketplace says that it returned another number of records than are there.
+    pub disagreement: Option<PageError>,
+}
+
+/// Why it isn't known what a read marked, with whatever bytes arrived.
+pub struct UnknownOutcome {
+    /// A sentence without personal data.
+    pub reason: String,
+    /// The part of the body that came: evidence for whoever looks into it.
+    pub partial: Bytes,
+}
+
+impl std::fmt::Debug for UnknownOutcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UnknownOutcome").field("reason", &self.reason).field("bytes", &self.partial.len()).finish()
+    }
+}
+
+/// A refusal that only a person can lift.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// 401.
+    #[error(
+        "the marketplace does not accept the token (401): a newer one voids the older ones, so generate one in the \
+         shop's settings and put it into the store's `token` or `token_file`"
+    )]
+    Token,
+    /// 403.
+    #[error(
+        "the marketplace has no start date for this shop (403): set \"synchronise orders from\" in the shop's settings, \
+         at most 30 days back"
+    )]
+    StartDate,
+    /// Any other status from 400 to 499.
+    #[error("the marketplace refused the request with status {0}: check the store's `base_url` and `api.paths`")]
+    Status(u16),
+}
+
+/// Why a read that is safe to repeat brought nothing.
+#[derive(Debug, Error)]
+pub enum ApiError {
+    /// Only a person can help.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// 404 for an order that was asked for by ID.
+    #[error("the marketplace does not know this order (404)")]
+    NotFound,
+    /// 429, with what `Retry-After` asks for.
+    #[error("the marketplace asked for patience (429)")]
+    Busy(Option<Duration>),
+    /// No answer, a cut one, a time-out, or a status that promises nothing.
+    #[error("{0}")]
+    Failed(String),
+    /// A whole answer of an unknown shape.
+    #[error("the answer can't be read: {0}")]
+    Shape(#[from] PageError),
+}
+
+impl ApiError {
+    /// Whether the same request may succeed later without anybody's help.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Busy(_) | Self::Failed(_))
+    }
+}
+
+/// A store's way to the marketplace. Cheap to clone: clones share connections.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    options: ClientOptions,
+}
+
+/// A body that could not be read to its end.
+struct CutBody {
+    reason: String,
+    partial: Bytes,
+}
+
+impl Client {
+    /// Fails only where the TLS library can't be set up.
+    ///
+    /// # Errors
+    /// The TLS library's.
+    pub fn new(options: ClientOptions) -> Result<Self, reqwest::Error> {
+        let http = reqwest::Client::builder()
+            .http1_only()
+            .tcp_nodelay(true)
+            .retry(reqwest::retry::never())
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .https_only(options.base_url.scheme() == "https")
+            .connect_timeout(options.connect_timeout)
+            .read_timeout(options.idle_timeout)
+            .timeout(options.total_timeout)
+            // A connection that the server closed while it was idle would turn a safe call into an unknown one.
+            .pool_idle_timeout(Duration::from_secs(4))
+            .user_agent(concat!("imotriz-kafka/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        Ok(Self { http, options })
+    }
+
+    /// The destructive read. Awaiting it must not be cancelled: the answer is the only copy.
+    pub async fn new_orders(&self, token: &SecretString) -> Read {
+        let response = match self.send(&self.options.paths.new_orders, token).await {
+            Ok(response) => response,
+            Err(error) if error.is_connect() || error.is_builder() => return Read::NotSent { reason: plain(error) },
+            Err(error) => return Read::unknown(plain(error), Bytes::new()),
+        };
+        let status = response.status();
+        if let Some(refusal) = refusal(status) {
+            return Read::Refused(refusal);
+        }
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            return Read::Busy { retry_after: retry_after(response.headers()) };
+        }
+        match self.body(response).await {
+            Ok(body) if status == StatusCode::OK => Read::from_body(body),
+            Ok(body) => Read::unknown(format!("the marketplace answered with status {}", status.as_u16()), body),
+            Err(cut) => Read::unknown(cut.reason, cut.partial),
+        }
+    }
+
+    /// IDs of all orders of the last 8 days, read or not. Safe to repeat.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub async fn order_ids(&self, token: &SecretString) -> Result<Vec<OrderId>, ApiError> {
+        let body = self.safe_read(&self.options.paths.order_ids, token).await?;
+        Ok(page::parse_order_ids(&body)?)
+    }
+
+    /// One order by its ID: the body as it came. Safe to repeat.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub async fn order(&self, id: &OrderId, token: &SecretString) -> Result<Bytes, ApiError> {
+        let path = self.options.paths.order.replace("{id}", &percent_encoded(id.as_str()));
+        self.safe_read(&path, token).await
+    }
+
+    async fn safe_read(&self, path: &str, token: &SecretString) -> Result<Bytes, ApiError> {
+        let response = self.send(path, token).await.map_err(|error| ApiError::Failed(plain(error)))?;
+        match response.status() {
+            StatusCode::OK => self.body(response).await.map_err(|cut| ApiError::Failed(cut.reason)),
+            StatusCode::NOT_FOUND => Err(ApiError::NotFound),
+            StatusCode::TOO_MANY_REQUESTS => Err(ApiError::Busy(retry_after(response.headers()))),
+            status => Err(match refusal(status) {
+                Some(refusal) => refusal.into(),
+                None => ApiError::Failed(format!("the marketplace answered with status {}", status.as_u16())),
+            }),
+        }
+    }
+
+    async fn send(&self, path: &str, token: &SecretString) -> Result<Response, reqwest::Error> {
+        let base = self.options.base_url.as_str().trim_end_matches('/');
+        let mut request = self.http.get(format!("{base}{path}")).header(CONTENT_TYPE, "application/json");
+        // A token that can't stand in a header can't be a valid one: send none and let the server say 401.
+        if let Ok(mut value) = HeaderValue::from_str(token.expose_secret()) {
+            value.set_sensitive(true);
+            request = request.header(AUTHORIZATION, value);
+        }
+        request.send().await
+    }
+
+    async fn body(&self, mut response: Response) -> Result<Bytes, CutBody> {
+        // The announced length is a hint, not a reason to set aside memory without end.
+        let hint = response.content_length().unwrap_or(0).min(1 << 18);
+        let mut body = BytesMut::with_capacity(usize::try_from(hint).unwrap_or(0));
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) if body.len() + chunk.len() > self.options.max_body => {
+                    let reason = format!("the answer is larger than {} bytes (`api.max_body`)", self.options.max_body);
+                    return Err(CutBody { reason, partial: body.freeze() });
+                }
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(None) => return Ok(body.freeze()),
+                Err(error) => return Err(CutBody { reason: plain(error), partial: body.freeze() }),
+            }
+        }
+    }
+}
+
+impl Read {
+    fn unknown(reason: String, partial: Bytes) -> Self {
+        Self::Unknown(UnknownOutcome { reason, partial })
+    }
+
+    fn from_body(body: Bytes) -> Self {
+        let (records, pending, disagreement) = match Page::parse(&body) {
+            Ok(page) => (page.records.len(), page.pending, page.disagreement()),
+            Err(error) => return Self::unknown(format!("the answer can't be read: {error}"), body),
+        };
+        match disagreement {
+            None if records == 0 => Self::Nothing { pending: pending.unwrap_or(0) },
+            Some(error) if records == 0 => Self::unknown(error.to_string(), body),
+            disagreement => Self::Fetched(Fetched { body, records, pending, disagreement }),
+        }
+    }
+}
+
+/// Statuses that say that nothing was read. 408 isn't one: the server may have given up after it had marked orders.
+fn refusal(status: StatusCode) -> Option<Refusal> {
+    match status {
+        StatusCode::UNAUTHORIZED => Some(Refusal::Token),
+        StatusCode::FORBIDDEN => Some(Refusal::StartDate),
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => None,
+        status if status.is_client_error() => Some(Refusal::Status(status.as_u16())),
+        _ => None,
+    }
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// The error and its causes in one line, without the URL.
+fn plain(error: reqwest::Error) -> String {
+    let kind = if error.is_connect() {
+        "no connection to the marketplace"
+    } else if error.is_timeout() {
+        "the marketplace did not answer in time"
+    } else {
+        "the connection broke before the answer was whole"
+    };
+    let error = error.without_url();
+    let mut cause: &dyn std::error::Error = &error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    format!("{kind} ({cause})")
+}
+
+/// An ID as one segment of a path: all but unreserved characters escaped.
+fn percent_encoded(id: &str) -> String {
+    use std::fmt::Write as _;
+    id.bytes().fold(String::with_capacity(id.len()), |mut path, byte| {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => path.push(char::from(byte)),
+            _ => write!(path, "%{byte:02X}").expect("a String takes every write"),
+        }
+        path
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_stays_one_segment_of_the_path() {
+        assert_eq!(percent_encoded("A/7 ñ?"), "A%2F7%20%C3%B1%3F");
+    }
+
+    #[test]
+    fn only_statuses_that_promise_that_nothing_was_read_are_refusals() {
+        assert_eq!(refusal(StatusCode::UNAUTHORIZED), Some(Refusal::Token));
+        assert_eq!(refusal(StatusCode::FORBIDDEN), Some(Refusal::StartDate));
+        assert_eq!(refusal(StatusCode::NOT_FOUND), Some(Refusal::Status(404)));
+        for unknown in [200, 302, 408, 429, 500, 502, 504] {
+            assert_eq!(refusal(StatusCode::from_u16(unknown).unwrap()), None, "{unknown}");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! `run` and `drain`.
+
+use std::io::IsTerminal as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use crate::app::App;
+use crate::config::Config;
+use crate::publish::Counters;
+use crate::shutdown::stopper;
+
+/// Whether it comes to an end by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// `run`.
+    Forever,
+    /// `drain`.
+    Once,
+}
+
+/// Runs until nothing is pending, or until it is stopped; then says what was done.
+///
+/// # Errors
+/// See [`crate::app::AppError`].
+pub async fn run(config: &Config, mode: Mode, json: bool, bars: &MultiProgress) -> Result<()> {
+    let (stopper, stop) = stopper();
+    stopper.clone().stop_on_signals().context("can't listen to signals")?;
+    let app = App::build(config, mode == Mode::Once, stopper, stop).await?;
+    let counters = app.counters();
+    let bar = (mode == Mode::Once && !json && std::io::stderr().is_terminal()).then(|| bars.add(progress_bar()));
+    let result = {
+        let run = app.run();
+        let watch = watch(bar.as_ref(), &counters);
+        tokio::pin!(run);
+        tokio::select! {
+            result = &mut run => result,
+            () = watch => unreachable!("the watch goes on until the run ends"),
+        }
+    };
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    summarize(&counters, json);
+    Ok(result?)
+}
+
+fn progress_bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40.green/dim} {pos}/{len} orders  {per_sec}  {msg}  eta {eta}")
+        .expect("the template is fixed")
+        .progress_chars("━━─");
+    ProgressBar::new(0).with_style(style)
+}
+
+/// Never returns.
+async fn watch(bar: Option<&ProgressBar>, counters: &Counters) {
+    let Some(bar) = bar else { return std::future::pending().await };
+    let mut tick = tokio::time::interval(Duration::from_millis(100));
+    loop {
+        tick.tick().await;
+        let done = get(&counters.published) + get(&counters.dead_letters) + get(&counters.skipped);
+        // The marketplace says how many are pending behind what was read.
+        bar.set_length((get(&counters.orders_read) + get(&counters.pending)).max(done));
+        bar.set_position(done);
+        bar.set_message(match get(&counters.unknown_reads) {
+            0 => String::new(),
+            unknown => format!("{unknown} reads with an unknown outcome"),
+        });
+    }
+}
+
+fn get(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+fn summarize(counters: &Arc<Counters>, json: bool) {
+    let [published, dead, skipped, pages, unknown] = [
+        &counters.published,
+        &counters.dead_letters,
+        &counters.skipped,
+        &counters.pages_read,
+        &counters.unknown_reads,
+    ]
+    .map(get);
+    if json {
+        let summary = json!({
+            "published": published, "dead_letters": dead, "skipped": skipped, "pages": pages, "unknown_reads": unknown,
+        });
+        println!("{summary}");
+        return;
+    }
+    println!("{published} orders published, {dead} dead letters, {skipped} already known; {pages} pages read");
+    if unknown > 0 {
+        println!(
+            "{unknown} reads had an unknown outcome: orders may have been marked that did not reach us \
+             (`imotriz-kafka spool list` shows them)"
+        );
+    }
+}

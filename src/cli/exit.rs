@@ -1,0 +1,86 @@
+//! Exit codes: a contract with scripts.
+
+use crate::app::AppError;
+use crate::config::{ConfigError, SecretError};
+use crate::encoding::EncodingError;
+use crate::kafka::KafkaFault;
+use crate::publish::LaneError;
+use crate::registry::RegistryError;
+use crate::spool::SpoolError;
+use crate::tracking_memory::MemoryError;
+
+/// Something unexpected.
+pub const UNEXPECTED: u8 = 1;
+/// Wrong command line or settings; clap's own.
+pub const USAGE: u8 = 2;
+/// The marketplace.
+pub const MARKETPLACE: u8 = 3;
+/// Kafka.
+pub const KAFKA: u8 = 4;
+/// The schema registry.
+pub const REGISTRY: u8 = 5;
+/// The spool or its disk.
+pub const SPOOL: u8 = 6;
+/// A check found something.
+pub const FINDING: u8 = 7;
+
+/// The code for an error, wherever in its chain the known cause stands.
+#[must_use]
+pub fn code(error: &anyhow::Error) -> u8 {
+    error.chain().find_map(known).unwrap_or(UNEXPECTED)
+}
+
+fn known(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
+    if let Some(error) = cause.downcast_ref::<AppError>() {
+        return Some(of_app(error));
+    }
+    if let Some(error) = cause.downcast_ref::<EncodingError>() {
+        return Some(of_encoding(error));
+    }
+    let is = [
+        (cause.is::<ConfigError>() || cause.is::<SecretError>(), USAGE),
+        (cause.is::<KafkaFault>() || cause.is::<MemoryError>(), KAFKA),
+        (cause.is::<RegistryError>(), REGISTRY),
+        (cause.is::<SpoolError>(), SPOOL),
+    ];
+    is.into_iter().find_map(|(is, code)| is.then_some(code))
+}
+
+fn of_app(error: &AppError) -> u8 {
+    match error {
+        AppError::Config(_) | AppError::Secret(_) => USAGE,
+        AppError::Kafka(_) | AppError::Memory(_) => KAFKA,
+        AppError::Encoding(error) => of_encoding(error),
+        AppError::Spool(_) => SPOOL,
+        AppError::Drain(error) => of_drain(error),
+        AppError::Lane(error) => of_lane(error),
+        AppError::Start { .. } | AppError::Panicked => UNEXPECTED,
+    }
+}
+
+fn of_drain(error: &crate::drain::DrainError) -> u8 {
+    use crate::drain::DrainError;
+    match error {
+        DrainError::Spool(_) | DrainError::PageNotKept(_) => SPOOL,
+        DrainError::Token { .. } => USAGE,
+        _ => MARKETPLACE,
+    }
+}
+
+fn of_lane(error: &LaneError) -> u8 {
+    match error {
+        LaneError::Kafka(_) | LaneError::Memory(_) | LaneError::Decode(_) | LaneError::StoppedWaiting { .. } => KAFKA,
+        LaneError::Encoding(error) => of_encoding(error),
+        LaneError::Spool(_) => SPOOL,
+        LaneError::UnknownStore(_) => USAGE,
+        LaneError::Event(_) | LaneError::Contract(_) => UNEXPECTED,
+    }
+}
+
+fn of_encoding(error: &EncodingError) -> u8 {
+    match error {
+        EncodingError::Registry(_) => REGISTRY,
+        EncodingError::Secret(_) => USAGE,
+        EncodingError::Decode(_) => KAFKA,
+    }
+}

@@ -1,0 +1,72 @@
+//! `schemas register`, `schemas check` and `schemas show`.
+
+use anyhow::{Context as _, Result, bail};
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use crate::config::Config;
+use crate::encoding::{EncoderSource, Subject};
+use crate::registry::{Registry, Verdict};
+
+/// What to do with the schemas.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum SchemasCommand {
+    /// Register both schemas with the registry, if they are compatible with what is there
+    Register,
+    /// Ask the registry whether both schemas are compatible with what is there; registers nothing
+    Check,
+    /// Print both schemas as they are registered
+    Show,
+}
+
+/// # Errors
+/// No registry in the settings, the registry's errors, or an incompatible schema.
+pub async fn run(command: SchemasCommand, config: &Config, json: bool) -> Result<()> {
+    let source = EncoderSource::from_config(config)?;
+    for subject in source.subjects() {
+        match command {
+            SchemasCommand::Show => show(subject)?,
+            SchemasCommand::Register => register(registry(&source)?, subject, json).await?,
+            SchemasCommand::Check => check(registry(&source)?, subject, json).await?,
+        }
+    }
+    Ok(())
+}
+
+fn registry(source: &EncoderSource) -> Result<&Registry> {
+    let advice = "no schema registry is configured: set `schema_registry.url` (IMOTRIZ_SCHEMA_REGISTRY__URL)";
+    source.registry().context(advice)
+}
+
+fn show(subject: &Subject) -> Result<()> {
+    let schema: Value = serde_json::from_str(subject.contract.text()).context("the schema is JSON")?;
+    println!("{:#}", json!({ "subject": subject.name, "schema": schema }));
+    Ok(())
+}
+
+async fn register(registry: &Registry, subject: &Subject, json: bool) -> Result<()> {
+    let id = registry.ensure(&subject.name, subject.contract.text(), true).await?;
+    if json {
+        println!("{}", json!({ "subject": subject.name, "id": id }));
+    } else {
+        println!("{} has the ID {id}", subject.name);
+    }
+    Ok(())
+}
+
+async fn check(registry: &Registry, subject: &Subject, json: bool) -> Result<()> {
+    let id = registry.lookup(&subject.name, subject.contract.text()).await?;
+    match registry.compatible(&subject.name, subject.contract.text()).await? {
+        Verdict::Incompatible(messages) => {
+            bail!(crate::registry::RegistryError::Incompatible { subject: subject.name.clone(), messages })
+        }
+        Verdict::Compatible if json => {
+            println!("{}", json!({ "subject": subject.name, "compatible": true, "id": id }));
+        }
+        Verdict::Compatible => match id {
+            Some(id) => println!("{} is registered with the ID {id}", subject.name),
+            None => println!("{} is compatible and not yet registered", subject.name),
+        },
+    }
+    Ok(())
+}

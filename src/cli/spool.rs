@@ -1,0 +1,105 @@
+//! `spool list`, `spool show` and `spool verify`: looks only, so they may run beside the program at work.
+
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Subcommand;
+use comfy_table::Table;
+use serde_json::{Value, json};
+
+use super::exit;
+use crate::config::Config;
+use crate::spool::{Entry, Spool, State};
+
+/// What to look at.
+#[derive(Debug, Clone, Subcommand)]
+pub enum SpoolCommand {
+    /// List the files: pages that wait, reads with an unknown outcome, damaged files
+    List,
+    /// Print the answer that a page holds, as it came: personal data
+    Show {
+        /// The read's ID, as `spool list` shows it
+        read_id: String,
+    },
+    /// Check every byte of every file; exit code 7 if one is damaged
+    Verify,
+}
+
+/// Returns the exit code.
+///
+/// # Errors
+/// A spool that can't be read, or no such read.
+pub fn run(command: &SpoolCommand, config: &Config, json: bool) -> Result<u8> {
+    let entries = Spool::inspect(&config.spool.dir)?;
+    match command {
+        SpoolCommand::List => list(&entries, json),
+        SpoolCommand::Show { read_id } => show(&entries, read_id)?,
+        SpoolCommand::Verify => return Ok(verify(&entries, json)),
+    }
+    Ok(0)
+}
+
+fn list(entries: &[Entry], json: bool) {
+    if json {
+        entries.iter().for_each(|entry| println!("{}", as_json(entry)));
+        return;
+    }
+    if entries.is_empty() {
+        println!("the spool is empty: every page that was read is in Kafka");
+        return;
+    }
+    let mut table = Table::new();
+    table.set_header(["store", "read", "reserved", "state", "bytes", "note"]);
+    for entry in entries {
+        let (state, bytes, note) = described(&entry.state);
+        table.add_row([
+            entry.store.as_ref().map(ToString::to_string).unwrap_or_default(),
+            entry.read_id.map(|id| id.to_string()).unwrap_or_default(),
+            entry.reserved_at.map(|at| format!("{at:.0}")).unwrap_or_default(),
+            state.to_owned(),
+            bytes.map(|bytes| bytes.to_string()).unwrap_or_default(),
+            note.to_owned(),
+        ]);
+    }
+    println!("{table}");
+}
+
+fn described(state: &State) -> (&'static str, Option<usize>, &str) {
+    match state {
+        State::Page { bytes, .. } => ("page", Some(*bytes), "waits to be published"),
+        State::Unfinished => ("reserved", None, "for the next read, or cut off in it"),
+        State::Unknown { reason, bytes } => ("unknown", Some(*bytes), reason),
+        State::Corrupt { why } => ("corrupt", None, why),
+    }
+}
+
+fn as_json(entry: &Entry) -> Value {
+    let (state, bytes, note) = described(&entry.state);
+    json!({
+        "store": entry.store, "read_id": entry.read_id, "state": state, "bytes": bytes, "note": note,
+        "reserved_at": entry.reserved_at.map(|at| at.to_string()), "file": entry.path, "size": entry.size,
+    })
+}
+
+fn show(entries: &[Entry], read_id: &str) -> Result<()> {
+    let found = entries.iter().find(|entry| entry.read_id.is_some_and(|id| id.to_string() == read_id));
+    let Some(entry) = found else {
+        bail!("the spool holds no read `{read_id}`: see `imotriz-kafka spool list`");
+    };
+    let body = Spool::read_body(Path::new(&entry.path))?;
+    io::stdout().lock().write_all(&body).context("can't write to the standard output")
+}
+
+fn verify(entries: &[Entry], json: bool) -> u8 {
+    let damaged: Vec<_> = entries.iter().filter(|entry| matches!(entry.state, State::Corrupt { .. })).collect();
+    if json {
+        println!("{}", json!({ "files": entries.len(), "damaged": damaged.len() }));
+    } else {
+        for entry in &damaged {
+            println!("damaged: {}: {}", entry.path.display(), described(&entry.state).2);
+        }
+        println!("{} files checked, {} damaged", entries.len(), damaged.len());
+    }
+    if damaged.is_empty() { 0 } else { exit::FINDING }
+}

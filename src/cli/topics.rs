@@ -1,0 +1,35 @@
+//! `topics ensure` and `topics check`.
+
+use anyhow::Result;
+use clap::Subcommand;
+use serde_json::json;
+
+use crate::app;
+use crate::config::Config;
+use crate::kafka::topics::{self, TopicPlan};
+
+/// What to do with the topics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum TopicsCommand {
+    /// Create those that are missing, then check all; existing ones are never altered
+    Ensure,
+    /// Check that they are there and have the settings that the guarantees need
+    Check,
+}
+
+/// # Errors
+/// [`crate::kafka::KafkaFault`], with what to do about it.
+pub async fn run(command: TopicsCommand, config: &Config, json: bool) -> Result<()> {
+    let create = command == TopicsCommand::Ensure;
+    let plan = TopicPlan { create, ..app::topic_plan(&config.kafka) };
+    let layout = topics::ensure(&app::connection(&config.kafka), &plan).await?;
+    let names = plan.names;
+    if json {
+        let topics = json!({ "orders": names.orders, "tracking": names.tracking, "dead_letter": names.dead_letter });
+        println!("{}", json!({ "ok": true, "topics": topics, "lanes": layout.lanes }));
+    } else {
+        println!("topics are fine: {}, {} ({} lanes), {}", names.orders, names.tracking, layout.lanes, names.dead_letter);
+    }
+    Ok(())
+}
+

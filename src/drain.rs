@@ -1,0 +1,400 @@
+//! One store's destructive reads: fetch → spool, and nothing else.
+//!
+//! Before each read there is a reserved file in the spool, a place in the lane's queue, and a lane that is ready: so a
+//! full disk, a slow publisher or a broker that is away is met while the orders are still safe on the marketplace. The
+//! next read needs the [`Durable`] of the last one. A read in flight is awaited, whatever happens: dropping it would drop
+//! the only copy of a page.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use jiff::Timestamp;
+use secrecy::SecretString;
+use thiserror::Error;
+use tokio::sync::mpsc::{OwnedPermit, UnboundedSender};
+use tokio::task::{JoinHandle, block_in_place, spawn_blocking};
+
+use crate::api::{Client, Fetched, Read, Refusal, UnknownOutcome};
+use crate::config::TokenSource;
+use crate::ids::StoreName;
+use crate::publish::{Counters, LaneHandle, LaneState, Unspooled, Work};
+use crate::shutdown::Stop;
+use crate::spool::{Reservation, Spool, SpoolError, UnknownRead, WriteFailed};
+
+/// Failures in a row of one kind after which a drain that should come to an end gives up.
+const PATIENCE: usize = 6;
+
+/// When a drain is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// Nothing is pending, or something makes that impossible.
+    Empty,
+    /// The stop; in between it polls this often.
+    Stopped {
+        /// From an empty answer to the next read.
+        poll_interval: Duration,
+    },
+}
+
+/// What a drain is made of.
+pub struct Drain {
+    /// The store.
+    pub store: StoreName,
+    /// Its way to the marketplace.
+    pub client: Client,
+    /// Its token, read again when it is refused.
+    pub token: TokenSource,
+    /// Where pages go.
+    pub spool: Spool,
+    /// Who publishes them.
+    pub lane: LaneHandle,
+    /// Who has to know of reads with an unknown outcome.
+    pub unknown: UnboundedSender<UnknownRead>,
+    /// Shared counts.
+    pub counters: Arc<Counters>,
+    /// The wish to stop.
+    pub stop: Stop,
+    /// When it is over.
+    pub until: Until,
+}
+
+/// Why a drain ended early. What it has read is in the spool.
+#[derive(Debug, Error)]
+pub enum DrainError {
+    /// Only a person can lift it.
+    #[error("store {store}: {refusal}")]
+    Refused {
+        /// The store.
+        store: StoreName,
+        /// The marketplace's.
+        refusal: Refusal,
+    },
+    /// No connection, repeatedly.
+    #[error("store {store}: the marketplace can't be reached: {reason}. Check the network and the store's `base_url`; nothing was read")]
+    Unreachable {
+        /// The store.
+        store: StoreName,
+        /// The last attempt's.
+        reason: String,
+    },
+    /// Reads that end nowhere, repeatedly.
+    #[error(
+        "store {store}: {PATIENCE} reads in a row had an unknown outcome, the last one because {reason}. Each may have \
+         marked up to a page of orders that did not reach us: they are noted in the spool and come back by reconciling"
+    )]
+    Unknown {
+        /// The store.
+        store: StoreName,
+        /// The last read's.
+        reason: String,
+    },
+    /// Empty pages while orders are said to be pending.
+    #[error("store {store}: the marketplace says that {pending} orders are pending and hands over none. Try again later")]
+    NothingHandedOver {
+        /// The store.
+        store: StoreName,
+        /// What it says.
+        pending: u64,
+    },
+    /// 429, repeatedly.
+    #[error("store {store}: the marketplace keeps asking for patience (429). Try again later; nothing was read")]
+    Busy {
+        /// The store.
+        store: StoreName,
+    },
+    /// The token can't be read.
+    #[error("store {store}: {why}")]
+    Token {
+        /// The store.
+        store: StoreName,
+        /// What to do.
+        why: String,
+    },
+    /// The disk.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The disk, after a page had been read. The page goes to Kafka from memory.
+    #[error("{0}. The page that was just read goes to Kafka from memory; no further page is read")]
+    PageNotKept(String),
+}
+
+/// What follows a read.
+enum Next {
+    Again,
+    Wait(Duration),
+    Over,
+}
+
+/// Failures in a row, by kind; any success clears them.
+struct Setbacks {
+    count: usize,
+    pauses: backon::ExponentialBackoff,
+}
+
+impl Setbacks {
+    fn none() -> Self {
+        let builder = ExponentialBuilder::default()
+            .with_jitter()
+            .with_min_delay(Duration::from_millis(200))
+            .with_max_delay(Duration::from_secs(60))
+            .without_max_times();
+        Self { count: 0, pauses: builder.build() }
+    }
+
+    fn another(&mut self) -> Duration {
+        self.count += 1;
+        self.pauses.next().unwrap_or(Duration::from_secs(60))
+    }
+}
+
+impl Drain {
+    /// Reads until it is over. Leaves no reservation behind.
+    ///
+    /// # Errors
+    /// See [`DrainError`].
+    pub async fn run(mut self) -> Result<(), DrainError> {
+        let mut ahead = Ahead::new(self.spool.clone(), self.store.clone());
+        let result = self.read_on(&mut ahead).await;
+        let left = ahead.discard().await;
+        result.and(left.map_err(DrainError::from))
+    }
+
+    async fn read_on(&mut self, ahead: &mut Ahead) -> Result<(), DrainError> {
+        let mut token = self.read_token()?;
+        let mut setbacks = Setbacks::none();
+        while let Some(place) = self.may_read().await {
+            let next = self.step(place, ahead, &mut token, &mut setbacks).await?;
+            match next {
+                Next::Again => {}
+                Next::Over => break,
+                Next::Wait(pause) if self.stop.within(pause).await => break,
+                Next::Wait(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A place in a ready lane's queue; `None` when the stop was asked for or the lane is gone.
+    async fn may_read(&mut self) -> Option<OwnedPermit<Work>> {
+        let lane = &mut self.lane;
+        let ready = async {
+            let place = lane.work.clone().reserve_owned().await.ok()?;
+            let state = lane.status.wait_for(|state| matches!(state, LaneState::Ready | LaneState::Ended)).await.ok()?;
+            (*state == LaneState::Ready).then_some(place)
+        };
+        tokio::select! {
+            biased;
+            () = self.stop.requested() => None,
+            place = ready => place,
+        }
+    }
+
+    async fn step(
+        &mut self,
+        place: OwnedPermit<Work>,
+        ahead: &mut Ahead,
+        token: &mut SecretString,
+        setbacks: &mut Setbacks,
+    ) -> Result<Next, DrainError> {
+        let reservation = ahead.take().await?;
+        let read = self.client.new_orders(token).await;
+        let (kept, unused) = match read {
+            Read::Fetched(fetched) => (self.keep(reservation, place, fetched, ahead).await?, None),
+            Read::Unknown(outcome) => return self.note_unknown(reservation, outcome, setbacks).await,
+            other => (self.nothing_read(other, token, setbacks)?, Some(reservation)),
+        };
+        match unused {
+            Some(reservation) => ahead.give_back(reservation),
+            None => *setbacks = Setbacks::none(),
+        }
+        Ok(kept)
+    }
+
+    /// Makes the page durable, then hands it on.
+    async fn keep(
+        &mut self,
+        reservation: Reservation,
+        place: OwnedPermit<Work>,
+        fetched: Fetched,
+        ahead: &mut Ahead,
+    ) -> Result<Next, DrainError> {
+        let Fetched { body, records, pending, disagreement } = fetched;
+        let read_id = reservation.read_id();
+        let read_at = Timestamp::now();
+        match block_in_place(|| reservation.write(read_at, body)) {
+            Ok(durable) => drop(place.send(Work::Page(durable))),
+            Err(failed) => return Err(self.rescue(read_id, read_at, failed, place)),
+        }
+        self.counters.pages_read.fetch_add(1, Ordering::Relaxed);
+        self.counters.orders_read.fetch_add(records as u64, Ordering::Relaxed);
+        self.counters.pending.store(pending.unwrap_or(0), Ordering::Relaxed);
+        if let Some(error) = disagreement {
+            // What came is published like any page; what may be missing is noted under a read of its own.
+            let spare = ahead.take().await?;
+            let reason = format!("{error}; the page itself is read {read_id} and was kept");
+            self.note(spare, &UnknownOutcome { reason, partial: bytes::Bytes::new() })?;
+        }
+        Ok(match (self.until, pending) {
+            (Until::Empty, Some(0)) => Next::Over,
+            (Until::Stopped { poll_interval }, Some(0)) => Next::Wait(poll_interval),
+            _ => Next::Again,
+        })
+    }
+
+    /// The disk failed under a page that exists in memory alone: one more file, else straight to Kafka. Then stop.
+    fn rescue(
+        &self,
+        read_id: crate::ids::ReadId,
+        read_at: Timestamp,
+        failed: WriteFailed,
+        place: OwnedPermit<Work>,
+    ) -> DrainError {
+        let why = failed.error.to_string();
+        tracing::error!(store = %self.store, read = %read_id, error = why, "the page's file failed: keeping it elsewhere");
+        let body = failed.body;
+        let work = match block_in_place(|| self.spool.rescue(&self.store, read_id, read_at, body)) {
+            Ok(durable) => Work::Page(durable),
+            Err(failed) => Work::Unspooled(Unspooled {
+                store: self.store.clone(),
+                read_id,
+                read_at,
+                body: failed.body,
+            }),
+        };
+        drop(place.send(work));
+        DrainError::PageNotKept(why)
+    }
+
+    async fn note_unknown(
+        &mut self,
+        reservation: Reservation,
+        outcome: UnknownOutcome,
+        setbacks: &mut Setbacks,
+    ) -> Result<Next, DrainError> {
+        self.note(reservation, &outcome)?;
+        let pause = setbacks.another();
+        if self.gives_up(setbacks) {
+            return Err(DrainError::Unknown { store: self.store.clone(), reason: outcome.reason });
+        }
+        Ok(Next::Wait(pause))
+    }
+
+    /// Leaves the durable trace of a read with an unknown outcome, and says so.
+    fn note(&self, reservation: Reservation, outcome: &UnknownOutcome) -> Result<(), DrainError> {
+        let read_id = reservation.read_id();
+        let unknown = block_in_place(|| reservation.write_unknown(&outcome.reason, &outcome.partial));
+        self.counters.unknown_reads.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(
+            store = %self.store, read = %read_id, reason = outcome.reason, bytes = outcome.partial.len(),
+            "read with an unknown outcome: the marketplace may have marked orders that did not reach us"
+        );
+        let unknown = unknown.map_err(|failed| DrainError::PageNotKept(failed.to_string()))?;
+        if self.unknown.send(unknown).is_err() {
+            tracing::debug!("no reconciler listens");
+        }
+        Ok(())
+    }
+
+    /// Reads that certainly marked nothing.
+    fn nothing_read(
+        &self,
+        read: Read,
+        token: &mut SecretString,
+        setbacks: &mut Setbacks,
+    ) -> Result<Next, DrainError> {
+        let store = self.store.clone();
+        let (error, pause) = match read {
+            Read::Nothing { pending: 0 } => {
+                *setbacks = Setbacks::none();
+                self.counters.pending.store(0, Ordering::Relaxed);
+                return Ok(match self.until {
+                    Until::Empty => Next::Over,
+                    Until::Stopped { poll_interval } => Next::Wait(poll_interval),
+                });
+            }
+            Read::Nothing { pending } => (DrainError::NothingHandedOver { store, pending }, None),
+            Read::Refused(refusal) => {
+                if refusal == Refusal::Token && self.renewed(token)? {
+                    return Ok(Next::Again);
+                }
+                if self.until == Until::Empty {
+                    return Err(DrainError::Refused { store, refusal });
+                }
+                (DrainError::Refused { store, refusal }, None)
+            }
+            Read::Busy { retry_after } => (DrainError::Busy { store }, retry_after),
+            Read::NotSent { reason } => (DrainError::Unreachable { store, reason }, None),
+            Read::Fetched(_) | Read::Unknown(_) => unreachable!("handled where the reservation is used up"),
+        };
+        let own = setbacks.another();
+        if self.gives_up(setbacks) {
+            return Err(error);
+        }
+        tracing::warn!(%error, "nothing read; trying again");
+        Ok(Next::Wait(pause.unwrap_or(own)))
+    }
+
+    fn gives_up(&self, setbacks: &Setbacks) -> bool {
+        self.until == Until::Empty && setbacks.count >= PATIENCE
+    }
+
+    fn read_token(&self) -> Result<SecretString, DrainError> {
+        self.token.read().map_err(|error| DrainError::Token { store: self.store.clone(), why: error.to_string() })
+    }
+
+    /// Reads the token again; says whether it is another one than was refused.
+    fn renewed(&self, token: &mut SecretString) -> Result<bool, DrainError> {
+        use secrecy::ExposeSecret as _;
+        let now = self.read_token()?;
+        let changed = now.expose_secret() != token.expose_secret();
+        *token = now;
+        Ok(changed)
+    }
+}
+
+/// Reserved files: one is made while the page before it is fetched, so that no read waits for it.
+struct Ahead {
+    spool: Spool,
+    store: StoreName,
+    ready: Option<Reservation>,
+    coming: Option<JoinHandle<Result<Reservation, SpoolError>>>,
+}
+
+impl Ahead {
+    fn new(spool: Spool, store: StoreName) -> Self {
+        Self { spool, store, ready: None, coming: None }
+    }
+
+    /// A reserved file for the next read; the one after it is then on its way.
+    async fn take(&mut self) -> Result<Reservation, SpoolError> {
+        if let Some(reservation) = self.ready.take() {
+            return Ok(reservation);
+        }
+        let coming = self.coming.take().unwrap_or_else(|| self.reserve());
+        let reservation = coming.await.expect("reserving a file does not panic")?;
+        self.coming = Some(self.reserve());
+        Ok(reservation)
+    }
+
+    /// A read that brought nothing leaves its reservation to the next one, so that files are used in their order.
+    fn give_back(&mut self, reservation: Reservation) {
+        self.ready = Some(reservation);
+    }
+
+    fn reserve(&self) -> JoinHandle<Result<Reservation, SpoolError>> {
+        let (spool, store) = (self.spool.clone(), self.store.clone());
+        spawn_blocking(move || spool.reserve(&store))
+    }
+
+    async fn discard(mut self) -> Result<(), SpoolError> {
+        if let Some(coming) = self.coming.take() {
+            // A disk that is full by now does not matter any more.
+            if let Ok(Ok(reservation)) = coming.await {
+                reservation.discard()?;
+            }
+        }
+        self.ready.take().map_or(Ok(()), Reservation::discard)
+    }
+}

@@ -1,0 +1,133 @@
+//! How messages are framed: by schema IDs of a registry where one is configured, in single-object encoding where none is.
+
+use thiserror::Error;
+
+use crate::config::{Config, SecretError};
+use crate::contract::{Contract, ORDER_EVENT, ORDER_TRACKING};
+use crate::decoder::{DecodeError, Decoder};
+use crate::framing::Frame;
+use crate::registry::{Credentials, Registry, RegistryError};
+
+/// Why messages can't be framed.
+#[derive(Debug, Error)]
+pub enum EncodingError {
+    /// The registry's.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The registry's password can't be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// A tracking record that can't be understood.
+    #[error("a tracking record can't be read: {0}")]
+    Decode(#[from] DecodeError),
+}
+
+impl EncodingError {
+    /// Whether it may pass without anybody's doing.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Registry(error) => error.is_transient(),
+            Self::Decode(error) => error.is_transient(),
+            Self::Secret(_) => false,
+        }
+    }
+}
+
+/// A schema of ours, and the name under which a registry holds it.
+#[derive(Clone)]
+pub struct Subject {
+    /// Topic name and `-value`.
+    pub name: String,
+    /// What is registered there.
+    pub contract: &'static Contract,
+}
+
+/// Where frames come from.
+#[derive(Clone)]
+pub struct EncoderSource {
+    registry: Option<Registry>,
+    may_register: bool,
+    orders: Subject,
+    tracking: Subject,
+}
+
+/// The frames of both topics, settled once: a registry that goes away later is not missed.
+#[derive(Debug, Clone, Copy)]
+pub struct Encoder {
+    /// For events.
+    pub order: Frame,
+    /// For tracking records.
+    pub tracking: Frame,
+}
+
+impl EncoderSource {
+    /// As the settings say. Calls nothing yet.
+    ///
+    /// # Errors
+    /// A registry URL that can't be used, or a password that can't be read.
+    pub fn from_config(config: &Config) -> Result<Self, EncodingError> {
+        let topics = &config.kafka.topics;
+        let subject = |topic: &str, contract| Subject { name: format!("{topic}-value"), contract };
+        let registry = match &config.schema_registry {
+            None => None,
+            Some(settings) => {
+                let password = settings.password.as_ref().map(|password| password.read()).transpose()?;
+                let credentials = settings
+                    .username
+                    .clone()
+                    .zip(password)
+                    .map(|(username, password)| Credentials { username, password });
+                Some(Registry::new(settings.url.clone(), credentials, settings.timeout)?)
+            }
+        };
+        Ok(Self {
+            registry,
+            may_register: config.schema_registry.as_ref().is_some_and(|settings| settings.auto_register),
+            orders: subject(&topics.orders, &ORDER_EVENT),
+            tracking: subject(&topics.tracking, &ORDER_TRACKING),
+        })
+    }
+
+    /// The registry, where there is one.
+    #[must_use]
+    pub fn registry(&self) -> Option<&Registry> {
+        self.registry.as_ref()
+    }
+
+    /// Both schemas and their subjects.
+    #[must_use]
+    pub fn subjects(&self) -> [&Subject; 2] {
+        [&self.orders, &self.tracking]
+    }
+
+    /// Settles the frames; registers schemas where that is needed and allowed.
+    ///
+    /// # Errors
+    /// The registry's.
+    pub async fn open(&self) -> Result<Encoder, EncodingError> {
+        Ok(Encoder { order: self.frame(&self.orders).await?, tracking: self.frame(&self.tracking).await? })
+    }
+
+    async fn frame(&self, subject: &Subject) -> Result<Frame, EncodingError> {
+        match &self.registry {
+            None => Ok(subject.contract.frame()),
+            Some(registry) => {
+                let id = registry.ensure(&subject.name, subject.contract.text(), self.may_register).await?;
+                Ok(Frame::Confluent { id })
+            }
+        }
+    }
+
+    /// Reads events back.
+    #[must_use]
+    pub fn order_decoder(&self) -> Decoder {
+        Decoder::new(self.orders.contract, self.registry.clone())
+    }
+
+    /// Reads tracking records back.
+    #[must_use]
+    pub fn tracking_decoder(&self) -> Decoder {
+        Decoder::new(self.tracking.contract, self.registry.clone())
+    }
+}

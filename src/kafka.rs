@@ -1,0 +1,11 @@
+//! The way to Kafka: settings of the clients, topics, one lane's transactions, and the reader of its tracking records.
+
+pub mod error;
+pub mod settings;
+pub mod topics;
+pub mod tracking_reader;
+pub mod transaction;
+
+pub use error::KafkaFault;
+pub use settings::Connection;
+pub use transaction::{Delivered, Record, Transactions};

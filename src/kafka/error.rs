@@ -1,0 +1,119 @@
+//! What can go wrong with Kafka, by what has to follow.
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use thiserror::Error;
+
+/// A failed operation on Kafka.
+///
+/// No variant says whether an open transaction was committed: after any of them the only way to know is to make a new
+/// producer, which settles what was open, and to read the tracking partition again.
+#[derive(Debug, Error)]
+pub enum KafkaFault {
+    /// Another process has taken over this lane.
+    #[error(
+        "another instance has taken over lane {lane} (fenced): two programs must not share a \
+         `kafka.transactional_id_prefix`; stop one of them or give each its own stores, prefix and tracking topic"
+    )]
+    Fenced {
+        /// The lane that was lost.
+        lane: i32,
+    },
+    /// Kafka says that this user may not do this, or does not know the user.
+    #[error("Kafka does not allow {what} ({code}): check the credentials in `kafka.properties` and the user's ACLs")]
+    NotAllowed {
+        /// The operation.
+        what: &'static str,
+        /// Kafka's name of the error.
+        code: String,
+    },
+    /// A topic that is there and isn't as it must be, or can't be had.
+    #[error("{0}")]
+    Topic(String),
+    /// A record that the broker does not take.
+    #[error(
+        "Kafka refuses a record of {bytes} bytes as too large: raise `max.message.bytes` of the topic (and \
+         `message.max.bytes` of the broker); the page stays in the spool until then"
+    )]
+    TooLarge {
+        /// Size of the record's value.
+        bytes: usize,
+    },
+    /// A client that could not be made from the settings.
+    #[error("Kafka's client can't be made from the settings: {0}")]
+    Settings(String),
+    /// What passes by itself or with the broker's return.
+    #[error("{what} failed: {why}")]
+    Passing {
+        /// The operation.
+        what: &'static str,
+        /// The client's words, without a payload.
+        why: String,
+    },
+}
+
+impl KafkaFault {
+    /// Whether only a person can help. Everything else is worth another producer.
+    #[must_use]
+    pub fn needs_a_person(&self) -> bool {
+        !matches!(self, Self::Passing { .. })
+    }
+
+    pub(crate) fn of(what: &'static str, lane: i32, error: &KafkaError) -> Self {
+        match error {
+            // The Debug form of this variant prints the value, which may be a secret: name the key alone.
+            KafkaError::ClientConfig(_, description, key, _) => Self::Settings(format!("`{key}`: {description}")),
+            KafkaError::ClientCreation(why) => Self::Settings(why.clone()),
+            _ => Self::of_code(what, lane, error.rdkafka_error_code(), &said(error)),
+        }
+    }
+
+    pub(crate) fn of_code(what: &'static str, lane: i32, code: Option<RDKafkaErrorCode>, why: &str) -> Self {
+        use RDKafkaErrorCode as Code;
+        match code {
+            Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch) => Self::Fenced { lane },
+            Some(
+                code @ (Code::TopicAuthorizationFailed
+                | Code::ClusterAuthorizationFailed
+                | Code::TransactionalIdAuthorizationFailed
+                | Code::GroupAuthorizationFailed
+                | Code::SaslAuthenticationFailed
+                | Code::Authentication
+                | Code::SecurityDisabled),
+            ) => Self::NotAllowed { what, code: format!("{code:?}") },
+            _ => Self::Passing { what, why: why.to_owned() },
+        }
+    }
+}
+
+/// The client's own words: librdkafka's text for a transaction says more than its code.
+fn said(error: &KafkaError) -> String {
+    match error {
+        KafkaError::Transaction(error) => error.string(),
+        KafkaError::ClientCreation(why) => why.clone(),
+        other => other.rdkafka_error_code().map_or_else(|| "the client gives no reason".to_owned(), |code| code.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_setting_is_named_without_its_value() {
+        let error = KafkaError::ClientConfig(
+            rdkafka::config::RDKafkaConfRes::RD_KAFKA_CONF_INVALID,
+            "Invalid value".to_owned(),
+            "sasl.password".to_owned(),
+            "hunter2".to_owned(),
+        );
+        let text = KafkaFault::of("a connection", 0, &error).to_string();
+        assert!(text.contains("sasl.password") && !text.contains("hunter2"), "{text}");
+    }
+
+    #[test]
+    fn a_fenced_producer_is_not_replaced_by_itself() {
+        let fault = KafkaFault::of_code("a commit", 3, Some(RDKafkaErrorCode::ProducerFenced), "");
+        assert!(fault.needs_a_person() && fault.to_string().contains("lane 3"));
+        assert!(!KafkaFault::of_code("a commit", 3, Some(RDKafkaErrorCode::AllBrokersDown), "").needs_a_person());
+    }
+}

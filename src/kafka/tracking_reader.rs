@@ -1,0 +1,139 @@
+//! Reads a lane's tracking partition to its very end.
+//!
+//! The end is the high watermark as a `read_uncommitted` consumer sees it, taken *after* `init_transactions` has settled
+//! the lane's open transaction. A `read_committed` consumer's own end is the last stable offset, which an open
+//! transaction holds back, so stopping there could miss committed records; and since commit markers take offsets too,
+//! waiting for a message just before the end would wait for ever. Hence: until the position has reached the mark.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::config::FromClientConfig as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message as _;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::settings::Isolation;
+use super::{Connection, KafkaFault};
+
+const WHAT: &str = "reading the tracking topic";
+
+/// Where the reading of one partition stands.
+#[derive(Debug)]
+pub struct TrackingReader {
+    connection: Connection,
+    topic: String,
+    lane: i32,
+    /// The next offset to read.
+    position: i64,
+    patience: Duration,
+}
+
+impl TrackingReader {
+    /// A reader that has read nothing. `patience`: how long it goes on without any progress.
+    #[must_use]
+    pub fn new(connection: Connection, topic: String, lane: i32, patience: Duration) -> Self {
+        Self { connection, topic, lane, position: 0, patience }
+    }
+
+    /// The next offset to read: everything before it was handed to `apply`.
+    #[must_use]
+    pub fn position(&self) -> i64 {
+        self.position
+    }
+
+    /// Hands every record between the position and the partition's end to `apply`, key and value, in order.
+    ///
+    /// # Errors
+    /// A failed or stalled read, or the first error of `apply`. What was applied until then stays applied: reading it
+    /// again changes nothing.
+    pub fn read_to_end<E: From<KafkaFault>>(
+        &mut self,
+        mut apply: impl FnMut(&[u8], Option<&[u8]>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (low, high) = self.watermarks()?;
+        self.position = self.position.max(low);
+        if self.position > high {
+            return Err(KafkaFault::Topic(format!(
+                "the tracking topic `{}` ends at offset {high} of partition {}, before what was read of it ({}): it was \
+                 deleted or lost records while the program ran. Restart to load it anew, and look into it first: orders \
+                 that it no longer holds would be published again",
+                self.topic, self.lane, self.position
+            ))
+            .into());
+        }
+        if self.position == high {
+            return Ok(());
+        }
+        let consumer = self.assigned()?;
+        let mut progress = Instant::now();
+        while self.position < high {
+            match consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => {
+                    apply(message.key().unwrap_or_default(), message.payload())?;
+                    self.position = message.offset() + 1;
+                    progress = Instant::now();
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) | None => {
+                    if self.passed_markers(&consumer)? {
+                        progress = Instant::now();
+                    }
+                }
+                Some(Err(error)) => self.survive(&error)?,
+            }
+            if progress.elapsed() > self.patience {
+                let why = format!("no progress for {:?} at offset {} of {high}", self.patience, self.position);
+                return Err(KafkaFault::Passing { what: WHAT, why }.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// The first and the last offset, the latter with open transactions counted in.
+    fn watermarks(&self) -> Result<(i64, i64), KafkaFault> {
+        let probe = BaseConsumer::from_config(&self.connection.consumer(Isolation::Uncommitted))
+            .map_err(|error| self.fault(&error))?;
+        probe.fetch_watermarks(&self.topic, self.lane, self.patience).map_err(|error| self.fault(&error))
+    }
+
+    fn assigned(&self) -> Result<BaseConsumer, KafkaFault> {
+        let mut config = self.connection.consumer(Isolation::Committed);
+        config.set("enable.partition.eof", "true");
+        let consumer = BaseConsumer::from_config(&config).map_err(|error| self.fault(&error))?;
+        let mut partitions = TopicPartitionList::new();
+        partitions
+            .add_partition_offset(&self.topic, self.lane, Offset::Offset(self.position))
+            .and_then(|()| consumer.assign(&partitions))
+            .map_err(|error| self.fault(&error))?;
+        Ok(consumer)
+    }
+
+    /// Commit markers and compacted or aborted records move the position without a message.
+    fn passed_markers(&mut self, consumer: &BaseConsumer) -> Result<bool, KafkaFault> {
+        let positions = consumer.position().map_err(|error| self.fault(&error))?;
+        let offset = positions.find_partition(&self.topic, self.lane).map(|partition| partition.offset());
+        match offset {
+            Some(Offset::Offset(offset)) if offset > self.position => {
+                self.position = offset;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Broken connections mend by themselves, within the patience; anything else ends the reading.
+    fn survive(&self, error: &KafkaError) -> Result<(), KafkaFault> {
+        use RDKafkaErrorCode as Code;
+        match error.rdkafka_error_code() {
+            Some(
+                Code::BrokerTransportFailure | Code::AllBrokersDown | Code::OperationTimedOut | Code::Resolve
+                | Code::LeaderNotAvailable | Code::NotLeaderForPartition | Code::RequestTimedOut,
+            ) => Ok(()),
+            _ => Err(self.fault(error)),
+        }
+    }
+
+    fn fault(&self, error: &KafkaError) -> KafkaFault {
+        KafkaFault::of(WHAT, self.lane, error)
+    }
+}

@@ -1,0 +1,212 @@
+//! One lane's transactional producer.
+//!
+//! Three facts about librdkafka shape this file:
+//! - `commit_transaction` flushes in steps of 100 ms, so every delivery is awaited first, and then the count of records
+//!   in flight, which falls a moment after the delivery was reported.
+//! - A transactional error leaves the producer in a state from which aborting does not lead back reliably. So there is
+//!   no abort here: the caller drops the producer, and the next one's `init_transactions` settles what was open.
+//! - An EndTxn that librdkafka repeats silently after a broken connection may be answered late, and that answer would
+//!   end a *later* transaction. So a producer whose connection broke is not used again: see [`Transactions::is_worn`].
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::FromClientConfigAndContext as _;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, Message as _, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::statistics::Statistics;
+use rdkafka::util::Timeout;
+
+use super::{Connection, KafkaFault};
+use crate::committed::Committed;
+
+/// What is handed to the producer.
+#[derive(Debug, Clone, Default)]
+pub struct Record {
+    /// Topic to go to.
+    pub topic: String,
+    /// A fixed partition, or the one that the key's hash gives.
+    pub partition: Option<i32>,
+    /// Key, where there is one.
+    pub key: Option<Vec<u8>>,
+    /// Value; `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// Headers in order.
+    pub headers: Vec<(String, String)>,
+}
+
+/// Where a record came to stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delivered {
+    /// Partition of the topic.
+    pub partition: i32,
+    /// Offset in it.
+    pub offset: i64,
+}
+
+type Report = (usize, Result<Delivered, RDKafkaErrorCode>);
+
+struct Context {
+    reports: Sender<Report>,
+    /// How often a connection broke or a request timed out, from callbacks and statistics.
+    broken: AtomicU64,
+    /// The last sum of the statistics' counters: they only grow.
+    counted: AtomicU64,
+}
+
+impl ClientContext for Context {
+    fn error(&self, error: KafkaError, _reason: &str) {
+        self.broken.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(code = ?error.rdkafka_error_code(), "producer's connection");
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let brokers = statistics.brokers.values();
+        let sum = brokers.map(|b| b.req_timeouts + u64::try_from(b.disconnects.unwrap_or(0)).unwrap_or(0)).sum();
+        if self.counted.swap(sum, Ordering::Relaxed) < sum {
+            self.broken.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn log(&self, _level: rdkafka::config::RDKafkaLogLevel, facility: &str, _message: &str) {
+        // The text can hold what a broker or a user's setting says: the facility is enough to look it up.
+        tracing::trace!(facility, "librdkafka");
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, index: usize) {
+        let report = match result {
+            Ok(message) => Ok(Delivered { partition: message.partition(), offset: message.offset() }),
+            // The pair's second half is the record, payload and all: only the code leaves this place.
+            Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)),
+        };
+        // Nobody listens any more once the producer is on its way out.
+        if self.reports.send((index, report)).is_err() {
+            tracing::trace!("delivery report after the producer's end");
+        }
+    }
+}
+
+/// A lane's transactions, one at a time. All calls block.
+pub struct Transactions {
+    producer: ThreadedProducer<Context>,
+    reports: Receiver<Report>,
+    lane: i32,
+}
+
+impl Transactions {
+    /// Makes the producer, fences any former owner of the lane, and settles the transaction that it may have left open.
+    ///
+    /// # Errors
+    /// See [`KafkaFault`].
+    pub fn open(connection: &Connection, lane: i32, deadline: Duration) -> Result<Self, KafkaFault> {
+        let (sender, reports) = channel();
+        let context = Context { reports: sender, broken: AtomicU64::new(0), counted: AtomicU64::new(0) };
+        let producer = ThreadedProducer::from_config_and_context(&connection.producer(lane), context)
+            .map_err(|error| KafkaFault::of("making the producer", lane, &error))?;
+        producer.init_transactions(deadline).map_err(|error| {
+            match KafkaFault::of("taking over the lane (init_transactions)", lane, &error) {
+                KafkaFault::Passing { what, why } => KafkaFault::Passing {
+                    what,
+                    why: format!(
+                        "{why}. If the broker answers other requests, its transaction log can't be created: on a single \
+                         broker set transaction.state.log.replication.factor and transaction.state.log.min.isr to 1"
+                    ),
+                },
+                other => other,
+            }
+        })?;
+        Ok(Self { producer, reports, lane })
+    }
+
+    /// Opens a transaction.
+    ///
+    /// # Errors
+    /// See [`KafkaFault`].
+    pub fn begin(&self) -> Result<(), KafkaFault> {
+        self.producer.begin_transaction().map_err(|error| KafkaFault::of("beginning a transaction", self.lane, &error))
+    }
+
+    /// Hands over `records` and waits until each one is at the broker. The answers are in the order of the records.
+    ///
+    /// # Errors
+    /// See [`KafkaFault`]; the transaction is then lost.
+    pub fn deliver(&self, records: &[Record]) -> Result<Vec<Delivered>, KafkaFault> {
+        for (index, record) in records.iter().enumerate() {
+            self.send(index, record)?;
+        }
+        let mut delivered = vec![Delivered { partition: -1, offset: -1 }; records.len()];
+        for _ in records {
+            let (index, report) = self.reports.recv().map_err(|_| self.passing("the producer's thread has ended"))?;
+            delivered[index] = report.map_err(|code| self.undelivered(code, &records[index]))?;
+        }
+        Ok(delivered)
+    }
+
+    /// Ends the transaction. Only an `Ok` mints the proof that lets spool files go; an error says nothing about the
+    /// outcome.
+    ///
+    /// # Errors
+    /// See [`KafkaFault`].
+    pub fn commit(&self) -> Result<Committed, KafkaFault> {
+        self.wait_until_none_in_flight();
+        // Without a deadline: librdkafka bounds it by the transaction's, and giving up earlier would only leave the
+        // outcome open. The lane's watchdog tells when it takes long.
+        self.producer
+            .commit_transaction(Timeout::Never)
+            .map_err(|error| KafkaFault::of("committing a transaction", self.lane, &error))?;
+        Ok(Committed::seen())
+    }
+
+    /// Whether a connection broke or a request timed out since the producer was made: then a repeated EndTxn may still
+    /// be on its way, and the next transaction needs a new producer.
+    #[must_use]
+    pub fn is_worn(&self) -> bool {
+        self.producer.context().broken.load(Ordering::Relaxed) > 0
+    }
+
+    fn send(&self, index: usize, record: &Record) -> Result<(), KafkaFault> {
+        let mut base = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&record.topic, index);
+        base.partition = record.partition;
+        base.key = record.key.as_deref();
+        base.payload = record.value.as_deref();
+        if !record.headers.is_empty() {
+            let headers = OwnedHeaders::new_with_capacity(record.headers.len());
+            base.headers = Some(
+                record.headers.iter().fold(headers, |all, (key, value)| all.insert(Header { key, value: Some(value) })),
+            );
+        }
+        self.producer.send(base).map_err(|(error, _)| {
+            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+            self.undelivered(code, record)
+        })
+    }
+
+    fn undelivered(&self, code: RDKafkaErrorCode, record: &Record) -> KafkaFault {
+        match code {
+            RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize => {
+                KafkaFault::TooLarge { bytes: record.value.as_ref().map_or(0, Vec::len) }
+            }
+            _ => KafkaFault::of_code("delivering a record", self.lane, Some(code), &code.to_string()),
+        }
+    }
+
+    fn passing(&self, why: &str) -> KafkaFault {
+        KafkaFault::Passing { what: "delivering records", why: why.to_owned() }
+    }
+
+    /// A delivery is reported before its record is counted down, and a commit that finds one in flight waits 100 ms.
+    fn wait_until_none_in_flight(&self) {
+        let deadline = Instant::now() + Duration::from_millis(50);
+        while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
+            thread::yield_now();
+        }
+    }
+}

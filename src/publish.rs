@@ -1,0 +1,406 @@
+//! One lane: the sole owner of a transactional producer and of the index of what it has published.
+//!
+//! A lane is a thread, since librdkafka's transaction calls block. It takes what has queued up, one page or many, decides
+//! for each order by the index as it stands at that moment, and puts events, dead letters and tracking records into one
+//! transaction. A spool file is released only with the proof of a commit.
+//!
+//! After any failed transaction its outcome is open. The lane then makes a new producer, which settles it, reads the
+//! tracking partition on from where the index stood, and decides anew about the same pages: what was committed after all
+//! is then known to the index as published by this same read, and skipped.
+
+pub mod decide;
+mod plan;
+mod status;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::country::Country;
+use crate::committed::Committed;
+use crate::contract::ContractError;
+use crate::decoder::{DecodeError, Decoder};
+use crate::encoding::{Encoder, EncoderSource, EncodingError};
+use crate::event::EventError;
+use crate::ids::{OrderId, ReadId, StoreName};
+use crate::index::{Entry, Index};
+use crate::kafka::topics::TopicNames;
+use crate::kafka::tracking_reader::TrackingReader;
+use crate::kafka::{Connection, KafkaFault, Transactions};
+use crate::mapping::Mapping;
+use crate::shutdown::Stop;
+use crate::spool::{Durable, Spool, SpoolError};
+use crate::tracking::OrderTracking;
+use crate::tracking_memory::{MemoryError, TrackingMemory};
+
+pub use decide::Source;
+use crate::config::ResyncPolicy;
+use plan::Plan;
+pub use plan::Tally;
+pub use status::{Counters, LaneState, LaneStatus};
+
+/// Pages that go into one transaction at most: enough to keep a broker busy, few enough to keep memory small.
+const GROUP: usize = 24;
+/// How often an idle lane looks whether its broker is still there, so that nothing is read while it is not.
+const IDLE_LOOK: Duration = Duration::from_millis(250);
+const OPEN_DEADLINE: Duration = Duration::from_secs(20);
+/// How long a stopping program still tries to reach a broker that is away: the spool holds the rest.
+const LAST_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Something to publish.
+#[derive(Debug)]
+pub enum Work {
+    /// A page that is in the spool.
+    Page(Durable),
+    /// A page whose spool file failed: it exists in memory alone.
+    Unspooled(Unspooled),
+    /// Orders that the reconciler fetched.
+    Fetched(FetchedOrders),
+}
+
+/// A page that the disk did not take.
+#[derive(Debug)]
+pub struct Unspooled {
+    /// The store it was read from.
+    pub store: StoreName,
+    /// The read.
+    pub read_id: ReadId,
+    /// When it came.
+    pub read_at: Timestamp,
+    /// As it came.
+    pub body: Bytes,
+}
+
+/// Orders fetched by ID, and whom to tell what became of them.
+#[derive(Debug)]
+pub struct FetchedOrders {
+    /// The store they were fetched from.
+    pub store: StoreName,
+    /// The pass of the reconciler.
+    pub read_id: ReadId,
+    /// When they came.
+    pub read_at: Timestamp,
+    /// Each order's answer, as it came.
+    pub answers: Vec<(OrderId, Bytes)>,
+    /// Told after the commit.
+    pub done: oneshot::Sender<Tally>,
+}
+
+/// What a lane must know of a store.
+#[derive(Debug, Clone)]
+pub struct StoreFacts {
+    /// Currency and time zone.
+    pub country: Country,
+    /// Where the fields stand.
+    pub mapping: Arc<Mapping>,
+}
+
+/// What a lane is made of.
+pub struct LaneParts {
+    /// Its number: the partition of the tracking topic.
+    pub lane: i32,
+    /// The cluster.
+    pub connection: Connection,
+    /// The topics.
+    pub topics: TopicNames,
+    /// Its stores.
+    pub stores: HashMap<StoreName, StoreFacts>,
+    /// Where pages wait.
+    pub spool: Spool,
+    /// What to do with an order that is drained again.
+    pub resync: ResyncPolicy,
+    /// Where schemas get their IDs.
+    pub encoder: EncoderSource,
+    /// What this spool knows of the tracking topic.
+    pub memory: Arc<TrackingMemory>,
+    /// Shared counts.
+    pub counters: Arc<Counters>,
+    /// The wish to stop.
+    pub stop: Stop,
+    /// How long it tries to open before it gives up; without it, for ever.
+    pub patience: Option<Duration>,
+}
+
+/// Why a lane ended before its work did.
+#[derive(Debug, thiserror::Error)]
+pub enum LaneError {
+    /// Kafka, in a way that only a person can mend.
+    #[error(transparent)]
+    Kafka(#[from] KafkaFault),
+    /// The schema registry, likewise.
+    #[error(transparent)]
+    Encoding(#[from] EncodingError),
+    /// A tracking record that can't be understood: what it says must not be guessed.
+    #[error("the tracking topic can't be understood: {0}")]
+    Decode(#[from] DecodeError),
+    /// A page that can't be read back, or a file that can't be removed.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// A page of a store that is not in the settings any more.
+    #[error(
+        "the spool holds a page of the store `{0}`, which the settings no longer name: put its table `stores.{0}` back \
+         until the page is published"
+    )]
+    UnknownStore(StoreName),
+    /// An order that the schema can't hold: a fault of this program.
+    #[error(transparent)]
+    Event(#[from] EventError),
+    /// Likewise for a tracking record.
+    #[error(transparent)]
+    Contract(#[from] ContractError),
+    /// The tracking topic isn't the one that this spool remembers.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// The stop was asked for while Kafka or the registry was away.
+    #[error("stopped with {pages} pages not yet published: {why}. They are in the spool and go out at the next start")]
+    StoppedWaiting {
+        /// Pages that were taken from the queue.
+        pages: usize,
+        /// What it waited for.
+        why: String,
+    },
+}
+
+impl LaneError {
+    fn is_passing(&self) -> bool {
+        match self {
+            Self::Kafka(fault) => !fault.needs_a_person(),
+            Self::Encoding(error) => error.is_transient(),
+            Self::Decode(error) => error.is_transient(),
+            _ => false,
+        }
+    }
+}
+
+/// The other side of a lane.
+#[derive(Debug, Clone)]
+pub struct LaneHandle {
+    /// Where work goes; its bound is the bound of the spool.
+    pub work: mpsc::Sender<Work>,
+    /// Whether the lane is ready for more.
+    pub status: watch::Receiver<LaneState>,
+}
+
+/// A started lane.
+pub struct Lane {
+    /// Hand work to it.
+    pub handle: LaneHandle,
+    /// Tells how it ended: well, once every handle is gone and all work is committed.
+    pub ended: oneshot::Receiver<Result<(), LaneError>>,
+}
+
+/// Starts the lane's thread. `bound`: pages that may wait for it.
+///
+/// # Errors
+/// If the operating system has no thread left.
+pub fn spawn(parts: LaneParts, bound: usize) -> std::io::Result<Lane> {
+    let (work, inbox) = mpsc::channel(bound);
+    let (status, watched) = status::channel();
+    let (end, ended) = oneshot::channel();
+    let runtime = Handle::current();
+    let watchdog = status.clone();
+    runtime.spawn(async move { watchdog.watch_for_stalls().await });
+    thread::Builder::new().name(format!("lane-{}", parts.lane)).spawn(move || {
+        let result = Publisher::new(parts, inbox, status.clone(), runtime).run();
+        status.set(LaneState::Ended);
+        if end.send(result).is_err() {
+            tracing::debug!("nobody waits for the lane's end");
+        }
+    })?;
+    Ok(Lane { handle: LaneHandle { work, status: watched }, ended })
+}
+
+/// What exists only while a producer is open.
+struct Open {
+    transactions: Transactions,
+    encoder: Encoder,
+}
+
+struct Publisher {
+    parts: LaneParts,
+    inbox: mpsc::Receiver<Work>,
+    status: LaneStatus,
+    runtime: Handle,
+    index: Index,
+    reader: TrackingReader,
+    decoder: Decoder,
+    pending: Vec<Work>,
+}
+
+impl Publisher {
+    fn new(parts: LaneParts, inbox: mpsc::Receiver<Work>, status: LaneStatus, runtime: Handle) -> Self {
+        let reader = TrackingReader::new(
+            parts.connection.clone(),
+            parts.topics.tracking.clone(),
+            parts.lane,
+            OPEN_DEADLINE,
+        );
+        let decoder = parts.encoder.tracking_decoder();
+        Self { parts, inbox, status, runtime, index: Index::default(), reader, decoder, pending: Vec::new() }
+    }
+
+    fn run(mut self) -> Result<(), LaneError> {
+        loop {
+            let open = self.open_with_patience()?;
+            self.status.set(LaneState::Ready);
+            match self.publish_all(&open) {
+                Ok(End::NoMoreWork) => return Ok(()),
+                Ok(End::Worn) => tracing::debug!(lane = self.parts.lane, "a connection broke: taking a new producer"),
+                Err(error) if error.is_passing() => {
+                    tracing::warn!(lane = self.parts.lane, %error, "the transaction's outcome is open: settling it");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Tries until it is open, or a person is needed, or the stop was asked for and the last patience is over.
+    fn open_with_patience(&mut self) -> Result<Open, LaneError> {
+        let mut pause = Duration::from_millis(100);
+        let start = Instant::now();
+        self.status.set(LaneState::Opening { why: None });
+        loop {
+            let error = match self.open() {
+                Ok(open) => return Ok(open),
+                Err(error) if !error.is_passing() => return Err(error),
+                Err(error) => error,
+            };
+            tracing::warn!(lane = self.parts.lane, %error, "not ready; orders stay on the marketplace or in the spool");
+            self.status.set(LaneState::Opening { why: Some(error.to_string()) });
+            let waiting = self.pending.len() + self.inbox.len();
+            if self.parts.stop.is_requested() && (waiting == 0 || start.elapsed() > LAST_PATIENCE) {
+                return Err(LaneError::StoppedWaiting { pages: waiting, why: error.to_string() });
+            }
+            if self.parts.patience.is_some_and(|patience| start.elapsed() > patience) {
+                return Err(error);
+            }
+            self.runtime.block_on(self.parts.stop.clone().within(pause));
+            pause = (pause * 2).min(Duration::from_secs(5));
+        }
+    }
+
+    /// The order matters: the fence first, so that nobody writes behind the index's back; then the index; then the rest.
+    fn open(&mut self) -> Result<Open, LaneError> {
+        let transactions = Transactions::open(&self.parts.connection, self.parts.lane, OPEN_DEADLINE)?;
+        self.catch_up()?;
+        let encoder = self.runtime.block_on(self.parts.encoder.open())?;
+        Ok(Open { transactions, encoder })
+    }
+
+    fn catch_up(&mut self) -> Result<(), LaneError> {
+        let Self { parts, index, reader, decoder, runtime, .. } = self;
+        let (start, lane) = (Instant::now(), parts.lane);
+        reader.read_to_end(|key, value| {
+            parts.memory.check_placed(key, lane)?;
+            let entry = match value {
+                None => None,
+                Some(value) => Some(Entry::from(&runtime.block_on(decoder.decode::<OrderTracking>(value))?)),
+            };
+            index.apply(key, entry);
+            Ok::<_, LaneError>(())
+        })?;
+        parts.memory.check_not_emptied(lane, index.is_empty())?;
+        tracing::debug!(lane, orders = index.len(), took = ?start.elapsed(), "index is up to date");
+        Ok(())
+    }
+
+    fn publish_all(&mut self, open: &Open) -> Result<End, LaneError> {
+        loop {
+            if open.transactions.is_worn() {
+                return Ok(End::Worn);
+            }
+            if self.pending.is_empty()
+                && let Some(end) = self.wait_for_work(open)
+            {
+                return Ok(end);
+            }
+            self.take_what_queued_up();
+            self.publish(open)?;
+        }
+    }
+
+    /// Waits for the next piece of work, or for the news that the producer can't be used for it.
+    fn wait_for_work(&mut self, open: &Open) -> Option<End> {
+        while !open.transactions.is_worn() {
+            let next = async { tokio::time::timeout(IDLE_LOOK, self.inbox.recv()).await };
+            match self.runtime.block_on(next) {
+                Ok(Some(work)) => {
+                    self.pending.push(work);
+                    return None;
+                }
+                Ok(None) => return Some(End::NoMoreWork),
+                Err(_still_idle) => {}
+            }
+        }
+        Some(End::Worn)
+    }
+
+    fn take_what_queued_up(&mut self) {
+        while self.pending.len() < GROUP {
+            match self.inbox.try_recv() {
+                Ok(work) => self.pending.push(work),
+                Err(_) => break,
+            }
+        }
+    }
+
+    /// One transaction with all that is pending.
+    fn publish(&mut self, open: &Open) -> Result<(), LaneError> {
+        let plan = self.plan(open)?;
+        self.status.busy();
+        open.transactions.begin()?;
+        let delivered = open.transactions.deliver(plan.events_and_dead_letters())?;
+        let tracking = plan.tracking_records(&delivered)?;
+        open.transactions.deliver(&tracking)?;
+        let committed = open.transactions.commit()?;
+        self.status.idle();
+        let outcome = plan.into_outcome();
+        for (key, entry) in outcome.entries {
+            self.index.apply(key.to_string().as_bytes(), Some(entry));
+        }
+        if !tracking.is_empty() {
+            self.parts.memory.remember(self.parts.lane)?;
+        }
+        self.release(outcome.tallies, &committed)
+    }
+
+    /// Only now may the spool forget the pages, and the reconciler hear of its orders.
+    fn release(&mut self, tallies: Vec<Tally>, committed: &Committed) -> Result<(), LaneError> {
+        for (work, tally) in self.pending.drain(..).zip(tallies) {
+            self.parts.counters.add(tally);
+            match work {
+                Work::Page(page) => self.parts.spool.release(page, committed)?,
+                Work::Unspooled(_) => {}
+                Work::Fetched(fetched) => {
+                    if fetched.done.send(tally).is_err() {
+                        tracing::debug!("the reconciler no longer waits");
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn plan<'a>(&'a self, open: &'a Open) -> Result<Plan<'a>, LaneError> {
+        let mut plan = Plan::new(&self.index, &self.parts, &open.encoder);
+        for work in &self.pending {
+            match work {
+                Work::Page(page) => plan.page(page.store(), page.read_id(), page.read_at(), &page.body()?)?,
+                Work::Unspooled(page) => plan.page(&page.store, page.read_id, page.read_at, &page.body)?,
+                Work::Fetched(fetched) => plan.fetched(fetched)?,
+            }
+        }
+        Ok(plan)
+    }
+}
+
+enum End {
+    NoMoreWork,
+    Worn,
+}

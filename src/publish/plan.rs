@@ -1,0 +1,324 @@
+//! What one transaction will hold: pages turned into events, dead letters and tracking records, order by order, each
+//! decided by the index and by what this same plan already holds.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+
+use super::decide::{Decision, Source, decide};
+use super::{FetchedOrders, LaneError, LaneParts, StoreFacts};
+use crate::encoding::Encoder;
+use crate::event::{ContentHash, Event, Headers, Reason, Revision, dead_letter_headers};
+use crate::ids::{OrderId, OrderKey, ReadId, StoreName};
+use crate::index::{Entry, Index};
+use crate::kafka::{Delivered, Record};
+use crate::order::{DeadLetter, Order};
+use crate::page;
+use crate::tracking::{OrderState, OrderTracking};
+
+/// What became of a piece of work.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Events.
+    pub published: u64,
+    /// Dead letters.
+    pub dead_letters: u64,
+    /// Orders that needed neither.
+    pub skipped: u64,
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.published += other.published;
+        self.dead_letters += other.dead_letters;
+        self.skipped += other.skipped;
+    }
+}
+
+/// Where orders of one read come from.
+struct Origin<'a> {
+    store: &'a StoreName,
+    facts: &'a StoreFacts,
+    read_id: ReadId,
+    read_at: Timestamp,
+    source: Source,
+}
+
+/// A tracking record in the making: the event's partition is known only once it is delivered.
+struct Mark {
+    tracking: OrderTracking,
+    /// Which of the records is its event.
+    event: Option<usize>,
+}
+
+/// The content of one transaction.
+pub(super) struct Plan<'a> {
+    index: &'a Index,
+    parts: &'a LaneParts,
+    encoder: &'a Encoder,
+    records: Vec<Record>,
+    marks: Vec<Mark>,
+    /// What this plan decides, over what the index says.
+    overlay: HashMap<OrderKey, Entry>,
+    tallies: Vec<Tally>,
+}
+
+/// What is left of a plan once it is committed.
+pub(super) struct Outcome {
+    pub(super) entries: HashMap<OrderKey, Entry>,
+    pub(super) tallies: Vec<Tally>,
+}
+
+impl<'a> Plan<'a> {
+    pub(super) fn new(index: &'a Index, parts: &'a LaneParts, encoder: &'a Encoder) -> Self {
+        Self {
+            index,
+            parts,
+            encoder,
+            records: Vec::new(),
+            marks: Vec::new(),
+            overlay: HashMap::new(),
+            tallies: Vec::new(),
+        }
+    }
+
+    /// Events and dead letters: delivered first.
+    pub(super) fn events_and_dead_letters(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// Tracking records: delivered last, when it is known where the events stand.
+    pub(super) fn tracking_records(&self, delivered: &[Delivered]) -> Result<Vec<Record>, LaneError> {
+        let record = |mark: &Mark| {
+            let event_partition = mark.event.and_then(|event| delivered.get(event)).map(|at| at.partition);
+            let tracking = OrderTracking { event_partition, ..mark.tracking.clone() };
+            Ok(Record {
+                topic: self.parts.topics.tracking.clone(),
+                partition: Some(self.parts.lane),
+                key: Some(tracking.key().to_string().into_bytes()),
+                value: Some(tracking.to_message(self.encoder.tracking)?),
+                headers: Vec::new(),
+            })
+        };
+        self.marks.iter().map(record).collect()
+    }
+
+    pub(super) fn into_outcome(self) -> Outcome {
+        Outcome { entries: self.overlay, tallies: self.tallies }
+    }
+
+    /// Takes in a page as it came. A body that no longer parses goes to the dead letters whole: it was read, and is not
+    /// dropped.
+    pub(super) fn page(
+        &mut self,
+        store: &StoreName,
+        read_id: ReadId,
+        read_at: Timestamp,
+        body: &[u8],
+    ) -> Result<(), LaneError> {
+        let Some(origin) = self.origin(store, read_id, read_at, Source::Drain) else {
+            return Err(LaneError::UnknownStore(store.clone()));
+        };
+        self.tallies.push(Tally::default());
+        match page::Page::parse(body) {
+            Ok(page) => page.records.iter().try_for_each(|record| self.order(&origin, record, None)),
+            Err(error) => {
+                let letter = DeadLetter {
+                    id: None,
+                    json: String::from_utf8_lossy(body).into_owned(),
+                    reason: format!("the page can't be read: {error}"),
+                    pointer: String::new(),
+                };
+                self.dead_letter(&origin, letter);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes in orders that were fetched by ID.
+    pub(super) fn fetched(&mut self, fetched: &FetchedOrders) -> Result<(), LaneError> {
+        let Some(origin) = self.origin(&fetched.store, fetched.read_id, fetched.read_at, Source::Reconcile) else {
+            return Err(LaneError::UnknownStore(fetched.store.clone()));
+        };
+        self.tallies.push(Tally::default());
+        for (id, answer) in &fetched.answers {
+            match page::parse_single(answer) {
+                Ok(record) => self.order(&origin, record, Some(id))?,
+                Err(error) => {
+                    let letter = DeadLetter {
+                        id: Some(id.clone()),
+                        json: String::from_utf8_lossy(answer).into_owned(),
+                        reason: format!("the answer for this order can't be read: {error}"),
+                        pointer: String::new(),
+                    };
+                    self.decide_dead_letter(&origin, letter);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn origin<'o>(
+        &self,
+        store: &'o StoreName,
+        read_id: ReadId,
+        read_at: Timestamp,
+        source: Source,
+    ) -> Option<Origin<'o>>
+    where
+        'a: 'o,
+    {
+        let facts = self.parts.stores.get(store)?;
+        Some(Origin { store, facts, read_id, read_at, source })
+    }
+
+    /// One record. `expected`: the ID under which it was fetched; a record that carries another one is not it.
+    fn order(&mut self, origin: &Origin<'_>, record: &RawValue, expected: Option<&OrderId>) -> Result<(), LaneError> {
+        let order = match origin.facts.mapping.order(origin.facts.country, record) {
+            Ok(order) => order,
+            Err(mut letter) => {
+                letter.id = letter.id.or_else(|| expected.cloned());
+                self.decide_dead_letter(origin, letter);
+                return Ok(());
+            }
+        };
+        if expected.is_some_and(|id| *id != order.id) {
+            let letter = DeadLetter {
+                id: expected.cloned(),
+                json: record.get().to_owned(),
+                reason: "the marketplace answered with another order than it was asked for".to_owned(),
+                pointer: String::new(),
+            };
+            self.decide_dead_letter(origin, letter);
+            return Ok(());
+        }
+        let content = ContentHash::of(&order);
+        let key = OrderKey { store: origin.store.clone(), id: order.id.clone() };
+        match self.decide(&key, origin, content) {
+            Decision::Publish { reason, revision } => self.event(origin, key, &order, content, reason, revision),
+            Decision::Replayed | Decision::NothingToDo => {
+                self.tally().skipped += 1;
+                Ok(())
+            }
+        }
+    }
+
+    fn known(&self, key: &OrderKey) -> Option<&Entry> {
+        self.overlay.get(key).or_else(|| self.index.get(key))
+    }
+
+    fn decide(&self, key: &OrderKey, origin: &Origin<'_>, content: ContentHash) -> Decision {
+        decide(self.known(key), origin.source, origin.read_id.into(), content.into(), self.parts.resync)
+    }
+
+    fn event(
+        &mut self,
+        origin: &Origin<'_>,
+        key: OrderKey,
+        order: &Order,
+        content: ContentHash,
+        reason: Reason,
+        revision: Revision,
+    ) -> Result<(), LaneError> {
+        let event = Event {
+            store: origin.store,
+            country: origin.facts.country,
+            revision,
+            reason,
+            read_id: origin.read_id,
+            read_at: origin.read_at,
+            order,
+            content_hash: content,
+        };
+        let value = event.to_message(self.encoder.order)?;
+        let mark = Mark {
+            tracking: OrderTracking {
+                revision: Some(revision),
+                reason,
+                content_hash: Some(content),
+                order_created_at: order.created_at.as_ref().and_then(|date| date.epoch_millis),
+                ..tracking(origin, &key, OrderState::Published)
+            },
+            event: Some(self.records.len()),
+        };
+        self.records.push(Record {
+            topic: self.parts.topics.orders.clone(),
+            partition: None,
+            key: Some(key.id.as_str().as_bytes().to_vec()),
+            value: Some(value),
+            headers: owned(event.headers()),
+        });
+        self.mark(key, mark);
+        self.tally().published += 1;
+        Ok(())
+    }
+
+    /// A dead letter is published once for each read, like an event. One without an ID can't be tracked, so a page that
+    /// is replayed brings it again.
+    fn decide_dead_letter(&mut self, origin: &Origin<'_>, letter: DeadLetter) {
+        let content = ContentHash::of_bytes(letter.json.as_bytes());
+        let Some(id) = letter.id.clone() else { return self.dead_letter(origin, letter) };
+        let key = OrderKey { store: origin.store.clone(), id };
+        let Decision::Publish { reason, .. } = self.decide(&key, origin, content) else {
+            self.tally().skipped += 1;
+            return;
+        };
+        let mark = Mark {
+            tracking: OrderTracking {
+                // The event that it would have been is not out: the revision stays where it was.
+                revision: self.known(&key).and_then(|known| known.revision),
+                reason,
+                content_hash: Some(content),
+                ..tracking(origin, &key, OrderState::DeadLettered)
+            },
+            event: None,
+        };
+        self.mark(key, mark);
+        self.dead_letter(origin, letter);
+    }
+
+    fn dead_letter(&mut self, origin: &Origin<'_>, letter: DeadLetter) {
+        tracing::warn!(
+            store = %origin.store, read = %origin.read_id, reason = letter.reason, pointer = letter.pointer,
+            "order can't be mapped: it goes to the dead-letter topic"
+        );
+        let headers = owned(dead_letter_headers(&letter, origin.store, origin.read_id, Timestamp::now()));
+        self.records.push(Record {
+            topic: self.parts.topics.dead_letter.clone(),
+            partition: None,
+            key: letter.id.map(|id| id.as_str().as_bytes().to_vec()),
+            value: Some(letter.json.into_bytes()),
+            headers,
+        });
+        self.tally().dead_letters += 1;
+    }
+
+    fn mark(&mut self, key: OrderKey, mark: Mark) {
+        self.overlay.insert(key, Entry::from(&mark.tracking));
+        self.marks.push(mark);
+    }
+
+    fn tally(&mut self) -> &mut Tally {
+        self.tallies.last_mut().expect("each piece of work begins with its tally")
+    }
+}
+
+fn tracking(origin: &Origin<'_>, key: &OrderKey, state: OrderState) -> OrderTracking {
+    OrderTracking {
+        store: key.store.clone(),
+        order_id: key.id.clone(),
+        state,
+        revision: None,
+        reason: Reason::Unknown,
+        read_id: origin.read_id,
+        content_hash: None,
+        published_at: Timestamp::now().as_millisecond(),
+        event_partition: None,
+        order_created_at: None,
+    }
+}
+
+fn owned(headers: Headers) -> Vec<(String, String)> {
+    headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}

@@ -1,0 +1,112 @@
+//! How a lane fares, for the drain, which must not read into a wall, and for whoever watches.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::Tally;
+
+/// A transaction that takes longer than this is a broker in trouble: no more reads until it is through.
+const STALL: Duration = Duration::from_secs(3);
+
+/// Whether a lane takes work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LaneState {
+    /// Becoming the owner and loading the index.
+    Opening {
+        /// What went wrong at the last attempt.
+        why: Option<String>,
+    },
+    /// Ready.
+    Ready,
+    /// In a transaction for too long.
+    Stalled,
+    /// Gone.
+    Ended,
+}
+
+/// A lane's own side of its state.
+#[derive(Debug, Clone)]
+pub struct LaneStatus {
+    state: watch::Sender<LaneState>,
+    born: Instant,
+    /// Milliseconds after `born` at which the transaction was begun; 0 while there is none.
+    busy_since: Arc<AtomicU64>,
+}
+
+pub(super) fn channel() -> (LaneStatus, watch::Receiver<LaneState>) {
+    let (state, watched) = watch::channel(LaneState::Opening { why: None });
+    (LaneStatus { state, born: Instant::now(), busy_since: Arc::default() }, watched)
+}
+
+impl LaneStatus {
+    pub(super) fn set(&self, state: LaneState) {
+        self.busy_since.store(0, Ordering::Relaxed);
+        self.state.send_if_modified(|current| {
+            let changed = *current != state;
+            *current = state;
+            changed
+        });
+    }
+
+    pub(super) fn busy(&self) {
+        self.busy_since.store(self.now(), Ordering::Relaxed);
+    }
+
+    pub(super) fn idle(&self) {
+        self.set(LaneState::Ready);
+    }
+
+    pub(super) async fn watch_for_stalls(self) {
+        while *self.state.borrow() != LaneState::Ended {
+            tokio::time::sleep(STALL / 6).await;
+            let since = self.busy_since.load(Ordering::Relaxed);
+            if since > 0 && self.now() - since > u64::try_from(STALL.as_millis()).unwrap_or(u64::MAX) {
+                let stalled = self.state.send_if_modified(|state| {
+                    let ready = *state == LaneState::Ready;
+                    if ready {
+                        *state = LaneState::Stalled;
+                    }
+                    ready
+                });
+                if stalled {
+                    tracing::warn!("a transaction takes long: no further reads until it is through");
+                }
+            }
+        }
+    }
+
+    /// Never 0.
+    fn now(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
+    }
+}
+
+/// What has been done since the start, over all lanes and stores.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Pages in the spool.
+    pub pages_read: AtomicU64,
+    /// Orders that came with them.
+    pub orders_read: AtomicU64,
+    /// Orders that the marketplace still holds, as it last said.
+    pub pending: AtomicU64,
+    /// Reads with an unknown outcome.
+    pub unknown_reads: AtomicU64,
+    /// Events committed.
+    pub published: AtomicU64,
+    /// Dead letters committed.
+    pub dead_letters: AtomicU64,
+    /// Orders that needed no event: replayed, or not changed.
+    pub skipped: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn add(&self, tally: Tally) {
+        self.published.fetch_add(tally.published, Ordering::Relaxed);
+        self.dead_letters.fetch_add(tally.dead_letters, Ordering::Relaxed);
+        self.skipped.fetch_add(tally.skipped, Ordering::Relaxed);
+    }
+}
