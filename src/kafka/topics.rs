@@ -70,11 +70,12 @@ pub async fn ensure(connection: &Connection, plan: &TopicPlan) -> Result<Layout,
     Ok(Layout { lanes: partitions(&admin, &plan.names.tracking)?.unwrap_or(plan.lanes) })
 }
 
-/// Partitions of a topic, or `None` where there is no such topic.
+/// Partitions of a topic, or `None` where there is no such topic. Asks for all topics: to be asked for one by its name
+/// is, for a broker that creates topics automatically, an order to create it with its defaults.
 fn partitions(admin: &AdminClient<DefaultClientContext>, topic: &str) -> Result<Option<i32>, KafkaFault> {
     let metadata = admin
         .inner()
-        .fetch_metadata(Some(topic), CALL)
+        .fetch_metadata(None, CALL)
         .map_err(|error| KafkaFault::of("asking the broker for its topics", 0, &error))?;
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     match found.and_then(|found| found.error()).map(RDKafkaErrorCode::from) {
