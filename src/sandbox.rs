@@ -35,14 +35,14 @@ pub use self::shop::{Change, OrderState, RequestState, Shop, ShopError, Summary}
 use self::wire::{Exchange, Line};
 use crate::country::Country;
 
-/// The command line of `sandbox`.
+/// What a sandbox is like: the command line of `sandbox`.
 #[derive(clap::Args, Debug, Clone)]
 pub struct SandboxArgs {
     /// Address on which the marketplace answers; port 0 takes any free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
 
-    /// How many orders there are, none of them synchronised yet
+    /// How many orders there are at first, none of them synchronised
     #[arg(long, value_name = "N", default_value_t = 3000)]
     pub orders: usize,
 
@@ -58,15 +58,20 @@ pub struct SandboxArgs {
     #[arg(long, value_name = "CODE", default_value = "CO")]
     pub country: Country,
 
-    /// Token that calls must carry in the `Authorization` header; it is no secret
+    /// Token that calls must carry, bare, in the `Authorization` header; it is no secret
     #[arg(long, value_name = "TOKEN", default_value = "sandbox-token")]
     pub token: String,
 
-    /// How long every answer is held back, for instance 20ms
+    /// How long every answer is held back after its orders were marked, for instance 20ms
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
     pub delay: Duration,
 
     /// What goes wrong and how often, for instance truncate=0.02,drop-after=0.01,late:5s=0.01,order/error-before=0.1
+    ///
+    /// A share from 0 to 1 of the calls of `newOrders`, or of another call named before a slash: order-ids, order.
+    /// Faults: drop-before, drop-after, truncate, error-before, error-after, late[:DURATION], wrong-counts, html,
+    /// huge[:SIZE], trickle[:DURATION], throttle[:DURATION], object-data, empty-as-list, bom, text-html, redirect,
+    /// overfull, duplicates, empty-pending. "Before" and "after" mean the marking of the orders as synchronised.
     #[arg(long, value_name = "FAULT=SHARE,…", default_value = "")]
     pub faults: Rates,
 
@@ -75,35 +80,13 @@ pub struct SandboxArgs {
     pub page_size: usize,
 }
 
-/// What a sandbox is like.
-#[derive(Debug, Clone)]
-pub struct SandboxOptions {
-    /// Where it listens; port 0 takes any free port.
-    pub listen: SocketAddr,
-    /// How many orders there are at first.
-    pub orders: usize,
-    /// How many of them are older than 8 days.
-    pub older: usize,
-    /// Same seed, same orders and same faults.
-    pub seed: u64,
-    /// Where the shop is.
-    pub country: Country,
-    /// The bare token of the `Authorization` header.
-    pub token: String,
-    /// How long every answer is held back, after its orders were marked.
-    pub delay: Duration,
-    /// How often each fault strikes.
-    pub faults: Rates,
-    /// How many orders a read returns at most.
-    pub page_size: usize,
-}
-
-impl Default for SandboxOptions {
-    /// Without orders, delays or faults, on any free port of the loopback address.
-    fn default() -> Self {
+impl SandboxArgs {
+    /// So many orders, no delay and no faults, on any free port of the loopback address: what a test starts from.
+    #[must_use]
+    pub fn with_orders(orders: usize) -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            orders: 0,
+            orders,
             older: 0,
             seed: 1,
             country: Country::Co,
@@ -115,14 +98,7 @@ impl Default for SandboxOptions {
     }
 }
 
-impl From<SandboxArgs> for SandboxOptions {
-    fn from(args: SandboxArgs) -> Self {
-        let SandboxArgs { listen, orders, older, seed, country, token, delay, faults, page_size } = args;
-        Self { listen, orders, older, seed, country, token, delay, faults, page_size }
-    }
-}
-
-/// A running sandbox. Dropped, it goes on serving; [`Sandbox::stop`] ends it.
+/// A running sandbox. Dropped, it stops in the background; [`Sandbox::stop`] waits for it.
 #[derive(Debug)]
 pub struct Sandbox {
     addr: SocketAddr,
@@ -139,9 +115,9 @@ impl Sandbox {
     ///
     /// # Errors
     /// When the address can't be bound.
-    pub async fn start(options: SandboxOptions) -> io::Result<Self> {
-        let shop = Shop::new(&options);
-        Self::serve(shop, options.listen, options.delay).await
+    pub async fn start(args: SandboxArgs) -> io::Result<Self> {
+        let shop = Shop::new(&args);
+        Self::serve(shop, args.listen, args.delay).await
     }
 
     /// Serves a shop that is there already: the marketplace is back after an outage.
@@ -187,11 +163,15 @@ impl Sandbox {
     }
 }
 
-async fn until(mut stopped: watch::Receiver<bool>) {
-    // An error means that the handle is gone without `stop`: then it goes on serving.
-    if stopped.wait_for(|stopped| *stopped).await.is_err() {
-        std::future::pending::<()>().await;
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
     }
+}
+
+/// Ready once the sandbox stops. An error means that its handle is gone, and that handle stops it when it goes.
+async fn until(mut stopped: watch::Receiver<bool>) {
+    stopped.wait_for(|stopped| *stopped).await.ok();
 }
 
 /// Serves a sandbox until `shutdown` is ready; `started` is told where it answers.
@@ -203,7 +183,7 @@ pub async fn serve(
     started: impl FnOnce(&Sandbox),
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let sandbox = Sandbox::start(args.into()).await?;
+    let sandbox = Sandbox::start(args).await?;
     started(&sandbox);
     shutdown.await;
     sandbox.stop().await;

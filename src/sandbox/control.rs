@@ -1,6 +1,23 @@
 //! The control of the sandbox under `/_sandbox`: what happened, and what is to happen, in JSON.
 //!
 //! It asks for no token: it is part of a test, in whatever language, and not of the marketplace.
+//!
+//! | call | body | answer |
+//! |---|---|---|
+//! | `GET state` | | [`Summary`]: orders, pending, marked; requests by kind; faults that struck; steps still scripted |
+//! | `GET orders` | | a list of [`OrderState`]: what marked each order, and whether that answer was delivered |
+//! | `GET requests` | | a list of [`RequestState`]: number, kind, path, status, IDs returned, fault, delivered |
+//! | `POST faults` | `{"on": "order", "script": ["truncate", "ok"], "rates": "late:2s=0.1", "clear": true}`; all optional, `on` is `new-orders` if left out | |
+//! | `POST orders` | `{"count": 10, "days_ago": 0}` | `{"ids": […]}` |
+//! | `POST order` | any JSON: a record as it is to be returned | `{"id": …}` |
+//! | `POST unsynchronise` | `{"ids": [4810003]}` | |
+//! | `POST change` | `{"id": 4810003, "status": "enviado", "total": "1.50"}` | |
+//! | `POST hide` | `{"ids": [4810003], "from": "order-ids", "hidden": true}` | |
+//! | `POST token` | `{"token": "new"}` | |
+//! | `POST start_date` | `{"configured": false}` | |
+//!
+//! An ID is a number or a text in what is sent, and always a text in what is answered. A refusal is `{"error": "…"}`
+//! under 400, or 404 for an order that there isn't, and then nothing was done.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -91,7 +108,7 @@ fn new_orders() -> Call {
 }
 
 async fn faults(State(shop): State<Shop>, Json(new): Json<NewFaults>) -> Answer {
-    let steps = new.script.iter().map(|step| parse_step(step)).collect::<Result<Vec<_>, FaultError>>()?;
+    let steps = new.script.iter().map(|step| parse_step(new.on, step)).collect::<Result<Vec<_>, FaultError>>()?;
     let rates = new.rates.map(|rates| rates.parse::<Rates>()).transpose()?;
     if new.clear {
         shop.clear_scripts();

@@ -180,6 +180,10 @@ impl Fault {
         }
     }
 
+    fn fitting(self, call: Call) -> Result<Self, FaultError> {
+        if self.fits(call) { Ok(self) } else { Err(FaultError::DoesNotFit(self, call)) }
+    }
+
     /// Whether the records of an answer under it reach the client whole; `None` where that is up to the client's
     /// limits and patience.
     #[must_use]
@@ -319,18 +323,15 @@ fn parse_rate(entry: &str) -> Result<(Call, Fault, f64), FaultError> {
     if !(0.0..=1.0).contains(&share) {
         return Err(no_rate());
     }
-    if !fault.fits(call) {
-        return Err(FaultError::DoesNotFit(fault, call));
-    }
-    Ok((call, fault, share))
+    Ok((call, fault.fitting(call)?, share))
 }
 
-/// One step of a script: a fault, or `ok` for an answer as it should be.
+/// One step of a script for a call: a fault, or `ok` for an answer as it should be.
 ///
 /// # Errors
-/// [`FaultError`] if the text is neither.
-pub fn parse_step(text: &str) -> Result<Option<Fault>, FaultError> {
-    if text == "ok" { Ok(None) } else { text.parse().map(Some) }
+/// [`FaultError`] if the text is neither, or if the fault does not fit the call.
+pub fn parse_step(call: Call, text: &str) -> Result<Option<Fault>, FaultError> {
+    if text == "ok" { Ok(None) } else { text.parse::<Fault>()?.fitting(call).map(Some) }
 }
 
 /// Decides which fault strikes next: the script first, and chance once it is used up.
@@ -352,8 +353,8 @@ impl Faults {
 
     /// Queues up steps behind those that are still to come; all or none.
     pub(super) fn script(&mut self, call: Call, steps: &[Option<Fault>]) -> Result<(), FaultError> {
-        if let Some(fault) = steps.iter().flatten().find(|fault| !fault.fits(call)) {
-            return Err(FaultError::DoesNotFit(*fault, call));
+        for fault in steps.iter().flatten() {
+            fault.fitting(call)?;
         }
         self.scripts[call as usize].extend(steps);
         Ok(())

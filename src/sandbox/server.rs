@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use super::answer::Answer;
 use super::faults::Call;
 use super::shop::Shop;
+use super::until;
 use super::wire::{Line, Plan};
 
 /// The destructive read.
@@ -71,15 +72,16 @@ async fn order(
 }
 
 impl Counter {
-    async fn answer(mut self, line: &Line, call: Call, uri: &Uri, id: Option<&str>, headers: &HeaderMap) -> Response {
+    async fn answer(self, line: &Line, call: Call, uri: &Uri, id: Option<&str>, headers: &HeaderMap) -> Response {
         let token = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
         let (number, answer) = self.shop.call(call, uri.path(), id, token, self.delay);
         line.plan(answer.plan);
+        tracing::debug!(number, call = call.name(), status = answer.status.as_u16(), plan = ?answer.plan, "answered");
         if !answer.wait.is_zero() {
             tokio::select! {
                 () = tokio::time::sleep(answer.wait) => self.shop.sent(number),
                 // A server that goes down answers nobody.
-                _ = self.stop.wait_for(|stopped| *stopped) => line.plan(Plan::Cut),
+                () = until(self.stop) => line.plan(Plan::Cut),
             }
         }
         response(answer)

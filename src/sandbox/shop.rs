@@ -14,7 +14,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::SandboxOptions;
+use super::SandboxArgs;
 use super::answer::{Answer, Page, id_list, single};
 use super::faults::{Call, Fault, FaultError, Faults, Rates};
 use super::orders::Orders;
@@ -22,6 +22,8 @@ use crate::ids::OrderId;
 
 /// How far back the list of IDs goes.
 const LISTED: SignedDuration = SignedDuration::from_hours(8 * 24);
+/// How far back an order is found by its ID.
+const FOUND: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Why the control of the sandbox refuses something.
 #[derive(Debug, Error)]
@@ -149,21 +151,21 @@ struct Logged {
 impl Shop {
     /// A marketplace with its first orders: `older` of them 9 to 29 days old, the others spread over the last 7 days.
     #[must_use]
-    pub fn new(options: &SandboxOptions) -> Self {
+    pub fn new(args: &SandboxArgs) -> Self {
         let mut state = State {
-            source: Orders::new(options.country, options.seed),
+            source: Orders::new(args.country, args.seed),
             entries: Vec::new(),
             by_id: HashMap::new(),
             pending: BTreeSet::new(),
             log: Vec::new(),
-            faults: Faults::new(options.faults.clone(), options.seed),
-            token: options.token.clone(),
+            faults: Faults::new(args.faults.clone(), args.seed),
+            token: args.token.clone(),
             start_date: true,
-            page_size: options.page_size,
+            page_size: args.page_size,
         };
-        let older = options.older.min(options.orders);
+        let older = args.older.min(args.orders);
         state.add_between(older, 29, 9);
-        state.add_between(options.orders - older, 7, 0);
+        state.add_between(args.orders - older, 7, 0);
         Self(Arc::new(Mutex::new(state)))
     }
 
@@ -460,7 +462,9 @@ impl State {
 
     fn order(&self, id: &str) -> (Answer, Vec<usize>) {
         let found = id.parse().ok().and_then(|id: OrderId| self.by_id.get(&id).copied());
-        match found.filter(|&index| !self.entries[index].hidden_from.contains(&Call::Order)) {
+        let oldest = Timestamp::now() - FOUND;
+        let visible = |entry: &Entry| entry.created >= oldest && !entry.hidden_from.contains(&Call::Order);
+        match found.filter(|&index| visible(&self.entries[index])) {
             Some(index) => (Answer::json(single(&self.entries[index].json)), vec![index]),
             None => (Answer::error(StatusCode::NOT_FOUND, "Orden no encontrada"), Vec::new()),
         }

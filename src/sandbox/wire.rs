@@ -126,7 +126,13 @@ fn head_len(answer: &[u8]) -> usize {
 
 impl AsyncRead for Wire {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            // The next request on a kept connection is not slowed down by what the last one met.
+            self.line.plan(Plan::Send);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -147,5 +153,43 @@ impl AsyncWrite for Wire {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    async fn connected() -> (TcpStream, Wire) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut exchange = Exchange { listener, stop: watch::channel(false).1 };
+        let (client, (wire, _)) = tokio::join!(TcpStream::connect(address), exchange.accept());
+        (client.unwrap(), wire)
+    }
+
+    #[tokio::test]
+    async fn a_cut_comes_at_its_byte_of_the_body_however_the_answer_is_written() {
+        let (mut client, mut wire) = connected().await;
+        wire.line.plan(Plan::CutAfter(4));
+        for part in ["HTTP/1.1 200 OK\r\n\r\nab", "cd"] {
+            wire.write_all(part.as_bytes()).await.unwrap();
+        }
+        assert!(wire.write_all(b"ef").await.is_err());
+        drop(wire);
+        let mut got = String::new();
+        client.read_to_string(&mut got).await.unwrap();
+        assert_eq!(got, "HTTP/1.1 200 OK\r\n\r\nabcd");
+    }
+
+    #[tokio::test]
+    async fn a_new_request_finds_the_connection_without_the_plan_of_the_last_one() {
+        let (mut client, mut wire) = connected().await;
+        wire.line.plan(Plan::Trickle(1, Duration::from_secs(3600)));
+        client.write_all(b"G").await.unwrap();
+        wire.read_u8().await.unwrap();
+        assert_eq!(wire.line.current(), Plan::Send);
     }
 }
