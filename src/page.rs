@@ -374,3 +374,6 @@ impl<'de> Visitor<'de> for DataVisitor {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
