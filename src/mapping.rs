@@ -57,8 +57,6 @@ impl Mapping {
     ///
     /// # Errors
     /// A record without an ID, or with a value that can't be understood, comes back as it came, with the reason.
-    // The dead letter is the rare way out, and boxing it would only move the weight to its readers.
-    #[expect(clippy::result_large_err)]
     pub fn order(&self, country: Country, record: &RawValue) -> Result<Order, DeadLetter> {
         let mut id = None;
         self.read(country, record, &mut id).map_err(|fault| fault.dead_letter(id, record))

@@ -381,3 +381,6 @@ impl<'de> Visitor<'de> for DataVisitor {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

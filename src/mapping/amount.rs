@@ -154,7 +154,7 @@ mod tests {
 
         #[test]
         fn no_text_makes_it_panic(text in "[-+0-9.eE]{0,40}|.{0,40}") {
-            let _ = parse(&text);
+            prop_assert!(parse(&text).is_ok_and(|value| value.scale() == 4) || parse(&text).is_err());
         }
     }
 }

@@ -1,0 +1,249 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn records(body: &str) -> Result<Vec<&str>, PageError> {
+    Page::parse(body.as_bytes()).map(|page| page.records.iter().map(|record| record.get()).collect())
+}
+
+fn ids(body: &str) -> Result<Vec<String>, PageError> {
+    parse_order_ids(body.as_bytes()).map(|ids| ids.iter().map(ToString::to_string).collect())
+}
+
+fn single(body: &str) -> Result<&str, PageError> {
+    parse_single(body.as_bytes()).map(RawValue::get)
+}
+
+const PAGE: &str = "\u{feff}{\"data\":[{\"order\":{\"id\":1,\"total\":\"1.50\"},\"buyer\":{\"name\":\"Ñandú 🙏\"}},{\"order\":{\"id\":2}}],\
+     \"metadata\":{\"total_transactions_found\":12,\"returned_transactions\":\"2\",\"pending_transactions\":10}}";
+
+#[test]
+fn a_page_has_its_records_as_they_came_and_its_counts() {
+    let page = Page::parse(PAGE.as_bytes()).unwrap();
+    let shown: Vec<_> = page.records.iter().map(|record| record.get()).collect();
+    assert_eq!(shown, [r#"{"order":{"id":1,"total":"1.50"},"buyer":{"name":"Ñandú 🙏"}}"#, r#"{"order":{"id":2}}"#]);
+    assert_eq!((page.total_found, page.returned, page.pending), (Some(12), Some(2), Some(10)));
+    assert_eq!(format!("{page:?}"), "Page { records: 2, total_found: Some(12), returned: Some(2), pending: Some(10) }");
+}
+
+#[test]
+fn records_are_found_however_php_writes_the_list() {
+    for (body, expected) in [
+        (r#"{"data":[1,null,"x"]}"#, &["1", "null", "\"x\""][..]),
+        (r#"{"data":{"10":"c","9":"b","0":"a"}}"#, &["\"a\"", "\"b\"", "\"c\""]),
+        (r#"{"data":{"1":"a","1":"b"}}"#, &["\"a\"", "\"b\""]),
+        (r#"{"data":[]}"#, &[]),
+        (r#"{"data":{}}"#, &[]),
+        (r#" {"data":null,"metadata":[],"message":"no hay"} "#, &[]),
+        (r#"{"metadata":{"returned_transactions":0,"pending_transactions":0}}"#, &[]),
+        (r#"{"data":[1],"metadata":null,"error":null,"errors":[ ],"success":true}"#, &["1"]),
+        // Whole records that came beside a complaint are still the only copy.
+        (r#"{"data":[1],"error":"slow"}"#, &["1"]),
+    ] {
+        assert_eq!(records(body).as_deref(), Ok(expected), "{body}");
+    }
+}
+
+#[test]
+fn counts_are_optional_and_only_the_one_that_is_checked_must_be_readable() {
+    let counts = |metadata: &str| {
+        let body = format!(r#"{{"metadata":{metadata},"data":[1]}}"#);
+        Page::parse(body.as_bytes()).map(|page| (page.total_found, page.returned, page.pending))
+    };
+    assert_eq!(counts("{}"), Ok((None, None, None)));
+    assert_eq!(counts(r#"{"pending_transactions":" 7 "}"#), Ok((None, None, Some(7))));
+    assert_eq!(counts(r#"{"pending_transactions":-3,"total_transactions_found":"many"}"#), Ok((None, None, None)));
+    assert_eq!(counts(r#"{"returned_transactions":null}"#), Ok((None, None, None)));
+    assert_eq!(counts(r#"{"returned_transactions":""}"#), Ok((None, None, None)));
+    for unreadable in ["1.0", "-1", "true", "[1]", r#""one""#, "18446744073709551616"] {
+        let metadata = format!(r#"{{"returned_transactions":{unreadable}}}"#);
+        assert_eq!(counts(&metadata), Err(PageError::UnreadableCount), "{unreadable}");
+    }
+}
+
+#[test]
+fn a_body_that_is_no_page_is_an_error_of_its_own_kind() {
+    for (body, expected) in [
+        ("", PageError::Truncated(0)),
+        (r#"{"data":[{"order":"#, PageError::Truncated(18)),
+        ("<!DOCTYPE html><html>", PageError::NotJson { line: 1, column: 1 }),
+        (r#"{"data":[]}<br>Warning"#, PageError::NotJson { line: 1, column: 12 }),
+        (r#"{"data":[1,]}"#, PageError::NotJson { line: 1, column: 12 }),
+        ("{}", PageError::NoData),
+        ("[]", PageError::NoData),
+        ("null", PageError::NoData),
+        ("7", PageError::NoData),
+        (r#"{"orders":[1]}"#, PageError::NoData),
+        (r#"{"data":{"orders":[1]}}"#, PageError::Shape),
+        (r#"{"data":"x"}"#, PageError::Shape),
+        (r#"{"data":7}"#, PageError::Shape),
+        (r#"{"data":false}"#, PageError::Shape),
+        (r#"{"data":[1],"data":[2]}"#, PageError::Shape),
+        (r#"{"error":"Token no válido"}"#, PageError::ErrorBody),
+        (r#"{"status":500,"message":"x"}"#, PageError::ErrorBody),
+        (r#"{"data":[],"error":{"code":500}}"#, PageError::ErrorBody),
+        (r#"{"data":null,"success":false}"#, PageError::ErrorBody),
+        (
+            r#"{"data":[1],"metadata":{"returned_transactions":2}}"#,
+            PageError::CountsDisagree { returned: 2, records: 1 },
+        ),
+        (
+            r#"{"data":[],"metadata":{"returned_transactions":30}}"#,
+            PageError::CountsDisagree { returned: 30, records: 0 },
+        ),
+        (
+            r#"{"orders":[1],"metadata":{"returned_transactions":1}}"#,
+            PageError::CountsDisagree { returned: 1, records: 0 },
+        ),
+    ] {
+        assert_eq!(records(body), Err(expected), "{body}");
+    }
+    assert_eq!(Page::parse(b"{\"data\":[\"\xff\"]}").unwrap_err(), PageError::NotUtf8(10));
+    assert_eq!(Page::parse(b"{\"data\":[\"\xc3").unwrap_err(), PageError::Truncated(11));
+}
+
+#[test]
+fn a_body_that_is_cut_at_any_byte_is_an_error() {
+    for body in [
+        PAGE,
+        r#"{"metadata":{"returned_transactions":3},"data":{"0":{"a":[1]},"2":12,"7":null}}"#,
+        r#"{"data":[[1],[2]]}"#,
+        r#"{"data":["\u00f1",true,-1.5e7]}"#,
+    ] {
+        assert!(Page::parse(body.as_bytes()).is_ok());
+        for end in 0..body.len() {
+            assert!(Page::parse(&body.as_bytes()[..end]).is_err(), "{:?}", &body.as_bytes()[..end]);
+        }
+    }
+    let list = r#"{"data":{"ids":[1,"2",{"id":3}]}}"#;
+    assert_eq!(ids(list).unwrap().len(), 3);
+    assert!((0..list.len()).all(|end| ids(&list[..end]).is_err() && single(&list[..end]).is_err()));
+}
+
+#[test]
+fn no_nesting_is_too_deep() {
+    let bomb = "[".repeat(1_000_000);
+    for body in
+        [bomb.clone(), format!(r#"{{"data":{bomb}"#), format!(r#"{{"data":[{bomb}"#), format!(r#"{{"metadata":{bomb}"#)]
+    {
+        assert!(Page::parse(body.as_bytes()).is_err());
+        assert!(parse_order_ids(body.as_bytes()).is_err());
+        assert!(parse_single(body.as_bytes()).is_err());
+    }
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    assert_eq!(records(&format!(r#"{{"data":[{deep}]}}"#)).unwrap(), [&deep]);
+}
+
+#[test]
+fn order_ids_are_found_in_every_likely_shape() {
+    for body in [
+        r#"[7,"008","A-9"]"#,
+        r#"{"0":7,"1":"008","2":"A-9"}"#,
+        r#"{"2":"A-9","1":"008","0":7}"#,
+        r#"{"data":[7,"008","A-9"]}"#,
+        r#"{"data":{"0":7,"5":"008","6":"A-9"},"metadata":{"returned_transactions":3}}"#,
+        r#"{"data":{"ids":[7,"008","A-9"]}}"#,
+        r#"{"data":{"ids":{"3":7,"4":"008","5":"A-9"},"total":3}}"#,
+        r#"{"ids":[7," 008 ","A-9"],"status":200}"#,
+        r#"{"data":[{"id":7},{"order_id":"008","total":1},{"order":{"id_transaction":"A-9"},"id":4}]}"#,
+        r#"[{"transaction_id":7,"id":null},{"id":"008","order":null},{"id_order":"A-9"}]"#,
+    ] {
+        assert_eq!(ids(body).as_deref(), Ok(&["7", "008", "A-9"].map(String::from)[..]), "{body}");
+    }
+    for body in
+        ["[]", r#"{"data":[]}"#, r#"{"data":{}}"#, r#"{"data":null}"#, r#"{"data":{"ids":[]}}"#, r#"{"ids":{}}"#]
+    {
+        assert_eq!(ids(body), Ok(vec![]), "{body}");
+    }
+}
+
+#[test]
+fn an_id_list_that_is_not_wholly_understood_is_an_error() {
+    for (body, expected) in [
+        ("[1,null]", PageError::NoId { index: 1 }),
+        ("[1,2,true]", PageError::NoId { index: 2 }),
+        ("[7.0]", PageError::NoId { index: 0 }),
+        (r#"[""]"#, PageError::NoId { index: 0 }),
+        (r#"[{"total":1}]"#, PageError::NoId { index: 0 }),
+        ("[[1]]", PageError::NoId { index: 0 }),
+        ("{}", PageError::NoData),
+        ("null", PageError::NoData),
+        (r#"{"orders":[1]}"#, PageError::NoData),
+        (r#"{"message":"x"}"#, PageError::ErrorBody),
+        (r#"{"data":[],"error":"x"}"#, PageError::ErrorBody),
+        (r#"{"ids":[],"error":"x"}"#, PageError::ErrorBody),
+        (r#"{"data":{"id":1}}"#, PageError::Shape),
+        (r#"{"data":{"ids":7}}"#, PageError::Shape),
+        (r#"{"data":{"ids":{"x":7}}}"#, PageError::Shape),
+        (r#"{"data":7}"#, PageError::Shape),
+        (
+            r#"{"data":[1],"metadata":{"returned_transactions":2}}"#,
+            PageError::CountsDisagree { returned: 2, records: 1 },
+        ),
+        ("<html>", PageError::NotJson { line: 1, column: 1 }),
+        ("[1,2", PageError::Truncated(4)),
+    ] {
+        assert_eq!(ids(body), Err(expected), "{body}");
+    }
+}
+
+#[test]
+fn one_order_is_found_as_an_object_in_a_list_of_one_or_at_the_top() {
+    let record = r#"{"order":{"id":7}}"#;
+    for body in [
+        format!(r#"{{"data":{record}}}"#),
+        format!(r#"{{"data":[{record}]}}"#),
+        format!(r#"{{"data":{{"0":{record}}},"metadata":{{}},"error":false}}"#),
+        format!("[{record}]"),
+        format!("\u{feff} {record} "),
+    ] {
+        assert_eq!(single(&body), Ok(record), "{body}");
+    }
+    assert_eq!(single(r#"{"id":7,"status":"paid"}"#), Ok(r#"{"id":7,"status":"paid"}"#));
+    for (body, expected) in [
+        (r#"{"data":[]}"#, PageError::NoRecord),
+        (r#"{"data":{}}"#, PageError::NoRecord),
+        (r#"{"data":null}"#, PageError::NoRecord),
+        ("[]", PageError::NoRecord),
+        (r#"{"data":[1,2]}"#, PageError::SeveralRecords(2)),
+        (r#"{"data":7}"#, PageError::Shape),
+        (r#"{"data":null,"error":"x"}"#, PageError::ErrorBody),
+        (r#"{"code":404,"message":"x"}"#, PageError::ErrorBody),
+        ("{}", PageError::NoData),
+        ("7", PageError::NoData),
+        ("", PageError::Truncated(0)),
+    ] {
+        assert_eq!(single(body), Err(expected), "{body}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(Page::parse(&body).is_err());
+        prop_assert!(parse_single(&body).is_err());
+        // Not asserted, since a blank list is possible: that it returns is the point.
+        drop(parse_order_ids(&body));
+    }
+
+    #[test]
+    fn no_text_made_of_json_makes_it_panic_and_every_record_is_counted(
+        body in r#"\{("data"|"ids"|"metadata"|"error"|[0-9]):[\[{\]}:,0-9"a]{0,30}\}?|[\[{\]}:,0-9"]{0,40}"#,
+    ) {
+        drop(Page::parse(body.as_bytes()));
+        drop(parse_order_ids(body.as_bytes()));
+        drop(parse_single(body.as_bytes()));
+    }
+
+    #[test]
+    fn as_many_records_come_out_as_went_in_and_none_when_it_is_cut(
+        records in prop::collection::vec(any::<String>(), 0..6),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let json = serde_json::json!({"data": records, "metadata": {"returned_transactions": records.len()}}).to_string();
+        let page = Page::parse(json.as_bytes()).unwrap();
+        let read: Vec<String> = page.records.iter().map(|raw| json::text(raw).unwrap().into_owned()).collect();
+        prop_assert_eq!(read, records);
+        prop_assert!(Page::parse(&json.as_bytes()[..cut.index(json.len())]).is_err());
+    }
+}
