@@ -269,7 +269,7 @@ impl Inner {
 
     /// Removes a file that nobody got. Should that fail too, recovery finds a reservation without a body.
     fn undo(&self, path: &Path, error: SpoolError) -> SpoolError {
-        disk::remove(path).err();
+        disk::remove(path).ok();
         error
     }
 
@@ -304,7 +304,7 @@ impl Drop for Inner {
     /// Spare files are worth nothing to the next process; those left behind by a kill it removes itself.
     fn drop(&mut self) {
         for spare in self.spares().drain(..) {
-            disk::remove(&spare.path).err();
+            disk::remove(&spare.path).ok();
         }
     }
 }

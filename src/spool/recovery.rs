@@ -1,7 +1,6 @@
 //! What the process before this one left behind.
 
 use std::collections::HashSet;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use super::disk;
@@ -56,32 +55,11 @@ pub(super) fn recover(dir: &Path) -> Result<(Recovery, u64), SpoolError> {
     let mut recovery = Recovery::default();
     let mut known = Vec::new();
     for path in disk::list(dir)?.into_iter().filter(|path| is_ours(path)) {
-        let why = match content(&path)? {
-            Ok(Found::Free) => {
-                disk::remove(&path)?;
-                continue;
-            }
-            Ok(Found::Blank) if has_suffix(&path, FREE) => {
-                disk::remove(&path)?;
-                continue;
-            }
-            Ok(Found::Sealed(head, seal, body)) => {
-                known.push(Known { path, head, rest: Rest::Sealed(seal, body.len()) });
-                continue;
-            }
-            Ok(Found::Torn(head, _, why)) => {
-                known.push(Known { path, head, rest: Rest::Torn(why) });
-                continue;
-            }
-            Ok(Found::Unfinished(head)) => {
-                known.push(Known { path, head, rest: Rest::Nothing });
-                continue;
-            }
-            Ok(Found::Blank) => "the file is empty".to_owned(),
-            Ok(Found::Corrupt(why)) => why.to_owned(),
-            Err(cause) => cause.to_string(),
-        };
-        recovery.corrupt.push(put_aside(dir, &path, why)?);
+        match content(&path)?.and_then(|found| kept(&path, found)) {
+            Ok(Some((head, rest))) => known.push(Known { path, head, rest }),
+            Ok(None) => disk::remove(&path)?,
+            Err(why) => recovery.corrupt.push(put_aside(dir, &path, why)?),
+        }
     }
     known.sort_by_key(|file| file.head.seq);
     let next_seq = known.last().map_or(1, |file| file.head.seq + 1);
@@ -141,11 +119,26 @@ impl Known {
 }
 
 /// What a file holds, or why the disk can't tell: a bad sector must not keep the other files from being read.
-fn content(path: &Path) -> Result<Result<Found, io::Error>, SpoolError> {
+fn content(path: &Path) -> Result<Result<Found, String>, SpoolError> {
     match disk::read(path) {
         Ok(bytes) => Ok(Ok(examine(&bytes))),
-        Err(SpoolError::Disk { cause, .. }) if cause.raw_os_error() == Some(disk::IO_ERROR) => Ok(Err(cause)),
+        Err(SpoolError::Disk { cause, .. }) if cause.raw_os_error() == Some(disk::IO_ERROR) => {
+            Ok(Err(cause.to_string()))
+        }
         Err(error) => Err(error),
+    }
+}
+
+/// What is to be kept of a file, if anything, or why it can't be used.
+fn kept(path: &Path, found: Found) -> Result<Option<(Head, Rest)>, String> {
+    match found {
+        Found::Free => Ok(None),
+        Found::Blank if has_suffix(path, FREE) => Ok(None),
+        Found::Blank => Err("the file is empty".to_owned()),
+        Found::Unfinished(head) => Ok(Some((head, Rest::Nothing))),
+        Found::Sealed(head, seal, body) => Ok(Some((head, Rest::Sealed(seal, body.len())))),
+        Found::Torn(head, _, why) => Ok(Some((head, Rest::Torn(why)))),
+        Found::Corrupt(why) => Err(why.to_owned()),
     }
 }
 

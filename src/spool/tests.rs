@@ -1,1 +1,268 @@
+//! The spool as its callers see it, on a real disk. A crash is played by leaving files in the state it would leave.
 
+mod faults;
+mod format;
+mod model;
+
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::*;
+
+fn store(name: &str) -> StoreName {
+    name.parse().unwrap()
+}
+
+fn options(dir: &Path) -> SpoolOptions {
+    SpoolOptions { page_space: 16 * 1024, ..SpoolOptions::new(dir) }
+}
+
+fn open(dir: &Path) -> (Spool, Recovery) {
+    Spool::open(options(dir)).unwrap()
+}
+
+fn write(reservation: Reservation, body: &'static str) -> Durable {
+    reservation.write(Timestamp::now(), Bytes::from_static(body.as_bytes())).unwrap()
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    disk::list(dir).unwrap().into_iter().filter(|path| is_ours(path)).collect()
+}
+
+fn bodies(recovery: &Recovery) -> Vec<Bytes> {
+    recovery.pages.iter().map(|page| page.body().unwrap()).collect()
+}
+
+#[test]
+fn pages_come_back_after_a_restart_in_the_order_of_their_reservation() {
+    let dir = TempDir::new().unwrap();
+    let (spool, _) = open(dir.path());
+    let [a, b, c] = ["bogota", "cali", "bogota"].map(|name| spool.reserve(&store(name)).unwrap());
+    let ids = [a.read_id(), b.read_id(), c.read_id()];
+    let read_at = "2026-01-02T03:04:05.678Z".parse().unwrap();
+    a.write(read_at, Bytes::from_static(b"{\"first\":1}")).unwrap();
+    let (_c, _b) = (write(c, "third"), write(b, "second"));
+    drop(spool);
+
+    let (_, recovery) = open(dir.path());
+    assert_eq!(bodies(&recovery), ["{\"first\":1}", "second", "third"]);
+    assert_eq!(recovery.pages.iter().map(Durable::read_id).collect::<Vec<_>>(), ids);
+    assert_eq!((recovery.pages[0].store(), recovery.pages[0].read_at()), (&store("bogota"), read_at));
+    assert!(recovery.unknown.is_empty() && recovery.corrupt.is_empty());
+}
+
+#[test]
+fn the_first_reservation_without_an_answer_was_in_flight_and_the_later_ones_were_waiting() {
+    let dir = TempDir::new().unwrap();
+    let (spool, _) = open(dir.path());
+    let [done, in_flight, waiting, elsewhere] =
+        ["bogota", "bogota", "bogota", "cali"].map(|name| spool.reserve(&store(name)).unwrap());
+    let expected = [in_flight.read_id(), elsewhere.read_id()];
+    write(done, "page");
+    drop((in_flight, waiting, elsewhere, spool));
+
+    let (_, recovery) = open(dir.path());
+    assert_eq!(bodies(&recovery), ["page"]);
+    assert_eq!(recovery.unknown.iter().map(|read| read.read_id).collect::<Vec<_>>(), expected);
+    assert_eq!(files(dir.path()).len(), 3);
+}
+
+#[test]
+fn a_write_cut_short_is_a_read_of_unknown_outcome_that_keeps_its_bytes() {
+    let dir = TempDir::new().unwrap();
+    let (spool, _) = open(dir.path());
+    let [torn, waiting] = ["bogota", "bogota"].map(|name| spool.reserve(&store(name)).unwrap());
+    disk::write_at(&torn.file, &torn.path, BODY, b"[{\"order\":").unwrap();
+    let expected = torn.read_id();
+    drop((torn, waiting, spool));
+
+    let (spool, recovery) = open(dir.path());
+    let [read] = &recovery.unknown[..] else { panic!("{recovery:?}") };
+    assert_eq!(read.read_id, expected);
+    assert_eq!(Spool::read_body(&read.path).unwrap(), "[{\"order\":");
+    drop(spool);
+    assert_eq!(open(dir.path()).1.unknown, recovery.unknown, "it is found again, as it was");
+}
+
+#[test]
+fn a_read_of_unknown_outcome_stays_until_it_is_settled() {
+    let dir = TempDir::new().unwrap();
+    let (spool, _) = open(dir.path());
+    let reservation = spool.reserve(&store("bogota")).unwrap();
+    let read = reservation.write_unknown("timed out\nafter 30 s", b"half").unwrap();
+    assert!(has_suffix(&read.path, UNKNOWN));
+    drop(spool);
+
+    let (spool, recovery) = open(dir.path());
+    assert_eq!(recovery.unknown[0].reason, "timed out after 30 s");
+    assert_eq!(Spool::read_body(&recovery.unknown[0].path).unwrap(), "half");
+    for read in recovery.unknown {
+        spool.settle(read).unwrap();
+    }
+    drop(spool);
+    assert!(open(dir.path()).1.unknown.is_empty());
+}
+
+#[test]
+fn an_unsettled_read_of_an_earlier_process_does_not_hide_the_one_in_flight_now() {
+    let dir = TempDir::new().unwrap();
+    let reserve_and_die = || {
+        let (spool, recovery) = open(dir.path());
+        drop(spool.reserve(&store("bogota")).unwrap());
+        recovery.unknown.len()
+    };
+    assert_eq!([reserve_and_die(), reserve_and_die(), reserve_and_die()], [0, 1, 2]);
+}
+
+#[test]
+fn a_released_page_does_not_come_back_and_its_file_takes_another_page_without_a_trace_of_the_first() {
+    let dir = TempDir::new().unwrap();
+    let (spool, _) = open(dir.path());
+    let page = write(spool.reserve(&store("bogota")).unwrap(), "Ana Buyer, Calle 1");
+    spool.release(page, &Committed::seen()).unwrap();
+    let next = spool.reserve(&store("cali")).unwrap();
+
+    assert_eq!(files(dir.path()), [next.path.clone()], "the same file");
+    let bytes = disk::read(&next.path).unwrap();
+    assert_eq!(super::format::examine(&bytes), super::format::Found::Unfinished(next.head.clone()));
+    write(next, "second");
+    drop(spool);
+    assert_eq!(bodies(&open(dir.path()).1), ["second"]);
+}
+
+#[test]
+fn a_page_that_outgrew_its_space_is_whole_and_its_file_is_not_used_again() {
+    let dir = TempDir::new().unwrap();
+    let (spool, _) = open(dir.path());
+    let body = Bytes::from(vec![b'x'; 40_000]);
+    let mut page = spool.reserve(&store("bogota")).unwrap().write(Timestamp::now(), body.clone()).unwrap();
+    page.drop_body();
+    assert_eq!(page.body().unwrap(), body);
+    spool.release(page, &Committed::seen()).unwrap();
+    assert!(files(dir.path()).is_empty());
+}
+
+#[test]
+fn a_discarded_reservation_leaves_nothing_and_spare_files_go_with_the_spool() {
+    let dir = TempDir::new().unwrap();
+    let (spool, _) = open(dir.path());
+    spool.reserve(&store("bogota")).unwrap().discard().unwrap();
+    assert_eq!(files(dir.path()).len(), 1, "kept for use again");
+    drop(spool);
+    assert!(files(dir.path()).is_empty());
+}
+
+#[test]
+fn a_name_that_was_lost_with_the_power_is_given_again_by_the_head() {
+    let dir = TempDir::new().unwrap();
+    let (spool, _) = open(dir.path());
+    let page = write(spool.reserve(&store("bogota")).unwrap(), "page");
+    let reserved = spool.reserve(&store("cali")).unwrap();
+    let freed = spool.reserve(&store("quito")).unwrap();
+    disk::write_at(&freed.file, &freed.path, 0, &super::format::free_head()).unwrap();
+    disk::rename(page.path(), &dir.path().join("000000000077.free")).unwrap();
+    disk::rename(&reserved.path, &dir.path().join("000000000078.free")).unwrap();
+    std::fs::write(dir.path().join("000000000079.free"), [0; 5000]).unwrap();
+    let read_id = reserved.read_id();
+    drop((reserved, freed, spool));
+
+    let (_, recovery) = open(dir.path());
+    assert_eq!(recovery.pages[0].path(), page.path());
+    assert_eq!(recovery.unknown[0].read_id, read_id);
+    assert!(recovery.corrupt.is_empty());
+    assert_eq!(files(dir.path()).len(), 2, "the freed file and the one whose creation was cut short are gone");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_put_aside_and_the_others_come_back() {
+    let dir = TempDir::new().unwrap();
+    for body in ["lost", "lost too"] {
+        let (spool, _) = open(dir.path());
+        let page = write(spool.reserve(&store("bogota")).unwrap(), body);
+        let broken = page.path().to_owned();
+        write(spool.reserve(&store("cali")).unwrap(), "kept");
+        drop(spool);
+        flip(&broken, 30);
+
+        let (spool, recovery) = open(dir.path());
+        let [corrupt] = &recovery.corrupt[..] else { panic!("{recovery:?}") };
+        assert_eq!((&corrupt.store, corrupt.read_id), (&Some(store("bogota")), Some(page.read_id())));
+        assert!(corrupt.path.starts_with(dir.path().join(CORRUPT)) && corrupt.path.exists());
+        assert_eq!(bodies(&recovery), ["kept"]);
+        for page in recovery.pages {
+            spool.release(page, &Committed::seen()).unwrap();
+        }
+    }
+    assert_eq!(disk::list(&dir.path().join(CORRUPT)).unwrap().len(), 2);
+}
+
+#[test]
+fn a_page_damaged_on_the_disk_is_not_given_out() {
+    let dir = TempDir::new().unwrap();
+    let (spool, _) = open(dir.path());
+    let mut page = write(spool.reserve(&store("bogota")).unwrap(), "129900.00");
+    flip(page.path(), BODY + 3);
+    assert_eq!(page.body().unwrap(), "129900.00", "from memory");
+    page.drop_body();
+    assert!(matches!(page.body(), Err(SpoolError::Damaged { .. })));
+}
+
+#[test]
+fn a_rescued_page_stands_in_for_the_first_file_in_its_place() {
+    let dir = TempDir::new().unwrap();
+    let (spool, _) = open(dir.path());
+    let [failed, next] = ["bogota", "bogota"].map(|name| spool.reserve(&store(name)).unwrap());
+    let (read_id, first) = (failed.read_id(), failed.path.clone());
+    drop(failed);
+    let page = spool.rescue(&store("bogota"), read_id, Timestamp::now(), Bytes::from_static(b"page")).unwrap();
+    assert_eq!(page.path(), first);
+    let in_flight = next.read_id();
+    drop((next, spool));
+
+    let (_, recovery) = open(dir.path());
+    assert_eq!(bodies(&recovery), ["page"]);
+    assert_eq!(recovery.unknown.iter().map(|read| read.read_id).collect::<Vec<_>>(), [in_flight]);
+}
+
+#[test]
+fn a_kill_in_the_middle_of_a_rescue_leaves_the_page_once() {
+    let dir = TempDir::new().unwrap();
+    let (spool, _) = open(dir.path());
+    let page = write(spool.reserve(&store("bogota")).unwrap(), "page");
+    std::fs::copy(page.path(), dir.path().join("000000000009.free")).unwrap();
+    flip(page.path(), BODY);
+    drop(spool);
+    let (_, recovery) = open(dir.path());
+    assert_eq!(bodies(&recovery), ["page"]);
+    assert!(recovery.unknown.is_empty());
+}
+
+#[test]
+fn a_look_from_outside_needs_no_lock_and_tells_the_states_apart() {
+    let dir = TempDir::new().unwrap();
+    let (spool, _) = open(dir.path());
+    let [page, unknown, _reserved, torn, free] =
+        ["a", "b", "c", "d", "e"].map(|name| spool.reserve(&store(name)).unwrap());
+    let read_at = Timestamp::now();
+    page.write(read_at, Bytes::from_static(b"12345")).unwrap();
+    unknown.write_unknown("cut off", b"12").unwrap();
+    disk::write_at(&torn.file, &torn.path, BODY, b"x").unwrap();
+    free.discard().unwrap();
+
+    let entries = Spool::inspect(dir.path()).unwrap();
+    let states: Vec<_> = entries.iter().map(|entry| entry.state.clone()).collect();
+    assert_eq!(states[0], State::Page { read_at, bytes: 5 });
+    assert_eq!(states[1], State::Unknown { reason: "cut off".to_owned(), bytes: 2 });
+    assert_eq!(states[2], State::Unfinished);
+    assert!(matches!(states[3], State::Corrupt { .. }));
+    assert_eq!(states.len(), 4, "a spare file is nobody's business");
+    assert_eq!((entries[0].store.clone(), entries[0].size), (Some(store("a")), 16 * 1024));
+    assert!(Spool::inspect(&dir.path().join("nowhere")).unwrap().is_empty());
+}
+
+fn flip(path: &Path, position: usize) {
+    let mut bytes = disk::read(path).unwrap();
+    bytes[position] ^= 0x20;
+    std::fs::write(path, bytes).unwrap();
+}

@@ -1,0 +1,136 @@
+//! Disks that refuse, and a second process.
+
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::*;
+
+/// A small disk of its own, for tests that run as root; `None` where mounting is not allowed.
+struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    fn mount() -> Option<Self> {
+        let dir = TempDir::new().unwrap();
+        let options = ["-t", "tmpfs", "-o", "size=256k", "tmpfs"];
+        let mounted = Command::new("mount").args(options).arg(dir.path()).stderr(Stdio::null()).status();
+        mounted.is_ok_and(|status| status.success()).then_some(Self(dir))
+    }
+
+    fn make_read_only(&self) {
+        let status = Command::new("mount").args(["-o", "remount,ro"]).arg(self.0.path()).status();
+        assert!(status.unwrap().success());
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        Command::new("umount").arg("--lazy").arg(self.0.path()).status().ok();
+    }
+}
+
+#[test]
+fn a_full_disk_is_met_by_the_reservation_and_opening_it_again_needs_no_room() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let dir = disk.0.path().join("spool");
+    let (spool, _) = open(&dir);
+    let mut pages = Vec::new();
+    let error = loop {
+        match spool.reserve(&store("bogota")) {
+            Ok(reservation) => pages.push(write(reservation, "page")),
+            Err(error) => break error,
+        }
+    };
+    assert!(error.disk_is_full(), "{error}");
+    assert!(error.to_string().contains(dir.to_str().unwrap()) && error.to_string().contains("make room"), "{error}");
+    assert!(pages.len() > 5, "{}", pages.len());
+    // Not a byte is left, for a lock file or anything else.
+    std::fs::write(disk.0.path().join("filler"), vec![1; 256 * 1024]).unwrap_err();
+    drop(spool);
+
+    let (spool, recovery) = open(&dir);
+    assert_eq!(recovery.pages.len(), pages.len());
+    assert!(recovery.unknown.is_empty() && recovery.corrupt.is_empty());
+    for page in recovery.pages {
+        spool.release(page, &Committed::seen()).unwrap();
+    }
+    spool.reserve(&store("bogota")).unwrap().discard().unwrap();
+}
+
+#[test]
+fn a_disk_that_fills_up_in_the_middle_of_a_page_gives_the_page_back() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let (spool, _) = open(disk.0.path());
+    let reservation = spool.reserve(&store("bogota")).unwrap();
+    let (store, read_id) = (reservation.store().clone(), reservation.read_id());
+    let body = Bytes::from(vec![b'x'; 300 * 1024]);
+    let failed = reservation.write(Timestamp::now(), body.clone()).unwrap_err();
+    assert!(failed.error.disk_is_full());
+    let failed = spool.rescue(&store, read_id, Timestamp::now(), failed.body).unwrap_err();
+    assert_eq!(failed.body, body);
+    drop(spool);
+
+    let (_, recovery) = open(disk.0.path());
+    assert_eq!(recovery.unknown.iter().map(|read| read.read_id).collect::<Vec<_>>(), [read_id], "once");
+}
+
+#[test]
+fn a_read_only_disk_is_said_to_be_one() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let (spool, _) = open(disk.0.path());
+    drop(spool);
+    disk.make_read_only();
+    let error = Spool::open(options(disk.0.path())).unwrap_err().to_string();
+    assert!(error.contains("make that disk writable"), "{error}");
+    assert!(Spool::inspect(disk.0.path()).unwrap().is_empty(), "looking is still possible");
+}
+
+#[test]
+fn a_file_where_the_folder_should_be_is_said_to_be_one() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("spool");
+    std::fs::write(&path, "").unwrap();
+    let error = Spool::open(options(&path)).unwrap_err().to_string();
+    assert!(error.contains("set spool.dir to a folder"), "{error}");
+}
+
+const CHILD: &str = "SPOOL_TEST_HOLDS";
+
+/// Not a test of its own: the process that the next test starts.
+#[test]
+fn holder() {
+    let Ok(dir) = std::env::var(CHILD) else { return };
+    let (spool, _) = open(Path::new(&dir));
+    let _reservation = spool.reserve(&store("bogota")).unwrap();
+    // Ends by a kill, or when the test that started it has gone.
+    std::io::read_to_string(std::io::stdin()).unwrap();
+}
+
+struct Holder(Child);
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+#[test]
+fn a_second_process_is_told_who_has_the_spool_and_gets_it_once_that_one_is_killed() {
+    let dir = TempDir::new().unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "spool::tests::faults::holder"]).env(CHILD, dir.path());
+    let holder = Holder(command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap());
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !files(dir.path()).iter().any(|path| has_suffix(path, PAGE)) {
+        assert!(Instant::now() < deadline, "the other process never made its reservation");
+        thread::sleep(Duration::from_millis(5));
+    }
+
+    let error = Spool::open(options(dir.path())).unwrap_err();
+    assert!(matches!(error, SpoolError::Locked { pid: Some(pid), .. } if pid == holder.0.id()), "{error}");
+    assert!(error.to_string().contains("stop that one first"));
+    assert_eq!(Spool::inspect(dir.path()).unwrap()[0].state, State::Unfinished);
+    drop(holder);
+    assert_eq!(open(dir.path()).1.unknown.len(), 1, "it was killed in mid-read");
+}

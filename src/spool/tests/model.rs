@@ -1,0 +1,116 @@
+//! Random operations and crashes against a model of what must be found afterwards.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Debug, Clone, Copy)]
+enum Op {
+    Reserve,
+    Write,
+    WriteUnknown,
+    Discard,
+    Release,
+    Settle,
+    Crash,
+}
+
+#[derive(Default)]
+struct Model {
+    reserved: [VecDeque<Reservation>; 2],
+    pages: Vec<Durable>,
+    unknown: Vec<UnknownRead>,
+}
+
+impl Model {
+    fn step(&mut self, spool: &Spool, op: Op, lane: usize) {
+        match op {
+            Op::Reserve => {
+                let store = store(["bogota", "cali"][lane]);
+                self.reserved[lane].push_back(spool.reserve(&store).unwrap());
+            }
+            Op::Write => {
+                if let Some(first) = self.reserved[lane].pop_front() {
+                    let body = Bytes::from(first.read_id().to_string());
+                    self.pages.push(first.write(Timestamp::now(), body).unwrap());
+                }
+            }
+            Op::WriteUnknown => {
+                if let Some(first) = self.reserved[lane].pop_front() {
+                    self.unknown.push(first.write_unknown("cut off", b"some").unwrap());
+                }
+            }
+            Op::Discard => {
+                if let Some(last) = self.reserved[lane].pop_back() {
+                    last.discard().unwrap();
+                }
+            }
+            Op::Release => {
+                if !self.pages.is_empty() {
+                    spool.release(self.pages.remove(0), &Committed::seen()).unwrap();
+                }
+            }
+            Op::Settle => {
+                if !self.unknown.is_empty() {
+                    spool.settle(self.unknown.remove(0)).unwrap();
+                }
+            }
+            Op::Crash => unreachable!("needs the spool itself"),
+        }
+    }
+
+    /// The process ends, and the next one finds exactly what it must.
+    fn crash(&mut self, spool: Spool, dir: &Path) -> Spool {
+        let expected_pages: BTreeSet<_> = self.pages.iter().map(Durable::read_id).collect();
+        let in_flight = self.reserved.iter().filter_map(|lane| lane.front().map(Reservation::read_id));
+        let expected_unknown: BTreeSet<_> = self.unknown.iter().map(|read| read.read_id).chain(in_flight).collect();
+        self.reserved = Default::default();
+        drop(spool);
+
+        let (spool, recovery) = open(dir);
+        assert_eq!(recovery.pages.iter().map(Durable::read_id).collect::<BTreeSet<_>>(), expected_pages);
+        assert_eq!(recovery.unknown.iter().map(|read| read.read_id).collect::<BTreeSet<_>>(), expected_unknown);
+        assert!(recovery.corrupt.is_empty());
+        for page in &recovery.pages {
+            assert_eq!(page.body().unwrap(), page.read_id().to_string());
+        }
+        assert!(recovery.pages.is_sorted_by_key(|page| page.path().to_owned()));
+        (self.pages, self.unknown) = (recovery.pages, recovery.unknown);
+        spool
+    }
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        6 => Just(Op::Reserve),
+        5 => Just(Op::Write),
+        1 => Just(Op::WriteUnknown),
+        1 => Just(Op::Discard),
+        4 => Just(Op::Release),
+        1 => Just(Op::Settle),
+        2 => Just(Op::Crash),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn whatever_happens_the_next_process_finds_the_pages_and_the_reads_in_flight(
+        ops in proptest::collection::vec((op(), 0..2_usize), 1..40),
+        spare_files in 0..3_usize,
+    ) {
+        let dir = TempDir::new().unwrap();
+        let (mut spool, _) = Spool::open(SpoolOptions { spare_files, ..options(dir.path()) }).unwrap();
+        let mut model = Model::default();
+        for (op, lane) in ops {
+            match op {
+                Op::Crash => spool = model.crash(spool, dir.path()),
+                op => model.step(&spool, op, lane),
+            }
+        }
+        model.crash(spool, dir.path());
+    }
+}
