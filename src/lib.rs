@@ -3,8 +3,10 @@
 pub mod amount;
 pub mod contract;
 pub mod country;
+pub mod decoder;
 pub mod event;
 pub mod framing;
 pub mod ids;
 pub mod order;
+pub mod registry;
 pub mod tracking;
