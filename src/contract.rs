@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn fingerprints_never_change_by_accident() {
-        assert_eq!(ORDER_EVENT.frame(), Frame::SingleObject { fingerprint: 0 });
-        assert_eq!(ORDER_TRACKING.frame(), Frame::SingleObject { fingerprint: 0 });
+        assert_eq!(ORDER_EVENT.frame(), Frame::SingleObject { fingerprint: 4_441_699_465_053_453_416 });
+        assert_eq!(ORDER_TRACKING.frame(), Frame::SingleObject { fingerprint: 9_919_368_907_650_194_362 });
     }
 }

@@ -133,7 +133,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// A client of the registry at `base`, whose path is kept.
+    /// A client of the registry at `base`, whose path is kept; `timeout` is for a whole request.
     ///
     /// # Errors
     /// [`RegistryError::Url`] and [`RegistryError::Client`]; nothing is called yet.
@@ -371,7 +371,7 @@ mod tests {
         }
 
         fn registry(&self) -> Registry {
-            Registry::new(self.base.clone(), None).unwrap()
+            Registry::new(self.base.clone(), None, Duration::from_secs(10)).unwrap()
         }
 
         fn asked(&self) -> Vec<String> {
@@ -465,7 +465,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let base: Url = format!("http://{}/hidden", listener.local_addr().unwrap()).parse().unwrap();
         drop(listener);
-        let error = Registry::new(base, None).unwrap().lookup("s", "{}").await.unwrap_err();
+        let error = Registry::new(base, None, Duration::from_secs(10)).unwrap().lookup("s", "{}").await.unwrap_err();
         assert!(matches!(error, RegistryError::Unreachable(_)) && error.is_transient());
         let debug = format!("{error:?}");
         let told = format!("{debug} {:#}", anyhow::Error::from(error));
@@ -476,7 +476,7 @@ mod tests {
     async fn a_registry_that_does_not_answer_is_transient() {
         let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", silent.local_addr().unwrap()).parse().unwrap();
-        let registry = Registry::with_timeout(base, None, Duration::from_millis(50)).unwrap();
+        let registry = Registry::new(base, None, Duration::from_millis(50)).unwrap();
         let error = registry.lookup("s", "{}").await.unwrap_err();
         assert!(matches!(error, RegistryError::TimedOut(_)) && error.is_transient());
     }
@@ -493,7 +493,7 @@ mod tests {
         let fake = Fake::answering([(200, r#"{"id":1}"#)]).await;
         let credentials = Credentials { username: "ana".to_owned(), password: "clave".into() };
         let shown = format!("{credentials:?}");
-        let registry = Registry::new(fake.base.clone(), Some(credentials)).unwrap();
+        let registry = Registry::new(fake.base.clone(), Some(credentials), Duration::from_secs(10)).unwrap();
         assert_eq!(registry.lookup("s", "{}").await.unwrap(), Some(1));
         assert!(fake.asked()[0].ends_with(" Basic YW5hOmNsYXZl"));
         assert!(!shown.contains("clave"));
