@@ -13,7 +13,8 @@ use super::child::{self, Child};
 /// For a slow line: the registry alone is a hundred megabytes.
 const DOWNLOAD_DEADLINE: Duration = Duration::from_secs(20 * 60);
 
-const PLUGIN: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1";
+/// An old one, on purpose: the newer ones insist on the parent project of the registry, which is not on Maven Central.
+const PLUGIN: &str = "org.apache.maven.plugins:maven-dependency-plugin:2.8";
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("services")
