@@ -1,0 +1,9 @@
+//! Tests against the real thing: an Apache Kafka, a schema registry, HTTP, and processes that get killed.
+//!
+//! One binary, so that all of them share one broker and one registry, which the first test that needs them starts.
+//! They want a JDK 17 and Maven (which fetches both, once), or the addresses of running ones in `IMOTRIZ_TEST_KAFKA`
+//! and `IMOTRIZ_TEST_REGISTRY`. Without either they fail: a test that skips itself proves nothing.
+#![allow(clippy::unwrap_used, reason = "all of this is a test, and a panic is how a test reports")]
+
+mod harness;
+mod support;

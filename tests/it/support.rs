@@ -1,0 +1,17 @@
+//! What the tests stand on. It uses nothing of the crate under test, so that the two can't be wrong in the same way.
+
+pub mod child;
+pub mod consume;
+pub mod http;
+pub mod kafka;
+pub mod port;
+pub mod program;
+pub mod python;
+pub mod registry;
+pub mod services;
+pub mod topics;
+pub mod verdict;
+pub mod wait;
+
+pub use kafka::{Kafka, kafka};
+pub use registry::registry;

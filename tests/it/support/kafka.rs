@@ -1,0 +1,214 @@
+//! Apache Kafka: one broker for the whole run, or one's own to stop, freeze and kill.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use rdkafka::config::ClientConfig;
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{BaseProducer, Producer};
+use rustix::process::Signal;
+
+use super::child::{self, Child};
+use super::{port, services, wait};
+
+const VERSION: &str = "4.3.1";
+/// The address of a running broker, instead of one of our own.
+const VARIABLE: &str = "IMOTRIZ_TEST_KAFKA";
+const START_DEADLINE: Duration = Duration::from_secs(90);
+const STOP_DEADLINE: Duration = Duration::from_secs(30);
+
+/// What every broker of ours has. The replication factors must all be there: without those of the transaction log,
+/// `init_transactions` times out without saying why.
+const PROPERTIES: &[(&str, &str)] = &[
+    ("process.roles", "broker,controller"),
+    ("node.id", "1"),
+    ("controller.listener.names", "CONTROLLER"),
+    ("offsets.topic.replication.factor", "1"),
+    ("offsets.topic.num.partitions", "1"),
+    ("transaction.state.log.replication.factor", "1"),
+    ("transaction.state.log.min.isr", "1"),
+    ("transaction.state.log.num.partitions", "2"),
+    ("share.coordinator.state.topic.replication.factor", "1"),
+    ("share.coordinator.state.topic.min.isr", "1"),
+    ("group.initial.rebalance.delay.ms", "0"),
+    // A misspelt topic is an error, as on most brokers in production.
+    ("auto.create.topics.enable", "false"),
+    // What would take minutes takes seconds: dead transactions are ended, and compaction is seen.
+    ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "500"),
+    ("log.cleaner.backoff.ms", "500"),
+];
+
+/// The broker that all tests share, started by the first that asks.
+///
+/// # Panics
+/// When there can't be one; the first message says why.
+pub fn kafka() -> &'static Kafka {
+    static SHARED: LazyLock<Kafka> = LazyLock::new(|| match env::var(VARIABLE) {
+        Ok(bootstrap_servers) => Kafka::running(bootstrap_servers),
+        Err(_) => Kafka::start_private(&[]),
+    });
+    &SHARED
+}
+
+/// A broker.
+pub struct Kafka {
+    bootstrap_servers: String,
+    /// Absent for one that somebody else runs.
+    own: Option<Broker>,
+}
+
+struct Broker {
+    directory: PathBuf,
+    /// Absent while it is down.
+    process: Option<Child>,
+}
+
+impl Kafka {
+    /// Starts a broker of the test's own, with `properties` added to the usual ones or in their place.
+    pub fn start_private(properties: &[(&str, &str)]) -> Self {
+        let directory = services::run_dir("kafka");
+        let port = port::free();
+        format_storage(&directory);
+        fs::write(directory.join("server.properties"), server_properties(&directory, port, properties)).unwrap();
+        let broker = Broker { directory, process: None };
+        let mut kafka = Self { bootstrap_servers: format!("127.0.0.1:{port}"), own: Some(broker) };
+        kafka.restart();
+        kafka
+    }
+
+    fn running(bootstrap_servers: String) -> Self {
+        let kafka = Self { bootstrap_servers, own: None };
+        let ready = wait::poll(START_DEADLINE, || kafka.probe().ok());
+        assert!(ready.is_some(), "no transaction can be begun on the broker of {VARIABLE}");
+        kafka
+    }
+
+    /// What a client connects to.
+    pub fn bootstrap_servers(&self) -> &str {
+        &self.bootstrap_servers
+    }
+
+    /// Settings for a client of this broker.
+    pub fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.bootstrap_servers);
+        // The default waits up to ten seconds before it looks whether a broker is back.
+        config.set("reconnect.backoff.ms", "20").set("reconnect.backoff.max.ms", "200");
+        config
+    }
+
+    /// `kill -9`: nothing is flushed, nobody is told.
+    pub fn kill(&mut self) {
+        self.process().kill();
+        self.own().process = None;
+    }
+
+    /// An orderly stop.
+    pub fn stop(&mut self) {
+        let process = self.process();
+        process.signal(Signal::TERM);
+        assert!(process.wait(STOP_DEADLINE).is_some(), "the broker did not stop within {STOP_DEADLINE:?}");
+        self.own().process = None;
+    }
+
+    /// Freezes the broker: connections stay open, and nobody answers.
+    pub fn pause(&mut self) {
+        self.process().signal(Signal::STOP);
+    }
+
+    /// Lets a frozen broker go on.
+    pub fn resume(&mut self) {
+        self.process().signal(Signal::CONT);
+    }
+
+    /// Starts the broker again after [`kill`](Self::kill) or [`stop`](Self::stop), on the same port and data, and waits
+    /// until it serves transactions.
+    pub fn restart(&mut self) {
+        let broker = self.own();
+        assert!(broker.process.is_none(), "the broker runs already");
+        let log = broker.directory.join("broker.log");
+        let mut command = java("kafka.Kafka");
+        command.arg(broker.directory.join("server.properties"));
+        child::log_to(&mut command, &log);
+        let mut process = Child::spawn(command);
+        let ready = wait::poll(START_DEADLINE, || {
+            if process.ended().is_some() { Some(false) } else { self.probe().ok().map(|()| true) }
+        });
+        assert!(ready == Some(true), "the broker did not come up\n{}", child::tail(&log));
+        self.own().process = Some(process);
+    }
+
+    /// Whether the broker serves transactions, which is the last thing that it learns when it starts.
+    fn probe(&self) -> Result<(), KafkaError> {
+        let producer: BaseProducer = self.client().set("transactional.id", "test-probe").create()?;
+        producer.init_transactions(Duration::from_secs(2))
+    }
+
+    fn own(&mut self) -> &mut Broker {
+        self.own.as_mut().expect("a broker that somebody else runs is not ours to stop")
+    }
+
+    fn process(&mut self) -> &mut Child {
+        self.own().process.as_mut().expect("the broker is down")
+    }
+}
+
+/// A Java virtual machine for `main`, tuned for a quick start and little memory.
+fn java(main: &str) -> Command {
+    static JARS: LazyLock<PathBuf> = LazyLock::new(|| {
+        services::prepared(&format!("kafka-{VERSION}"), |directory| {
+            let dependency = |group, artifact, version| {
+                format!(
+                    "<dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId>\
+                     <version>{version}</version></dependency>"
+                )
+            };
+            // Without a binding for its logging façade the broker fails in silence.
+            let kafka = dependency("org.apache.kafka", "kafka_2.13", VERSION);
+            let logging = dependency("org.slf4j", "slf4j-simple", "1.7.36");
+            services::maven(directory, &(kafka + &logging), &["copy-dependencies"], VARIABLE);
+        })
+    });
+    let mut command = child::command("java");
+    command.args(["-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+    command.args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true"]);
+    command.arg("-cp").arg(JARS.join("jars/*")).arg(main);
+    command
+}
+
+/// Makes `directory/data` ready for a broker's first start. The tool that does it takes longer than a second, and only
+/// two files matter, so it runs once and the rest is copying.
+fn format_storage(directory: &Path) {
+    static FORMATTED: LazyLock<PathBuf> = LazyLock::new(|| {
+        let directory = services::run_dir("kafka-storage");
+        let properties = directory.join("server.properties");
+        fs::write(&properties, server_properties(&directory, port::free(), &[])).unwrap();
+        let mut command = java("kafka.tools.StorageTool");
+        command.args(["format", "--cluster-id", "MkU3OEVBNTcwNTJENDM2Qg", "--config"]).arg(properties);
+        services::run(command, &directory.join("format.log"), "formatting the broker's storage");
+        directory.join("data")
+    });
+    let data = directory.join("data");
+    fs::create_dir_all(&data).unwrap();
+    for file in ["meta.properties", "bootstrap.checkpoint"] {
+        fs::copy(FORMATTED.join(file), data.join(file)).unwrap();
+    }
+}
+
+fn server_properties(directory: &Path, port: u16, properties: &[(&str, &str)]) -> String {
+    let controller = port::free();
+    let place = [
+        ("controller.quorum.voters", format!("1@127.0.0.1:{controller}")),
+        ("listeners", format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}")),
+        ("advertised.listeners", format!("PLAINTEXT://127.0.0.1:{port}")),
+        ("log.dirs", directory.join("data").display().to_string()),
+    ];
+    let place = place.iter().map(|(key, value)| (*key, value.as_str()));
+    // The last of two lines with the same key counts.
+    let all = PROPERTIES.iter().copied().chain(place).chain(properties.iter().copied());
+    all.map(|(key, value)| format!("{key}={value}\n")).collect()
+}

@@ -1,0 +1,43 @@
+//! Topics of one test: names that no other test has, so that tests run side by side on one broker.
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use uuid::Uuid;
+
+use super::{Kafka, http};
+
+/// The names of the three topics of one run of the program. They are not created by naming them.
+#[derive(Debug, Clone)]
+pub struct Topics {
+    pub orders: String,
+    pub tracking: String,
+    pub dead_letter: String,
+}
+
+impl Topics {
+    /// Names that start with `test` and are used by nobody else.
+    pub fn unique(test: &str) -> Self {
+        let prefix = unique(test);
+        let name = |suffix| format!("{prefix}.{suffix}");
+        Self { orders: name("orders"), tracking: name("tracking"), dead_letter: name("dlq") }
+    }
+}
+
+/// A name that starts with `test` and is used by nobody else.
+pub fn unique(test: &str) -> String {
+    format!("{test}-{}", Uuid::now_v7().simple())
+}
+
+/// Creates a topic with one replica, and returns once the broker has it.
+pub fn create(kafka: &Kafka, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+    let admin: AdminClient<DefaultClientContext> = kafka.client().create().unwrap();
+    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+    for (key, value) in settings {
+        topic = topic.set(key, value);
+    }
+    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(20)));
+    let results = http::block_on(admin.create_topics([&topic], &options)).unwrap();
+    results.into_iter().next().expect("one topic, one result").unwrap();
+}
