@@ -83,10 +83,8 @@ impl App {
     /// See [`AppError`].
     pub async fn build(config: &Config, once: bool, stopper: Stopper, stop: Stop) -> Result<Self, AppError> {
         let stores = config.stores_or_error()?;
-        let (spool, recovery) = Spool::open(SpoolOptions {
-            page_space: config.spool.page_space,
-            ..SpoolOptions::new(&config.spool.dir)
-        })?;
+        let (spool, recovery) =
+            Spool::open(SpoolOptions { page_space: config.spool.page_space, ..SpoolOptions::new(&config.spool.dir) })?;
         let connection = connection(&config.kafka);
         let layout = ensure_topics(&connection, &topic_plan(&config.kafka), once, &stop).await?;
         let memory = TrackingMemory::open(&config.spool.dir, &config.kafka.topics.tracking, layout.lanes)?;
@@ -247,12 +245,7 @@ fn accept(
     known
 }
 
-async fn ensure_topics(
-    connection: &Connection,
-    plan: &TopicPlan,
-    once: bool,
-    stop: &Stop,
-) -> Result<Layout, AppError> {
+async fn ensure_topics(connection: &Connection, plan: &TopicPlan, once: bool, stop: &Stop) -> Result<Layout, AppError> {
     let start = Instant::now();
     let mut pause = Duration::from_millis(200);
     loop {
@@ -260,7 +253,9 @@ async fn ensure_topics(
             Ok(layout) => return Ok(layout),
             Err(fault) if fault.needs_a_person() || stop.is_requested() => return Err(fault.into()),
             Err(fault) if once && start.elapsed() > PATIENCE / 2 => return Err(unreachable(connection, &fault).into()),
-            Err(fault) => tracing::warn!(%fault, servers = connection.bootstrap_servers, "Kafka is not ready; trying again"),
+            Err(fault) => {
+                tracing::warn!(%fault, servers = connection.bootstrap_servers, "Kafka is not ready; trying again")
+            }
         }
         if stop.clone().within(pause).await {
             return Err(KafkaFault::Passing { what: "reaching Kafka", why: "stopped before it answered".into() }.into());

@@ -18,6 +18,7 @@ use tokio::task::{JoinHandle, block_in_place, spawn_blocking};
 
 use crate::api::{Client, Fetched, Read, Refusal, UnknownOutcome};
 use crate::config::TokenSource;
+use crate::fail_point;
 use crate::ids::StoreName;
 use crate::publish::{Counters, LaneHandle, LaneState, Unspooled, Work};
 use crate::shutdown::Stop;
@@ -72,7 +73,9 @@ pub enum DrainError {
         refusal: Refusal,
     },
     /// No connection, repeatedly.
-    #[error("store {store}: the marketplace can't be reached: {reason}. Check the network and the store's `base_url`; nothing was read")]
+    #[error(
+        "store {store}: the marketplace can't be reached: {reason}. Check the network and the store's `base_url`; nothing was read"
+    )]
     Unreachable {
         /// The store.
         store: StoreName,
@@ -91,7 +94,9 @@ pub enum DrainError {
         reason: String,
     },
     /// Empty pages while orders are said to be pending.
-    #[error("store {store}: the marketplace says that {pending} orders are pending and hands over none. Try again later")]
+    #[error(
+        "store {store}: the marketplace says that {pending} orders are pending and hands over none. Try again later"
+    )]
     NothingHandedOver {
         /// The store.
         store: StoreName,
@@ -181,7 +186,8 @@ impl Drain {
         let lane = &mut self.lane;
         let ready = async {
             let place = lane.work.clone().reserve_owned().await.ok()?;
-            let state = lane.status.wait_for(|state| matches!(state, LaneState::Ready | LaneState::Ended)).await.ok()?;
+            let state =
+                lane.status.wait_for(|state| matches!(state, LaneState::Ready | LaneState::Ended)).await.ok()?;
             (*state == LaneState::Ready).then_some(place)
         };
         tokio::select! {
@@ -199,7 +205,9 @@ impl Drain {
         setbacks: &mut Setbacks,
     ) -> Result<Next, DrainError> {
         let reservation = ahead.take().await?;
+        fail_point::reach("reserved");
         let read = self.client.new_orders(token).await;
+        fail_point::reach("fetched");
         let (kept, unused) = match read {
             Read::Fetched(fetched) => (self.keep(reservation, place, fetched, ahead).await?, None),
             Read::Unknown(outcome) => return self.note_unknown(reservation, outcome, setbacks).await,
@@ -224,7 +232,10 @@ impl Drain {
         let read_id = reservation.read_id();
         let read_at = Timestamp::now();
         match block_in_place(|| reservation.write(read_at, body)) {
-            Ok(durable) => drop(place.send(Work::Page(durable))),
+            Ok(durable) => {
+                fail_point::reach("durable");
+                drop(place.send(Work::Page(durable)));
+            }
             Err(failed) => return Err(self.rescue(read_id, read_at, failed, place)),
         }
         self.counters.pages_read.fetch_add(1, Ordering::Relaxed);
@@ -256,12 +267,9 @@ impl Drain {
         let body = failed.body;
         let work = match block_in_place(|| self.spool.rescue(&self.store, read_id, read_at, body)) {
             Ok(durable) => Work::Page(durable),
-            Err(failed) => Work::Unspooled(Unspooled {
-                store: self.store.clone(),
-                read_id,
-                read_at,
-                body: failed.body,
-            }),
+            Err(failed) => {
+                Work::Unspooled(Unspooled { store: self.store.clone(), read_id, read_at, body: failed.body })
+            }
         };
         drop(place.send(work));
         DrainError::PageNotKept(why)
@@ -298,12 +306,7 @@ impl Drain {
     }
 
     /// Reads that certainly marked nothing.
-    fn nothing_read(
-        &self,
-        read: Read,
-        token: &mut SecretString,
-        setbacks: &mut Setbacks,
-    ) -> Result<Next, DrainError> {
+    fn nothing_read(&self, read: Read, token: &mut SecretString, setbacks: &mut Setbacks) -> Result<Next, DrainError> {
         let store = self.store.clone();
         let (error, pause) = match read {
             Read::Nothing { pending: 0 } => {

@@ -12,6 +12,7 @@ pub mod decoder;
 pub mod drain;
 pub mod encoding;
 pub mod event;
+pub mod fail_point;
 pub mod framing;
 pub mod ids;
 pub mod index;

@@ -22,12 +22,13 @@ use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::country::Country;
 use crate::committed::Committed;
 use crate::contract::ContractError;
+use crate::country::Country;
 use crate::decoder::{DecodeError, Decoder};
 use crate::encoding::{Encoder, EncoderSource, EncodingError};
 use crate::event::EventError;
+use crate::fail_point;
 use crate::ids::{OrderId, ReadId, StoreName};
 use crate::index::{Entry, Index};
 use crate::kafka::topics::TopicNames;
@@ -39,8 +40,8 @@ use crate::spool::{Durable, Spool, SpoolError};
 use crate::tracking::OrderTracking;
 use crate::tracking_memory::{MemoryError, TrackingMemory};
 
-pub use decide::Source;
 use crate::config::ResyncPolicy;
+pub use decide::Source;
 use plan::Plan;
 pub use plan::Tally;
 pub use status::{Counters, LaneState, LaneStatus};
@@ -235,12 +236,8 @@ struct Publisher {
 
 impl Publisher {
     fn new(parts: LaneParts, inbox: mpsc::Receiver<Work>, status: LaneStatus, runtime: Handle) -> Self {
-        let reader = TrackingReader::new(
-            parts.connection.clone(),
-            parts.topics.tracking.clone(),
-            parts.lane,
-            OPEN_DEADLINE,
-        );
+        let reader =
+            TrackingReader::new(parts.connection.clone(), parts.topics.tracking.clone(), parts.lane, OPEN_DEADLINE);
         let decoder = parts.encoder.tracking_decoder();
         Self { parts, inbox, status, runtime, index: Index::default(), reader, decoder, pending: Vec::new() }
     }
@@ -287,8 +284,11 @@ impl Publisher {
 
     /// The order matters: the fence first, so that nobody writes behind the index's back; then the index; then the rest.
     fn open(&mut self) -> Result<Open, LaneError> {
+        fail_point::reach("opening");
         let transactions = Transactions::open(&self.parts.connection, self.parts.lane, OPEN_DEADLINE)?;
+        fail_point::reach("fenced");
         self.catch_up()?;
+        fail_point::reach("loaded");
         let encoder = self.runtime.block_on(self.parts.encoder.open())?;
         Ok(Open { transactions, encoder })
     }
@@ -353,12 +353,17 @@ impl Publisher {
     /// One transaction with all that is pending.
     fn publish(&mut self, open: &Open) -> Result<(), LaneError> {
         let plan = self.plan(open)?;
+        fail_point::reach("planned");
         self.status.busy();
         open.transactions.begin()?;
+        fail_point::reach("begun");
         let delivered = open.transactions.deliver(plan.events_and_dead_letters())?;
+        fail_point::reach("delivered");
         let tracking = plan.tracking_records(&delivered)?;
         open.transactions.deliver(&tracking)?;
+        fail_point::reach("tracked");
         let committed = open.transactions.commit()?;
+        fail_point::reach("committed");
         self.status.idle();
         let outcome = plan.into_outcome();
         for (key, entry) in outcome.entries {
@@ -375,7 +380,10 @@ impl Publisher {
         for (work, tally) in self.pending.drain(..).zip(tallies) {
             self.parts.counters.add(tally);
             match work {
-                Work::Page(page) => self.parts.spool.release(page, committed)?,
+                Work::Page(page) => {
+                    self.parts.spool.release(page, committed)?;
+                    fail_point::reach("released");
+                }
                 Work::Unspooled(_) => {}
                 Work::Fetched(fetched) => {
                     if fetched.done.send(tally).is_err() {

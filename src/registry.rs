@@ -498,7 +498,10 @@ mod tests {
         assert!(fake.asked()[0].ends_with(" Basic YW5hOmNsYXZl"));
         assert!(!shown.contains("clave"));
         for bad in ["http://ana:clave@localhost", "http://ana@localhost", "ftp://localhost", "mailto:x"] {
-            assert!(matches!(Registry::new(bad.parse().unwrap(), None), Err(RegistryError::Url)), "{bad}");
+            assert!(
+                matches!(Registry::new(bad.parse().unwrap(), None, Duration::from_secs(10)), Err(RegistryError::Url)),
+                "{bad}"
+            );
         }
     }
 

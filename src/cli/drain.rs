@@ -78,14 +78,9 @@ fn get(counter: &AtomicU64) -> u64 {
 }
 
 fn summarize(counters: &Arc<Counters>, json: bool) {
-    let [published, dead, skipped, pages, unknown] = [
-        &counters.published,
-        &counters.dead_letters,
-        &counters.skipped,
-        &counters.pages_read,
-        &counters.unknown_reads,
-    ]
-    .map(get);
+    let [published, dead, skipped, pages, unknown] =
+        [&counters.published, &counters.dead_letters, &counters.skipped, &counters.pages_read, &counters.unknown_reads]
+            .map(get);
     if json {
         let summary = json!({
             "published": published, "dead_letters": dead, "skipped": skipped, "pages": pages, "unknown_reads": unknown,

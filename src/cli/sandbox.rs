@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 
-use crate::sandbox::{Sandbox, SandboxArgs, SandboxOptions};
+use crate::sandbox::{Sandbox, SandboxArgs};
 use crate::shutdown::stopper;
 
 /// Serves until it is stopped.
@@ -12,17 +12,17 @@ use crate::shutdown::stopper;
 pub async fn run(args: SandboxArgs, json: bool) -> Result<()> {
     let (stopper, mut stop) = stopper();
     stopper.stop_on_signals().context("can't listen to signals")?;
-    let options = SandboxOptions::from(args);
-    let (token, orders) = (options.token.clone(), options.orders);
-    let listen = options.listen;
-    let sandbox = Sandbox::start(options)
+    let (listen, token, orders) = (args.listen, args.token.clone(), args.orders);
+    let sandbox = Sandbox::start(args)
         .await
         .with_context(|| format!("the sandbox can't listen on {listen}: choose another address with --listen"))?;
     let base_url = sandbox.base_url();
     if json {
         println!("{}", serde_json::json!({ "base_url": base_url, "token": token, "orders": orders }));
     } else {
-        println!("sandbox with {orders} orders on {base_url}, token {token}; what was marked: {base_url}/_sandbox/state");
+        println!(
+            "sandbox with {orders} orders on {base_url}, token {token}; what was marked: {base_url}/_sandbox/state"
+        );
     }
     stop.requested().await;
     sandbox.stop().await;

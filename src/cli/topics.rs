@@ -28,8 +28,10 @@ pub async fn run(command: TopicsCommand, config: &Config, json: bool) -> Result<
         let topics = json!({ "orders": names.orders, "tracking": names.tracking, "dead_letter": names.dead_letter });
         println!("{}", json!({ "ok": true, "topics": topics, "lanes": layout.lanes }));
     } else {
-        println!("topics are fine: {}, {} ({} lanes), {}", names.orders, names.tracking, layout.lanes, names.dead_letter);
+        println!(
+            "topics are fine: {}, {} ({} lanes), {}",
+            names.orders, names.tracking, layout.lanes, names.dead_letter
+        );
     }
     Ok(())
 }
-

@@ -108,10 +108,8 @@ async fn create(
     ];
     let wanted: Vec<_> = all.iter().filter(|topic| missing.iter().any(|name| name == topic.name)).collect();
     let options = AdminOptions::new().operation_timeout(Some(Timeout::After(CALL)));
-    let results = admin
-        .create_topics(wanted, &options)
-        .await
-        .map_err(|error| KafkaFault::of("creating topics", 0, &error))?;
+    let results =
+        admin.create_topics(wanted, &options).await.map_err(|error| KafkaFault::of("creating topics", 0, &error))?;
     for result in results {
         match result {
             Ok(name) => tracing::info!(topic = name, "topic created"),
@@ -166,10 +164,7 @@ async fn check_policy_of_events(admin: &AdminClient<DefaultClientContext>, topic
     Ok(())
 }
 
-async fn cleanup_policy(
-    admin: &AdminClient<DefaultClientContext>,
-    topic: &str,
-) -> Result<Option<String>, KafkaFault> {
+async fn cleanup_policy(admin: &AdminClient<DefaultClientContext>, topic: &str) -> Result<Option<String>, KafkaFault> {
     let options = AdminOptions::new().request_timeout(Some(Timeout::After(CALL)));
     let answers = admin
         .describe_configs(&[ResourceSpecifier::Topic(topic)], &options)

@@ -126,8 +126,13 @@ impl TrackingReader {
         use RDKafkaErrorCode as Code;
         match error.rdkafka_error_code() {
             Some(
-                Code::BrokerTransportFailure | Code::AllBrokersDown | Code::OperationTimedOut | Code::Resolve
-                | Code::LeaderNotAvailable | Code::NotLeaderForPartition | Code::RequestTimedOut,
+                Code::BrokerTransportFailure
+                | Code::AllBrokersDown
+                | Code::OperationTimedOut
+                | Code::Resolve
+                | Code::LeaderNotAvailable
+                | Code::NotLeaderForPartition
+                | Code::RequestTimedOut,
             ) => Ok(()),
             _ => Err(self.fault(error)),
         }

@@ -66,7 +66,7 @@ fn publish(last: Option<Revision>, source: Source) -> Decision {
 mod tests {
     use super::*;
     use crate::config::ResyncPolicy;
-use crate::event::ContentHash;
+    use crate::event::ContentHash;
     use crate::ids::ReadId;
 
     fn known(state: State, revision: i32, read: ReadMark) -> Entry {

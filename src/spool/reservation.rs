@@ -12,6 +12,7 @@ use super::disk;
 use super::error::{SpoolError, WriteFailed};
 use super::format::{BODY, HEAD, Head, Outcome, Seal};
 use super::page::{Durable, UnknownRead};
+use crate::fail_point;
 use crate::ids::{ReadId, StoreName};
 
 /// Room on the disk for one page, and the durable intent to read it.
@@ -81,6 +82,7 @@ impl Reservation {
     /// The file is whole only once both parts are down: the checksum makes their order irrelevant.
     pub(super) fn put(&self, seal: &Seal, body: &[u8]) -> Result<(), SpoolError> {
         disk::write_at(&self.file, &self.path, HEAD, &seal.render(&self.head.render(), body))?;
+        fail_point::reach("writing");
         disk::write_at(&self.file, &self.path, BODY, body)?;
         disk::sync_data(&self.file, &self.path)
     }
