@@ -50,7 +50,7 @@ pub struct SandboxArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub older: usize,
 
-    /// Same seed, same orders and same faults
+    /// Same seed, same orders but for their dates, and same faults
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub seed: u64,
 

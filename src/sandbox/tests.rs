@@ -406,6 +406,55 @@ async fn a_stopped_sandbox_is_unreachable_and_comes_back_as_it_was() {
     sandbox.stop().await;
 }
 
+#[tokio::test]
+async fn every_answer_is_held_back_by_the_delay_and_counts_as_delivered_only_then() {
+    let delay = Duration::from_millis(80);
+    let customer = Customer::with(SandboxArgs { delay, ..SandboxArgs::with_orders(1) }).await;
+    let start = Instant::now();
+    let read = tokio::spawn(customer.request(Method::GET, NEW_ORDERS).send());
+    until_marked(&customer.shop, 1).await;
+    read.await.unwrap().unwrap();
+    assert!(start.elapsed() >= delay);
+    assert_eq!(customer.shop.orders()[0].delivered, Some(true));
+    assert_eq!(customer.status(ORDER_IDS).await, 200);
+    assert!(start.elapsed() >= 2 * delay);
+}
+
+#[tokio::test]
+async fn rates_given_at_the_start_strike_over_the_wire() {
+    let faults = "error-before=1,order-ids/throttle=1".parse().unwrap();
+    let customer = Customer::with(SandboxArgs { faults, ..SandboxArgs::with_orders(1) }).await;
+    assert_eq!(customer.status(NEW_ORDERS).await, 500);
+    assert_eq!(customer.status(ORDER_IDS).await, 429);
+    customer.post("/_sandbox/faults", json!({"rates": ""})).await;
+    assert_eq!(customer.status(NEW_ORDERS).await, 200);
+}
+
+#[tokio::test]
+async fn a_dropped_sandbox_stops() {
+    let sandbox = Sandbox::start(SandboxArgs::with_orders(0)).await.unwrap();
+    let addr = sandbox.addr();
+    drop(sandbox);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while tokio::net::TcpStream::connect(addr).await.is_ok() {
+        assert!(Instant::now() < deadline, "it goes on listening");
+    }
+}
+
+#[tokio::test]
+async fn an_order_hidden_from_new_orders_stays_pending_and_a_month_old_one_is_not_found() {
+    let customer = Customer::of(2).await;
+    let all = customer.shop.orders();
+    let hidden = all[0].id.clone().unwrap();
+    customer.shop.hide(&[hidden], Call::NewOrders, true).unwrap();
+    assert_eq!(counts(&customer.json(NEW_ORDERS).await), [2, 1, 1]);
+    assert!(customer.shop.orders()[0].pending);
+    for (days, status) in [(29, 200), (31, 404)] {
+        let id = customer.shop.add(1, days).remove(0);
+        assert_eq!(customer.status(&ORDER.replace("{id}", id.as_str())).await, status);
+    }
+}
+
 #[test]
 fn an_order_says_what_became_of_each_of_its_readings() {
     let shop = Shop::new(&SandboxArgs::with_orders(1));
