@@ -89,12 +89,6 @@ pub(super) struct Seal {
 }
 
 impl Seal {
-    pub(super) fn unknown(reason: &str, at: Timestamp) -> Self {
-        let printable: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let end = printable.floor_char_boundary(REASON);
-        Self { outcome: Outcome::Unknown(printable[..end].to_owned()), at }
-    }
-
     /// The checksum covers head, seal and body: a seal fits one body under one head.
     pub(super) fn render(&self, head: &[u8], body: &[u8]) -> Vec<u8> {
         let outcome = match &self.outcome {
@@ -173,6 +167,12 @@ fn seal_of(head: &[u8], rest: &[u8]) -> Result<(Seal, Range<usize>), &'static st
         return Err("the checksum does not fit");
     }
     Ok((seal, BODY..BODY + length))
+}
+
+/// A reason as it stands in a seal: one line that always fits.
+pub(super) fn one_line(reason: &str) -> String {
+    let printable: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    printable[..printable.floor_char_boundary(REASON)].to_owned()
 }
 
 fn line(text: &mut String, line: std::fmt::Arguments<'_>) {

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::error::SpoolError;
 use super::format::{Found, Head, Outcome, examine, named};
+use super::recovery::{KILLED, torn};
 use super::{CORRUPT, UNKNOWN, disk, has_suffix, is_ours};
 use crate::ids::{ReadId, StoreName};
 
@@ -85,11 +86,11 @@ fn entry(path: PathBuf, bytes: &[u8]) -> Option<Entry> {
     let (head, state) = match examine(bytes) {
         Found::Free | Found::Blank => return None,
         Found::Unfinished(head) if has_suffix(&path, UNKNOWN) => {
-            (head, State::Unknown { reason: "the process ended in mid-read".to_owned(), bytes: 0 })
+            (head, State::Unknown { reason: KILLED.to_owned(), bytes: 0 })
         }
         Found::Unfinished(head) => (head, State::Unfinished),
         Found::Torn(head, body, why) if has_suffix(&path, UNKNOWN) => {
-            (head, State::Unknown { reason: format!("the page is torn or damaged: {why}"), bytes: body.len() })
+            (head, State::Unknown { reason: torn(why), bytes: body.len() })
         }
         Found::Torn(head, _, why) => (head, State::Corrupt { why: why.to_owned() }),
         Found::Sealed(head, seal, body) => match seal.outcome {

@@ -94,8 +94,7 @@ pub struct UnknownRead {
     pub store: StoreName,
     /// The read.
     pub read_id: ReadId,
-    /// When its file was reserved: the read began later, and at most one poll interval later than the last answer
-    /// without orders.
+    /// When its file was reserved. The read began after that; long after, if the answers before it had no orders.
     pub since: Timestamp,
     /// What is known about its end, in a sentence.
     pub reason: String,
@@ -104,8 +103,8 @@ pub struct UnknownRead {
 }
 
 impl UnknownRead {
-    pub(super) fn new(head: Head, reason: &str, path: PathBuf) -> Self {
+    pub(super) fn new(head: Head, reason: String, path: PathBuf) -> Self {
         let Head { store, read_id, reserved_at, .. } = head;
-        Self { store, read_id, since: reserved_at, reason: reason.to_owned(), path }
+        Self { store, read_id, since: reserved_at, reason, path }
     }
 }

@@ -10,7 +10,11 @@ use super::page::{Durable, UnknownRead};
 use super::{CORRUPT, FREE, PAGE, UNKNOWN, has_suffix, is_ours};
 use crate::ids::{ReadId, StoreName};
 
-const KILLED: &str = "the process ended in mid-read: no answer was written";
+pub(super) const KILLED: &str = "the process ended in mid-read: no answer was written";
+
+pub(super) fn torn(why: &str) -> String {
+    format!("the page is torn or damaged: {why}")
+}
 
 /// What was found when the spool was opened.
 #[derive(Debug, Default)]
@@ -20,11 +24,12 @@ pub struct Recovery {
     pub pages: Vec<Durable>,
     /// Reads of unknown outcome, in the order of their reservation.
     pub unknown: Vec<UnknownRead>,
-    /// Files that could not be read and were put aside.
+    /// Files that could not be read.
     pub corrupt: Vec<CorruptFile>,
 }
 
-/// A file that could not be read, put aside in the folder `corrupt`. It may have been a page: let the reconciler look.
+/// A file that could not be read and was put aside in the folder `corrupt`. It may have been a page: let the reconciler
+/// look.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CorruptFile {
     /// Where it is now.
@@ -58,11 +63,11 @@ pub(super) fn recover(dir: &Path) -> Result<(Recovery, u64), SpoolError> {
         match content(&path)?.and_then(|found| kept(&path, found)) {
             Ok(Some((head, rest))) => known.push(Known { path, head, rest }),
             Ok(None) => disk::remove(&path)?,
-            Err(why) => recovery.corrupt.push(put_aside(dir, &path, why)?),
+            Err(why) => recovery.corrupt.push(put_aside(dir, path, why)),
         }
     }
     known.sort_by_key(|file| file.head.seq);
-    let next_seq = known.last().map_or(1, |file| file.head.seq + 1);
+    let next_seq = known.last().map_or(1, |file| file.head.seq.saturating_add(1));
     recovery.sort_out(known)?;
     // A decision that the next recovery could take otherwise must not be lost.
     disk::sync_dir(dir)?;
@@ -86,7 +91,7 @@ impl Recovery {
                 }
                 Rest::Sealed(Seal { outcome: Outcome::Unknown(reason), .. }, _) => {
                     in_flight.remove(&head.store);
-                    self.push_unknown(head, &reason, path)?;
+                    self.push_unknown(head, reason, path)?;
                 }
                 // What a rescue left of the first file.
                 Rest::Torn(_) | Rest::Nothing if whole.contains(&head.read_id) => disk::remove(&path)?,
@@ -94,10 +99,10 @@ impl Recovery {
                     if !decided {
                         in_flight.insert(head.store.clone());
                     }
-                    self.push_unknown(head, &format!("the page is torn or damaged: {why}"), path)?;
+                    self.push_unknown(head, torn(why), path)?;
                 }
                 Rest::Nothing if decided || in_flight.insert(head.store.clone()) => {
-                    self.push_unknown(head, KILLED, path)?;
+                    self.push_unknown(head, KILLED.to_owned(), path)?;
                 }
                 Rest::Nothing => disk::remove(&path)?,
             }
@@ -105,7 +110,7 @@ impl Recovery {
         Ok(())
     }
 
-    fn push_unknown(&mut self, head: Head, reason: &str, path: PathBuf) -> Result<(), SpoolError> {
+    fn push_unknown(&mut self, head: Head, reason: String, path: PathBuf) -> Result<(), SpoolError> {
         let path = renamed(path, &head, UNKNOWN)?;
         self.unknown.push(UnknownRead::new(head, reason, path));
         Ok(())
@@ -151,10 +156,13 @@ fn renamed(path: PathBuf, head: &Head, suffix: &str) -> Result<PathBuf, SpoolErr
     Ok(right)
 }
 
-fn put_aside(dir: &Path, path: &Path, why: String) -> Result<CorruptFile, SpoolError> {
+/// A file that can't even be moved, for want of room perhaps, must not keep the others from being published.
+fn put_aside(dir: &Path, path: PathBuf, why: String) -> CorruptFile {
     let (store, read_id) = path.file_stem().and_then(|stem| named(stem.to_str()?)).unzip();
-    let path = move_to_corrupt(dir, path)?;
-    Ok(CorruptFile { path, why, store, read_id })
+    match move_to_corrupt(dir, &path) {
+        Ok(path) => CorruptFile { path, why, store, read_id },
+        Err(error) => CorruptFile { path, why: format!("{why}; it was not put aside: {error}"), store, read_id },
+    }
 }
 
 /// Moves a file out of the way under a name that nothing else has, and makes that durable.

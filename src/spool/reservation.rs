@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::Inner;
 use super::disk;
 use super::error::{SpoolError, WriteFailed};
-use super::format::{BODY, HEAD, Head, Outcome, Seal};
+use super::format::{BODY, HEAD, Head, Outcome, Seal, one_line};
 use super::page::{Durable, UnknownRead};
 use crate::fail_point;
 use crate::ids::{ReadId, StoreName};
@@ -60,8 +60,10 @@ impl Reservation {
     /// [`WriteFailed`], with the bytes. The reservation is still on the disk: it is reported after the next start.
     pub fn write_unknown(self, reason: &str, partial_body: &[u8]) -> Result<UnknownRead, WriteFailed> {
         let named = self.path.with_file_name(self.head.file_name(super::UNKNOWN));
+        let reason = one_line(reason);
+        let seal = Seal { outcome: Outcome::Unknown(reason.clone()), at: Timestamp::now() };
         let written = self
-            .put(&Seal::unknown(reason, Timestamp::now()), partial_body)
+            .put(&seal, partial_body)
             .and_then(|()| disk::rename(&self.path, &named))
             .and_then(|()| disk::sync_dir(&self.spool.dir));
         match written {

@@ -123,7 +123,7 @@ fn a_released_page_does_not_come_back_and_its_file_takes_another_page_without_a_
     spool.release(page, &Committed::seen()).unwrap();
     let next = spool.reserve(&store("cali")).unwrap();
 
-    assert_eq!(files(dir.path()), [next.path.clone()], "the same file");
+    assert_eq!(files(dir.path()), std::slice::from_ref(&next.path), "the same file");
     let bytes = disk::read(&next.path).unwrap();
     assert_eq!(super::format::examine(&bytes), super::format::Found::Unfinished(next.head.clone()));
     write(next, "second");

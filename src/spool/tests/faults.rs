@@ -86,6 +86,14 @@ fn a_read_only_disk_is_said_to_be_one() {
 }
 
 #[test]
+fn a_refusal_says_what_to_do_next() {
+    let refused = |kind: std::io::ErrorKind| SpoolError::disk("create", Path::new("/x"))(kind.into()).to_string();
+    assert!(refused(std::io::ErrorKind::PermissionDenied).contains("let the user who runs this program"));
+    assert!(refused(std::io::ErrorKind::NotFound).contains("something took it away"));
+    assert!(refused(std::io::ErrorKind::Other).starts_with("cannot create /x: "));
+}
+
+#[test]
 fn a_file_where_the_folder_should_be_is_said_to_be_one() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("spool");

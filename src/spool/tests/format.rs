@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::format::{BODY, Found, HEAD, Head, Outcome, Seal, examine};
+use super::super::format::{BODY, Found, HEAD, Head, Outcome, Seal, examine, one_line};
 use super::*;
 
 /// A finished file and what it must be read as.
@@ -96,7 +96,7 @@ proptest! {
 
     #[test]
     fn any_reason_fits_and_is_read_back(reason in "\\PC{0,400}|(?s).{0,400}") {
-        let seal = Seal::unknown(&reason, Timestamp::UNIX_EPOCH);
+        let seal = Seal { outcome: Outcome::Unknown(one_line(&reason)), at: Timestamp::UNIX_EPOCH };
         let mut file = finished(b"", 0).0;
         file.truncate(HEAD);
         let rendered = seal.render(&file, b"partial");
