@@ -83,3 +83,84 @@ impl Decoder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+
+    use axum::Router;
+    use axum::http::StatusCode;
+
+    use super::*;
+    use crate::contract::{ORDER_EVENT, ORDER_TRACKING};
+    use crate::event::{Reason, Revision};
+    use crate::tracking::{OrderState, OrderTracking};
+
+    fn record() -> OrderTracking {
+        OrderTracking {
+            store: "bogota".parse().unwrap(),
+            order_id: "7".parse().unwrap(),
+            state: OrderState::Published,
+            revision: Some(Revision::FIRST),
+            reason: Reason::Drained,
+            read_id: "0192f0c1-2345-7000-8000-000000000001".parse().unwrap(),
+            content_hash: None,
+            published_at: 0,
+            event_partition: None,
+            order_created_at: None,
+        }
+    }
+
+    /// A registry that has `schema` under every ID, answers with `status`, and counts the calls.
+    async fn registry(schema: &str, status: Arc<AtomicU16>) -> (Registry, Arc<AtomicUsize>) {
+        let body = serde_json::json!({ "schema": schema }).to_string();
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counter = calls.clone();
+        let app = Router::new().fallback(move || async move {
+            counter.fetch_add(1, Ordering::SeqCst);
+            (StatusCode::from_u16(status.load(Ordering::SeqCst)).unwrap(), body)
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        (Registry::new(base, None).unwrap(), calls)
+    }
+
+    #[tokio::test]
+    async fn a_schema_is_fetched_once_and_a_failure_is_not_kept() {
+        let status = Arc::new(AtomicU16::new(503));
+        let (registry, calls) = registry(ORDER_TRACKING.text(), status.clone()).await;
+        let mut decoder = Decoder::new(&ORDER_TRACKING, Some(registry));
+        let message = record().to_message(Frame::Confluent { id: 5 }).unwrap();
+        assert!(decoder.decode::<OrderTracking>(&message).await.unwrap_err().is_transient());
+        status.store(200, Ordering::SeqCst);
+        for _ in 0..3 {
+            assert_eq!(decoder.decode::<OrderTracking>(&message).await.unwrap(), record());
+        }
+        assert_eq!(calls.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn a_message_under_another_topics_schema_is_refused() {
+        let (registry, _) = registry(ORDER_EVENT.text(), Arc::new(AtomicU16::new(200))).await;
+        let message = record().to_message(Frame::Confluent { id: 5 }).unwrap();
+        let error = Decoder::new(&ORDER_TRACKING, Some(registry)).decode::<OrderTracking>(&message).await.unwrap_err();
+        assert!(matches!(error, DecodeError::Contract(ContractError::Incompatible(_))) && !error.is_transient());
+    }
+
+    #[tokio::test]
+    async fn without_a_registry_only_known_fingerprints_are_read() {
+        let mut decoder = Decoder::new(&ORDER_TRACKING, None);
+        let message = |frame| record().to_message(frame).unwrap();
+        let known = message(ORDER_TRACKING.frame());
+        assert_eq!(decoder.decode::<OrderTracking>(&known).await.unwrap(), record());
+        let unknown = message(Frame::SingleObject { fingerprint: 1 });
+        let error = decoder.decode::<OrderTracking>(&unknown).await.unwrap_err();
+        assert!(matches!(error, DecodeError::UnknownFingerprint(1)), "{error}");
+        let error = decoder.decode::<OrderTracking>(&message(Frame::Confluent { id: 5 })).await.unwrap_err();
+        assert!(matches!(error, DecodeError::NoRegistry(5)), "{error}");
+        let error = decoder.decode::<OrderTracking>(b"{}").await.unwrap_err();
+        assert!(matches!(error, DecodeError::Frame(FrameError::Unknown)), "{error}");
+    }
+}

@@ -433,7 +433,7 @@ impl<'a> TryFrom<&'a Line> for EventLine<&'a str> {
     }
 }
 
-/// Without the buyer and the amounts: an event in a log must not tell them.
+/// Only what identifies the event: one in a log must not tell who bought, or for how much.
 impl<T: fmt::Display> fmt::Debug for OrderEvent<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "OrderEvent({}/{}, revision {}, {})", self.store, self.order_id, self.revision, self.reason.as_str())
@@ -604,6 +604,7 @@ mod tests {
         };
         let same = hash(|_| ());
         assert_eq!(same, hash(|order| order.total = decimal("129900")));
+        assert_eq!(hash(|order| order.tax = decimal("0")), hash(|order| order.tax = decimal("-0.00")));
         let changes: [fn(&mut Order); 6] = [
             |order| order.status = None,
             |order| order.total = decimal("129900.01"),

@@ -124,6 +124,13 @@ pub enum Verdict {
     Incompatible(Messages),
 }
 
+/// What a subject holds of a schema.
+enum Found {
+    Id(u32),
+    NoSchema,
+    NoSubject,
+}
+
 /// The client. Cheap to clone; clones share their connections.
 #[derive(Clone)]
 pub struct Registry {
@@ -155,13 +162,14 @@ impl Registry {
         Ok(Self { http, base, credentials })
     }
 
-    /// The ID of `schema` under `subject`; registers it if it is new there and `may_register`. A subject that has no
-    /// compatibility level of its own then gets [`FULL_TRANSITIVE`]; one that has is left as it is.
+    /// The ID of `schema` under `subject`; registers it if it is new there and `may_register`. A new subject is put under
+    /// [`FULL_TRANSITIVE`] first, unless somebody chose a level for it; one that has schemas is left as it is.
     ///
     /// # Errors
     /// [`RegistryError`]; [`NotRegistered`](RegistryError::NotRegistered) only if not `may_register`.
     pub async fn ensure(&self, subject: &str, schema: &str, may_register: bool) -> Result<u32, RegistryError> {
-        if let Some(id) = self.lookup(subject, schema).await? {
+        let found = self.find(subject, schema).await?;
+        if let Found::Id(id) = found {
             return Ok(id);
         }
         if !may_register {
@@ -170,11 +178,14 @@ impl Registry {
         if let Verdict::Incompatible(messages) = self.compatible(subject, schema).await? {
             return Err(RegistryError::Incompatible { subject: subject.to_owned(), messages });
         }
-        let id = self.register(subject, schema).await?;
-        if self.compatibility_level(subject).await?.is_none() {
-            self.set_compatibility(subject, FULL_TRANSITIVE).await?;
+        if matches!(found, Found::NoSubject) {
+            // Before the schema, so that a crash between the two heals. Apicurio says NONE where nothing was chosen.
+            match self.compatibility_level(subject).await?.as_deref() {
+                None | Some("NONE") => self.set_compatibility(subject, FULL_TRANSITIVE).await?,
+                Some(_) => {}
+            }
         }
-        Ok(id)
+        self.register(subject, schema).await
     }
 
     /// The ID of exactly this schema under `subject`, if it is there.
@@ -182,9 +193,20 @@ impl Registry {
     /// # Errors
     /// [`RegistryError`]; a subject that is not there is no error.
     pub async fn lookup(&self, subject: &str, schema: &str) -> Result<Option<u32>, RegistryError> {
-        let answer =
-            self.call(Method::POST, self.url(&["subjects", subject])?, Some(json!({ "schema": schema }))).await?;
-        if answer.is_missing() { Ok(None) } else { answer.id(subject).map(Some) }
+        match self.find(subject, schema).await? {
+            Found::Id(id) => Ok(Some(id)),
+            Found::NoSchema | Found::NoSubject => Ok(None),
+        }
+    }
+
+    async fn find(&self, subject: &str, schema: &str) -> Result<Found, RegistryError> {
+        let url = self.url(&["subjects", subject])?;
+        let answer = self.call(Method::POST, url, Some(json!({ "schema": schema }))).await?;
+        match answer.json["error_code"].as_u64() {
+            Some(40401) => Ok(Found::NoSubject),
+            _ if answer.is_missing() => Ok(Found::NoSchema),
+            _ => answer.id(subject).map(Found::Id),
+        }
     }
 
     /// Registers `schema` under `subject` and returns its ID; the same as [`lookup`](Self::lookup) if it is there.
@@ -392,27 +414,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_new_schema_is_checked_and_registered_and_its_subject_gets_full_transitive() {
-        let level = (200, r#"{"compatibility":"FULL_TRANSITIVE"}"#);
-        let fake = Fake::answering([NO_SUBJECT, NO_SUBJECT, (200, r#"{"id":8}"#), NO_LEVEL, level]).await;
-        assert_eq!(fake.registry().ensure("s", "{}", true).await.unwrap(), 8);
-        assert_eq!(
-            fake.asked(),
-            [
-                r#"POST /apis/ccompat/v7/subjects/s {"schema":"{}"}"#,
-                r#"POST /apis/ccompat/v7/compatibility/subjects/s/versions/latest?verbose=true {"schema":"{}"}"#,
-                r#"POST /apis/ccompat/v7/subjects/s/versions {"schema":"{}"}"#,
-                "GET /apis/ccompat/v7/config/s",
-                r#"PUT /apis/ccompat/v7/config/s {"compatibility":"FULL_TRANSITIVE"}"#,
-            ]
-        );
+    async fn a_new_subject_is_put_under_full_transitive_before_its_first_schema() {
+        // The second is what Apicurio says of a subject without a level.
+        for level in [NO_LEVEL, (200, r#"{"compatibilityLevel":"NONE"}"#)] {
+            let set = (200, r#"{"compatibility":"FULL_TRANSITIVE"}"#);
+            let fake = Fake::answering([NO_SUBJECT, NO_SUBJECT, level, set, (200, r#"{"id":8}"#)]).await;
+            assert_eq!(fake.registry().ensure("s", "{}", true).await.unwrap(), 8);
+            assert_eq!(
+                fake.asked(),
+                [
+                    r#"POST /apis/ccompat/v7/subjects/s {"schema":"{}"}"#,
+                    r#"POST /apis/ccompat/v7/compatibility/subjects/s/versions/latest?verbose=true {"schema":"{}"}"#,
+                    "GET /apis/ccompat/v7/config/s",
+                    r#"PUT /apis/ccompat/v7/config/s {"compatibility":"FULL_TRANSITIVE"}"#,
+                    r#"POST /apis/ccompat/v7/subjects/s/versions {"schema":"{}"}"#,
+                ]
+            );
+        }
     }
 
     #[tokio::test]
     async fn a_level_that_somebody_chose_is_left_alone() {
-        let chosen = (200, r#"{"compatibilityLevel":"NONE"}"#);
-        let compatible = (200, r#"{"is_compatible":true}"#);
-        let fake = Fake::answering([NO_SCHEMA, compatible, (200, r#"{"id":8}"#), chosen]).await;
+        let (chosen, id) = ((200, r#"{"compatibilityLevel":"BACKWARD"}"#), (200, r#"{"id":8}"#));
+        let fake = Fake::answering([NO_SUBJECT, NO_SUBJECT, chosen, id]).await;
+        assert_eq!(fake.registry().ensure("s", "{}", true).await.unwrap(), 8);
+        let fake = Fake::answering([NO_SCHEMA, (200, r#"{"is_compatible":true}"#), id]).await;
         assert_eq!(fake.registry().ensure("s", "{}", true).await.unwrap(), 8);
     }
 
