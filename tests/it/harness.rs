@@ -145,10 +145,11 @@ fn a_reader_in_python_sees_decimals_with_all_their_digits_and_times_in_utc() {
     let topic = topics::unique("python");
     topics::create(kafka(), &topic, 2, &[]);
     let id = register(&format!("{topic}-value"));
-    // 129900.0000 at scale 4, and 2026-01-02T03:04:05.678Z, encoded by hand from the Avro specification.
+    // 129900.0000 at scale 4 in four bytes, and 2026-01-02T03:04:05.678Z, encoded by hand from the Avro specification.
     let mut payload = vec![0];
     payload.extend(id.to_be_bytes());
-    payload.extend([8, 0x4d, 0x6d, 0x28, 0xc0]);
+    payload.push(8);
+    payload.extend(1_299_000_000_i32.to_be_bytes());
     payload.extend(zigzag(1_767_323_045_678));
     let producer = transactional_producer(kafka(), &topic);
     producer.begin_transaction().unwrap();

@@ -75,7 +75,7 @@ pub fn maven(directory: &Path, dependencies: &str, goal: &[&str], variable: &str
         assert!(
             child::is_installed(program),
             "`{program}` is not installed. The integration tests start a real Apache Kafka and schema registry: install \
-             a JDK 17 or newer and Maven (Debian: apt-get install openjdk-17-jdk-headless maven), {instead}."
+             a JDK 17 or newer and Maven (Debian: apt-get install default-jdk-headless maven), {instead}."
         );
     }
     let pom = format!(
