@@ -1,25 +1,33 @@
 //! The whole: built from the settings (which may fail and reads nothing), then run to its end.
 
+mod dry_run;
+mod store;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::api::{Client, ClientOptions, Paths};
 use crate::config::{self, Config, ConfigError, SecretError};
-use crate::drain::{Drain, DrainError, Until};
+use crate::drain::{Drain, DrainError, Until, quiet};
 use crate::encoding::{EncoderSource, EncodingError};
 use crate::ids::StoreName;
 use crate::kafka::topics::{self, Layout, TopicNames, TopicPlan};
 use crate::kafka::{Connection, KafkaFault};
 use crate::mapping::Mapping;
 use crate::publish::{self, Counters, Lane, LaneError, LaneParts, StoreFacts, Work};
+use crate::reconcile::{Asker, ReconcileError, Reconciler, Summary};
 use crate::shutdown::{Stop, Stopper};
 use crate::spool::{Durable, Recovery, Spool, SpoolError, SpoolOptions, UnknownRead};
 use crate::tracking_memory::{MemoryError, TrackingMemory, lane_of};
+
+pub use dry_run::{Missing, dry_run};
+use store::StoreTask;
 
 /// How long a command that comes to an end waits for a broker or a registry that is away.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -51,6 +59,9 @@ pub enum AppError {
     /// A lane.
     #[error(transparent)]
     Lane(#[from] LaneError),
+    /// A pass of the reconciler.
+    #[error(transparent)]
+    Reconcile(#[from] ReconcileError),
     /// The operating system or a library, at the start.
     #[error("{what}: {why}")]
     Start {
@@ -69,12 +80,14 @@ pub struct App {
     lanes: BTreeMap<i32, Lane>,
     layout: Layout,
     recovered: Vec<Durable>,
-    drains: Vec<Drain>,
+    stores: Vec<StoreTask>,
+    once: bool,
     counters: Arc<Counters>,
     stopper: Stopper,
-    // The receiver's end is held so that reads with an unknown outcome are not reported into the void.
-    unknown: mpsc::UnboundedReceiver<UnknownRead>,
 }
+
+/// What a store's task leaves: a summary where a pass was asked for.
+type StoreEnd = Result<Option<Summary>, AppError>;
 
 impl App {
     /// Opens the spool, then Kafka, and starts the lanes, which become owners on their own time. Reads nothing.
@@ -92,32 +105,24 @@ impl App {
         let template = LaneTemplate {
             connection,
             topics: topic_names(&config.kafka),
-            spool: spool.clone(),
+            spool,
             encoder: EncoderSource::from_config(config)?,
             memory: Arc::new(memory),
             counters: counters.clone(),
-            stop: stop.clone(),
+            stop,
             patience: once.then_some(PATIENCE),
         };
         let lanes = start_lanes(config, layout, &template)?;
-        let (unknown_sender, unknown) = mpsc::unbounded_channel();
-        let mut drains = Vec::new();
-        for (name, store) in stores {
-            let lane = &lanes[&lane_of(name, layout.lanes)];
-            drains.push(Drain {
-                store: name.clone(),
-                client: client(store)?,
-                token: store.token.clone(),
-                spool: spool.clone(),
-                lane: lane.handle.clone(),
-                unknown: unknown_sender.clone(),
-                counters: counters.clone(),
-                stop: stop.clone(),
-                until: if once { Until::Empty } else { Until::Stopped { poll_interval: store.api.poll_interval } },
-            });
-        }
-        let recovered = accept(recovery, stores, &unknown_sender);
-        Ok(Self { lanes, layout, recovered, drains, counters, stopper, unknown })
+        let Recovered { pages, mut unknown } = accept(recovery, stores, &counters);
+        let stores = stores
+            .iter()
+            .map(|(name, store)| {
+                let lane = &lanes[&lane_of(name, layout.lanes)];
+                let unsettled = unknown.remove(name).unwrap_or_default();
+                store_task(name, store, &config.reconcile, lane, &template, unsettled, once)
+            })
+            .collect::<Result<_, AppError>>()?;
+        Ok(Self { lanes, layout, recovered: pages, stores, once, counters, stopper })
     }
 
     /// Counts that grow while it runs.
@@ -126,48 +131,137 @@ impl App {
         self.counters.clone()
     }
 
-    /// First what a former process left in the spool, in its order; then the drains, until they are over; then the
+    /// First what a former process left in the spool, in its order; then the stores, until they are over; then the
     /// lanes, until all is committed.
     ///
     /// # Errors
     /// The first thing that went wrong. The other stores go on to their end where they can.
     pub async fn run(self) -> Result<(), AppError> {
-        let Self { lanes, layout, recovered, drains, counters: _, stopper, unknown } = self;
+        let once = self.once;
+        let start = |tasks: &mut JoinSet<StoreEnd>, store: StoreTask| {
+            if once {
+                tasks.spawn(async move { store.drain().await.map(|()| None) });
+                return;
+            }
+            let StoreTask { drain, reconciler } = store;
+            tasks.spawn(async move { Ok(drain.run().await.map(|()| None)?) });
+            tasks.spawn(async move {
+                reconciler.run().await;
+                Ok(None)
+            });
+        };
+        self.run_stores(start).await.1
+    }
+
+    /// One pass of the reconciler over every store, and what it did where it could be made.
+    pub async fn reconcile(self) -> (Vec<Summary>, Result<(), AppError>) {
+        self.run_stores(|tasks, mut store| {
+            tasks.spawn(async move { store.reconcile().await.map(Some) });
+        })
+        .await
+    }
+
+    async fn run_stores(
+        self,
+        start: impl Fn(&mut JoinSet<StoreEnd>, StoreTask),
+    ) -> (Vec<Summary>, Result<(), AppError>) {
+        let Self { lanes, layout, recovered, stores, once: _, counters: _, stopper } = self;
         for page in recovered {
             let lane = &lanes[&lane_of(page.store(), layout.lanes)];
             if lane.handle.work.send(Work::Page(page)).await.is_err() {
                 break;
             }
         }
-        let mut running = JoinSet::new();
-        for drain in drains {
-            running.spawn(drain.run());
+        let mut tasks = JoinSet::new();
+        for store in stores {
+            start(&mut tasks, store);
         }
-        let mut ends = JoinSet::new();
+        let mut lane_ends = JoinSet::new();
         for lane in lanes.into_values() {
-            // The handle goes: a lane ends once the drains' handles are gone as well and all work is committed.
+            // The handle goes: a lane ends once the stores' handles are gone as well and all work is committed.
             drop(lane.handle);
-            ends.spawn(lane.ended);
+            lane_ends.spawn(lane.ended);
         }
-        let mut result = Ok(());
-        while let Some(ended) = running.join_next().await {
-            let ended = ended.map_err(|_| AppError::Panicked).and_then(|drained| Ok(drained?));
-            if ended.as_ref().is_err_and(|error| !matches!(error, AppError::Drain(DrainError::Refused { .. }))) {
-                stopper.stop();
-            }
-            result = result.and(ended);
-        }
-        while let Some(ended) = ends.join_next().await {
-            let ended = match ended {
-                Ok(Ok(lane)) => lane.map_err(AppError::from),
-                _ => Err(AppError::Panicked),
-            };
-            // A lane's end is why its drains ended, not the other way round.
-            result = if ended.is_err() { ended } else { result };
-        }
-        drop(unknown);
-        result
+        let (summaries, result) = join_stores(tasks, &stopper).await;
+        // A lane's end is why its stores ended, not the other way round.
+        (summaries, join_lanes(lane_ends).await.and(result))
     }
+}
+
+async fn join_stores(mut tasks: JoinSet<StoreEnd>, stopper: &Stopper) -> (Vec<Summary>, Result<(), AppError>) {
+    let (mut summaries, mut result) = (Vec::new(), Ok(()));
+    while let Some(ended) = tasks.join_next().await {
+        match ended.map_err(|_| AppError::Panicked).flatten() {
+            Ok(summary) => summaries.extend(summary),
+            Err(error) => {
+                if !concerns_one_store(&error) {
+                    stopper.stop();
+                }
+                result = result.and(Err(error));
+            }
+        }
+    }
+    summaries.sort_by(|one, other| one.store.cmp(&other.store));
+    (summaries, result)
+}
+
+fn concerns_one_store(error: &AppError) -> bool {
+    matches!(error, AppError::Drain(DrainError::Refused { .. }) | AppError::Reconcile(_))
+}
+
+async fn join_lanes(
+    mut ends: JoinSet<Result<Result<(), LaneError>, oneshot::error::RecvError>>,
+) -> Result<(), AppError> {
+    let mut result = Ok(());
+    while let Some(ended) = ends.join_next().await {
+        let ended = match ended {
+            Ok(Ok(lane)) => lane.map_err(AppError::from),
+            _ => Err(AppError::Panicked),
+        };
+        result = if ended.is_err() { ended } else { result };
+    }
+    result
+}
+
+/// A store's tasks, not yet started.
+fn store_task(
+    name: &StoreName,
+    store: &config::Store,
+    reconcile: &config::Reconcile,
+    lane: &Lane,
+    template: &LaneTemplate,
+    unsettled: Vec<UnknownRead>,
+    once: bool,
+) -> Result<StoreTask, AppError> {
+    let (unknown_sender, unknown) = mpsc::unbounded_channel();
+    let (quiet_report, quiet_watch) = quiet();
+    let asker = asker(store)?;
+    let drain = Drain {
+        store: name.clone(),
+        client: asker.client.clone(),
+        token: asker.token.clone(),
+        spool: template.spool.clone(),
+        lane: lane.handle.clone(),
+        unknown: unknown_sender,
+        quiet: quiet_report,
+        counters: template.counters.clone(),
+        stop: template.stop.clone(),
+        until: if once { Until::Empty } else { Until::Stopped { poll_interval: store.api.poll_interval } },
+    };
+    let reconciler = Reconciler {
+        store: name.clone(),
+        asker,
+        spool: template.spool.clone(),
+        lane: lane.handle.clone(),
+        quiet: quiet_watch,
+        unknown,
+        unsettled,
+        concurrency: reconcile.concurrency.into(),
+        interval: reconcile.interval,
+        counters: template.counters.clone(),
+        stop: template.stop.clone(),
+    };
+    Ok(StoreTask { drain, reconciler })
 }
 
 struct LaneTemplate {
@@ -213,36 +307,37 @@ fn start_lanes(config: &Config, layout: Layout, template: &LaneTemplate) -> Resu
         .collect()
 }
 
-/// What a former process left: its pages are published first, its unknown reads are handed on.
-fn accept(
-    recovery: Recovery,
-    stores: &BTreeMap<StoreName, config::Store>,
-    unknown: &mpsc::UnboundedSender<UnknownRead>,
-) -> Vec<Durable> {
+/// What a former process left, as far as the settings know its stores.
+struct Recovered {
+    pages: Vec<Durable>,
+    unknown: BTreeMap<StoreName, Vec<UnknownRead>>,
+}
+
+fn accept(recovery: Recovery, stores: &BTreeMap<StoreName, config::Store>, counters: &Counters) -> Recovered {
     let Recovery { pages, unknown: reads, corrupt } = recovery;
     for file in &corrupt {
         tracing::error!(file = %file.path.display(), why = file.why, "spool file is damaged and was put aside");
     }
+    counters.unsettled_reads.fetch_add(reads.len() as u64, Ordering::Relaxed);
+    let mut unknown: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for read in reads {
         tracing::warn!(
             store = %read.store, read = %read.read_id, reason = read.reason,
             "an earlier read has an unknown outcome: the marketplace may have marked orders that did not reach us"
         );
-        if unknown.send(read).is_err() {
-            tracing::debug!("no reconciler listens");
-        }
+        unknown.entry(read.store.clone()).or_default().push(read);
     }
-    let (known, strangers): (Vec<_>, Vec<_>) = pages.into_iter().partition(|page| stores.contains_key(page.store()));
+    let (pages, strangers): (Vec<_>, Vec<_>) = pages.into_iter().partition(|page| stores.contains_key(page.store()));
     for page in strangers {
         tracing::error!(
             store = %page.store(), file = %page.path().display(),
             "the spool holds a page of a store that the settings no longer name: it stays there until they do"
         );
     }
-    if !known.is_empty() {
-        tracing::info!(pages = known.len(), "publishing what an earlier run left in the spool");
+    if !pages.is_empty() {
+        tracing::info!(pages = pages.len(), "publishing what an earlier run left in the spool");
     }
-    known
+    Recovered { pages, unknown }
 }
 
 async fn ensure_topics(connection: &Connection, plan: &TopicPlan, once: bool, stop: &Stop) -> Result<Layout, AppError> {
@@ -303,6 +398,10 @@ fn topic_names(kafka: &config::Kafka) -> TopicNames {
         tracking: kafka.topics.tracking.clone(),
         dead_letter: kafka.topics.dead_letter.clone(),
     }
+}
+
+fn asker(store: &config::Store) -> Result<Asker, AppError> {
+    Ok(Asker { client: client(store)?, token: store.token.clone() })
 }
 
 fn client(store: &config::Store) -> Result<Client, AppError> {

@@ -4,6 +4,7 @@ pub mod config;
 pub mod drain;
 pub mod exit;
 pub mod log;
+pub mod reconcile;
 pub mod sandbox;
 pub mod schemas;
 pub mod spool;
@@ -24,7 +25,7 @@ use crate::sandbox::SandboxArgs;
                   variables such as IMOTRIZ_KAFKA__BOOTSTRAP_SERVERS.\n\n\
                   Exit codes: 0 done · 1 unexpected · 2 wrong command line or settings · 3 the marketplace refused, was \
                   out of reach or made no sense · 4 Kafka · 5 schema registry · 6 spool or disk · 7 a check found \
-                  something · 130 and 143 a second signal",
+                  something · 10 to 12 see reconcile · 130 and 143 a signal before the work was done",
     after_long_help = "Settings come from a file (--config, IMOTRIZ_CONFIG, or ./imotriz-kafka.toml) and from environment \
                   variables such as IMOTRIZ_KAFKA__BOOTSTRAP_SERVERS.\n\n\
                   Exit codes:\n  \
@@ -36,7 +37,8 @@ use crate::sandbox::SandboxArgs;
                   5  the schema registry\n  \
                   6  the spool or its disk\n  \
                   7  a check found something\n  \
-                  130, 143  left at a second SIGINT or SIGTERM"
+                  10, 11, 12  orders were missing: see `help reconcile`\n  \
+                  130, 143  left at a SIGINT or SIGTERM before the work was done"
 )]
 pub struct Cli {
     /// File with settings, in TOML
@@ -61,7 +63,16 @@ pub enum Command {
     /// Nothing is lost either way.
     Run,
     /// Publish all pending orders, then leave
+    ///
+    /// If a read was cut off, the orders that it may have lost are looked for and published as well.
     Drain,
+    /// Find orders that were handed over and never arrived, and publish them
+    ///
+    /// Takes the marketplace's list of IDs, publishes what is pending, and fetches one by one what is listed and yet not
+    /// published.
+    #[command(after_help = "Exit codes: 0 nothing is missing · 10 orders were missing and are published now · \
+                            11 some of them could not be published · 12 with --dry-run: orders are missing")]
+    Reconcile(reconcile::ReconcileArgs),
     /// Run a fake of the marketplace to try things out
     Sandbox(SandboxArgs),
     /// Create or check the Kafka topics

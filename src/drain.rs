@@ -5,9 +5,11 @@
 //! next read needs the [`Durable`] of the last one. A read in flight is awaited, whatever happens: dropping it would drop
 //! the only copy of a page.
 
+mod quiet;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use jiff::Timestamp;
@@ -23,6 +25,8 @@ use crate::ids::StoreName;
 use crate::publish::{Counters, LaneHandle, LaneState, Unspooled, Work};
 use crate::shutdown::Stop;
 use crate::spool::{Reservation, Spool, SpoolError, UnknownRead, WriteFailed};
+
+pub use quiet::{QuietReport, QuietWatch, quiet};
 
 /// Failures in a row of one kind after which a drain that should come to an end gives up.
 const PATIENCE: usize = 6;
@@ -40,6 +44,7 @@ pub enum Until {
 }
 
 /// What a drain is made of.
+#[derive(Clone)]
 pub struct Drain {
     /// The store.
     pub store: StoreName,
@@ -53,6 +58,8 @@ pub struct Drain {
     pub lane: LaneHandle,
     /// Who has to know of reads with an unknown outcome.
     pub unknown: UnboundedSender<UnknownRead>,
+    /// Who has to know when nothing is pending.
+    pub quiet: QuietReport,
     /// Shared counts.
     pub counters: Arc<Counters>,
     /// The wish to stop.
@@ -129,7 +136,7 @@ pub enum DrainError {
 enum Next {
     Again,
     Wait(Duration),
-    Over,
+    NothingPending,
 }
 
 /// Failures in a row, by kind; any success clears them.
@@ -170,15 +177,31 @@ impl Drain {
         let mut token = self.read_token()?;
         let mut setbacks = Setbacks::none();
         while let Some(place) = self.may_read().await {
-            let next = self.step(place, ahead, &mut token, &mut setbacks).await?;
-            match next {
-                Next::Again => {}
-                Next::Over => break,
-                Next::Wait(pause) if self.stop.within(pause).await => break,
-                Next::Wait(_) => {}
+            let began = Instant::now();
+            let stopped = match self.step(place, ahead, &mut token, &mut setbacks).await? {
+                Next::Again => false,
+                Next::Wait(pause) => self.stop.within(pause).await,
+                Next::NothingPending => {
+                    self.quiet.nothing_pending(began);
+                    self.rest().await
+                }
+            };
+            if stopped {
+                break;
             }
         }
         Ok(())
+    }
+
+    /// Waits for the next poll, or for somebody who can't; says whether it is over instead.
+    async fn rest(&mut self) -> bool {
+        let Until::Stopped { poll_interval } = self.until else { return true };
+        tokio::select! {
+            biased;
+            () = self.stop.requested() => true,
+            () = self.quiet.wanted() => false,
+            () = tokio::time::sleep(poll_interval) => false,
+        }
     }
 
     /// A place in a ready lane's queue; `None` when the stop was asked for or the lane is gone.
@@ -246,12 +269,10 @@ impl Drain {
             let spare = ahead.take().await?;
             let reason = format!("{error}; the page itself is read {read_id} and was kept");
             self.note(spare, &UnknownOutcome { reason, partial: bytes::Bytes::new() })?;
+            // Who miscounts what was returned is not believed about what is pending: another read tells.
+            return Ok(Next::Again);
         }
-        Ok(match (self.until, pending) {
-            (Until::Empty, Some(0)) => Next::Over,
-            (Until::Stopped { poll_interval }, Some(0)) => Next::Wait(poll_interval),
-            _ => Next::Again,
-        })
+        Ok(if pending == Some(0) { Next::NothingPending } else { Next::Again })
     }
 
     /// The disk failed under a page that exists in memory alone: one more file, else straight to Kafka. Then stop.
@@ -294,6 +315,7 @@ impl Drain {
         let read_id = reservation.read_id();
         let unknown = block_in_place(|| reservation.write_unknown(&outcome.reason, &outcome.partial));
         self.counters.unknown_reads.fetch_add(1, Ordering::Relaxed);
+        self.counters.unsettled_reads.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(
             store = %self.store, read = %read_id, reason = outcome.reason, bytes = outcome.partial.len(),
             "read with an unknown outcome: the marketplace may have marked orders that did not reach us"
@@ -312,10 +334,7 @@ impl Drain {
             Read::Nothing { pending: 0 } => {
                 *setbacks = Setbacks::none();
                 self.counters.pending.store(0, Ordering::Relaxed);
-                return Ok(match self.until {
-                    Until::Empty => Next::Over,
-                    Until::Stopped { poll_interval } => Next::Wait(poll_interval),
-                });
+                return Ok(Next::NothingPending);
             }
             Read::Nothing { pending } => (DrainError::NothingHandedOver { store, pending }, None),
             Read::Refused(refusal) => {

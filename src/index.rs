@@ -91,6 +91,12 @@ impl Index {
         self.entries.get(&fingerprint(key.to_string().as_bytes()))
     }
 
+    /// What is known of the order whose key reads like this.
+    #[must_use]
+    pub fn get_by_text(&self, key: &[u8]) -> Option<&Entry> {
+        self.entries.get(&fingerprint(key))
+    }
+
     /// Takes over a tracking record, by its key as it stands in Kafka; `None` is a tombstone.
     pub fn apply(&mut self, key: &[u8], entry: Option<Entry>) {
         let fingerprint = fingerprint(key);

@@ -22,6 +22,7 @@ pub mod mapping;
 pub mod order;
 pub mod page;
 pub mod publish;
+pub mod reconcile;
 pub mod registry;
 pub mod sandbox;
 pub mod shutdown;

@@ -9,6 +9,7 @@
 //! is then known to the index as published by this same read, and skipped.
 
 pub mod decide;
+mod load;
 mod plan;
 mod status;
 
@@ -30,18 +31,19 @@ use crate::encoding::{Encoder, EncoderSource, EncodingError};
 use crate::event::EventError;
 use crate::fail_point;
 use crate::ids::{OrderId, ReadId, StoreName};
-use crate::index::{Entry, Index};
+use crate::index::Index;
 use crate::kafka::topics::TopicNames;
 use crate::kafka::tracking_reader::TrackingReader;
 use crate::kafka::{Connection, KafkaFault, Transactions};
 use crate::mapping::Mapping;
+use crate::reconcile::{self, Diff};
 use crate::shutdown::Stop;
 use crate::spool::{Durable, Spool, SpoolError};
-use crate::tracking::OrderTracking;
 use crate::tracking_memory::{MemoryError, TrackingMemory};
 
 use crate::config::ResyncPolicy;
 pub use decide::Source;
+pub use load::catch_up;
 use plan::Plan;
 pub use plan::Tally;
 pub use status::{Counters, LaneState, LaneStatus};
@@ -50,7 +52,8 @@ pub use status::{Counters, LaneState, LaneStatus};
 const GROUP: usize = 24;
 /// How often an idle lane looks whether its broker is still there, so that nothing is read while it is not.
 const IDLE_LOOK: Duration = Duration::from_millis(250);
-const OPEN_DEADLINE: Duration = Duration::from_secs(20);
+/// How long a broker may take for a step of becoming the owner, or for showing any progress while it is read.
+pub const OPEN_DEADLINE: Duration = Duration::from_secs(20);
 /// How long a stopping program still tries to reach a broker that is away: the spool holds the rest.
 const LAST_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -63,6 +66,26 @@ pub enum Work {
     Unspooled(Unspooled),
     /// Orders that the reconciler fetched.
     Fetched(FetchedOrders),
+    /// Which of these are not tracked?
+    Which(Question),
+}
+
+impl Work {
+    fn is_question(&self) -> bool {
+        matches!(self, Self::Which(_))
+    }
+}
+
+/// Asks which orders are missing. The lane alone can tell: it answers when all that was queued before is committed, and
+/// never before its index was read to the end.
+#[derive(Debug)]
+pub struct Question {
+    /// The store.
+    pub store: StoreName,
+    /// Orders that the marketplace lists.
+    pub listed: Vec<OrderId>,
+    /// Told the answer.
+    pub reply: oneshot::Sender<Diff>,
 }
 
 /// A page that the disk did not take.
@@ -89,6 +112,8 @@ pub struct FetchedOrders {
     pub read_at: Timestamp,
     /// Each order's answer, as it came.
     pub answers: Vec<(OrderId, Bytes)>,
+    /// Orders that the marketplace lists and yet does not have.
+    pub gone: Vec<OrderId>,
     /// Told after the commit.
     pub done: oneshot::Sender<Tally>,
 }
@@ -270,7 +295,7 @@ impl Publisher {
             };
             tracing::warn!(lane = self.parts.lane, %error, "not ready; orders stay on the marketplace or in the spool");
             self.status.set(LaneState::Opening { why: Some(error.to_string()) });
-            let waiting = self.pending.len() + self.inbox.len();
+            let waiting = self.pending.iter().filter(|work| !work.is_question()).count() + self.inbox.len();
             if self.parts.stop.is_requested() && (waiting == 0 || start.elapsed() > LAST_PATIENCE) {
                 return Err(LaneError::StoppedWaiting { pages: waiting, why: error.to_string() });
             }
@@ -295,19 +320,7 @@ impl Publisher {
 
     fn catch_up(&mut self) -> Result<(), LaneError> {
         let Self { parts, index, reader, decoder, runtime, .. } = self;
-        let (start, lane) = (Instant::now(), parts.lane);
-        reader.read_to_end(|key, value| {
-            parts.memory.check_placed(key, lane)?;
-            let entry = match value {
-                None => None,
-                Some(value) => Some(Entry::from(&runtime.block_on(decoder.decode::<OrderTracking>(value))?)),
-            };
-            index.apply(key, entry);
-            Ok::<_, LaneError>(())
-        })?;
-        parts.memory.check_not_emptied(lane, index.is_empty())?;
-        tracing::debug!(lane, orders = index.len(), took = ?start.elapsed(), "index is up to date");
-        Ok(())
+        load::catch_up(index, reader, decoder, &parts.memory, runtime)
     }
 
     fn publish_all(&mut self, open: &Open) -> Result<End, LaneError> {
@@ -390,6 +403,11 @@ impl Publisher {
                         tracing::debug!("the reconciler no longer waits");
                     }
                 }
+                Work::Which(Question { store, listed, reply }) => {
+                    if reply.send(reconcile::missing(&store, listed, &self.index)).is_err() {
+                        tracing::debug!("the reconciler no longer waits");
+                    }
+                }
             }
         }
         Ok(())
@@ -402,6 +420,7 @@ impl Publisher {
                 Work::Page(page) => plan.page(page.store(), page.read_id(), page.read_at(), &page.body()?)?,
                 Work::Unspooled(page) => plan.page(&page.store, page.read_id, page.read_at, &page.body)?,
                 Work::Fetched(fetched) => plan.fetched(fetched)?,
+                Work::Which(_) => plan.question(),
             }
         }
         Ok(plan)

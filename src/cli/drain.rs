@@ -78,21 +78,26 @@ fn get(counter: &AtomicU64) -> u64 {
 }
 
 fn summarize(counters: &Arc<Counters>, json: bool) {
-    let [published, dead, skipped, pages, unknown] =
-        [&counters.published, &counters.dead_letters, &counters.skipped, &counters.pages_read, &counters.unknown_reads]
-            .map(get);
+    let [published, dead, skipped, pages] =
+        [&counters.published, &counters.dead_letters, &counters.skipped, &counters.pages_read].map(get);
+    let [unknown, unsettled, missing] =
+        [&counters.unknown_reads, &counters.unsettled_reads, &counters.missing].map(get);
     if json {
         let summary = json!({
             "published": published, "dead_letters": dead, "skipped": skipped, "pages": pages, "unknown_reads": unknown,
+            "unsettled_reads": unsettled, "missing": missing,
         });
         println!("{summary}");
         return;
     }
     println!("{published} orders published, {dead} dead letters, {skipped} already known; {pages} pages read");
-    if unknown > 0 {
+    if missing > 0 {
+        println!("{missing} orders had been handed over and never arrived: they were fetched by their IDs");
+    }
+    if unsettled > 0 {
         println!(
-            "{unknown} reads had an unknown outcome: orders may have been marked that did not reach us \
-             (`imotriz-kafka spool list` shows them)"
+            "{unsettled} reads had an unknown outcome: orders may have been marked that did not reach us \
+             (`imotriz-kafka spool list` shows them, `imotriz-kafka reconcile` looks for the orders)"
         );
     }
 }

@@ -5,6 +5,7 @@ use crate::config::{ConfigError, SecretError};
 use crate::encoding::EncodingError;
 use crate::kafka::KafkaFault;
 use crate::publish::LaneError;
+use crate::reconcile::{AskError, ReconcileError};
 use crate::registry::RegistryError;
 use crate::spool::SpoolError;
 use crate::tracking_memory::MemoryError;
@@ -23,6 +24,14 @@ pub const REGISTRY: u8 = 5;
 pub const SPOOL: u8 = 6;
 /// A check found something.
 pub const FINDING: u8 = 7;
+/// `reconcile`: orders were missing, and are published now.
+pub const REPAIRED: u8 = 10;
+/// `reconcile`: orders were missing, and some of them could not be published.
+pub const NOT_REPAIRED: u8 = 11;
+/// `reconcile --dry-run`: orders are missing.
+pub const MISSING: u8 = 12;
+/// Stopped by a signal before the work was done.
+pub const STOPPED: u8 = 130;
 
 /// The code for an error, wherever in its chain the known cause stands.
 #[must_use]
@@ -54,6 +63,7 @@ fn of_app(error: &AppError) -> u8 {
         AppError::Spool(_) => SPOOL,
         AppError::Drain(error) => of_drain(error),
         AppError::Lane(error) => of_lane(error),
+        AppError::Reconcile(error) => of_reconcile(error),
         AppError::Start { .. } | AppError::Panicked => UNEXPECTED,
     }
 }
@@ -64,6 +74,16 @@ fn of_drain(error: &crate::drain::DrainError) -> u8 {
         DrainError::Spool(_) | DrainError::PageNotKept(_) => SPOOL,
         DrainError::Token { .. } => USAGE,
         _ => MARKETPLACE,
+    }
+}
+
+fn of_reconcile(error: &ReconcileError) -> u8 {
+    match error {
+        ReconcileError::List { error: AskError::Token(_), .. } => USAGE,
+        ReconcileError::NoList(_) | ReconcileError::List { .. } => MARKETPLACE,
+        ReconcileError::Spool(_) => SPOOL,
+        ReconcileError::Stopped => STOPPED,
+        ReconcileError::DrainGone | ReconcileError::LaneGone | ReconcileError::Panicked => UNEXPECTED,
     }
 }
 

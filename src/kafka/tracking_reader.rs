@@ -36,6 +36,12 @@ impl TrackingReader {
         Self { connection, topic, lane, position: 0, patience }
     }
 
+    /// The partition.
+    #[must_use]
+    pub fn lane(&self) -> i32 {
+        self.lane
+    }
+
     /// The next offset to read: everything before it was handed to `apply`.
     #[must_use]
     pub fn position(&self) -> i64 {

@@ -26,6 +26,8 @@ pub struct Tally {
     pub dead_letters: u64,
     /// Orders that needed neither.
     pub skipped: u64,
+    /// Orders that are remembered as gone.
+    pub gone: u64,
 }
 
 impl std::ops::AddAssign for Tally {
@@ -33,6 +35,7 @@ impl std::ops::AddAssign for Tally {
         self.published += other.published;
         self.dead_letters += other.dead_letters;
         self.skipped += other.skipped;
+        self.gone += other.gone;
     }
 }
 
@@ -156,7 +159,25 @@ impl<'a> Plan<'a> {
                 }
             }
         }
+        fetched.gone.iter().for_each(|id| self.gone(&origin, id));
         Ok(())
+    }
+
+    /// Takes in a question: nothing of it goes into the transaction.
+    pub(super) fn question(&mut self) {
+        self.tallies.push(Tally::default());
+    }
+
+    /// Remembers that the marketplace no longer has an order, unless it has come some other way meanwhile.
+    fn gone(&mut self, origin: &Origin<'_>, id: &OrderId) {
+        let key = OrderKey { store: origin.store.clone(), id: id.clone() };
+        if self.known(&key).is_some() {
+            self.tally().skipped += 1;
+            return;
+        }
+        let tracking = OrderTracking { reason: Reason::Reconciled, ..tracking(origin, &key, OrderState::Gone) };
+        self.mark(key, Mark { tracking, event: None });
+        self.tally().gone += 1;
     }
 
     fn origin<'o>(

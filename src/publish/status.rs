@@ -95,6 +95,14 @@ pub struct Counters {
     pub pending: AtomicU64,
     /// Reads with an unknown outcome.
     pub unknown_reads: AtomicU64,
+    /// Those of them, and of earlier runs', that no pass of the reconciler has settled yet.
+    pub unsettled_reads: AtomicU64,
+    /// Listed orders that were neither published nor pending, as the reconciler's passes found them.
+    pub missing: AtomicU64,
+    /// Those of them that were looked up, whatever came of it.
+    pub looked_up: AtomicU64,
+    /// Those of them that the marketplace no longer has.
+    pub gone: AtomicU64,
     /// Events committed.
     pub published: AtomicU64,
     /// Dead letters committed.
@@ -108,5 +116,6 @@ impl Counters {
         self.published.fetch_add(tally.published, Ordering::Relaxed);
         self.dead_letters.fetch_add(tally.dead_letters, Ordering::Relaxed);
         self.skipped.fetch_add(tally.skipped, Ordering::Relaxed);
+        self.gone.fetch_add(tally.gone, Ordering::Relaxed);
     }
 }

@@ -1,0 +1,67 @@
+//! What a pass of the reconciler would look for: reads the lists of IDs and the tracking topic, and changes nothing.
+//! It needs neither the spool nor a producer, so it may run beside the program at work.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
+
+use super::{AppError, asker, connection, topic_plan};
+use crate::config::Config;
+use crate::encoding::EncoderSource;
+use crate::ids::{OrderId, StoreName};
+use crate::index::Index;
+use crate::kafka::topics::{self, TopicPlan};
+use crate::kafka::tracking_reader::TrackingReader;
+use crate::publish::{self, OPEN_DEADLINE};
+use crate::reconcile::{self, ReconcileError};
+use crate::tracking_memory::{TrackingMemory, lane_of};
+
+/// What one store lists and the tracking topic does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Missing {
+    /// The store.
+    pub store: StoreName,
+    /// How many IDs are listed.
+    pub listed: usize,
+    /// The missing ones. Some may only be pending: to tell, one would have to drain.
+    pub missing: Vec<OrderId>,
+}
+
+/// The lists first and the tracking topic after them: what is published in between is not missing.
+///
+/// # Errors
+/// A list that can't be had, or a tracking topic that can't be read to its end.
+pub async fn dry_run(config: &Config) -> Result<Vec<Missing>, AppError> {
+    let mut lists = Vec::new();
+    for (name, store) in config.stores_or_error()? {
+        let ids = asker(store)?.order_ids().await.map_err(|error| ReconcileError::no_list(name, error))?;
+        lists.push((name.clone(), ids));
+    }
+    let connection = connection(&config.kafka);
+    let layout = topics::ensure(&connection, &TopicPlan { create: false, ..topic_plan(&config.kafka) }).await?;
+    let topic = config.kafka.topics.tracking.clone();
+    let memory = TrackingMemory::open(&config.spool.dir, &topic, layout.lanes)?;
+    let mut decoder = EncoderSource::from_config(config)?.tracking_decoder();
+    let runtime = Handle::current();
+    spawn_blocking(move || {
+        let mut indices: BTreeMap<i32, Index> = BTreeMap::new();
+        let mut all = Vec::new();
+        for (store, ids) in lists {
+            let lane = lane_of(&store, layout.lanes);
+            if !indices.contains_key(&lane) {
+                let mut reader = TrackingReader::new(connection.clone(), topic.clone(), lane, OPEN_DEADLINE);
+                let mut index = Index::default();
+                publish::catch_up(&mut index, &mut reader, &mut decoder, &memory, &runtime)?;
+                indices.insert(lane, index);
+            }
+            let listed = ids.len();
+            let missing = reconcile::missing(&store, ids, &indices[&lane]).missing;
+            all.push(Missing { store, listed, missing });
+        }
+        Ok(all)
+    })
+    .await
+    .map_err(|_| AppError::Panicked)?
+}

@@ -1,0 +1,55 @@
+//! One store's tasks: how drain and reconciler work together.
+
+use crate::drain::Drain;
+use crate::reconcile::{ReconcileError, Reconciler, Summary};
+
+use super::AppError;
+
+/// Passes in a row at most: each may meet unknown reads of its own, which the next one settles.
+const PASSES: usize = 5;
+
+/// A store's drain and its reconciler.
+pub(super) struct StoreTask {
+    pub(super) drain: Drain,
+    pub(super) reconciler: Reconciler,
+}
+
+impl StoreTask {
+    /// Drains to nothing pending. Where a read had an unknown outcome, in this run or an earlier one, what it may have
+    /// lost is fetched before it is over; where that can't be, it is said, and stays noted in the spool.
+    pub(super) async fn drain(mut self) -> Result<(), AppError> {
+        self.drain.clone().run().await?;
+        if !self.reconciler.has_unsettled_reads() {
+            return Ok(());
+        }
+        match self.reconcile().await {
+            Ok(_) => Ok(()),
+            Err(AppError::Reconcile(error)) => {
+                if !matches!(error, ReconcileError::Stopped) {
+                    tracing::warn!(%error, "reads with an unknown outcome could not be settled: they stay in the spool");
+                }
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// One pass; and further ones for unknown reads that are not covered by it.
+    pub(super) async fn reconcile(&mut self) -> Result<Summary, AppError> {
+        let mut all = self.pass().await?;
+        for _ in 1..PASSES {
+            if all.failed > 0 || !self.reconciler.has_unsettled_reads() {
+                break;
+            }
+            all.add(&self.pass().await?);
+        }
+        Ok(all)
+    }
+
+    /// The drain ends between list and repair; see [`crate::reconcile`] for why there.
+    async fn pass(&mut self) -> Result<Summary, AppError> {
+        let listed = self.reconciler.list().await?;
+        self.drain.clone().run().await?;
+        Ok(self.reconciler.repair(listed).await?)
+    }
+}

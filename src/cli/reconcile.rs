@@ -1,0 +1,147 @@
+//! `reconcile`: one pass over all stores, or a look at what it would find.
+
+use std::io::IsTerminal as _;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::exit;
+use crate::app::{self, App};
+use crate::config::Config;
+use crate::publish::Counters;
+use crate::reconcile::Summary;
+use crate::shutdown::stopper;
+
+/// How to reconcile.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct ReconcileArgs {
+    /// Print the IDs that are listed and not published, and change nothing; safe while the program runs
+    ///
+    /// New orders are not read, so orders that are only pending are among them.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Returns the exit code.
+///
+/// # Errors
+/// See [`crate::app::AppError`]. Stores that fail don't keep the others from being reconciled.
+pub async fn run(args: ReconcileArgs, config: &Config, json: bool, bars: &MultiProgress) -> Result<u8> {
+    if args.dry_run { dry_run(config, json).await } else { pass(config, json, bars).await }
+}
+
+async fn dry_run(config: &Config, json: bool) -> Result<u8> {
+    let stores = app::dry_run(config).await?;
+    for store in &stores {
+        for id in &store.missing {
+            if json {
+                println!("{}", json!({ "store": store.store, "order_id": id }));
+            } else if stores.len() == 1 {
+                println!("{id}");
+            } else {
+                println!("{}/{id}", store.store);
+            }
+        }
+        if !json {
+            eprintln!(
+                "{}: {} of {} listed orders are not published, some of them perhaps only pending",
+                store.store,
+                store.missing.len(),
+                store.listed
+            );
+        }
+    }
+    let none = stores.iter().all(|store| store.missing.is_empty());
+    Ok(if none { 0 } else { exit::MISSING })
+}
+
+async fn pass(config: &Config, json: bool, bars: &MultiProgress) -> Result<u8> {
+    let (stopper, stop) = stopper();
+    stopper.clone().stop_on_signals().context("can't listen to signals")?;
+    let app = App::build(config, true, stopper, stop).await?;
+    let counters = app.counters();
+    let bar = (!json && std::io::stderr().is_terminal()).then(|| bars.add(progress_bar()));
+    let (summaries, result) = tokio::select! {
+        ended = app.reconcile() => ended,
+        () = watch(bar.as_ref(), &counters) => unreachable!("the watch goes on until the pass ends"),
+    };
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    for summary in &summaries {
+        print(summary, json);
+    }
+    result?;
+    Ok(code(&summaries))
+}
+
+fn code(summaries: &[Summary]) -> u8 {
+    if summaries.iter().any(|summary| summary.beyond_repair() > 0) {
+        exit::NOT_REPAIRED
+    } else if summaries.iter().any(|summary| summary.missing > 0) {
+        exit::REPAIRED
+    } else {
+        0
+    }
+}
+
+fn print(summary: &Summary, json: bool) {
+    if json {
+        println!("{}", json!(summary));
+        return;
+    }
+    let Summary { store, listed, missing, published, skipped, dead_letters, gone, failed } = summary;
+    if *missing == 0 {
+        println!("{store}: nothing is missing, {listed} orders are listed");
+        return;
+    }
+    println!("{store}: {missing} of {listed} listed orders were missing: {published} published now");
+    let rest = [
+        (*skipped, "came by another way meanwhile"),
+        (*dead_letters, "could not be mapped and are dead letters"),
+        (*gone, "are not on the marketplace any more (404) and won't be asked for again"),
+        (*failed, "could not be fetched: try again"),
+    ];
+    for (count, what) in rest.iter().filter(|(count, _)| *count > 0) {
+        println!("{store}: {count} {what}");
+    }
+}
+
+fn progress_bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40.green/dim} {pos}/{len} missing orders  {per_sec}  eta {eta}")
+        .expect("the template is fixed")
+        .progress_chars("━━─");
+    ProgressBar::new(0).with_style(style)
+}
+
+/// Never returns.
+async fn watch(bar: Option<&ProgressBar>, counters: &Counters) {
+    let Some(bar) = bar else { return std::future::pending().await };
+    let mut tick = tokio::time::interval(Duration::from_millis(100));
+    loop {
+        tick.tick().await;
+        bar.set_length(counters.missing.load(Ordering::Relaxed));
+        bar.set_position(counters.looked_up.load(Ordering::Relaxed));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary(missing: u64, published: u64, gone: u64) -> Summary {
+        let store = "bogota".parse().unwrap();
+        Summary { store, listed: 9, missing, published, skipped: 0, dead_letters: 0, gone, failed: 0 }
+    }
+
+    #[test]
+    fn the_exit_code_tells_the_worst_of_all_stores() {
+        assert_eq!(code(&[summary(0, 0, 0)]), 0);
+        assert_eq!(code(&[summary(0, 0, 0), summary(2, 2, 0)]), exit::REPAIRED);
+        assert_eq!(code(&[summary(2, 1, 1), summary(2, 2, 0)]), exit::NOT_REPAIRED);
+    }
+}

@@ -1,0 +1,73 @@
+//! When a store's drain last found nothing pending: what the reconciler must know before it may call an order missing.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{Notify, watch};
+
+/// The drain's side.
+#[derive(Debug, Clone)]
+pub struct QuietReport {
+    read_began: watch::Sender<Option<Instant>>,
+    wanted: Arc<Notify>,
+}
+
+/// The reconciler's side.
+#[derive(Debug)]
+pub struct QuietWatch {
+    read_began: watch::Receiver<Option<Instant>>,
+    wanted: Arc<Notify>,
+}
+
+/// Both sides for one store.
+#[must_use]
+pub fn quiet() -> (QuietReport, QuietWatch) {
+    let (sender, receiver) = watch::channel(None);
+    let wanted = Arc::<Notify>::default();
+    (QuietReport { read_began: sender, wanted: wanted.clone() }, QuietWatch { read_began: receiver, wanted })
+}
+
+impl QuietReport {
+    /// A read that began then, or a little later, found nothing pending, and every page before it is with the lane.
+    pub(super) fn nothing_pending(&self, read_began: Instant) {
+        self.read_began.send_replace(Some(read_began));
+    }
+
+    /// Returns when somebody can't wait for the next poll.
+    pub(super) async fn wanted(&self) {
+        self.wanted.notified().await;
+    }
+}
+
+impl QuietWatch {
+    /// Returns once a read that *began* after `moment` has found nothing pending; `false` if the drain is gone before.
+    /// A read that was in flight at `moment` won't do: what was placed behind its back would pass for not pending.
+    pub async fn after(&mut self, moment: Instant) -> bool {
+        self.wanted.notify_one();
+        self.read_began.wait_for(|began| began.is_some_and(|began| began > moment)).await.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_read_that_began_before_the_moment_proves_nothing() {
+        let (report, mut watch) = quiet();
+        let before = Instant::now();
+        let moment = Instant::now();
+        report.nothing_pending(before);
+        let waiting = tokio::time::timeout(std::time::Duration::from_millis(1), watch.after(moment));
+        assert!(waiting.await.is_err());
+        report.nothing_pending(Instant::now());
+        assert!(watch.after(moment).await);
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_drain_that_is_gone() {
+        let (report, mut watch) = quiet();
+        drop(report);
+        assert!(!watch.after(Instant::now()).await);
+    }
+}

@@ -1,0 +1,332 @@
+//! What the marketplace has marked and we never got: found in its list of IDs, fetched one by one, published.
+//!
+//! # One pass, and why its order matters
+//! 1. **The list.** Each listed order is, at that moment, either pending or marked.
+//! 2. **Drained to nothing pending**, by a read that *began after* the list was complete. Every listed order that was
+//!    pending has then been marked by some read; each read of ours is over, and if it brought a page, that page is in
+//!    the lane's queue, for a store's reads follow each other and each hands over its page before the next begins.
+//! 3. **The question to the lane**, behind those pages in the same queue: which listed orders are not tracked? The lane
+//!    answers after all before it is committed, from an index that was read to its end. So what it names was marked by a
+//!    read that did not reach us: it is missing, and not merely late. The other way round, list after drain, an order
+//!    that is placed in between would be taken for lost and published twice.
+//! 4. **Repair.** Fetching by ID marks nothing and may be repeated. What was fetched goes through the lane, which
+//!    decides by its index at that moment: an order that a page brings meanwhile is not doubled, whichever comes first.
+//!
+//! The traces of unknown reads that were over before the list was taken are settled by a pass in which no fetch failed:
+//! whatever they had marked was in the list, unless it is older than the list goes back (8 days).
+//!
+//! Deliberately absent: a memory of its own. A pass that is killed anywhere is simply made again.
+
+mod ask;
+mod diff;
+mod repair;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use serde::Serialize;
+use thiserror::Error;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::oneshot;
+use tokio::task::block_in_place;
+
+use crate::drain::QuietWatch;
+use crate::ids::{OrderId, StoreName};
+use crate::publish::{Counters, LaneHandle, LaneState, Question, Tally, Work};
+use crate::shutdown::Stop;
+use crate::spool::{Spool, SpoolError, UnknownRead};
+
+pub use ask::{AskError, Asker};
+pub use diff::{Diff, missing};
+use repair::Repair;
+
+/// One store's reconciler.
+pub struct Reconciler {
+    /// The store.
+    pub store: StoreName,
+    /// Its way to the marketplace.
+    pub asker: Asker,
+    /// Where traces of unknown reads are.
+    pub spool: Spool,
+    /// Who knows what is tracked, and publishes.
+    pub lane: LaneHandle,
+    /// When the store's drain found nothing pending.
+    pub quiet: QuietWatch,
+    /// Reads with an unknown outcome, as they come.
+    pub unknown: UnboundedReceiver<UnknownRead>,
+    /// Those that came and are not settled.
+    pub unsettled: Vec<UnknownRead>,
+    /// Orders that are fetched at a time.
+    pub concurrency: usize,
+    /// From the end of a pass to the next.
+    pub interval: Duration,
+    /// Shared counts.
+    pub counters: Arc<Counters>,
+    /// The wish to stop.
+    pub stop: Stop,
+}
+
+/// What the marketplace lists.
+#[derive(Debug)]
+pub struct Listed {
+    ids: Vec<OrderId>,
+    /// When the answer was complete.
+    at: Instant,
+    /// How many unknown reads were over by then.
+    covers: usize,
+}
+
+/// What a pass did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// The store.
+    pub store: StoreName,
+    /// IDs in the list.
+    pub listed: u64,
+    /// Orders in it that were neither published nor pending.
+    pub missing: u64,
+    /// Those of them that are published now.
+    pub published: u64,
+    /// Those that came by another way meanwhile.
+    pub skipped: u64,
+    /// Those that could not be mapped and are dead letters now.
+    pub dead_letters: u64,
+    /// Those that the marketplace does not have.
+    pub gone: u64,
+    /// Those that could not be fetched; the next pass tries again.
+    pub failed: u64,
+}
+
+impl Summary {
+    fn of(store: &StoreName) -> Self {
+        Self {
+            store: store.clone(),
+            listed: 0,
+            missing: 0,
+            published: 0,
+            skipped: 0,
+            dead_letters: 0,
+            gone: 0,
+            failed: 0,
+        }
+    }
+
+    fn count(&mut self, tally: Tally) {
+        self.published += tally.published;
+        self.skipped += tally.skipped;
+        self.dead_letters += tally.dead_letters;
+        self.gone += tally.gone;
+    }
+
+    /// Adds a later pass over the same store: its list takes the place of the earlier one.
+    pub fn add(&mut self, later: &Self) {
+        self.listed = later.listed;
+        self.missing += later.missing;
+        self.published += later.published;
+        self.skipped += later.skipped;
+        self.dead_letters += later.dead_letters;
+        self.gone += later.gone;
+        self.failed += later.failed;
+    }
+
+    /// Orders that are not in the orders topic, although they were listed.
+    #[must_use]
+    pub fn beyond_repair(&self) -> u64 {
+        self.dead_letters + self.gone + self.failed
+    }
+}
+
+/// Why a pass could not be made. It can be made again at any time.
+#[derive(Debug, Error)]
+pub enum ReconcileError {
+    /// 404 for the list.
+    #[error(
+        "store {0}: the marketplace has no list of order IDs where `api.paths.order_ids` says (404): the default is \
+         unconfirmed, so set it as the marketplace documents it. Until then a page that is lost on the way stays lost"
+    )]
+    NoList(StoreName),
+    /// No list, for another reason.
+    #[error("store {store}: no list of order IDs: {error}")]
+    List {
+        /// The store.
+        store: StoreName,
+        /// The last attempt's.
+        error: AskError,
+    },
+    /// The trace of an unknown read can't be removed.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The stop was asked for.
+    #[error("stopped before the pass was over")]
+    Stopped,
+    /// The store's drain has ended.
+    #[error("the store's drain has ended")]
+    DrainGone,
+    /// The lane has ended, and says itself why.
+    #[error("the store's lane has ended")]
+    LaneGone,
+    /// A fault of this program.
+    #[error("a fetch ended unexpectedly: please report this")]
+    Panicked,
+}
+
+impl ReconcileError {
+    /// Says what a failed request for the list means.
+    #[must_use]
+    pub fn no_list(store: &StoreName, error: AskError) -> Self {
+        let store = store.clone();
+        if error.is_not_found() { Self::NoList(store) } else { Self::List { store, error } }
+    }
+
+    /// Whether no further pass can be made by this process.
+    #[must_use]
+    pub fn is_the_end(&self) -> bool {
+        matches!(self, Self::Stopped | Self::DrainGone | Self::LaneGone)
+    }
+}
+
+impl Reconciler {
+    /// A pass at once, then one in each interval and after each unknown read, until the stop. What goes wrong is logged
+    /// and tried again.
+    pub async fn run(mut self) {
+        let mut pauses = self.pauses();
+        loop {
+            let pause = match self.pass().await {
+                Ok(_) => {
+                    pauses = self.pauses();
+                    self.interval
+                }
+                Err(error) if error.is_the_end() => return,
+                Err(error) => {
+                    tracing::warn!(%error, unsettled = self.unsettled.len(), "not reconciled; trying again");
+                    pauses.next().unwrap_or(self.interval)
+                }
+            };
+            if !self.rest(pause).await {
+                return;
+            }
+        }
+    }
+
+    /// The list and the repair, for a drain that runs beside.
+    ///
+    /// # Errors
+    /// See [`ReconcileError`].
+    pub async fn pass(&mut self) -> Result<Summary, ReconcileError> {
+        let listed = self.list().await?;
+        self.repair(listed).await
+    }
+
+    /// Takes the list: the first step, before the drain's last.
+    ///
+    /// # Errors
+    /// See [`ReconcileError`].
+    pub async fn list(&mut self) -> Result<Listed, ReconcileError> {
+        while let Ok(read) = self.unknown.try_recv() {
+            self.unsettled.push(read);
+        }
+        let covers = self.unsettled.len();
+        let ids = or_stopped(&mut self.stop, self.asker.order_ids())
+            .await?
+            .map_err(|error| ReconcileError::no_list(&self.store, error))?;
+        Ok(Listed { ids, at: Instant::now(), covers })
+    }
+
+    /// Everything after the list. Waits until the drain has found nothing pending in a read that began after it.
+    ///
+    /// # Errors
+    /// See [`ReconcileError`].
+    pub async fn repair(&mut self, listed: Listed) -> Result<Summary, ReconcileError> {
+        let Listed { ids, at, covers } = listed;
+        let count = ids.len() as u64;
+        let Diff { missing, published } = self.which_are_missing(ids, at).await?;
+        self.counters.missing.fetch_add(missing.len() as u64, Ordering::Relaxed);
+        let repair = Repair::new(self).run(missing, published);
+        let mut stop = self.stop.clone();
+        let summary = Summary { listed: count, ..or_stopped(&mut stop, repair).await?? };
+        self.log(&summary);
+        if summary.failed == 0 {
+            self.settle(covers)?;
+        }
+        Ok(summary)
+    }
+
+    /// Whether there is any read whose outcome no pass has settled.
+    pub fn has_unsettled_reads(&mut self) -> bool {
+        while let Ok(read) = self.unknown.try_recv() {
+            self.unsettled.push(read);
+        }
+        !self.unsettled.is_empty()
+    }
+
+    async fn which_are_missing(&mut self, listed: Vec<OrderId>, at: Instant) -> Result<Diff, ReconcileError> {
+        let Self { store, lane, quiet, stop, .. } = self;
+        let (work, mut status) = (lane.work.clone(), lane.status.clone());
+        let answer = async {
+            tokio::select! {
+                quiet = quiet.after(at) => if !quiet { return Err(ReconcileError::DrainGone) },
+                () = work.closed() => return Err(ReconcileError::LaneGone),
+            }
+            // No question is left in the queue of a lane that can't be opened.
+            status.wait_for(|state| *state == LaneState::Ready).await.map_err(|_| ReconcileError::LaneGone)?;
+            let (reply, answer) = oneshot::channel();
+            let question = Question { store: store.clone(), listed, reply };
+            work.send(Work::Which(question)).await.map_err(|_| ReconcileError::LaneGone)?;
+            answer.await.map_err(|_| ReconcileError::LaneGone)
+        };
+        or_stopped(stop, answer).await?
+    }
+
+    fn settle(&mut self, covers: usize) -> Result<(), ReconcileError> {
+        for read in self.unsettled.drain(..covers) {
+            tracing::info!(store = %read.store, read = %read.read_id, "an unknown read is settled: nothing listed is missing");
+            block_in_place(|| self.spool.settle(read))?;
+            self.counters.unsettled_reads.fetch_sub(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn log(&self, summary: &Summary) {
+        let Summary { store, listed, missing, published, dead_letters, gone, failed, .. } = summary;
+        if *missing == 0 {
+            tracing::debug!(%store, listed, "reconciled: nothing is missing");
+        } else {
+            tracing::warn!(%store, listed, missing, published, dead_letters, gone, failed, "reconciled: orders were missing");
+        }
+    }
+
+    /// Waits for the next reason to make a pass; `false` if there will be none.
+    async fn rest(&mut self, pause: Duration) -> bool {
+        tokio::select! {
+            biased;
+            () = self.stop.requested() => false,
+            read = self.unknown.recv() => match read {
+                Some(read) => {
+                    self.unsettled.push(read);
+                    true
+                }
+                None => false,
+            },
+            () = tokio::time::sleep(pause) => true,
+        }
+    }
+
+    fn pauses(&self) -> backon::ExponentialBackoff {
+        ExponentialBuilder::default()
+            .with_jitter()
+            .with_min_delay(Duration::from_secs(2).min(self.interval))
+            .with_max_delay(self.interval)
+            .without_max_times()
+            .build()
+    }
+}
+
+async fn or_stopped<T>(stop: &mut Stop, work: impl Future<Output = T>) -> Result<T, ReconcileError> {
+    tokio::select! {
+        biased;
+        () = stop.requested() => Err(ReconcileError::Stopped),
+        done = work => Ok(done),
+    }
+}

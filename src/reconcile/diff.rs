@@ -1,0 +1,95 @@
+//! Listed − tracked = missing. Pure.
+
+use std::collections::HashSet;
+
+use crate::ids::{OrderId, StoreName};
+use crate::index::{Index, State};
+
+/// A list of IDs, held against the index.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Diff {
+    /// Listed and not tracked, each once, in the order of the list.
+    pub missing: Vec<OrderId>,
+    /// A listed order that is published: the marketplace must have it, if it has any.
+    pub published: Option<OrderId>,
+}
+
+/// Whatever is tracked is not missing: published, dead-lettered, and gone alike. The list's memory is used again.
+#[must_use]
+pub fn missing(store: &StoreName, mut listed: Vec<OrderId>, tracked: &Index) -> Diff {
+    let mut key = format!("{store}/").into_bytes();
+    let prefix = key.len();
+    let mut published = None;
+    let mut seen = HashSet::new();
+    listed.retain(|id| {
+        key.truncate(prefix);
+        key.extend_from_slice(id.as_str().as_bytes());
+        match tracked.get_by_text(&key) {
+            Some(entry) => {
+                if published.is_none() && entry.state == State::Published {
+                    published = Some(id.clone());
+                }
+                false
+            }
+            None => seen.insert(id.clone()),
+        }
+    });
+    Diff { missing: listed, published }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{ContentHash, Revision};
+    use crate::ids::{OrderKey, ReadId};
+    use crate::index::Entry;
+
+    fn ids(texts: &[&str]) -> Vec<OrderId> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn index(orders: &[(&str, State)]) -> Index {
+        let mut index = Index::default();
+        for (key, state) in orders {
+            let key: OrderKey = key.parse().unwrap();
+            let entry = Entry {
+                revision: Some(Revision::FIRST),
+                state: *state,
+                read: ReadId::fresh().into(),
+                content: ContentHash::of_bytes(b"x").into(),
+            };
+            index.apply(key.to_string().as_bytes(), Some(entry));
+        }
+        index
+    }
+
+    #[test]
+    fn what_is_tracked_in_any_state_is_not_missing() {
+        let tracked = index(&[
+            ("bogota/1", State::Gone),
+            ("bogota/2", State::DeadLettered),
+            ("bogota/3", State::Published),
+            ("bogota/4", State::Unknown),
+        ]);
+        let diff = missing(&"bogota".parse().unwrap(), ids(&["1", "2", "5", "3", "4", "6"]), &tracked);
+        assert_eq!(diff, Diff { missing: ids(&["5", "6"]), published: ids(&["3"]).pop() });
+    }
+
+    #[test]
+    fn an_order_that_is_listed_twice_is_missing_once() {
+        let diff = missing(&"bogota".parse().unwrap(), ids(&["7", "8", "7"]), &Index::default());
+        assert_eq!(diff.missing, ids(&["7", "8"]));
+    }
+
+    #[test]
+    fn an_order_of_another_store_with_the_same_id_is_another_order() {
+        let diff = missing(&"bogota".parse().unwrap(), ids(&["1"]), &index(&[("quito/1", State::Published)]));
+        assert_eq!(diff, Diff { missing: ids(&["1"]), published: None });
+    }
+
+    #[test]
+    fn a_list_without_entries_misses_nothing() {
+        let diff = missing(&"bogota".parse().unwrap(), Vec::new(), &index(&[("bogota/1", State::Published)]));
+        assert_eq!(diff, Diff::default());
+    }
+}
