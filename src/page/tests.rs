@@ -122,7 +122,7 @@ fn a_body_that_is_cut_at_any_byte_is_an_error() {
 
 #[test]
 fn no_nesting_is_too_deep() {
-    let bomb = "[".repeat(1_000_000);
+    let bomb = "[".repeat(100_000);
     for body in
         [bomb.clone(), format!(r#"{{"data":{bomb}"#), format!(r#"{{"data":[{bomb}"#), format!(r#"{{"metadata":{bomb}"#)]
     {
