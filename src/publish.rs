@@ -248,7 +248,7 @@ impl Publisher {
             self.status.set(LaneState::Ready);
             match self.publish_all(&open) {
                 Ok(End::NoMoreWork) => return Ok(()),
-                Ok(End::Worn) => tracing::debug!(lane = self.parts.lane, "a connection broke: taking a new producer"),
+                Ok(End::Worn) => tracing::debug!(lane = self.parts.lane, "a connection broke: making a new producer"),
                 Err(error) if error.is_passing() => {
                     tracing::warn!(lane = self.parts.lane, %error, "the transaction's outcome is open: settling it");
                 }
@@ -327,7 +327,7 @@ impl Publisher {
 
     /// Waits for the next piece of work, or for the news that the producer can't be used for it.
     fn wait_for_work(&mut self, open: &Open) -> Option<End> {
-        while !open.transactions.is_worn() {
+        while !open.transactions.is_deserted() {
             let next = async { tokio::time::timeout(IDLE_LOOK, self.inbox.recv()).await };
             match self.runtime.block_on(next) {
                 Ok(Some(work)) => {
