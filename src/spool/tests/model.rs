@@ -103,7 +103,7 @@ proptest! {
         spare_files in 0..3_usize,
     ) {
         let dir = TempDir::new().unwrap();
-        let (mut spool, _) = Spool::open(SpoolOptions { spare_files, ..options(dir.path()) }).unwrap();
+        let (mut spool, _) = open_with(SpoolOptions { spare_files, ..options(dir.path()) });
         let mut model = Model::default();
         for (op, lane) in ops {
             match op {
