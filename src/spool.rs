@@ -19,7 +19,7 @@
 //!
 //! # Invariants
 //! 1. A head is durable before the read that it is for, and so is space for the body. [`Durable`] exists only after
-//!    the `fdatasync` of its seal and body.
+//!    the `fdatasync` of its seal and body, which recovery does again for what it finds.
 //! 2. Bytes 0..4608 + length of a finished file can't change, and the file can't end among them, without being noticed.
 //! 3. The head says what a file is. The name is for people: a rename that was lost with the power is made up for.
 //! 4. A reservation begins with a body of zeros. Reads of a store follow each other and use their reservations in

@@ -61,7 +61,11 @@ pub(super) fn recover(dir: &Path) -> Result<(Recovery, u64), SpoolError> {
     let mut known = Vec::new();
     for path in disk::list(dir)?.into_iter().filter(|path| is_ours(path)) {
         match content(&path)?.and_then(|found| kept(&path, found)) {
-            Ok(Some((head, rest))) => known.push(Known { path, head, rest }),
+            Ok(Some((head, rest))) => {
+                // It may only be in memory: the process can have been killed between its write and its fdatasync.
+                disk::sync_file(&path)?;
+                known.push(Known { path, head, rest });
+            }
             Ok(None) => disk::remove(&path)?,
             Err(why) => recovery.corrupt.push(put_aside(dir, path, why)),
         }
