@@ -6,7 +6,7 @@
 //!
 //! | bytes | part | holds |
 //! |---|---|---|
-//! | 0..4096 | head, text | magic and version, sequence number, store, read ID, time of the reservation, xxh3-64 of these |
+//! | 0..4096 | head, text | magic and version, sequence number, store, read ID, time of reservation, xxh3-64 of these |
 //! | 4096..4608 | seal, text | time and length of the answer, outcome, xxh3-128 of head, seal and body |
 //! | 4608..4608 + length | body | the answer as it came |
 //! | to the end | space | nothing that anybody reads; zeros |
@@ -31,13 +31,14 @@
 //! 6. Nothing that was ever a page is deleted but by release, settle, or a whole copy of the same read.
 //!
 //! # Why files are used again
-//! What counts is that only one `fdatasync`, and no journal commit, lies between two reads. Measured on an ext4 of a
-//! virtual disk, 256 KiB given to each file, bodies of 60 KB, reserve, write and release in a thread each. A new file
-//! per page, its space given by `fallocate`, takes 2.0 ms to reserve and 0.67 ms to write (space that was never written
-//! is still to be marked as written); by writing zeros 2.9 ms and 0.93 ms; new files made 16 at a time 2.7 ms and
-//! 0.87 ms: 340 to 480 pages/s, bound by the journal and the zeros. A released file used again: 0.6 ms and 0.65 ms,
-//! 1,400 pages/s; with nothing else going on the write takes 0.3 ms. A rename costs the next `fdatasync` of that
-//! file 0.12 ms for the journal, so a reservation gets its name before it is synced, not after.
+//! What counts is that only one `fdatasync`, and no journal commit, lies between two reads. Measured on prototypes, on
+//! an ext4 of a virtual disk, 256 KiB given to each file, bodies of 60 KB, reserve, write and release in a thread
+//! each. A new file per page, its space given by `fallocate`, takes 2.0 ms to reserve and 0.67 ms to write (space that
+//! was never written is still to be marked as written); by writing zeros 2.9 ms and 0.93 ms; new files made 16 at a
+//! time 2.7 ms and 0.87 ms: 340 to 480 pages/s, bound by the journal and the zeros. A released file used again: 0.6 ms
+//! and 0.65 ms, 1,400 pages/s; with no other sync in between, the write of this spool takes 0.3 ms. A rename costs the
+//! next `fdatasync` of that file 0.12 ms for the journal, so a reservation gets its name before it is synced, not
+//! after.
 //!
 //! Deliberately absent: encryption, compression (a person must be able to read a page), and any knowledge of what a
 //! page holds. On a file system that copies on write, space given in advance may not be space kept; a disk that fills
