@@ -2,7 +2,6 @@
 
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use super::*;
 
@@ -44,9 +43,10 @@ fn a_full_disk_is_met_by_the_reservation_and_opening_it_again_needs_no_room() {
     assert!(error.disk_is_full(), "{error}");
     assert!(error.to_string().contains(dir.to_str().unwrap()) && error.to_string().contains("make room"), "{error}");
     assert!(pages.len() > 5, "{}", pages.len());
-    // Not a byte is left, for a lock file or anything else.
-    std::fs::write(disk.0.path().join("filler"), vec![1; 256 * 1024]).unwrap_err();
     drop(spool);
+    // Not a byte is left, for the lock file or anything else.
+    std::fs::write(dir.join(lock::NAME), "").unwrap();
+    std::fs::write(disk.0.path().join("filler"), vec![1; 256 * 1024]).unwrap_err();
 
     let (spool, recovery) = open(&dir);
     assert_eq!(recovery.pages.len(), pages.len());
@@ -61,7 +61,8 @@ fn a_full_disk_is_met_by_the_reservation_and_opening_it_again_needs_no_room() {
 fn a_disk_that_fills_up_in_the_middle_of_a_page_gives_the_page_back() {
     let Some(disk) = SmallDisk::mount() else { return };
     let (spool, _) = open(disk.0.path());
-    let reservation = spool.reserve(&store("bogota")).unwrap();
+    let [reservation, spare] = ["bogota", "bogota"].map(|name| spool.reserve(&store(name)).unwrap());
+    spare.discard().unwrap();
     let (store, read_id) = (reservation.store().clone(), reservation.read_id());
     let body = Bytes::from(vec![b'x'; 300 * 1024]);
     let failed = reservation.write(Timestamp::now(), body.clone()).unwrap_err();
