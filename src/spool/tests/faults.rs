@@ -5,15 +5,19 @@ use std::thread;
 
 use super::*;
 
-/// A small disk of its own, for tests that run as root; `None` where mounting is not allowed.
+/// A small disk of its own.
 struct SmallDisk(TempDir);
 
 impl SmallDisk {
-    fn mount() -> Option<Self> {
+    /// # Panics
+    /// Where mounting is not allowed: a full disk can't be had otherwise, and a test that passes without one says nothing.
+    fn mount() -> Self {
         let dir = TempDir::new().unwrap();
         let options = ["-t", "tmpfs", "-o", "size=256k", "tmpfs"];
         let mounted = Command::new("mount").args(options).arg(dir.path()).stderr(Stdio::null()).status();
-        mounted.is_ok_and(|status| status.success()).then_some(Self(dir))
+        let may_mount = mounted.is_ok_and(|status| status.success());
+        assert!(may_mount, "this test mounts a small tmpfs: run it as root, or in `unshare --map-root-user --mount`");
+        Self(dir)
     }
 
     fn make_read_only(&self) {
@@ -30,7 +34,7 @@ impl Drop for SmallDisk {
 
 #[test]
 fn a_full_disk_is_met_by_the_reservation_and_opening_it_again_needs_no_room() {
-    let Some(disk) = SmallDisk::mount() else { return };
+    let disk = SmallDisk::mount();
     let dir = disk.0.path().join("spool");
     let (spool, _) = open(&dir);
     let mut pages = Vec::new();
@@ -59,7 +63,7 @@ fn a_full_disk_is_met_by_the_reservation_and_opening_it_again_needs_no_room() {
 
 #[test]
 fn a_disk_that_fills_up_in_the_middle_of_a_page_gives_the_page_back() {
-    let Some(disk) = SmallDisk::mount() else { return };
+    let disk = SmallDisk::mount();
     let (spool, _) = open(disk.0.path());
     let [reservation, spare] = ["bogota", "bogota"].map(|name| spool.reserve(&store(name)).unwrap());
     spare.discard().unwrap();
@@ -77,7 +81,7 @@ fn a_disk_that_fills_up_in_the_middle_of_a_page_gives_the_page_back() {
 
 #[test]
 fn a_read_only_disk_is_said_to_be_one() {
-    let Some(disk) = SmallDisk::mount() else { return };
+    let disk = SmallDisk::mount();
     let (spool, _) = open(disk.0.path());
     drop(spool);
     disk.make_read_only();
