@@ -244,17 +244,28 @@ impl Publisher {
 
     fn run(mut self) -> Result<(), LaneError> {
         loop {
-            let open = self.open_with_patience()?;
+            let open = match self.open_with_patience() {
+                Err(LaneError::StoppedWaiting { pages: 0, .. }) => return Ok(()),
+                opened => opened?,
+            };
             self.status.set(LaneState::Ready);
             match self.publish_all(&open) {
                 Ok(End::NoMoreWork) => return Ok(()),
                 Ok(End::Worn) => tracing::debug!(lane = self.parts.lane, "a connection broke: making a new producer"),
-                Err(error) if error.is_passing() => {
+                Err(error) if error.is_passing() || self.outlived_its_transaction(&error) => {
                     tracing::warn!(lane = self.parts.lane, %error, "the transaction's outcome is open: settling it");
                 }
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// A broker that ends a transaction for its age tells its owner the same as one that has a new owner. A process that
+    /// slept, or waited for a broker, for that long may come back; one that was fenced in a young transaction has lost
+    /// the lane to somebody who is alive, and taking it back would start a tug-of-war.
+    fn outlived_its_transaction(&self, error: &LaneError) -> bool {
+        let timeout = self.parts.connection.transaction_timeout;
+        matches!(error, LaneError::Kafka(KafkaFault::Fenced { .. })) && self.status.busy_for() > timeout * 9 / 10
     }
 
     /// Tries until it is open, or a person is needed, or the stop was asked for and the last patience is over.

@@ -55,6 +55,14 @@ impl LaneStatus {
         self.busy_since.store(self.now(), Ordering::Relaxed);
     }
 
+    /// Since when the present transaction is open.
+    pub(super) fn busy_for(&self) -> Duration {
+        match self.busy_since.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            since => Duration::from_millis(self.now() - since),
+        }
+    }
+
     pub(super) fn idle(&self) {
         self.set(LaneState::Ready);
     }
