@@ -246,6 +246,8 @@ impl Drain {
             let spare = ahead.take().await?;
             let reason = format!("{error}; the page itself is read {read_id} and was kept");
             self.note(spare, &UnknownOutcome { reason, partial: bytes::Bytes::new() })?;
+            // Nor is its word taken that nothing is pending.
+            return Ok(Next::Again);
         }
         Ok(match (self.until, pending) {
             (Until::Empty, Some(0)) => Next::Over,
