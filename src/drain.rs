@@ -228,9 +228,8 @@ impl Drain {
         fetched: Fetched,
         ahead: &mut Ahead,
     ) -> Result<Next, DrainError> {
-        let Fetched { body, records, pending, disagreement } = fetched;
+        let Fetched { body, read_at, records, pending, disagreement } = fetched;
         let read_id = reservation.read_id();
-        let read_at = Timestamp::now();
         match block_in_place(|| reservation.write(read_at, body)) {
             Ok(durable) => {
                 fail_point::reach("durable");

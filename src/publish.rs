@@ -9,11 +9,13 @@
 //! is then known to the index as published by this same read, and skipped.
 
 pub mod decide;
+mod latency;
 mod plan;
 mod status;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -42,6 +44,7 @@ use crate::tracking_memory::{MemoryError, TrackingMemory};
 
 use crate::config::ResyncPolicy;
 pub use decide::Source;
+pub use latency::Latency;
 use plan::Plan;
 pub use plan::Tally;
 pub use status::{Counters, LaneState, LaneStatus};
@@ -388,10 +391,15 @@ impl Publisher {
 
     /// Only now may the spool forget the pages, and the reconciler hear of its orders.
     fn release(&mut self, tallies: Vec<Tally>, committed: &Committed) -> Result<(), LaneError> {
+        let now = Timestamp::now();
+        self.parts.counters.last_commit.store(now.as_millisecond(), Ordering::Relaxed);
         for (work, tally) in self.pending.drain(..).zip(tallies) {
             self.parts.counters.add(tally);
             match work {
                 Work::Page(page) => {
+                    // A clock that was set back in between makes it negative.
+                    let took = Duration::try_from(now.duration_since(page.read_at())).unwrap_or_default();
+                    self.parts.counters.page_commit.record(took);
                     self.parts.spool.release(page, committed)?;
                     fail_point::reach("released");
                 }

@@ -80,10 +80,15 @@ impl Kafka {
         kafka
     }
 
-    fn running(bootstrap_servers: String) -> Self {
+    /// The broker that somebody else runs at this address, once it serves transactions.
+    pub fn running(bootstrap_servers: String) -> Self {
         let kafka = Self { bootstrap_servers, own: None };
         let ready = wait::poll(START_DEADLINE, || kafka.probe().ok());
-        assert!(ready.is_some(), "no transaction can be begun on the broker of {VARIABLE}");
+        assert!(
+            ready.is_some(),
+            "no transaction can be begun on the broker at {} ({VARIABLE})",
+            kafka.bootstrap_servers
+        );
         kafka
     }
 

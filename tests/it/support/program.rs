@@ -109,6 +109,12 @@ impl Program {
         line.flatten().unwrap_or_else(|| panic!("no line with {text:?} within {deadline:?}\n{}", self.output()))
     }
 
+    /// The process ID.
+    #[allow(dead_code, reason = "for the benchmark, which shares this file")]
+    pub fn pid(&self) -> u32 {
+        self.child.pid()
+    }
+
     /// Standard output so far.
     pub fn stdout(&self) -> String {
         self.stdout.lock().unwrap().join("\n")
