@@ -57,9 +57,15 @@ impl Settings {
 
     /// Starts the program with these settings.
     pub fn start(&self, arguments: &[&str]) -> Program {
+        self.start_with(arguments, &[])
+    }
+
+    /// Starts the program with these settings and, for this one run, some more variables.
+    pub fn start_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Program {
         let mut command = child::command(env!("CARGO_BIN_EXE_imotriz-kafka"));
         command.args(arguments).env_clear().envs(env::var_os("PATH").map(|path| ("PATH", path)));
         command.envs(self.variables.iter().map(|(name, value)| (name, value))).current_dir(self.directory.path());
+        command.envs(variables.iter().copied());
         Program::spawn(command)
     }
 
@@ -149,6 +155,15 @@ impl Program {
         let status = status.unwrap_or_else(|| panic!("it still runs after {deadline:?}\n{}", self.output()));
         self.join_readers();
         status
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Panics
+    /// When it ends in another way than with this exit code; the message shows what it said.
+    pub fn expect_exit(&mut self, code: i32, deadline: Duration) {
+        let status = self.wait(deadline);
+        assert_eq!(status.code(), Some(code), "{status}\n{}", self.output());
     }
 
     fn join_readers(&mut self) {
