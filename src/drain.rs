@@ -2,8 +2,8 @@
 //!
 //! Before each read there is a reserved file in the spool, a place in the lane's queue, and a lane that is ready: so a
 //! full disk, a slow publisher or a broker that is away is met while the orders are still safe on the marketplace. The
-//! next read needs the [`Durable`] of the last one. A read in flight is awaited, whatever happens: dropping it would drop
-//! the only copy of a page.
+//! next read needs the [`Durable`](crate::spool::Durable) of the last one. A read in flight is awaited, whatever
+//! happens: dropping it would drop the only copy of a page.
 
 mod quiet;
 
@@ -251,9 +251,8 @@ impl Drain {
         fetched: Fetched,
         ahead: &mut Ahead,
     ) -> Result<Next, DrainError> {
-        let Fetched { body, records, pending, disagreement } = fetched;
+        let Fetched { body, read_at, records, pending, disagreement } = fetched;
         let read_id = reservation.read_id();
-        let read_at = Timestamp::now();
         match block_in_place(|| reservation.write(read_at, body)) {
             Ok(durable) => {
                 fail_point::reach("durable");
@@ -269,7 +268,7 @@ impl Drain {
             let spare = ahead.take().await?;
             let reason = format!("{error}; the page itself is read {read_id} and was kept");
             self.note(spare, &UnknownOutcome { reason, partial: bytes::Bytes::new() })?;
-            // Who miscounts what was returned is not believed about what is pending: another read tells.
+            // Nor is its word taken that nothing is pending.
             return Ok(Next::Again);
         }
         Ok(if pending == Some(0) { Next::NothingPending } else { Next::Again })

@@ -92,7 +92,8 @@ impl<'a> Entries<'a> {
     }
 
     pub(crate) fn read<A: MapAccess<'a>>(mut map: A) -> Result<Self, A::Error> {
-        let mut entries = Vec::new();
+        // An order, a buyer or a product has about this many fields.
+        let mut entries = Vec::with_capacity(16);
         while let Some((key, raw)) = map.next_entry::<Text<'a>, &'a RawValue>()? {
             entries.push((key.0, raw));
         }

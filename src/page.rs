@@ -136,6 +136,10 @@ pub fn parse_order_ids(body: &[u8]) -> Result<Vec<OrderId>, PageError> {
     }
     let envelope = Envelope::<Data<'_>>::parse(text)?;
     let counts = envelope.counts()?;
+    // A list can be asked for again, so one that comes with a complaint is not taken for whole.
+    if envelope.failed {
+        return Err(PageError::ErrorBody);
+    }
     let listed = match envelope.data {
         Some(data) => data.ids().ok_or(PageError::Shape)?,
         None => match read::<Data<'_>>(text)? {
@@ -143,9 +147,6 @@ pub fn parse_order_ids(body: &[u8]) -> Result<Vec<OrderId>, PageError> {
             top => top.ids().ok_or_else(|| envelope.without_data())?,
         },
     };
-    if listed.is_empty() && envelope.failed {
-        return Err(PageError::ErrorBody);
-    }
     counts.agree_with(listed.len())?;
     order_ids(&listed)
 }

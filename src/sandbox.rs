@@ -72,6 +72,10 @@ pub struct SandboxArgs {
     /// Faults: drop-before, drop-after, truncate, error-before, error-after, late[:DURATION], wrong-counts, html,
     /// huge[:SIZE], trickle[:DURATION], throttle[:DURATION], object-data, empty-as-list, bom, text-html, redirect,
     /// overfull, duplicates, empty-pending. "Before" and "after" mean the marking of the orders as synchronised.
+    #[expect(
+        rustdoc::broken_intra_doc_links,
+        reason = "the text is the command line's help, where brackets are brackets"
+    )]
     #[arg(long, value_name = "FAULT=SHARE,…", default_value = "")]
     pub faults: Rates,
 

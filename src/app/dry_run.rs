@@ -2,6 +2,7 @@
 //! It needs neither the spool nor a producer, so it may run beside the program at work.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use serde::Serialize;
 use tokio::runtime::Handle;
@@ -50,14 +51,17 @@ pub async fn dry_run(config: &Config) -> Result<Vec<Missing>, AppError> {
         let mut all = Vec::new();
         for (store, ids) in lists {
             let lane = lane_of(&store, layout.lanes);
-            if !indices.contains_key(&lane) {
-                let mut reader = TrackingReader::new(connection.clone(), topic.clone(), lane, OPEN_DEADLINE);
-                let mut index = Index::default();
-                publish::catch_up(&mut index, &mut reader, &mut decoder, &memory, &runtime)?;
-                indices.insert(lane, index);
-            }
+            let index = match indices.entry(lane) {
+                Entry::Occupied(loaded) => loaded.into_mut(),
+                Entry::Vacant(place) => {
+                    let mut reader = TrackingReader::new(connection.clone(), topic.clone(), lane, OPEN_DEADLINE);
+                    let mut index = Index::default();
+                    publish::catch_up(&mut index, &mut reader, &mut decoder, &memory, &runtime)?;
+                    place.insert(index)
+                }
+            };
             let listed = ids.len();
-            let missing = reconcile::missing(&store, ids, &indices[&lane]).missing;
+            let missing = reconcile::missing(&store, ids, index).missing;
             all.push(Missing { store, listed, missing });
         }
         Ok(all)

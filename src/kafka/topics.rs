@@ -8,6 +8,8 @@ use rdkafka::config::FromClientConfig as _;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::util::Timeout;
 
+use tokio::task::block_in_place;
+
 use super::{Connection, KafkaFault};
 
 /// Names of the topics.
@@ -63,7 +65,7 @@ pub async fn ensure(connection: &Connection, plan: &TopicPlan) -> Result<Layout,
             )));
         }
         create(&admin, plan, &missing).await?;
-        wait_until_visible(&admin, &plan.names)?;
+        wait_until_visible(&admin, &plan.names).await?;
     }
     check_policy(&admin, &plan.names.tracking).await?;
     check_policy_of_events(&admin, &plan.names.orders).await?;
@@ -73,9 +75,7 @@ pub async fn ensure(connection: &Connection, plan: &TopicPlan) -> Result<Layout,
 /// Partitions of a topic, or `None` where there is no such topic. Asks for all topics: to be asked for one by its name
 /// is, for a broker that creates topics automatically, an order to create it with its defaults.
 fn partitions(admin: &AdminClient<DefaultClientContext>, topic: &str) -> Result<Option<i32>, KafkaFault> {
-    let metadata = admin
-        .inner()
-        .fetch_metadata(None, CALL)
+    let metadata = block_in_place(|| admin.inner().fetch_metadata(None, CALL))
         .map_err(|error| KafkaFault::of("asking the broker for its topics", 0, &error))?;
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     match found.and_then(|found| found.error()).map(RDKafkaErrorCode::from) {
@@ -127,7 +127,7 @@ fn refused_creation(name: &str, code: RDKafkaErrorCode) -> KafkaFault {
     }
 }
 
-fn wait_until_visible(admin: &AdminClient<DefaultClientContext>, names: &TopicNames) -> Result<(), KafkaFault> {
+async fn wait_until_visible(admin: &AdminClient<DefaultClientContext>, names: &TopicNames) -> Result<(), KafkaFault> {
     let deadline = Instant::now() + CALL;
     loop {
         match missing(admin, names)?.as_slice() {
@@ -138,7 +138,7 @@ fn wait_until_visible(admin: &AdminClient<DefaultClientContext>, names: &TopicNa
                     why: format!("the broker accepted but does not show {}", still.join(", ")),
                 });
             }
-            _ => std::thread::sleep(Duration::from_millis(20)),
+            _ => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }
 }

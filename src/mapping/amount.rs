@@ -24,7 +24,7 @@ pub(super) fn parse(text: &str) -> Result<Decimal, &'static str> {
         Some(parts) => parts,
         None => (mantissa, ""),
     };
-    let digits = format!("{whole}{fraction}");
+    let digits = [whole, fraction].concat();
     if whole.is_empty() || !digits.bytes().all(|c| c.is_ascii_digit()) {
         return Err(NOT_A_NUMBER);
     }

@@ -15,14 +15,14 @@ use crate::order::DateText;
 /// what can't be read have no instant.
 pub(super) fn from_text(raw: &str, country: Country) -> DateText {
     let text = raw.trim();
-    let zoned = text.parse::<Timestamp>().ok();
-    let instant = zoned.or_else(|| {
-        // The parser of civil dates passes over an offset: a text with one that is not understood must not get here.
-        let civil = text.bytes().all(|c| c.is_ascii_digit() || b"-:. Tt".contains(&c));
-        let date =
-            text.parse::<DateTime>().ok().filter(|_| civil && text.bytes().filter(|c| *c == b'-').count() == 2)?;
-        zone(country).to_timestamp(date).ok()
-    });
+    // The parser of civil dates passes over a zone, so a text that has one must not get there.
+    let has_no_zone = text.bytes().all(|c| c.is_ascii_digit() || b"-:. Tt".contains(&c))
+        && text.bytes().filter(|c| *c == b'-').count() == 2;
+    let instant = if has_no_zone {
+        text.parse::<DateTime>().ok().and_then(|date| zone(country).to_timestamp(date).ok())
+    } else {
+        text.parse::<Timestamp>().ok()
+    };
     DateText { raw: raw.to_owned(), epoch_millis: instant.map(Timestamp::as_millisecond) }
 }
 

@@ -1,8 +1,9 @@
 //! Where each field is looked for: settings, with defaults that accept the likely spellings.
 //!
 //! Only `order.total`, the products' five fields and the buyer's `name`, `email`, `mobile`, `address` and `city` are
-//! known from a client of the API. The other defaults are guesses: a wrong one costs nothing, since what has no field of
-//! its own travels as `extra`.
+//! known from a client of the API; the other defaults are guesses. A guess that finds nothing costs nothing, since what
+//! has no field of its own travels as `extra`. One that finds a value of another kind makes a dead letter that names the
+//! pointer; a setting corrects it.
 
 use serde::{Deserialize, Serialize};
 

@@ -83,23 +83,27 @@ fn a_body_that_is_no_page_is_an_error_of_its_own_kind() {
         (r#"{"status":500,"message":"x"}"#, PageError::ErrorBody),
         (r#"{"data":[],"error":{"code":500}}"#, PageError::ErrorBody),
         (r#"{"data":null,"success":false}"#, PageError::ErrorBody),
-        (
-            r#"{"data":[1],"metadata":{"returned_transactions":2}}"#,
-            PageError::CountsDisagree { returned: 2, records: 1 },
-        ),
-        (
-            r#"{"data":[],"metadata":{"returned_transactions":30}}"#,
-            PageError::CountsDisagree { returned: 30, records: 0 },
-        ),
-        (
-            r#"{"orders":[1],"metadata":{"returned_transactions":1}}"#,
-            PageError::CountsDisagree { returned: 1, records: 0 },
-        ),
     ] {
         assert_eq!(records(body), Err(expected), "{body}");
     }
     assert_eq!(Page::parse(b"{\"data\":[\"\xff\"]}").unwrap_err(), PageError::NotUtf8(10));
     assert_eq!(Page::parse(b"{\"data\":[\"\xc3").unwrap_err(), PageError::Truncated(11));
+}
+
+#[test]
+fn records_that_the_server_counts_otherwise_are_kept_and_the_disagreement_is_told() {
+    for (body, returned, records) in [
+        (r#"{"data":[1],"metadata":{"returned_transactions":2}}"#, 2, 1),
+        (r#"{"data":[1,2],"metadata":{"returned_transactions":1}}"#, 1, 2),
+        (r#"{"data":[],"metadata":{"returned_transactions":30}}"#, 30, 0),
+        (r#"{"orders":[1],"metadata":{"returned_transactions":1}}"#, 1, 0),
+    ] {
+        let page = Page::parse(body.as_bytes()).unwrap();
+        assert_eq!(page.records.len(), records, "{body}");
+        assert_eq!(page.disagreement(), Some(PageError::CountsDisagree { returned, records }), "{body}");
+    }
+    let agreed = Page::parse(br#"{"data":[1],"metadata":{"returned_transactions":1}}"#).unwrap().disagreement();
+    assert_eq!(agreed, None);
 }
 
 #[test]
@@ -122,7 +126,7 @@ fn a_body_that_is_cut_at_any_byte_is_an_error() {
 
 #[test]
 fn no_nesting_is_too_deep() {
-    let bomb = "[".repeat(1_000_000);
+    let bomb = "[".repeat(100_000);
     for body in
         [bomb.clone(), format!(r#"{{"data":{bomb}"#), format!(r#"{{"data":[{bomb}"#), format!(r#"{{"metadata":{bomb}"#)]
     {
@@ -172,6 +176,7 @@ fn an_id_list_that_is_not_wholly_understood_is_an_error() {
         (r#"{"message":"x"}"#, PageError::ErrorBody),
         (r#"{"data":[],"error":"x"}"#, PageError::ErrorBody),
         (r#"{"ids":[],"error":"x"}"#, PageError::ErrorBody),
+        (r#"{"data":[1],"errors":["x"]}"#, PageError::ErrorBody),
         (r#"{"data":{"id":1}}"#, PageError::Shape),
         (r#"{"data":{"ids":7}}"#, PageError::Shape),
         (r#"{"data":{"ids":{"x":7}}}"#, PageError::Shape),
@@ -220,14 +225,13 @@ fn one_order_is_found_as_an_object_in_a_list_of_one_or_at_the_top() {
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
-        prop_assert!(Page::parse(&body).is_err());
-        prop_assert!(parse_single(&body).is_err());
-        // Not asserted, since a blank list is possible: that it returns is the point.
+        drop(Page::parse(&body));
         drop(parse_order_ids(&body));
+        drop(parse_single(&body));
     }
 
     #[test]
-    fn no_text_made_of_json_makes_it_panic_and_every_record_is_counted(
+    fn no_text_made_of_json_makes_it_panic(
         body in r#"\{("data"|"ids"|"metadata"|"error"|[0-9]):[\[{\]}:,0-9"a]{0,30}\}?|[\[{\]}:,0-9"]{0,40}"#,
     ) {
         drop(Page::parse(body.as_bytes()));
