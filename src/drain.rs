@@ -231,16 +231,19 @@ impl Drain {
         fail_point::reach("reserved");
         let read = self.client.new_orders(token).await;
         fail_point::reach("fetched");
-        let (kept, unused) = match read {
-            Read::Fetched(fetched) => (self.keep(reservation, place, fetched, ahead).await?, None),
-            Read::Unknown(outcome) => return self.note_unknown(reservation, outcome, setbacks).await,
-            other => (self.nothing_read(other, token, setbacks)?, Some(reservation)),
-        };
-        match unused {
-            Some(reservation) => ahead.give_back(reservation),
-            None => *setbacks = Setbacks::none(),
+        match read {
+            Read::Fetched(fetched) => {
+                let next = self.keep(reservation, place, fetched, ahead).await?;
+                *setbacks = Setbacks::none();
+                Ok(next)
+            }
+            Read::Unknown(outcome) => self.note_unknown(reservation, outcome, setbacks).await,
+            nothing => {
+                // First of all: a drain that ends here must not leave a reservation that looks like a read in flight.
+                ahead.give_back(reservation);
+                self.nothing_read(nothing, token, setbacks)
+            }
         }
-        Ok(kept)
     }
 
     /// Makes the page durable, then hands it on.

@@ -19,7 +19,7 @@ use crate::support::wait;
 
 const PAGE: usize = 10;
 /// Enough for three transactions, however many pages a slow machine puts into the first two.
-const MANY_PAGES: usize = 40;
+const MANY_PAGES: usize = 20;
 
 /// A marketplace that is drained by processes that are killed.
 struct Massacre {
@@ -74,9 +74,7 @@ impl Massacre {
         self.look_at_the_spool("the last drain", reads_before);
         self.in_flight.clear();
         assert_eq!(self.scene.shop().summary().pending, 0);
-        let marked = self.scene.reads().iter().flat_map(ids_of).collect::<Vec<_>>();
-        let events = self.scene.events();
-        let Verdict { lost, doubled, invented } = Verdict::of(marked, &events);
+        let Verdict { lost, doubled, invented } = Verdict::of(self.scene.marked(), &self.scene.events());
         let lost: BTreeSet<String> = lost.into_iter().collect();
         assert_eq!(lost.difference(&self.gone).collect::<Vec<_>>(), Vec::<&String>::new(), "lost");
         assert_eq!((doubled, invented), (vec![], vec![]));

@@ -6,7 +6,10 @@
 #![allow(clippy::unwrap_used, reason = "all of this is a test, and a panic is how a test reports")]
 
 mod drain;
+mod faults;
 mod harness;
 mod kill;
 mod reconcile;
+mod outage;
+mod signals;
 mod support;

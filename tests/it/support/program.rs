@@ -42,6 +42,12 @@ impl Settings {
         self
     }
 
+    /// Takes a variable back.
+    pub fn without(mut self, name: &str) -> Self {
+        self.variables.retain(|(variable, _)| variable != name);
+        self
+    }
+
     /// Adds a store. `name` is as in the settings: lower case.
     pub fn with_store(self, name: &str, base_url: &str, token: &str, country: &str) -> Self {
         let prefix = format!("IMOTRIZ_STORES__{}__", name.to_uppercase());

@@ -23,6 +23,8 @@ pub const RUN_DEADLINE: Duration = Duration::from_secs(120);
 /// One store, `bogota`, sells on a sandbox in this process, reached over TCP like the real marketplace.
 pub struct Scene {
     sandbox: Sandbox,
+    /// A broker of its own, to be stopped and killed; otherwise the shared one.
+    own_kafka: Option<Kafka>,
     pub topics: Topics,
     pub settings: Settings,
 }
@@ -30,26 +32,47 @@ pub struct Scene {
 impl Scene {
     /// On the broker that all tests share. `test` begins the names of the topics.
     pub fn new(test: &str, args: SandboxArgs) -> Self {
-        Self::on(kafka(), test, args)
+        Self::on(None, test, args)
     }
 
-    /// On this broker.
-    pub fn on(kafka: &Kafka, test: &str, args: SandboxArgs) -> Self {
+    /// On a broker of its own.
+    pub fn with_own_kafka(test: &str, args: SandboxArgs) -> Self {
+        Self::on(Some(Kafka::start_private(&[])), test, args)
+    }
+
+    fn on(own_kafka: Option<Kafka>, test: &str, args: SandboxArgs) -> Self {
         let token = args.token.clone();
         let sandbox = runtime().block_on(Sandbox::start(args)).unwrap();
         let topics = Topics::unique(test);
-        let settings = Settings::new(kafka, &topics).with_store("bogota", &sandbox.base_url(), &token, "CO");
-        Self { sandbox, topics, settings }
+        let settings = Settings::new(own_kafka.as_ref().unwrap_or_else(|| kafka()), &topics).with_store(
+            "bogota",
+            &sandbox.base_url(),
+            &token,
+            "CO",
+        );
+        Self { sandbox, own_kafka, topics, settings }
+    }
+
+    /// Takes a variable back.
+    pub fn without(mut self, name: &str) -> Self {
+        self.settings = self.settings.without(name);
+        self
+    }
+
+    /// The broker that the program uses.
+    pub fn kafka(&self) -> &Kafka {
+        self.own_kafka.as_ref().unwrap_or_else(|| kafka())
+    }
+
+    /// The scene's own broker.
+    pub fn own_kafka(&mut self) -> &mut Kafka {
+        self.own_kafka.as_mut().expect("a scene with a broker of its own")
     }
 
     /// Sets a variable for all runs.
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.settings = self.settings.with(name, value);
         self
-    }
-
-    pub fn base_url(&self) -> String {
-        self.sandbox.base_url()
     }
 
     pub fn shop(&self) -> Shop {
@@ -101,9 +124,14 @@ impl Scene {
         self.reads().iter().filter(|read| handed_over(read)).flat_map(ids_of).collect()
     }
 
+    /// The ID of every order as often as it was marked, whatever became of the answer.
+    pub fn marked(&self) -> Vec<String> {
+        self.reads().iter().flat_map(ids_of).collect()
+    }
+
     /// What a downstream system sees.
     pub fn events(&self) -> Vec<Record> {
-        consume::committed(kafka(), &self.topics.orders)
+        consume::committed(self.kafka(), &self.topics.orders)
     }
 
     /// What was delivered, compared with what a downstream system sees.
@@ -127,8 +155,8 @@ pub fn was_killed(status: ExitStatus) -> bool {
     status.signal() == Some(9)
 }
 
-/// Where the sandboxes of all tests run.
-fn runtime() -> &'static Runtime {
+/// Where the servers of all tests run.
+pub fn runtime() -> &'static Runtime {
     static RUNTIME: LazyLock<Runtime> =
         LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap());
     &RUNTIME

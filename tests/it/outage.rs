@@ -1,0 +1,75 @@
+//! Kafka goes away in the middle of the work, and comes back.
+
+use std::time::Duration;
+
+use imotriz_kafka::sandbox::SandboxArgs;
+use rustix::process::Signal;
+
+use crate::support::scene::{RUN_DEADLINE, Scene};
+use crate::support::wait;
+
+/// A scene whose program gives up on a transaction, and looks anew, after a few seconds.
+fn scene(test: &str, args: SandboxArgs) -> Scene {
+    Scene::with_own_kafka(test, args).with("IMOTRIZ_KAFKA__TRANSACTION_TIMEOUT", "6s")
+}
+
+fn slow(pages: usize) -> SandboxArgs {
+    SandboxArgs { delay: Duration::from_millis(20), page_size: 10, ..SandboxArgs::with_orders(10 * pages) }
+}
+
+#[test]
+fn a_broker_that_is_killed_in_mid_drain_is_waited_for() {
+    let mut scene = scene("outage", slow(300));
+    let mut program = scene.settings.start(&["drain"]);
+    for reads in [40, 120] {
+        wait::until("the drain is under way", RUN_DEADLINE, || scene.reads().len() >= reads);
+        scene.own_kafka().kill();
+        program.wait_for_line("not ready; orders stay on the marketplace or in the spool", RUN_DEADLINE);
+        assert!(scene.shop().summary().pending > 0, "the broker was killed too late");
+        scene.own_kafka().restart();
+    }
+    program.expect_exit(0, RUN_DEADLINE);
+    scene.verdict().assert_clean();
+    assert_eq!(scene.delivered().len(), 3000);
+    assert_eq!(scene.spool().len(), 0);
+}
+
+#[test]
+fn a_broker_that_falls_silent_stops_the_reading_until_it_is_back() {
+    let mut scene = scene("silence", slow(500));
+    let mut program = scene.settings.start(&["drain"]);
+    wait::until("the drain is under way", RUN_DEADLINE, || scene.reads().len() >= 20);
+    scene.own_kafka().pause();
+    program.wait_for_line("a transaction takes long: no further reads until it is through", RUN_DEADLINE);
+    // The read in flight may still end, and one may just have been let through.
+    let reads = scene.reads().len();
+    assert!(wait::poll(Duration::from_secs(2), || (scene.reads().len() > reads + 1).then_some(())).is_none());
+    assert!(scene.shop().summary().pending > 0);
+    scene.own_kafka().resume();
+    program.expect_exit(0, RUN_DEADLINE);
+    scene.verdict().assert_clean();
+    assert_eq!(scene.delivered().len(), 5000);
+}
+
+#[test]
+fn while_the_broker_is_away_orders_stay_on_the_marketplace() {
+    let scene = scene("wall", SandboxArgs::with_orders(30));
+    let mut scene = scene.with("IMOTRIZ_API__POLL_INTERVAL", "100ms");
+    let mut program = scene.settings.start(&["run"]);
+    wait::until("the first orders are out", RUN_DEADLINE, || {
+        scene.delivered().len() == 30 && scene.spooled("page") == 0
+    });
+    scene.own_kafka().kill();
+    program.wait_for_line("not ready; orders stay on the marketplace or in the spool", RUN_DEADLINE);
+    let reads = scene.reads().len();
+    scene.shop().add(300, 0);
+    assert!(wait::poll(Duration::from_secs(2), || (scene.reads().len() > reads).then_some(())).is_none());
+    assert_eq!(scene.shop().summary().pending, 300);
+
+    scene.own_kafka().restart();
+    wait::until("the others are read", RUN_DEADLINE, || scene.shop().summary().pending == 0);
+    program.signal(Signal::TERM);
+    program.expect_exit(0, RUN_DEADLINE);
+    scene.verdict().assert_clean();
+    assert_eq!(scene.delivered().len(), 330);
+}
