@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use self::screen::Screen;
 use super::exit;
-use crate::app::{App, connection};
+use crate::app::{App, AppError, connection};
 use crate::demo::{Audience, Ends, FAULTS, Ledger, Stage, StageOptions, Verdict};
 use crate::encoding::EncoderSource;
 use crate::publish::Counters;
@@ -58,17 +58,17 @@ pub async fn run(args: DemoArgs, json: bool, bars: &MultiProgress) -> Result<u8>
     stopper.clone().stop_on_signals().context("can't listen to signals")?;
     let DemoArgs { orders, keep_running, bootstrap_servers, seed, faults } = args;
     let mut screen = Screen::new(json, bars.clone());
-    screen.opening(orders, bootstrap_servers.as_deref());
+    screen.opening(orders as u64, bootstrap_servers.as_deref());
     let stage = Stage::set(StageOptions { orders, seed, faults, bootstrap_servers }).await?;
-    let mut play = Play { stage, audience: None, ledger: Ledger::default(), screen, stopper, stop };
+    let mut play = Play { stage, audience: None, ledger: Ledger::default(), unknown_reads: 0, screen, stopper, stop };
     let mut report = play.act(Act::Drain).await?;
     play.screen.verdict(&report);
-    if keep_running && !play.stop.is_requested() {
+    if keep_running && report.ended.is_ok() && !play.stop.is_requested() {
         play.screen.going_on();
         report = play.act(Act::GoOn).await?;
         play.screen.verdict(&report);
     }
-    play.stage.sandbox.stop().await;
+    report.ended?;
     Ok(if report.verdict.is_clean() { 0 } else { exit::FINDING })
 }
 
@@ -84,7 +84,10 @@ enum Act {
 #[derive(Debug)]
 struct Report {
     verdict: Verdict,
-    took: Duration,
+    /// From the start to the last event; none where it was the customers who took their time.
+    took: Option<Duration>,
+    /// Why the pipeline gave up, where it did.
+    ended: Result<(), AppError>,
     reads: u64,
     unknown_reads: u64,
     /// Faults that struck, by name.
@@ -94,8 +97,8 @@ struct Report {
 }
 
 impl Report {
-    fn rate(&self) -> f64 {
-        self.verdict.events as f64 / self.took.as_secs_f64().max(0.001)
+    fn rate(&self) -> Option<f64> {
+        self.took.map(|took| self.verdict.events as f64 / took.as_secs_f64().max(0.001))
     }
 
     fn as_json(&self) -> serde_json::Value {
@@ -103,15 +106,25 @@ impl Report {
         json!({
             "orders": orders, "events": events, "lost": lost, "doubled": doubled, "pending": pending,
             "reads": self.reads, "unknown_reads": self.unknown_reads, "faults": self.faults,
-            "seconds": self.took.as_secs_f64(), "orders_per_second": self.rate(), "topic": self.topic,
+            "seconds": self.took.map(|took| took.as_secs_f64()), "orders_per_second": self.rate(), "topic": self.topic,
         })
     }
+}
+
+/// The end of the pipeline.
+struct End {
+    at: Instant,
+    /// Where the orders topic ended then.
+    topic: Ends,
+    result: Result<(), AppError>,
 }
 
 struct Play {
     stage: Stage,
     audience: Option<Audience>,
     ledger: Ledger,
+    /// Over all acts.
+    unknown_reads: u64,
     screen: Screen,
     stopper: Stopper,
     stop: Stop,
@@ -129,11 +142,12 @@ impl Play {
             None => self.seat_audience()?,
         };
         let start = Instant::now();
-        let result = self.watch(app, &mut audience, act, &counters).await;
+        let watched = self.watch(app, &mut audience, act, &counters).await;
         self.audience = Some(audience);
         self.screen.curtain();
-        let took = result?.duration_since(start);
-        Ok(self.report(took, &counters))
+        let (last, ended) = watched?;
+        self.unknown_reads += unknown(&counters);
+        Ok(self.report(once.then(|| last.duration_since(start)), ended))
     }
 
     fn seat_audience(&self) -> Result<Audience> {
@@ -143,10 +157,16 @@ impl Play {
         Ok(Audience::new(&connection(kafka), &kafka.topics.orders, kafka.orders_partitions, decoder)?)
     }
 
-    /// Returns when the last event was seen.
-    async fn watch(&mut self, app: App, audience: &mut Audience, act: Act, counters: &Counters) -> Result<Instant> {
+    /// Returns when the last event was seen, and how the pipeline ended.
+    async fn watch(
+        &mut self,
+        app: App,
+        audience: &mut Audience,
+        act: Act,
+        counters: &Counters,
+    ) -> Result<(Instant, Result<(), AppError>)> {
         let mut last = Instant::now();
-        let mut end: Option<(Instant, Ends)> = None;
+        let mut end: Option<End> = None;
         let mut tick = interval(Duration::from_millis(50));
         let mut customer = interval(BETWEEN_ORDERS);
         customer.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -161,35 +181,33 @@ impl Play {
                     last = Instant::now();
                 },
                 result = &mut run, if end.is_none() => {
-                    result?;
-                    end = Some((Instant::now(), block_in_place(|| audience.ends())?));
+                    end = Some(End { at: Instant::now(), topic: block_in_place(|| audience.ends())?, result });
                 }
                 _ = customer.tick(), if act == Act::GoOn && end.is_none() => {
                     self.stage.shop().add(1, 0);
                 }
                 _ = tick.tick() => {
                     self.screen.progress(self.ledger.events(), unknown(counters));
-                    if let Some((ended, ends)) = &end {
-                        if audience.has_reached(ends)? {
-                            return Ok(last);
-                        }
-                        if ended.elapsed() > PATIENCE {
-                            bail!("the consumer does not get to the end of the orders topic");
-                        }
+                    if let Some(ended) = end.take_if(|end| audience.has_reached(&end.topic)) {
+                        return Ok((last, ended.result));
+                    }
+                    if end.as_ref().is_some_and(|end| end.at.elapsed() > PATIENCE) {
+                        bail!("the consumer does not get to the end of the orders topic");
                     }
                 }
             }
         }
     }
 
-    fn report(&self, took: Duration, counters: &Counters) -> Report {
+    fn report(&self, took: Option<Duration>, ended: Result<(), AppError>) -> Report {
         let shop = self.stage.shop();
         let mut summary = shop.summary();
         Report {
             verdict: self.ledger.verdict(&shop.orders()),
             took,
+            ended,
             reads: summary.requests.remove(&Call::NewOrders).unwrap_or_default(),
-            unknown_reads: unknown(counters),
+            unknown_reads: self.unknown_reads,
             faults: summary.faults,
             topic: self.stage.known_layout().is_none().then(|| self.stage.config.kafka.topics.orders.clone()),
         }

@@ -76,7 +76,7 @@ pub fn grouped(digits: &str) -> String {
 
 /// The same for a number.
 #[must_use]
-pub fn count(number: usize) -> String {
+pub fn count(number: u64) -> String {
     grouped(&number.to_string())
 }
 

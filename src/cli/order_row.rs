@@ -40,7 +40,7 @@ fn placed(event: &OrderEvent) -> Option<String> {
 /// The first letter of each word, and always three bullets, so that not even its length is told.
 #[must_use]
 pub fn masked(name: &str) -> String {
-    let letters = name.split_whitespace().filter_map(|word| word.chars().next());
+    let letters = name.split_whitespace().filter_map(|word| word.chars().find(|c| c.is_alphanumeric()));
     letters.map(|letter| format!("{letter}•••")).collect::<Vec<_>>().join(" ")
 }
 
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_masked_name_tells_initials_and_no_lengths() {
-        assert_eq!(masked("María José  Peña"), "M••• J••• P•••");
+        assert_eq!(masked("María José 🏍️  Peña"), "M••• J••• P•••");
         assert_eq!(masked("Ñ"), "Ñ•••");
         assert_eq!(masked(""), "");
     }

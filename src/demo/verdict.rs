@@ -11,23 +11,23 @@ use crate::sandbox::OrderState;
 #[derive(Debug, Default)]
 pub struct Ledger {
     /// How many by order ID.
-    seen: HashMap<String, usize>,
-    events: usize,
+    seen: HashMap<String, u64>,
+    events: u64,
 }
 
 /// The answer to the two questions that matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Verdict {
     /// Orders in the shop.
-    pub orders: usize,
+    pub orders: u64,
     /// Those of them that no read has marked: safe, and still to come.
-    pub pending: usize,
+    pub pending: u64,
     /// Events that the consumer saw.
-    pub events: usize,
+    pub events: u64,
     /// Orders that were marked as handed over and of which no event was seen.
-    pub lost: usize,
+    pub lost: u64,
     /// Events beyond one for each time that the marketplace handed an order over.
-    pub doubled: usize,
+    pub doubled: u64,
 }
 
 impl Ledger {
@@ -46,20 +46,20 @@ impl Ledger {
 
     /// How many events there were.
     #[must_use]
-    pub fn events(&self) -> usize {
+    pub fn events(&self) -> u64 {
         self.events
     }
 
     /// Held against all orders of the shop.
     #[must_use]
     pub fn verdict(&self, shop: &[OrderState]) -> Verdict {
-        let mut verdict = Verdict { orders: shop.len(), pending: 0, events: self.events, lost: 0, doubled: 0 };
+        let mut verdict = Verdict { orders: shop.len() as u64, pending: 0, events: self.events, lost: 0, doubled: 0 };
         for order in shop {
             let seen = order.id.as_ref().and_then(|id| self.seen.get(id.as_str())).copied().unwrap_or(0);
             // An order that the reconciler finds is published although no read that marked it came through.
-            let asked_for = order.marked_by.as_ref().map_or(1, Vec::len).max(1);
-            verdict.pending += usize::from(order.pending);
-            verdict.lost += usize::from(!order.pending && seen == 0);
+            let asked_for = order.marked_by.as_ref().map_or(1, |marked| marked.len().max(1) as u64);
+            verdict.pending += u64::from(order.pending);
+            verdict.lost += u64::from(!order.pending && seen == 0);
             verdict.doubled += seen.saturating_sub(asked_for);
         }
         verdict

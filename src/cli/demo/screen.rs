@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
 
-use comfy_table::presets::{NOTHING, UTF8_FULL_CONDENSED};
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Row, Table};
+use comfy_table::presets::{NOTHING, UTF8_BORDERS_ONLY};
+use comfy_table::{Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, LineStyle, Row, Table};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::Report;
 use crate::cli::look::{Look, count, grouped};
 use crate::cli::order_row::{COLUMNS, NUMBERS, WIDEST, cells};
+use crate::demo::Verdict;
 use crate::event::OrderEvent;
 
 /// Rows at the beginning of the list, and at its end.
@@ -19,12 +20,15 @@ const LAST: usize = 5;
 /// Between two lines of progress where there is no terminal.
 const BETWEEN_LINES: Duration = Duration::from_secs(2);
 
+const LIMITS_OF_THE_EMBEDDED_BROKER: &str = "it does not isolate transactions: that nothing of an aborted one is seen, \
+                                             only a real broker can prove (--bootstrap-servers HOST:PORT)";
+
 type Cells = [String; COLUMNS.len()];
 
 /// What is shown of events.
 enum Events {
     /// A few of them, in a table, later.
-    Collected { first: Vec<Cells>, last: VecDeque<Cells>, left_out: usize },
+    Collected { first: Vec<Cells>, last: VecDeque<Cells>, left_out: u64 },
     /// Each as it comes.
     Live,
 }
@@ -35,7 +39,7 @@ pub(super) struct Screen {
     look: Look,
     bars: MultiProgress,
     bar: Option<ProgressBar>,
-    orders: usize,
+    orders: u64,
     said: Instant,
     events: Events,
 }
@@ -46,7 +50,7 @@ impl Screen {
         Self { json, look: Look::of_stdout(), bars, bar: None, orders: 0, said: Instant::now(), events }
     }
 
-    pub(super) fn opening(&mut self, orders: usize, bootstrap_servers: Option<&str>) {
+    pub(super) fn opening(&mut self, orders: u64, bootstrap_servers: Option<&str>) {
         self.orders = orders;
         if self.json {
             return;
@@ -72,22 +76,20 @@ impl Screen {
                 last.push_back(cells(event));
             }
             Events::Live if self.json => println!("{}", as_json(event)),
-            Events::Live => println!("{}", order_table(self.look, [cells(event)], false).trim_fmt()),
+            Events::Live => println!("{}", live_line(self.look, &cells(event))),
         }
     }
 
-    pub(super) fn progress(&mut self, events: usize, unknown_reads: u64) {
+    pub(super) fn progress(&mut self, events: u64, unknown_reads: u64) {
         if self.json || matches!(self.events, Events::Live) {
             return;
         }
         match &self.bar {
             Some(bar) => {
-                bar.set_position(events as u64);
-                bar.set_message(match unknown_reads {
-                    0 => String::new(),
-                    1 => "1 read with an unknown outcome".to_owned(),
-                    more => format!("{more} reads with an unknown outcome"),
-                });
+                bar.set_position(events);
+                if unknown_reads > 0 {
+                    bar.set_message(format!("{} without an outcome", plural(unknown_reads, "read")));
+                }
             }
             None if self.said.elapsed() > BETWEEN_LINES => {
                 println!(" {} of {} orders have arrived", count(events), count(self.orders));
@@ -110,12 +112,9 @@ impl Screen {
             return;
         }
         self.list();
-        println!("{}", self.numbers(report));
+        print_indented(&self.numbers(report));
         println!("\n {}\n", self.punch_line(report));
-        for line in self.remarks(report) {
-            println!(" {}", self.look.dim(line));
-        }
-        println!();
+        println!("{}\n", self.remarks(report));
     }
 
     pub(super) fn going_on(&mut self) {
@@ -127,100 +126,101 @@ impl Screen {
 
     fn list(&self) {
         let Events::Collected { first, last, left_out } = &self.events else { return };
+        if first.is_empty() {
+            return;
+        }
         let gap = (*left_out > 0).then(|| {
             let mut gap: Cells = Default::default();
             gap[0] = "⋮".into();
             gap[WIDEST] = format!("⋮ {} more", count(*left_out));
             gap
         });
-        let rows = first.iter().cloned().chain(gap).chain(last.iter().cloned());
-        println!("{}\n", order_table(self.look, rows, true));
+        println!("{}\n", order_table(self.look, first.iter().chain(&gap).chain(last)));
     }
 
     fn numbers(&self, report: &Report) -> Table {
         let verdict = &report.verdict;
         let mut table = Table::new();
-        table.load_style(UTF8_FULL_CONDENSED.with_rounded_corners().with_solid_inner_borders());
-        let mut row = |name: &str, number: usize, must_be_none: bool| {
-            let cell = Cell::new(count(number)).set_alignment(CellAlignment::Right);
-            let colour = if number == 0 { Color::Green } else { Color::Red };
-            let cell = if must_be_none && self.look.has_colours() {
-                cell.fg(colour).add_attribute(Attribute::Bold)
-            } else {
-                cell
-            };
-            table.add_row([Cell::new(name), cell]);
-        };
-        row("orders in the shop", verdict.orders, false);
-        row("events seen by the consumer", verdict.events, false);
+        table.load_style(UTF8_BORDERS_ONLY.with_rounded_corners());
+        let must_be_none = |number| self.coloured(number, if number == 0 { Color::Green } else { Color::Red });
+        table.add_row([Cell::new("orders in the shop"), self.number(verdict.orders)]);
         if verdict.pending > 0 {
-            row("orders still to come", verdict.pending, false);
+            table.add_row([Cell::new("still to come"), self.coloured(verdict.pending, Color::Yellow)]);
         }
-        row("lost", verdict.lost, true);
-        row("doubled", verdict.doubled, true);
+        table.add_row([Cell::new("events seen by the consumer"), self.number(verdict.events)]);
+        table.add_row([Cell::new("lost"), must_be_none(verdict.lost)]);
+        table.add_row([Cell::new("doubled"), must_be_none(verdict.doubled)]);
         table
     }
 
-    fn punch_line(&self, report: &Report) -> String {
-        let verdict = &report.verdict;
-        let pace = format!(
-            "{} orders in {:.1} s, {} a second",
-            count(verdict.events),
-            report.took.as_secs_f64(),
-            grouped(&format!("{:.0}", report.rate()))
-        );
-        match (verdict.lost, verdict.doubled) {
-            (0, 0) => format!("{} {pace}.", self.look.good("✔ Nothing lost, nothing doubled:")),
-            (lost, doubled) => {
-                format!("{} {pace}.", self.look.bad(format!("✘ {} lost, {} doubled:", count(lost), count(doubled))))
-            }
-        }
+    fn number(&self, number: u64) -> Cell {
+        let cell = Cell::new(count(number)).set_alignment(CellAlignment::Right);
+        if self.look.has_colours() { cell.add_attribute(Attribute::Bold) } else { cell }
     }
 
-    fn remarks(&self, report: &Report) -> Vec<String> {
-        let mut remarks = Vec::new();
+    fn coloured(&self, number: u64, colour: Color) -> Cell {
+        let cell = self.number(number);
+        if self.look.has_colours() { cell.fg(colour) } else { cell }
+    }
+
+    fn punch_line(&self, report: &Report) -> String {
+        let Verdict { events, lost, doubled, .. } = report.verdict;
+        let pace = match (report.took, report.rate()) {
+            (Some(took), Some(rate)) if events > 0 => {
+                let (seconds, rate) = (took.as_secs_f64(), grouped(&format!("{rate:.0}")));
+                format!("{} events in {seconds:.1} s, {rate} a second", count(events))
+            }
+            _ => format!("{} events", count(events)),
+        };
+        let judgement = match (lost, doubled) {
+            (0, 0) => self.look.good("✔ Nothing lost, nothing doubled."),
+            (lost, 0) => self.look.bad(format!("✘ {} lost.", plural(lost, "order"))),
+            (0, doubled) => self.look.bad(format!("✘ {} too many.", plural(doubled, "event"))),
+            (lost, doubled) => {
+                self.look.bad(format!("✘ {} lost, {} too many.", plural(lost, "order"), plural(doubled, "event")))
+            }
+        };
+        format!("{judgement} {}", self.look.dim(pace))
+    }
+
+    /// A name and a sentence each, which wrap where the terminal ends.
+    fn remarks(&self, report: &Report) -> Table {
+        let mut table = Table::new();
+        table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        let mut remark = |name: &str, text: String| {
+            let name = Cell::new(name);
+            table.add_row([dim_if(self.look, name), Cell::new(text)]);
+        };
         let struck: u64 = report.faults.values().sum();
         if struck > 0 {
             let each: Vec<_> = report.faults.iter().map(|(name, times)| format!("{name} {times}")).collect();
-            remarks.push(format!(
-                "Of {} answers {struck} were not as they should be: {}.",
-                report.reads,
-                each.join(", ")
-            ));
+            remark("answers", format!("{struck} of {} were not as they should be: {}", report.reads, each.join(", ")));
         }
         if report.unknown_reads > 0 {
-            remarks.push(format!(
-                "{} reads had an unknown outcome. Each left a durable trace, so that it is known what to look for.",
-                report.unknown_reads
-            ));
+            let reads = plural(report.unknown_reads, "read");
+            remark("unknown", format!("{reads} ended without an outcome; each left a durable trace in the spool"));
         }
-        remarks.push(match &report.topic {
-            None => {
-                "The embedded broker does not isolate transactions: that nothing of an aborted one is seen only a real \
-                     broker can prove (--bootstrap-servers HOST:PORT)."
-                    .to_owned()
-            }
-            Some(topic) => format!("The events are in the topic {topic}, to be looked at with other tools."),
-        });
-        remarks
+        match &report.topic {
+            Some(topic) => remark("topic", format!("{topic}: it stays, for other tools to look at")),
+            None => remark("broker", LIMITS_OF_THE_EMBEDDED_BROKER.to_owned()),
+        }
+        table
     }
 }
 
-fn progress_bar(orders: usize) -> ProgressBar {
+fn progress_bar(orders: u64) -> ProgressBar {
     let template = " {bar:40.green/dim} {pos} of {len} orders seen  {per_sec}  {msg:.yellow}";
     let style = ProgressStyle::with_template(template).expect("the template is fixed").progress_chars("━━─");
-    ProgressBar::new(orders as u64).with_style(style)
+    ProgressBar::new(orders).with_style(style)
 }
 
-fn order_table(look: Look, rows: impl IntoIterator<Item = Cells>, header: bool) -> Table {
+fn order_table<'a>(look: Look, rows: impl Iterator<Item = &'a Cells>) -> Table {
     let mut table = Table::new();
-    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_truncation_indicator("…");
-    if header {
-        table.load_style(NOTHING.header_separator(comfy_table::LineStyle::none().fill('─').junction('─')));
-        table.set_header(COLUMNS.map(|name| dim_if(look, Cell::new(name))));
-    }
+    table.load_style(NOTHING.header_separator(LineStyle::none().fill('─').junction('─')));
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_truncation_indicator("…");
+    table.set_header(COLUMNS.map(|name| dim_if(look, Cell::new(name))));
     for cells in rows {
-        let mut row = Row::from(cells.map(Cell::new));
+        let mut row = Row::from(cells.each_ref().map(Cell::new));
         row.max_height(1);
         table.add_row(row);
     }
@@ -233,6 +233,21 @@ fn order_table(look: Look, rows: impl IntoIterator<Item = Cells>, header: bool) 
         }
     }
     table
+}
+
+/// In columns that fit most; what may be wide stands last.
+fn live_line(look: Look, cells: &Cells) -> String {
+    let [placed, order, revision, reason, buyer, products, total] = cells;
+    let placed = look.dim(format!("{placed:12}"));
+    format!(" {placed}  {order}  {revision:>3}  {reason:10}  {buyer:19}  {total:>18}  {products}")
+}
+
+fn print_indented(table: &Table) {
+    table.lines().for_each(|line| println!(" {line}"));
+}
+
+fn plural(number: u64, noun: &str) -> String {
+    format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
 fn dim_if(look: Look, cell: Cell) -> Cell {
