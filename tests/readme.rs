@@ -1,11 +1,12 @@
 //! The README and the sample settings say what the program does: their commands parse, their settings load, their tables
 //! are those of the code. `UPDATE_README=1 cargo test --test readme` writes anew what is generated.
+#![allow(clippy::unwrap_used, reason = "all of this is a test, and a panic is how a test reports")]
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::{CommandFactory as _, Parser as _};
 use imotriz_kafka::cli::{Cli, exit};
@@ -150,12 +151,12 @@ fn every_file_that_the_readme_links_to_exists() {
 
 #[test]
 fn what_is_generated_in_the_readme_is_up_to_date() {
-    let path: PathBuf = root().join("README.md");
+    let path = root().join("README.md");
     let old = read("README.md");
     let mut new = old.clone();
     for (name, content) in [("settings", config::reference()), ("mapping", mapping_reference()), ("fields", fields())] {
         let place = between_marks(&new, name);
-        new.replace_range(place, &format!("\n{}\n", content.trim_end()));
+        new.replace_range(place, &format!("\n{}", content.trim_end()));
     }
     if std::env::var_os("UPDATE_README").is_some() {
         fs::write(&path, new).unwrap();
