@@ -10,6 +10,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use jiff::Timestamp;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
@@ -77,6 +78,8 @@ pub enum Read {
 pub struct Fetched {
     /// The body, untouched.
     pub body: Bytes,
+    /// When its last byte came.
+    pub read_at: Timestamp,
     /// How many records it holds.
     pub records: usize,
     /// Orders that the marketplace says are still to be read.
@@ -270,6 +273,7 @@ impl Read {
     }
 
     fn from_body(body: Bytes) -> Self {
+        let read_at = Timestamp::now();
         let (records, pending, disagreement) = match Page::parse(&body) {
             Ok(page) => (page.records.len(), page.pending, page.disagreement()),
             Err(error) => return Self::unknown(format!("the answer can't be read: {error}"), body),
@@ -277,7 +281,7 @@ impl Read {
         match disagreement {
             None if records == 0 => Self::Nothing { pending: pending.unwrap_or(0) },
             Some(error) if records == 0 => Self::unknown(error.to_string(), body),
-            disagreement => Self::Fetched(Fetched { body, records, pending, disagreement }),
+            disagreement => Self::Fetched(Fetched { body, read_at, records, pending, disagreement }),
         }
     }
 }

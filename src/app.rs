@@ -82,11 +82,29 @@ impl App {
     /// # Errors
     /// See [`AppError`].
     pub async fn build(config: &Config, once: bool, stopper: Stopper, stop: Stop) -> Result<Self, AppError> {
+        Self::build_on(None, config, once, stopper, stop).await
+    }
+
+    /// The same on topics that are known to be there as `layout` says, and are not asked for: an embedded broker can't
+    /// be asked.
+    ///
+    /// # Errors
+    /// See [`AppError`].
+    pub async fn build_on(
+        layout: Option<Layout>,
+        config: &Config,
+        once: bool,
+        stopper: Stopper,
+        stop: Stop,
+    ) -> Result<Self, AppError> {
         let stores = config.stores_or_error()?;
         let (spool, recovery) =
             Spool::open(SpoolOptions { page_space: config.spool.page_space, ..SpoolOptions::new(&config.spool.dir) })?;
         let connection = connection(&config.kafka);
-        let layout = ensure_topics(&connection, &topic_plan(&config.kafka), once, &stop).await?;
+        let layout = match layout {
+            Some(known) => known,
+            None => ensure_topics(&connection, &topic_plan(&config.kafka), once, &stop).await?,
+        };
         let memory = TrackingMemory::open(&config.spool.dir, &config.kafka.topics.tracking, layout.lanes)?;
         let counters = Arc::<Counters>::default();
         let template = LaneTemplate {

@@ -1,9 +1,12 @@
 //! The command line: what it takes, and a file for each family of commands.
 
 pub mod config;
+pub mod demo;
 pub mod drain;
 pub mod exit;
 pub mod log;
+pub mod look;
+pub mod order_row;
 pub mod sandbox;
 pub mod schemas;
 pub mod spool;
@@ -62,6 +65,10 @@ pub enum Command {
     Run,
     /// Publish all pending orders, then leave
     Drain,
+    /// Watch it work: made-up orders, a marketplace that misbehaves, and a broker inside this process
+    ///
+    /// Needs nothing else and touches nothing of yours. Exit code 7 if an order was lost or doubled.
+    Demo(demo::DemoArgs),
     /// Run a fake of the marketplace to try things out
     Sandbox(SandboxArgs),
     /// Create or check the Kafka topics

@@ -228,9 +228,8 @@ impl Drain {
         fetched: Fetched,
         ahead: &mut Ahead,
     ) -> Result<Next, DrainError> {
-        let Fetched { body, records, pending, disagreement } = fetched;
+        let Fetched { body, read_at, records, pending, disagreement } = fetched;
         let read_id = reservation.read_id();
-        let read_at = Timestamp::now();
         match block_in_place(|| reservation.write(read_at, body)) {
             Ok(durable) => {
                 fail_point::reach("durable");
@@ -246,6 +245,8 @@ impl Drain {
             let spare = ahead.take().await?;
             let reason = format!("{error}; the page itself is read {read_id} and was kept");
             self.note(spare, &UnknownOutcome { reason, partial: bytes::Bytes::new() })?;
+            // Nor is its word taken that nothing is pending.
+            return Ok(Next::Again);
         }
         Ok(match (self.until, pending) {
             (Until::Empty, Some(0)) => Next::Over,

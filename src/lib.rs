@@ -98,6 +98,7 @@ pub mod config;
 pub mod contract;
 pub mod country;
 pub mod decoder;
+pub mod demo;
 pub mod drain;
 pub mod encoding;
 pub mod event;

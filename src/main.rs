@@ -19,7 +19,8 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<u8> {
-    let bars = cli::log::init(cli.json);
+    let quiet = matches!(cli.command, Command::Demo(_));
+    let bars = cli::log::init(cli.json, if quiet { cli::log::QUIET } else { cli::log::USUAL });
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -27,6 +28,9 @@ fn run(cli: &Cli) -> Result<u8> {
     if let Command::Sandbox(args) = &cli.command {
         runtime.block_on(cli::sandbox::run(args.clone(), cli.json))?;
         return Ok(0);
+    }
+    if let Command::Demo(args) = &cli.command {
+        return runtime.block_on(cli::demo::run(args.clone(), cli.json, &bars));
     }
     let config = Config::load(cli.config.as_deref(), config::environment(), &[])?;
     match &cli.command {
@@ -36,7 +40,7 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::Schemas(command) => runtime.block_on(cli::schemas::run(*command, &config, cli.json))?,
         Command::Spool(command) => return cli::spool::run(command, &config, cli.json),
         Command::Config(command) => cli::config::run(*command, &config, cli.json)?,
-        Command::Sandbox(_) => unreachable!("needs no settings and has returned"),
+        Command::Sandbox(_) | Command::Demo(_) => unreachable!("needs no settings and has returned"),
     }
     Ok(0)
 }

@@ -9,11 +9,13 @@
 //! is then known to the index as published by this same read, and skipped.
 
 pub mod decide;
+mod latency;
 mod plan;
 mod status;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -42,6 +44,7 @@ use crate::tracking_memory::{MemoryError, TrackingMemory};
 
 use crate::config::ResyncPolicy;
 pub use decide::Source;
+pub use latency::Latency;
 use plan::Plan;
 pub use plan::Tally;
 pub use status::{Counters, LaneState, LaneStatus};
@@ -244,17 +247,28 @@ impl Publisher {
 
     fn run(mut self) -> Result<(), LaneError> {
         loop {
-            let open = self.open_with_patience()?;
+            let open = match self.open_with_patience() {
+                Err(LaneError::StoppedWaiting { pages: 0, .. }) => return Ok(()),
+                opened => opened?,
+            };
             self.status.set(LaneState::Ready);
             match self.publish_all(&open) {
                 Ok(End::NoMoreWork) => return Ok(()),
-                Ok(End::Worn) => tracing::debug!(lane = self.parts.lane, "a connection broke: taking a new producer"),
-                Err(error) if error.is_passing() => {
+                Ok(End::Worn) => tracing::debug!(lane = self.parts.lane, "a connection broke: making a new producer"),
+                Err(error) if error.is_passing() || self.outlived_its_transaction(&error) => {
                     tracing::warn!(lane = self.parts.lane, %error, "the transaction's outcome is open: settling it");
                 }
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// A broker that ends a transaction for its age tells its owner the same as one that has a new owner. A process that
+    /// slept, or waited for a broker, for that long may come back; one that was fenced in a young transaction has lost
+    /// the lane to somebody who is alive, and taking it back would start a tug-of-war.
+    fn outlived_its_transaction(&self, error: &LaneError) -> bool {
+        let timeout = self.parts.connection.transaction_timeout;
+        matches!(error, LaneError::Kafka(KafkaFault::Fenced { .. })) && self.status.busy_for() > timeout * 9 / 10
     }
 
     /// Tries until it is open, or a person is needed, or the stop was asked for and the last patience is over.
@@ -327,7 +341,7 @@ impl Publisher {
 
     /// Waits for the next piece of work, or for the news that the producer can't be used for it.
     fn wait_for_work(&mut self, open: &Open) -> Option<End> {
-        while !open.transactions.is_worn() {
+        while !open.transactions.is_deserted() {
             let next = async { tokio::time::timeout(IDLE_LOOK, self.inbox.recv()).await };
             match self.runtime.block_on(next) {
                 Ok(Some(work)) => {
@@ -377,10 +391,15 @@ impl Publisher {
 
     /// Only now may the spool forget the pages, and the reconciler hear of its orders.
     fn release(&mut self, tallies: Vec<Tally>, committed: &Committed) -> Result<(), LaneError> {
+        let now = Timestamp::now();
+        self.parts.counters.last_commit.store(now.as_millisecond(), Ordering::Relaxed);
         for (work, tally) in self.pending.drain(..).zip(tallies) {
             self.parts.counters.add(tally);
             match work {
                 Work::Page(page) => {
+                    // A clock that was set back in between makes it negative.
+                    let took = Duration::try_from(now.duration_since(page.read_at())).unwrap_or_default();
+                    self.parts.counters.page_commit.record(took);
                     self.parts.spool.release(page, committed)?;
                     fail_point::reach("released");
                 }

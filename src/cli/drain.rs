@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use jiff::Timestamp;
 use serde_json::json;
 
 use crate::app::App;
@@ -82,8 +83,10 @@ fn summarize(counters: &Arc<Counters>, json: bool) {
         [&counters.published, &counters.dead_letters, &counters.skipped, &counters.pages_read, &counters.unknown_reads]
             .map(get);
     if json {
+        let [p50, p99] = [0.5, 0.99].map(|share| counters.page_commit.quantile(share).as_secs_f64() * 1000.0);
         let summary = json!({
             "published": published, "dead_letters": dead, "skipped": skipped, "pages": pages, "unknown_reads": unknown,
+            "page_commit_ms": { "p50": p50, "p99": p99 }, "last_commit": last_commit(counters),
         });
         println!("{summary}");
         return;
@@ -95,4 +98,11 @@ fn summarize(counters: &Arc<Counters>, json: bool) {
              (`imotriz-kafka spool list` shows them)"
         );
     }
+}
+
+/// `None` if there was none.
+fn last_commit(counters: &Counters) -> Option<String> {
+    let millis = counters.last_commit.load(Ordering::Relaxed);
+    let time = (millis > 0).then(|| Timestamp::from_millisecond(millis).ok()).flatten()?;
+    Some(time.to_string())
 }

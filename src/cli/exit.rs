@@ -2,6 +2,7 @@
 
 use crate::app::AppError;
 use crate::config::{ConfigError, SecretError};
+use crate::demo::{AudienceError, StageError};
 use crate::encoding::EncodingError;
 use crate::kafka::KafkaFault;
 use crate::publish::LaneError;
@@ -37,9 +38,12 @@ fn known(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(error) = cause.downcast_ref::<EncodingError>() {
         return Some(of_encoding(error));
     }
+    if let Some(error) = cause.downcast_ref::<StageError>() {
+        return Some(of_stage(error));
+    }
     let is = [
         (cause.is::<ConfigError>() || cause.is::<SecretError>(), USAGE),
-        (cause.is::<KafkaFault>() || cause.is::<MemoryError>(), KAFKA),
+        (cause.is::<KafkaFault>() || cause.is::<MemoryError>() || cause.is::<AudienceError>(), KAFKA),
         (cause.is::<RegistryError>(), REGISTRY),
         (cause.is::<SpoolError>(), SPOOL),
     ];
@@ -74,6 +78,14 @@ fn of_lane(error: &LaneError) -> u8 {
         LaneError::Spool(_) => SPOOL,
         LaneError::UnknownStore(_) => USAGE,
         LaneError::Event(_) | LaneError::Contract(_) => UNEXPECTED,
+    }
+}
+
+fn of_stage(error: &StageError) -> u8 {
+    match error {
+        StageError::TooMany { .. } | StageError::Config(_) => USAGE,
+        StageError::Broker(_) => KAFKA,
+        StageError::System { .. } => UNEXPECTED,
     }
 }
 

@@ -6,11 +6,16 @@ use indicatif::MultiProgress;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Sets up logging to the standard error: JSON lines, or readable ones. `RUST_LOG` sets what is logged (`info` unless
-/// told). Returns what progress bars must be added to.
-pub fn init(json: bool) -> MultiProgress {
+/// What is logged unless `RUST_LOG` says otherwise.
+pub const USUAL: &str = "info,rdkafka=off";
+/// For a command that shows in its own way what goes on.
+pub const QUIET: &str = "off";
+
+/// Sets up logging to the standard error: JSON lines, or readable ones. `RUST_LOG` sets what is logged, or else
+/// `default`. Returns what progress bars must be added to.
+pub fn init(json: bool, default: &str) -> MultiProgress {
     let bars = MultiProgress::new();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,rdkafka=off"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)

@@ -6,9 +6,12 @@
 //! - A transactional error leaves the producer in a state from which aborting does not lead back reliably. So there is
 //!   no abort here: the caller drops the producer, and the next one's `init_transactions` settles what was open.
 //! - An EndTxn that librdkafka repeats silently after a broken connection may be answered late, and that answer would
-//!   end a *later* transaction. So a producer whose connection broke is not used again: see [`Transactions::is_worn`].
+//!   end a *later* transaction. So a producer whose connection broke inside a transaction begins no other one: see
+//!   [`Transactions::is_worn`]. Outside of a transaction no EndTxn is on its way, and connections may come and go: a
+//!   cluster with one broker down must not keep a lane from its work.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -56,11 +59,16 @@ struct Context {
     broken: AtomicU64,
     /// The last sum of the statistics' counters: they only grow.
     counted: AtomicU64,
+    /// No broker answers any more.
+    deserted: AtomicBool,
 }
 
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, _reason: &str) {
         self.broken.fetch_add(1, Ordering::Relaxed);
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.deserted.store(true, Ordering::Relaxed);
+        }
         tracing::debug!(code = ?error.rdkafka_error_code(), "producer's connection");
     }
 
@@ -99,6 +107,9 @@ pub struct Transactions {
     producer: ThreadedProducer<Context>,
     reports: Receiver<Report>,
     lane: i32,
+    /// Broken connections at the begin of the last transaction.
+    broken_before: Cell<u64>,
+    worn: Cell<bool>,
 }
 
 impl Transactions {
@@ -108,7 +119,12 @@ impl Transactions {
     /// See [`KafkaFault`].
     pub fn open(connection: &Connection, lane: i32, deadline: Duration) -> Result<Self, KafkaFault> {
         let (sender, reports) = channel();
-        let context = Context { reports: sender, broken: AtomicU64::new(0), counted: AtomicU64::new(0) };
+        let context = Context {
+            reports: sender,
+            broken: AtomicU64::new(0),
+            counted: AtomicU64::new(0),
+            deserted: AtomicBool::new(false),
+        };
         let producer = ThreadedProducer::from_config_and_context(&connection.producer(lane), context)
             .map_err(|error| KafkaFault::of("making the producer", lane, &error))?;
         producer.init_transactions(deadline).map_err(|error| {
@@ -123,7 +139,9 @@ impl Transactions {
                 other => other,
             }
         })?;
-        Ok(Self { producer, reports, lane })
+        // The first address of a host may refuse before the second one answers: that is over now.
+        producer.context().deserted.store(false, Ordering::Relaxed);
+        Ok(Self { producer, reports, lane, broken_before: Cell::new(0), worn: Cell::new(false) })
     }
 
     /// Opens a transaction.
@@ -131,6 +149,7 @@ impl Transactions {
     /// # Errors
     /// See [`KafkaFault`].
     pub fn begin(&self) -> Result<(), KafkaFault> {
+        self.broken_before.set(self.broken());
         self.producer.begin_transaction().map_err(|error| KafkaFault::of("beginning a transaction", self.lane, &error))
     }
 
@@ -162,14 +181,25 @@ impl Transactions {
         self.producer
             .commit_transaction(Timeout::Never)
             .map_err(|error| KafkaFault::of("committing a transaction", self.lane, &error))?;
+        self.worn.set(self.broken() > self.broken_before.get());
         Ok(Committed::seen())
     }
 
-    /// Whether a connection broke or a request timed out since the producer was made: then a repeated EndTxn may still
-    /// be on its way, and the next transaction needs a new producer.
+    /// Whether a connection broke or a request timed out inside the last transaction: then a repeated EndTxn may still be
+    /// on its way, and the next transaction needs a new producer.
     #[must_use]
     pub fn is_worn(&self) -> bool {
-        self.producer.context().broken.load(Ordering::Relaxed) > 0
+        self.worn.get()
+    }
+
+    /// Whether no broker answered when one was last needed: then it is better known now than with orders in hand.
+    #[must_use]
+    pub fn is_deserted(&self) -> bool {
+        self.producer.context().deserted.load(Ordering::Relaxed)
+    }
+
+    fn broken(&self) -> u64 {
+        self.producer.context().broken.load(Ordering::Relaxed)
     }
 
     fn send(&self, index: usize, record: &Record) -> Result<(), KafkaFault> {

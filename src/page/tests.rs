@@ -83,23 +83,27 @@ fn a_body_that_is_no_page_is_an_error_of_its_own_kind() {
         (r#"{"status":500,"message":"x"}"#, PageError::ErrorBody),
         (r#"{"data":[],"error":{"code":500}}"#, PageError::ErrorBody),
         (r#"{"data":null,"success":false}"#, PageError::ErrorBody),
-        (
-            r#"{"data":[1],"metadata":{"returned_transactions":2}}"#,
-            PageError::CountsDisagree { returned: 2, records: 1 },
-        ),
-        (
-            r#"{"data":[],"metadata":{"returned_transactions":30}}"#,
-            PageError::CountsDisagree { returned: 30, records: 0 },
-        ),
-        (
-            r#"{"orders":[1],"metadata":{"returned_transactions":1}}"#,
-            PageError::CountsDisagree { returned: 1, records: 0 },
-        ),
     ] {
         assert_eq!(records(body), Err(expected), "{body}");
     }
     assert_eq!(Page::parse(b"{\"data\":[\"\xff\"]}").unwrap_err(), PageError::NotUtf8(10));
     assert_eq!(Page::parse(b"{\"data\":[\"\xc3").unwrap_err(), PageError::Truncated(11));
+}
+
+#[test]
+fn records_that_the_server_counts_otherwise_are_kept_and_the_disagreement_is_told() {
+    for (body, returned, records) in [
+        (r#"{"data":[1],"metadata":{"returned_transactions":2}}"#, 2, 1),
+        (r#"{"data":[1,2],"metadata":{"returned_transactions":1}}"#, 1, 2),
+        (r#"{"data":[],"metadata":{"returned_transactions":30}}"#, 30, 0),
+        (r#"{"orders":[1],"metadata":{"returned_transactions":1}}"#, 1, 0),
+    ] {
+        let page = Page::parse(body.as_bytes()).unwrap();
+        assert_eq!(page.records.len(), records, "{body}");
+        assert_eq!(page.disagreement(), Some(PageError::CountsDisagree { returned, records }), "{body}");
+    }
+    let agreed = Page::parse(br#"{"data":[1],"metadata":{"returned_transactions":1}}"#).unwrap().disagreement();
+    assert_eq!(agreed, None);
 }
 
 #[test]

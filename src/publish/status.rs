@@ -1,12 +1,12 @@
 //! How a lane fares, for the drain, which must not read into a wall, and for whoever watches.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::Tally;
+use super::{Latency, Tally};
 
 /// A transaction that takes longer than this is a broker in trouble: no more reads until it is through.
 const STALL: Duration = Duration::from_secs(3);
@@ -55,6 +55,14 @@ impl LaneStatus {
         self.busy_since.store(self.now(), Ordering::Relaxed);
     }
 
+    /// Since when the present transaction is open.
+    pub(super) fn busy_for(&self) -> Duration {
+        match self.busy_since.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            since => Duration::from_millis(self.now() - since),
+        }
+    }
+
     pub(super) fn idle(&self) {
         self.set(LaneState::Ready);
     }
@@ -101,6 +109,10 @@ pub struct Counters {
     pub dead_letters: AtomicU64,
     /// Orders that needed no event: replayed, or not changed.
     pub skipped: AtomicU64,
+    /// From the last byte of a page to its commit.
+    pub page_commit: Latency,
+    /// When the last commit was seen, in milliseconds since 1970; 0 before the first.
+    pub last_commit: AtomicI64,
 }
 
 impl Counters {

@@ -50,6 +50,11 @@ pub(super) fn sync_data(file: &File, path: &Path) -> Result<()> {
     file.sync_data().map_err(SpoolError::disk("make durable", path))
 }
 
+/// `fdatasync` of a file that is not open.
+pub(super) fn sync_file(path: &Path) -> Result<()> {
+    sync_data(&open_for_writing(path)?, path)
+}
+
 /// `fsync` of a folder: the names in it are on the disk.
 pub(super) fn sync_dir(dir: &Path) -> Result<()> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(SpoolError::disk("make durable the folder", dir))

@@ -61,14 +61,18 @@ pub(super) fn recover(dir: &Path) -> Result<(Recovery, u64), SpoolError> {
     let mut known = Vec::new();
     for path in disk::list(dir)?.into_iter().filter(|path| is_ours(path)) {
         match content(&path)?.and_then(|found| kept(&path, found)) {
-            Ok(Some((head, rest))) => known.push(Known { path, head, rest }),
+            Ok(Some((head, rest))) => {
+                // It may only be in memory: the process can have been killed between its write and its fdatasync.
+                disk::sync_file(&path)?;
+                known.push(Known { path, head, rest });
+            }
             Ok(None) => disk::remove(&path)?,
             Err(why) => recovery.corrupt.push(put_aside(dir, path, why)),
         }
     }
-    known.sort_by_key(|file| file.head.seq);
+    known.sort_by_key(|file| (file.head.seq, !file.is_page()));
     let next_seq = known.last().map_or(1, |file| file.head.seq.saturating_add(1));
-    recovery.sort_out(known)?;
+    recovery.sort_out(drop_copies(known)?)?;
     // A decision that the next recovery could take otherwise must not be lost.
     disk::sync_dir(dir)?;
     Ok((recovery, next_seq))
@@ -78,7 +82,6 @@ impl Recovery {
     /// Reads of a store follow each other and use their reservations in order. So of those that nothing was written
     /// to, only the first after the last finished one can have been in flight; the later ones were waiting.
     fn sort_out(&mut self, known: Vec<Known>) -> Result<(), SpoolError> {
-        let whole: HashSet<ReadId> = known.iter().filter(|file| file.is_page()).map(|file| file.head.read_id).collect();
         let mut in_flight: HashSet<StoreName> = HashSet::new();
         for Known { path, head, rest } in known {
             // Decided by an earlier recovery: it says nothing about the reservations of the last process.
@@ -93,8 +96,6 @@ impl Recovery {
                     in_flight.remove(&head.store);
                     self.push_unknown(head, reason, path)?;
                 }
-                // What a rescue left of the first file.
-                Rest::Torn(_) | Rest::Nothing if whole.contains(&head.read_id) => disk::remove(&path)?,
                 Rest::Torn(why) => {
                     if !decided {
                         in_flight.insert(head.store.clone());
@@ -121,6 +122,16 @@ impl Known {
     fn is_page(&self) -> bool {
         matches!(&self.rest, Rest::Sealed(seal, _) if seal.outcome == Outcome::Page)
     }
+}
+
+/// A rescue that was killed leaves two files of one read. The whole one stays, or the first if none is.
+fn drop_copies(known: Vec<Known>) -> Result<Vec<Known>, SpoolError> {
+    let mut seen = HashSet::new();
+    let (kept, copies): (Vec<_>, Vec<_>) = known.into_iter().partition(|file| seen.insert(file.head.read_id));
+    for copy in copies {
+        disk::remove(&copy.path)?;
+    }
+    Ok(kept)
 }
 
 /// What a file holds, or why the disk can't tell: a bad sector must not keep the other files from being read.

@@ -5,6 +5,7 @@ mod format;
 mod model;
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -19,7 +20,18 @@ fn options(dir: &Path) -> SpoolOptions {
 }
 
 fn open(dir: &Path) -> (Spool, Recovery) {
-    Spool::open(options(dir)).unwrap()
+    open_with(options(dir))
+}
+
+/// A process that another test is just starting holds a copy of every lock until it becomes what it is to be.
+fn open_with(options: SpoolOptions) -> (Spool, Recovery) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        match Spool::open(options.clone()) {
+            Err(SpoolError::Locked { .. }) if Instant::now() < deadline => std::thread::yield_now(),
+            opened => break opened.unwrap(),
+        }
+    }
 }
 
 fn write(reservation: Reservation, body: &'static str) -> Durable {
@@ -227,15 +239,40 @@ fn a_rescued_page_stands_in_for_the_first_file_in_its_place() {
 
 #[test]
 fn a_kill_in_the_middle_of_a_rescue_leaves_the_page_once() {
+    for first_is_whole in [true, false] {
+        let dir = TempDir::new().unwrap();
+        let (spool, _) = open(dir.path());
+        let page = write(spool.reserve(&store("bogota")).unwrap(), "page");
+        std::fs::copy(page.path(), dir.path().join("000000000009.free")).unwrap();
+        if !first_is_whole {
+            flip(page.path(), BODY);
+        }
+        drop(spool);
+        let (_, recovery) = open(dir.path());
+        assert_eq!(bodies(&recovery), ["page"]);
+        assert!(recovery.unknown.is_empty());
+        assert_eq!(files(dir.path()), [page.path()]);
+    }
+}
+
+#[test]
+fn a_reservation_dropped_long_ago_does_not_hide_the_one_in_flight() {
     let dir = TempDir::new().unwrap();
     let (spool, _) = open(dir.path());
-    let page = write(spool.reserve(&store("bogota")).unwrap(), "page");
-    std::fs::copy(page.path(), dir.path().join("000000000009.free")).unwrap();
-    flip(page.path(), BODY);
-    drop(spool);
-    let (_, recovery) = open(dir.path());
-    assert_eq!(bodies(&recovery), ["page"]);
-    assert!(recovery.unknown.is_empty());
+    let mut expected = Vec::new();
+    for page_is_whole in [true, false] {
+        let [dropped, used] = ["bogota", "bogota"].map(|name| spool.reserve(&store(name)).unwrap());
+        expected.push(dropped.read_id());
+        if page_is_whole {
+            write(used, "page");
+        } else {
+            expected.push(used.write_unknown("cut off", b"").unwrap().read_id);
+        }
+    }
+    let in_flight = spool.reserve(&store("bogota")).unwrap();
+    expected.push(in_flight.read_id());
+    drop((in_flight, spool));
+    assert_eq!(open(dir.path()).1.unknown.iter().map(|read| read.read_id).collect::<Vec<_>>(), expected);
 }
 
 #[test]

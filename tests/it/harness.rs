@@ -206,7 +206,7 @@ fn the_program_is_set_up_by_variables_alone() {
         "CO",
     );
     let mut program = settings.start(&["--version"]);
-    program.wait(DEADLINE);
+    assert!(program.wait(DEADLINE).success(), "{}", program.output());
     assert!(settings.directory().is_dir());
 }
 

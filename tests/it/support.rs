@@ -1,4 +1,5 @@
-//! What the tests stand on. It uses nothing of the crate under test, so that the two can't be wrong in the same way.
+//! What the tests stand on. Of the crate under test it uses the sandbox of the marketplace and nothing else, so that the
+//! two can't be wrong in the same way.
 
 pub mod child;
 pub mod consume;
@@ -8,6 +9,7 @@ pub mod port;
 pub mod program;
 pub mod python;
 pub mod registry;
+pub mod scene;
 pub mod services;
 pub mod topics;
 pub mod verdict;

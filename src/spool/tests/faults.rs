@@ -2,19 +2,22 @@
 
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use super::*;
 
-/// A small disk of its own, for tests that run as root; `None` where mounting is not allowed.
+/// A small disk of its own.
 struct SmallDisk(TempDir);
 
 impl SmallDisk {
-    fn mount() -> Option<Self> {
+    /// # Panics
+    /// Where mounting is not allowed: a full disk can't be had otherwise, and a test that passes without one says nothing.
+    fn mount() -> Self {
         let dir = TempDir::new().unwrap();
         let options = ["-t", "tmpfs", "-o", "size=256k", "tmpfs"];
         let mounted = Command::new("mount").args(options).arg(dir.path()).stderr(Stdio::null()).status();
-        mounted.is_ok_and(|status| status.success()).then_some(Self(dir))
+        let may_mount = mounted.is_ok_and(|status| status.success());
+        assert!(may_mount, "this test mounts a small tmpfs: run it as root, or in `unshare --map-root-user --mount`");
+        Self(dir)
     }
 
     fn make_read_only(&self) {
@@ -31,7 +34,7 @@ impl Drop for SmallDisk {
 
 #[test]
 fn a_full_disk_is_met_by_the_reservation_and_opening_it_again_needs_no_room() {
-    let Some(disk) = SmallDisk::mount() else { return };
+    let disk = SmallDisk::mount();
     let dir = disk.0.path().join("spool");
     let (spool, _) = open(&dir);
     let mut pages = Vec::new();
@@ -44,9 +47,10 @@ fn a_full_disk_is_met_by_the_reservation_and_opening_it_again_needs_no_room() {
     assert!(error.disk_is_full(), "{error}");
     assert!(error.to_string().contains(dir.to_str().unwrap()) && error.to_string().contains("make room"), "{error}");
     assert!(pages.len() > 5, "{}", pages.len());
-    // Not a byte is left, for a lock file or anything else.
-    std::fs::write(disk.0.path().join("filler"), vec![1; 256 * 1024]).unwrap_err();
     drop(spool);
+    // Not a byte is left, for the lock file or anything else.
+    std::fs::write(dir.join(lock::NAME), "").unwrap();
+    std::fs::write(disk.0.path().join("filler"), vec![1; 256 * 1024]).unwrap_err();
 
     let (spool, recovery) = open(&dir);
     assert_eq!(recovery.pages.len(), pages.len());
@@ -59,9 +63,10 @@ fn a_full_disk_is_met_by_the_reservation_and_opening_it_again_needs_no_room() {
 
 #[test]
 fn a_disk_that_fills_up_in_the_middle_of_a_page_gives_the_page_back() {
-    let Some(disk) = SmallDisk::mount() else { return };
+    let disk = SmallDisk::mount();
     let (spool, _) = open(disk.0.path());
-    let reservation = spool.reserve(&store("bogota")).unwrap();
+    let [reservation, spare] = ["bogota", "bogota"].map(|name| spool.reserve(&store(name)).unwrap());
+    spare.discard().unwrap();
     let (store, read_id) = (reservation.store().clone(), reservation.read_id());
     let body = Bytes::from(vec![b'x'; 300 * 1024]);
     let failed = reservation.write(Timestamp::now(), body.clone()).unwrap_err();
@@ -76,7 +81,7 @@ fn a_disk_that_fills_up_in_the_middle_of_a_page_gives_the_page_back() {
 
 #[test]
 fn a_read_only_disk_is_said_to_be_one() {
-    let Some(disk) = SmallDisk::mount() else { return };
+    let disk = SmallDisk::mount();
     let (spool, _) = open(disk.0.path());
     drop(spool);
     disk.make_read_only();

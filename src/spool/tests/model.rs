@@ -95,7 +95,7 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
     fn whatever_happens_the_next_process_finds_the_pages_and_the_reads_in_flight(
@@ -103,7 +103,7 @@ proptest! {
         spare_files in 0..3_usize,
     ) {
         let dir = TempDir::new().unwrap();
-        let (mut spool, _) = Spool::open(SpoolOptions { spare_files, ..options(dir.path()) }).unwrap();
+        let (mut spool, _) = open_with(SpoolOptions { spare_files, ..options(dir.path()) });
         let mut model = Model::default();
         for (op, lane) in ops {
             match op {

@@ -1,19 +1,22 @@
 """Prints every committed event of a topic, one JSON object a line.
 
-    read_orders.py BOOTSTRAP_SERVERS REGISTRY_URL TOPIC
+    read_orders.py BOOTSTRAP_SERVERS REGISTRY_URL|SCHEMA_FILE TOPIC
 
 It decodes with the writer's schema, which it gets from the registry by the ID that each event carries: the way of any
-consumer outside of the program. Decimals become text with all their digits, times become ISO 8601.
+consumer outside of the program. Where a schema file is given instead, events are in single-object encoding, and carry
+the fingerprint of that schema. Decimals become text with all their digits, times become ISO 8601.
 """
 
 import base64
 import datetime
 import decimal
+import io
 import json
 import sys
 import time
 import uuid
 
+import fastavro
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
@@ -80,8 +83,27 @@ def text(value):
     return value.decode() if value is not None else None
 
 
-def main(bootstrap_servers, registry_url, topic):
-    decode = AvroDeserializer(SchemaRegistryClient({"url": registry_url}))
+def single_object_decoder(schema_file):
+    with open(schema_file, encoding="utf-8") as file:
+        schema = json.load(file)
+    canonical = fastavro.schema.to_parsing_canonical_form(schema)
+    fingerprint = bytes.fromhex(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))
+    marker = b"\xc3\x01" + fingerprint
+    parsed = fastavro.parse_schema(schema)
+
+    def decode(value, _context):
+        if not value.startswith(marker):
+            raise SystemExit(f"an event begins with {value[:10].hex()}, and not with {marker.hex()}")
+        return fastavro.schemaless_reader(io.BytesIO(value[len(marker):]), parsed)
+
+    return decode
+
+
+def main(bootstrap_servers, schemas, topic):
+    if schemas.startswith("http"):
+        decode = AvroDeserializer(SchemaRegistryClient({"url": schemas}))
+    else:
+        decode = single_object_decoder(schemas)
     for message in committed(bootstrap_servers, topic):
         context = SerializationContext(topic, MessageField.VALUE, message.headers())
         line = {

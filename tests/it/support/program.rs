@@ -57,9 +57,15 @@ impl Settings {
 
     /// Starts the program with these settings.
     pub fn start(&self, arguments: &[&str]) -> Program {
+        self.start_with(arguments, &[])
+    }
+
+    /// Starts the program with these settings and, for this one run, some more variables.
+    pub fn start_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Program {
         let mut command = child::command(env!("CARGO_BIN_EXE_imotriz-kafka"));
         command.args(arguments).env_clear().envs(env::var_os("PATH").map(|path| ("PATH", path)));
         command.envs(self.variables.iter().map(|(name, value)| (name, value))).current_dir(self.directory.path());
+        command.envs(variables.iter().copied());
         Program::spawn(command)
     }
 
@@ -109,6 +115,12 @@ impl Program {
         line.flatten().unwrap_or_else(|| panic!("no line with {text:?} within {deadline:?}\n{}", self.output()))
     }
 
+    /// The process ID.
+    #[allow(dead_code, reason = "for the benchmark, which shares this file")]
+    pub fn pid(&self) -> u32 {
+        self.child.pid()
+    }
+
     /// Standard output so far.
     pub fn stdout(&self) -> String {
         self.stdout.lock().unwrap().join("\n")
@@ -143,6 +155,15 @@ impl Program {
         let status = status.unwrap_or_else(|| panic!("it still runs after {deadline:?}\n{}", self.output()));
         self.join_readers();
         status
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Panics
+    /// When it ends in another way than with this exit code; the message shows what it said.
+    pub fn expect_exit(&mut self, code: i32, deadline: Duration) {
+        let status = self.wait(deadline);
+        assert_eq!(status.code(), Some(code), "{status}\n{}", self.output());
     }
 
     fn join_readers(&mut self) {

@@ -14,6 +14,7 @@ use super::{Kafka, child, services};
 
 const REQUIREMENTS: &str = include_str!("../python/requirements.txt");
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/python/read_orders.py");
+const SCHEMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/order_event.avsc");
 const READ_DEADLINE: Duration = Duration::from_secs(120);
 
 /// All committed events of a topic as Python's Avro reader gives them: `key`, `headers`, `partition`, `offset` and
@@ -22,8 +23,20 @@ const READ_DEADLINE: Duration = Duration::from_secs(120);
 /// # Panics
 /// When Python can't be had or can't read the topic; the message says why.
 pub fn read_orders(kafka: &Kafka, registry: &Registry, topic: &str) -> Vec<Value> {
+    read(kafka, registry.url(), topic)
+}
+
+/// The same for events in Avro's single-object encoding, by the schema that the repository publishes.
+///
+/// # Panics
+/// As [`read_orders`].
+pub fn read_orders_without_registry(kafka: &Kafka, topic: &str) -> Vec<Value> {
+    read(kafka, SCHEMA, topic)
+}
+
+fn read(kafka: &Kafka, schemas: &str, topic: &str) -> Vec<Value> {
     let mut command = child::command(interpreter());
-    command.arg(SCRIPT).args([kafka.bootstrap_servers(), registry.url(), topic]);
+    command.arg(SCRIPT).args([kafka.bootstrap_servers(), schemas, topic]);
     let mut reader = Program::spawn(command);
     let status = reader.wait(READ_DEADLINE);
     assert!(status.success(), "the Python reader failed: {status}\n{}", reader.output());

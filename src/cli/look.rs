@@ -1,0 +1,99 @@
+//! Colours on the standard output: on a terminal, unless `NO_COLOR` is set.
+
+use std::env;
+use std::fmt::Display;
+use std::io::{self, IsTerminal as _};
+
+use clap::builder::styling::{AnsiColor, Style};
+
+/// How text is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    colours: bool,
+}
+
+impl Look {
+    /// Fit for where the standard output goes.
+    #[must_use]
+    pub fn of_stdout() -> Self {
+        let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self { colours: io::stdout().is_terminal() && !refused }
+    }
+
+    /// Text and nothing else.
+    #[must_use]
+    pub fn plain() -> Self {
+        Self { colours: false }
+    }
+
+    /// Whether there are colours.
+    #[must_use]
+    pub fn has_colours(self) -> bool {
+        self.colours
+    }
+
+    /// Of less importance.
+    #[must_use]
+    pub fn dim(self, text: impl Display) -> String {
+        self.styled(Style::new().dimmed(), text)
+    }
+
+    /// What the eye should find first.
+    #[must_use]
+    pub fn bold(self, text: impl Display) -> String {
+        self.styled(Style::new().bold(), text)
+    }
+
+    /// All is well.
+    #[must_use]
+    pub fn good(self, text: impl Display) -> String {
+        self.styled(AnsiColor::Green.on_default().bold(), text)
+    }
+
+    /// Somebody has to look.
+    #[must_use]
+    pub fn bad(self, text: impl Display) -> String {
+        self.styled(AnsiColor::Red.on_default().bold(), text)
+    }
+
+    fn styled(self, style: Style, text: impl Display) -> String {
+        if self.colours { format!("{style}{text}{style:#}") } else { text.to_string() }
+    }
+}
+
+/// A count with its thousands set apart: `12,345`.
+#[must_use]
+pub fn grouped(digits: &str) -> String {
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// The same for a number.
+#[must_use]
+pub fn count(number: usize) -> String {
+    grouped(&number.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_set_apart() {
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (12_345, "12,345"), (1_234_567, "1,234,567")] {
+            assert_eq!(count(number), text);
+        }
+    }
+
+    #[test]
+    fn a_plain_look_adds_nothing() {
+        assert_eq!(Look::plain().bad("lost"), "lost");
+        assert_eq!(Look { colours: true }.bad("lost"), "\u{1b}[1m\u{1b}[31mlost\u{1b}[0m");
+    }
+}

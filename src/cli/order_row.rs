@@ -1,0 +1,91 @@
+//! An event as a row for people. The buyer is masked: a screen is seen by more eyes than a topic.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use rust_decimal::Decimal;
+
+use super::look::grouped;
+use crate::amount::Amount;
+use crate::country::Country;
+use crate::event::{EventLine, OrderEvent};
+
+/// The cells, from left to right.
+pub const COLUMNS: [&str; 7] = ["placed", "order", "rev", "reason", "buyer", "products", "total"];
+/// Which of them are numbers, and stand at the right.
+pub const NUMBERS: [usize; 3] = [1, 2, 6];
+/// The one that may be cut where there is little room.
+pub const WIDEST: usize = 5;
+
+/// The event's cells, in the order of [`COLUMNS`].
+#[must_use]
+pub fn cells(event: &OrderEvent) -> [String; 7] {
+    [
+        placed(event).unwrap_or_default(),
+        event.order_id.clone(),
+        event.revision.to_string(),
+        event.reason.as_str().to_lowercase(),
+        event.buyer.name.as_deref().map(masked).unwrap_or_default(),
+        products(&event.lines),
+        event.total.map(|total| format!("{} {}", event.currency, money(total))).unwrap_or_default(),
+    ]
+}
+
+/// On the clocks of the country in which the store sells.
+fn placed(event: &OrderEvent) -> Option<String> {
+    let time = Timestamp::from_millisecond(event.created_at?).ok()?;
+    let zone = event.country.parse::<Country>().ok().and_then(|country| TimeZone::get(country.time_zone()).ok());
+    Some(time.to_zoned_datetime(zone.unwrap_or(TimeZone::UTC)).strftime("%d %b %H:%M").to_string())
+}
+
+/// The first letter of each word, and always three bullets, so that not even its length is told.
+#[must_use]
+pub fn masked(name: &str) -> String {
+    let letters = name.split_whitespace().filter_map(|word| word.chars().next());
+    letters.map(|letter| format!("{letter}•••")).collect::<Vec<_>>().join(" ")
+}
+
+fn products(lines: &[EventLine]) -> String {
+    let Some(first) = lines.first() else { return String::new() };
+    let name = first.name.as_deref().or(first.code.as_deref()).unwrap_or("?");
+    let quantity = first.quantity.map(|quantity| format!("{quantity} × ")).unwrap_or_default();
+    match lines.len() - 1 {
+        0 => format!("{quantity}{name}"),
+        more => format!("{quantity}{name} + {more} more"),
+    }
+}
+
+/// All its digits, at least two of them after the point, thousands set apart.
+fn money(amount: Amount) -> String {
+    let mut value = Decimal::from(amount);
+    value.rescale(value.scale().max(2));
+    let text = value.abs().to_string();
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, "00"));
+    let sign = if value.is_sign_negative() { "-" } else { "" };
+    format!("{sign}{}.{fraction}", grouped(whole))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn money_is_shown_with_every_digit_it_has() {
+        for (value, text) in [
+            ("0", "0.00"),
+            ("129900", "129,900.00"),
+            ("-1234.5", "-1,234.50"),
+            ("0.1234", "0.1234"),
+            ("99999999999999.9999", "99,999,999,999,999.9999"),
+        ] {
+            let value: Decimal = value.parse().unwrap();
+            assert_eq!(money(Amount::try_from(value).unwrap()), text);
+        }
+    }
+
+    #[test]
+    fn a_masked_name_tells_initials_and_no_lengths() {
+        assert_eq!(masked("María José  Peña"), "M••• J••• P•••");
+        assert_eq!(masked("Ñ"), "Ñ•••");
+        assert_eq!(masked(""), "");
+    }
+}

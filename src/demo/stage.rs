@@ -1,0 +1,182 @@
+//! The surroundings of the pipeline: marketplace, broker, an empty spool, and the settings that lead to them.
+
+use std::io;
+use std::path::PathBuf;
+use std::{env, fs};
+
+use thiserror::Error;
+use toml::Value;
+use uuid::Uuid;
+
+use super::broker::{BrokerError, EmbeddedBroker};
+use crate::app;
+use crate::config::{Config, ConfigError};
+use crate::kafka::topics::Layout;
+use crate::sandbox::{Rates, Sandbox, SandboxArgs, Shop};
+
+/// What goes wrong on the way, unless told otherwise: errors and cut connections, whose outcome a client can't know,
+/// but which mark nothing; late answers; requests for patience; and JSON as PHP writes it.
+pub const FAULTS: &str = "error-before=0.03,drop-before=0.02,empty-pending=0.01,throttle:1s=0.01,late:250ms=0.03,\
+                          object-data=0.03,empty-as-list=0.03,duplicates=0.03,bom=0.02,text-html=0.02,overfull=0.02";
+
+/// What a demonstration can be told.
+#[derive(Debug, Clone)]
+pub struct StageOptions {
+    /// Orders in the shop at first.
+    pub orders: usize,
+    /// Settles the orders, and which reads meet which fault.
+    pub seed: u64,
+    /// What goes wrong, and how often.
+    pub faults: Rates,
+    /// A real broker in the place of the embedded one.
+    pub bootstrap_servers: Option<String>,
+}
+
+/// Why there is no demonstration.
+#[derive(Debug, Error)]
+pub enum StageError {
+    /// More orders than the embedded broker holds.
+    #[error(
+        "the embedded broker keeps 5 MiB of a partition, which {most} orders are sure to fit in, and {asked} may not: use \
+         a real broker, --bootstrap-servers HOST:PORT"
+    )]
+    TooMany {
+        /// Orders that were asked for.
+        asked: usize,
+        /// Orders that fit.
+        most: usize,
+    },
+    /// The embedded broker.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// The settings: a fault of this program, or an address that is none.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The operating system.
+    #[error("{what}: {why}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What it said.
+        why: io::Error,
+    },
+}
+
+/// Everything but the pipeline and the consumer.
+pub struct Stage {
+    /// The marketplace.
+    pub sandbox: Sandbox,
+    /// The settings of the pipeline.
+    pub config: Config,
+    broker: Option<EmbeddedBroker>,
+    _spool: ScratchDirectory,
+}
+
+impl Stage {
+    /// Sets it up: starts the marketplace and, where no other is named, a broker.
+    ///
+    /// # Errors
+    /// [`StageError`].
+    pub async fn set(options: StageOptions) -> Result<Self, StageError> {
+        let StageOptions { orders, seed, faults, bootstrap_servers } = options;
+        let most = EmbeddedBroker::MOST_ORDERS;
+        if bootstrap_servers.is_none() && orders > most {
+            return Err(StageError::TooMany { asked: orders, most });
+        }
+        let args = SandboxArgs { seed, faults, ..SandboxArgs::with_orders(orders) };
+        let token = args.token.clone();
+        let sandbox =
+            Sandbox::start(args).await.map_err(|why| StageError::System { what: "starting the sandbox", why })?;
+        let spool = ScratchDirectory::new().map_err(|why| StageError::System { what: "making a spool", why })?;
+        let settings = Settings {
+            // Unique, so that a demonstration on a real broker meets nobody else's topics.
+            name: format!("imotriz-demo-{}", Uuid::now_v7().simple()),
+            bootstrap_servers: bootstrap_servers.clone().unwrap_or_else(|| "embedded:9092".to_owned()),
+            spool: spool.0.display().to_string(),
+            base_url: sandbox.base_url(),
+            token,
+        };
+        let mut config = Config::from_toml(&settings.toml())?;
+        let broker = match bootstrap_servers {
+            Some(_) => None,
+            None => Some(EmbeddedBroker::start(&app::topic_plan(&config.kafka))?),
+        };
+        if let Some(broker) = &broker {
+            // Its port is known only once it is there, and it is there only with the topics of the settings.
+            broker.bootstrap_servers().clone_into(&mut config.kafka.bootstrap_servers);
+        }
+        Ok(Self { sandbox, config, broker, _spool: spool })
+    }
+
+    /// The marketplace's state.
+    #[must_use]
+    pub fn shop(&self) -> Shop {
+        self.sandbox.shop()
+    }
+
+    /// What the embedded broker holds; none for a real one, which can be asked.
+    #[must_use]
+    pub fn known_layout(&self) -> Option<Layout> {
+        self.broker.as_ref().map(EmbeddedBroker::layout)
+    }
+}
+
+struct Settings {
+    name: String,
+    bootstrap_servers: String,
+    spool: String,
+    base_url: String,
+    token: String,
+}
+
+impl Settings {
+    fn toml(&self) -> String {
+        let text = |text: &str| Value::from(text).to_string();
+        format!(
+            r#"
+            [kafka]
+            bootstrap_servers = {servers}
+            transactional_id_prefix = {name}
+            [kafka.topics]
+            orders = {orders}
+            tracking = {tracking}
+            dead_letter = {dead_letter}
+            [spool]
+            dir = {spool}
+            [api]
+            poll_interval = "1s"
+            [stores.demo]
+            country = "CO"
+            base_url = {base_url}
+            token = {token}
+            "#,
+            servers = text(&self.bootstrap_servers),
+            name = text(&self.name),
+            orders = text(&format!("{}.orders", self.name)),
+            tracking = text(&format!("{}.tracking", self.name)),
+            dead_letter = text(&format!("{}.dlq", self.name)),
+            spool = text(&self.spool),
+            base_url = text(&self.base_url),
+            token = text(&self.token),
+        )
+    }
+}
+
+/// A directory that goes when this does.
+struct ScratchDirectory(PathBuf);
+
+impl ScratchDirectory {
+    fn new() -> io::Result<Self> {
+        let path = env::temp_dir().join(format!("imotriz-kafka-demo-{}", Uuid::now_v7().simple()));
+        fs::create_dir(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for ScratchDirectory {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            tracing::debug!(%error, "the demonstration's spool stays behind");
+        }
+    }
+}

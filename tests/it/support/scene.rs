@@ -1,0 +1,135 @@
+//! A marketplace, topics of its own and a program between the two: what most of these tests begin with.
+
+use std::collections::BTreeSet;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use imotriz_kafka::ids::OrderId;
+use imotriz_kafka::sandbox::{Call, Fault, RequestState, Sandbox, SandboxArgs, Shop};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+use super::consume::{self, Record};
+use super::program::{Program, Settings};
+use super::topics::Topics;
+use super::verdict::Verdict;
+use super::{Kafka, kafka};
+
+/// For a run that comes to an end by itself, on a machine that has other things to do as well.
+pub const RUN_DEADLINE: Duration = Duration::from_secs(120);
+
+/// One store, `bogota`, sells on a sandbox in this process, reached over TCP like the real marketplace.
+pub struct Scene {
+    sandbox: Sandbox,
+    pub topics: Topics,
+    pub settings: Settings,
+}
+
+impl Scene {
+    /// On the broker that all tests share. `test` begins the names of the topics.
+    pub fn new(test: &str, args: SandboxArgs) -> Self {
+        Self::on(kafka(), test, args)
+    }
+
+    /// On this broker.
+    pub fn on(kafka: &Kafka, test: &str, args: SandboxArgs) -> Self {
+        let token = args.token.clone();
+        let sandbox = runtime().block_on(Sandbox::start(args)).unwrap();
+        let topics = Topics::unique(test);
+        let settings = Settings::new(kafka, &topics).with_store("bogota", &sandbox.base_url(), &token, "CO");
+        Self { sandbox, topics, settings }
+    }
+
+    /// Sets a variable for all runs.
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.settings = self.settings.with(name, value);
+        self
+    }
+
+    pub fn base_url(&self) -> String {
+        self.sandbox.base_url()
+    }
+
+    pub fn shop(&self) -> Shop {
+        self.sandbox.shop()
+    }
+
+    /// Drains to the end.
+    ///
+    /// # Panics
+    /// When the program does not succeed; the message shows what it said.
+    pub fn drain(&self) -> Program {
+        self.run(&["drain"], 0)
+    }
+
+    /// Runs a command to its end.
+    ///
+    /// # Panics
+    /// When it ends with another exit code; the message shows what it said.
+    pub fn run(&self, arguments: &[&str], code: i32) -> Program {
+        let mut program = self.settings.start(arguments);
+        program.expect_exit(code, RUN_DEADLINE);
+        program
+    }
+
+    /// What `spool list` shows.
+    pub fn spool(&self) -> Vec<Value> {
+        let listed = self.run(&["--json", "spool", "list"], 0);
+        listed.stdout().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// How many files of the spool are in this state, by the word of `spool list`.
+    pub fn spooled(&self, state: &str) -> usize {
+        self.spool().iter().filter(|entry| entry["state"] == state).count()
+    }
+
+    /// The calls of `newOrders` so far.
+    pub fn reads(&self) -> Vec<RequestState> {
+        self.shop().requests().into_iter().filter(|request| request.kind == Call::NewOrders).collect()
+    }
+
+    /// Lets the next reads meet these faults; `None` is an answer without one.
+    pub fn script(&self, steps: &[Option<Fault>]) {
+        self.shop().script(Call::NewOrders, steps).unwrap();
+    }
+
+    /// The ID of every order as often as it was marked by an answer that left the marketplace whole.
+    pub fn delivered(&self) -> Vec<String> {
+        let handed_over = |request: &RequestState| request.delivered == Some(true);
+        self.reads().iter().filter(|read| handed_over(read)).flat_map(ids_of).collect()
+    }
+
+    /// What a downstream system sees.
+    pub fn events(&self) -> Vec<Record> {
+        consume::committed(kafka(), &self.topics.orders)
+    }
+
+    /// What was delivered, compared with what a downstream system sees.
+    pub fn verdict(&self) -> Verdict {
+        Verdict::of(self.delivered(), &self.events())
+    }
+}
+
+/// The orders that an answer returned, by ID.
+pub fn ids_of(read: &RequestState) -> Vec<String> {
+    read.ids.iter().flatten().map(OrderId::to_string).collect()
+}
+
+/// The keys of records, each once.
+pub fn keys(records: &[Record]) -> BTreeSet<String> {
+    records.iter().filter_map(|record| record.key.clone()).collect()
+}
+
+/// Whether `kill -9` ended it.
+pub fn was_killed(status: ExitStatus) -> bool {
+    status.signal() == Some(9)
+}
+
+/// Where the sandboxes of all tests run.
+fn runtime() -> &'static Runtime {
+    static RUNTIME: LazyLock<Runtime> =
+        LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap());
+    &RUNTIME
+}
