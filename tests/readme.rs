@@ -1,0 +1,257 @@
+//! The README and the sample settings say what the program does: their commands parse, their settings load, their tables
+//! are those of the code. `UPDATE_README=1 cargo test --test readme` writes anew what is generated.
+#![allow(clippy::unwrap_used, reason = "all of this is a test, and a panic is how a test reports")]
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::ops::Range;
+use std::path::Path;
+
+use clap::{CommandFactory as _, Parser as _};
+use imotriz_kafka::cli::{Cli, exit};
+use imotriz_kafka::config::{self, Config};
+use imotriz_kafka::mapping::Mapping;
+use serde_json::Value;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The README's fenced blocks in a language.
+fn blocks(readme: &str, language: &str) -> Vec<String> {
+    let parts: Vec<_> = readme.split("\n```").collect();
+    let inside = parts.iter().skip(1).step_by(2);
+    let found: Vec<_> =
+        inside.filter_map(|part| part.strip_prefix(language)?.strip_prefix('\n')).map(str::to_owned).collect();
+    assert!(!found.is_empty(), "the README has no block in `{language}`");
+    found
+}
+
+/// The words of a line without quotes, as a shell would hand them over. Fails for a line with more of a shell's syntax.
+fn words(line: &str) -> Vec<&str> {
+    assert!(!line.contains(['"', '\'', '$', '|', '>', '\\']), "this test does not read shell syntax: {line}");
+    line.split_whitespace().collect()
+}
+
+#[test]
+fn every_command_of_the_readme_parses() {
+    let readme = read("README.md");
+    let mut parsed = 0;
+    for line in blocks(&readme, "sh").iter().flat_map(|block| block.lines()) {
+        let arguments = match words(line).as_slice() {
+            ["imotriz-kafka", arguments @ ..] | ["cargo", "run", "--release", "--", arguments @ ..] => {
+                arguments.to_vec()
+            }
+            ["cargo", "test"] | ["export", _] | [] => continue,
+            _ => panic!("neither a command of the program nor a setting: {line}"),
+        };
+        if let Err(error) = Cli::try_parse_from(["imotriz-kafka"].iter().chain(&arguments)) {
+            panic!("{line}\n{error}");
+        }
+        parsed += 1;
+    }
+    assert!(parsed >= 8, "only {parsed} commands found");
+}
+
+#[test]
+fn every_environment_of_the_readme_loads_and_has_a_store() {
+    let readme = read("README.md");
+    let mut loaded = 0;
+    for block in blocks(&readme, "sh") {
+        let variables: Vec<_> =
+            block.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('=')).collect();
+        if variables.is_empty() {
+            continue;
+        }
+        let owned = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let config = Config::from_environment(owned).unwrap_or_else(|error| panic!("{error}\n{block}"));
+        config.stores_or_error().unwrap_or_else(|error| panic!("{error}\n{block}"));
+        loaded += 1;
+    }
+    assert!(loaded >= 3, "only {loaded} environments found");
+}
+
+#[test]
+fn every_settings_file_of_the_readme_loads() {
+    for block in blocks(&read("README.md"), "toml") {
+        Config::from_toml(&block).unwrap_or_else(|error| panic!("{error}\n{block}"));
+    }
+}
+
+#[test]
+fn the_sample_settings_load_and_the_parts_in_comments_too() {
+    let sample = read("examples/imotriz-kafka.toml");
+    let config = Config::from_toml(&sample).unwrap();
+    assert_eq!(config.stores_or_error().unwrap().len(), 2);
+
+    // A line that is a setting but for the `# ` before it; the explanations are sentences.
+    let is_setting = |line: &str| line.starts_with('[') || line.starts_with('"') || line.contains(" = ");
+    let uncommented = sample.lines().map(|line| match line.strip_prefix("# ") {
+        Some(setting) if is_setting(setting) => setting,
+        _ => line,
+    });
+    let config = Config::from_toml(&uncommented.collect::<Vec<_>>().join("\n")).unwrap();
+    assert!(config.schema_registry.is_some() && config.kafka.properties.iter().count() == 4);
+}
+
+#[test]
+fn the_exit_codes_of_the_readme_are_those_of_the_help_and_of_the_code() {
+    let readme = read("README.md");
+    let (_, table) = readme.split_once("| exit code | meaning |\n|---|---|\n").expect("the table of exit codes");
+    let rows =
+        table.lines().take_while(|line| line.starts_with('|')).map(|row| row.split('|').nth(1).unwrap_or_default());
+    let in_readme: BTreeSet<u8> = rows.flat_map(codes).collect();
+
+    let help = Cli::command().render_long_help().to_string();
+    let (_, listed) = help.split_once("Exit codes:\n").expect("the help lists the exit codes");
+    let in_help: BTreeSet<u8> =
+        listed.lines().flat_map(|line| codes(line.trim().split("  ").next().unwrap_or_default())).collect();
+    assert_eq!(in_readme, in_help);
+
+    let in_code =
+        [exit::UNEXPECTED, exit::USAGE, exit::MARKETPLACE, exit::KAFKA, exit::REGISTRY, exit::SPOOL, exit::FINDING];
+    assert!(in_code.iter().all(|code| in_readme.contains(code)));
+}
+
+fn codes(text: &str) -> impl Iterator<Item = u8> {
+    text.split([',', ' ']).filter_map(|word| word.parse().ok())
+}
+
+#[test]
+fn every_test_that_the_readme_names_exists() {
+    let readme = read("README.md");
+    let mut file: Option<(String, String)> = None;
+    let mut named = 0;
+    for row in readme.lines().filter(|line| line.starts_with("| G") || line.starts_with("| | **")) {
+        for word in row.split('`').skip(1).step_by(2) {
+            if word.ends_with(".rs") {
+                file = Some((word.to_owned(), read(word)));
+            } else if word.matches('_').count() > 2 {
+                let (path, text) = file.as_ref().expect("a test's name comes after its file's");
+                assert!(text.contains(&format!("fn {word}(")), "{path} has no test `{word}`");
+                named += 1;
+            }
+        }
+    }
+    assert!(named >= 10, "only {named} tests are named");
+}
+
+#[test]
+fn every_file_that_the_readme_links_to_exists() {
+    let readme = read("README.md");
+    for target in readme.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        assert!(target.starts_with("http") || root().join(target).exists(), "{target} does not exist");
+    }
+}
+
+#[test]
+fn what_is_generated_in_the_readme_is_up_to_date() {
+    let path = root().join("README.md");
+    let old = read("README.md");
+    let mut new = old.clone();
+    for (name, content) in [("settings", config::reference()), ("mapping", mapping_reference()), ("fields", fields())] {
+        let place = between_marks(&new, name);
+        new.replace_range(place, &format!("\n{}", content.trim_end()));
+    }
+    if std::env::var_os("UPDATE_README").is_some() {
+        fs::write(&path, new).unwrap();
+    } else {
+        assert!(old == new, "README.md is out of date: write it anew with `UPDATE_README=1 cargo test --test readme`");
+    }
+}
+
+fn between_marks(readme: &str, name: &str) -> Range<usize> {
+    let begin = format!("<!-- {name}: begin, written by tests/readme.rs -->\n");
+    let start = readme.find(&begin).unwrap_or_else(|| panic!("the README has no `{begin}`")) + begin.len() - 1;
+    let length = readme[start..].find(&format!("\n<!-- {name}: end -->")).expect("what begins has an end");
+    start..start + length
+}
+
+/// The default places as they would stand in a settings file.
+fn mapping_reference() -> String {
+    let Value::Object(sections) = serde_json::to_value(Mapping::default()).unwrap() else { panic!("a struct") };
+    let mut text = "```toml\n".to_owned();
+    for (section, fields) in sections {
+        writeln!(text, "[mapping.{section}]").unwrap();
+        for (field, pointers) in fields.as_object().unwrap() {
+            writeln!(text, "{}", broken(&format!("{field} = "), &strings(pointers))).unwrap();
+        }
+        text.push('\n');
+    }
+    Config::from_toml(text.trim_start_matches("```toml")).expect("the defaults can be loaded");
+    format!("{}\n```\n", text.trim_end())
+}
+
+fn strings(pointers: &Value) -> Vec<String> {
+    match pointers {
+        Value::Array(list) => list.iter().map(Value::to_string).collect(),
+        one => vec![one.to_string()],
+    }
+}
+
+/// A list in lines of bearable width.
+fn broken(start: &str, items: &[String]) -> String {
+    let mut text = format!("{start}[");
+    let mut width = text.len();
+    for (index, item) in items.iter().enumerate() {
+        let item = if index + 1 < items.len() { format!("{item},") } else { item.clone() };
+        if index > 0 && width + item.len() > 110 {
+            text.push_str("\n    ");
+            width = 4;
+        } else if index > 0 {
+            text.push(' ');
+            width += 1;
+        }
+        width += item.len();
+        text.push_str(&item);
+    }
+    text.push(']');
+    text
+}
+
+/// The fields of an event from its schema.
+fn fields() -> String {
+    let schema: Value = serde_json::from_str(&read("schemas/order_event.avsc")).unwrap();
+    let mut table = "| field | type | personal | meaning |\n|---|---|---|---|\n".to_owned();
+    add_fields(&mut table, "", &schema);
+    table
+}
+
+fn add_fields(table: &mut String, prefix: &str, record: &Value) {
+    for field in record["fields"].as_array().unwrap() {
+        let name = format!("{prefix}{}", field["name"].as_str().unwrap());
+        let personal = if field["pii"] == true { "yes" } else { "" };
+        let meaning = field["doc"].as_str().unwrap().split_inclusive(". ").next().unwrap();
+        let kind = &field["type"];
+        let (shown, nested) = match kind["type"].as_str() {
+            Some("record") => ("record".to_owned(), Some((format!("{name}."), kind))),
+            Some("array") => ("list of records".to_owned(), Some((format!("{name}[]."), &kind["items"]))),
+            _ => (type_name(kind), None),
+        };
+        let meaning = if name == "reason" { "Why there is an event, see below." } else { meaning.trim_end() };
+        writeln!(table, "| `{name}` | {shown} | {personal} | {meaning} |").unwrap();
+        if let Some((prefix, record)) = nested {
+            add_fields(table, &prefix, record);
+        }
+    }
+}
+
+fn type_name(kind: &Value) -> String {
+    match kind {
+        Value::Array(branches) => {
+            assert_eq!(branches[0], "null");
+            format!("{} or null", type_name(&branches[1]))
+        }
+        Value::String(name) => name.clone(),
+        kind => match kind["logicalType"].as_str() {
+            Some("decimal") => format!("decimal({}, {})", kind["precision"], kind["scale"]),
+            Some(logical) => logical.to_owned(),
+            None => kind["type"].as_str().unwrap().to_owned(),
+        },
+    }
+}
