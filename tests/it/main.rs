@@ -9,7 +9,7 @@ mod drain;
 mod faults;
 mod harness;
 mod kill;
-mod reconcile;
 mod outage;
+mod reconcile;
 mod signals;
 mod support;
