@@ -154,7 +154,8 @@ fn an_order_that_a_page_brings_while_it_is_fetched_by_its_id_is_not_doubled() {
 #[test]
 fn a_read_that_was_in_flight_when_the_list_was_taken_does_not_tell_what_is_pending() {
     let scene = Scene::new("flight", SandboxArgs::with_orders(PAGE)).with("IMOTRIZ_API__POLL_INTERVAL", "100ms");
-    scene.script(&[Some(Fault::Late(Duration::from_secs(8)))]);
+    // The second is slow too, so that the orders of its page are still on their way for a reconciler in a hurry.
+    scene.script(&[8, 2].map(|seconds| Some(Fault::Late(Duration::from_secs(seconds)))));
     scene.shop().set_fault_rates("order-ids/error-before=1".parse().unwrap());
     let mut program = scene.settings.start(&["run"]);
     wait::until("the slow read has marked its page", RUN_DEADLINE, || calls(&scene, Call::NewOrders) == 1);
