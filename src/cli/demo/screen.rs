@@ -122,7 +122,7 @@ impl Screen {
         }
         print_indented(&self.numbers(report));
         println!("\n {}\n", self.punch_line(report));
-        println!("{}\n", self.remarks(report));
+        println!("{}\n", self.remarks(report).trim_fmt());
     }
 
     pub(super) fn going_on(&mut self) {
@@ -142,7 +142,7 @@ impl Screen {
             gap[0] = format!("⋮ {} more", count(*left_out));
             gap
         });
-        println!("{}\n", order_table(self.look, first.iter().chain(&gap).chain(last)));
+        println!("{}\n", order_table(self.look, first.iter().chain(&gap).chain(last)).trim_fmt());
     }
 
     fn numbers(&self, report: &Report) -> Table {
