@@ -3,7 +3,7 @@
 mod dry_run;
 mod store;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -131,13 +131,14 @@ impl App {
             patience: once.then_some(PATIENCE),
         };
         let lanes = start_lanes(config, layout, &template)?;
-        let Recovered { pages, mut unknown } = accept(recovery, stores, &counters);
+        let Recovered { pages, mut unknown, damaged } = accept(recovery, stores, &counters);
         let stores = stores
             .iter()
             .map(|(name, store)| {
                 let lane = &lanes[&lane_of(name, layout.lanes)];
                 let unsettled = unknown.remove(name).unwrap_or_default();
-                store_task(name, store, &config.reconcile, lane, &template, unsettled, once)
+                let (drain, reconciler) = tasks(name, store, &config.reconcile, lane, &template, unsettled, once)?;
+                Ok(StoreTask { drain, reconciler, damaged: damaged.contains(name) })
             })
             .collect::<Result<_, AppError>>()?;
         Ok(Self { lanes, layout, recovered: pages, stores, once, counters, stopper })
@@ -161,7 +162,7 @@ impl App {
                 tasks.spawn(async move { store.drain().await.map(|()| None) });
                 return;
             }
-            let StoreTask { drain, reconciler } = store;
+            let StoreTask { drain, reconciler, .. } = store;
             tasks.spawn(async move { Ok(drain.run().await.map(|()| None)?) });
             tasks.spawn(async move {
                 reconciler.run().await;
@@ -242,7 +243,7 @@ async fn join_lanes(
 }
 
 /// A store's tasks, not yet started.
-fn store_task(
+fn tasks(
     name: &StoreName,
     store: &config::Store,
     reconcile: &config::Reconcile,
@@ -250,7 +251,7 @@ fn store_task(
     template: &LaneTemplate,
     unsettled: Vec<UnknownRead>,
     once: bool,
-) -> Result<StoreTask, AppError> {
+) -> Result<(Drain, Reconciler), AppError> {
     let (unknown_sender, unknown) = mpsc::unbounded_channel();
     let (quiet_report, quiet_watch) = quiet();
     let asker = asker(store)?;
@@ -279,7 +280,7 @@ fn store_task(
         counters: template.counters.clone(),
         stop: template.stop.clone(),
     };
-    Ok(StoreTask { drain, reconciler })
+    Ok((drain, reconciler))
 }
 
 struct LaneTemplate {
@@ -329,6 +330,8 @@ fn start_lanes(config: &Config, layout: Layout, template: &LaneTemplate) -> Resu
 struct Recovered {
     pages: Vec<Durable>,
     unknown: BTreeMap<StoreName, Vec<UnknownRead>>,
+    /// Stores of which a page may have been damaged.
+    damaged: BTreeSet<StoreName>,
 }
 
 fn accept(recovery: Recovery, stores: &BTreeMap<StoreName, config::Store>, counters: &Counters) -> Recovered {
@@ -355,7 +358,8 @@ fn accept(recovery: Recovery, stores: &BTreeMap<StoreName, config::Store>, count
     if !pages.is_empty() {
         tracing::info!(pages = pages.len(), "publishing what an earlier run left in the spool");
     }
-    Recovered { pages, unknown }
+    let damaged = corrupt.into_iter().filter_map(|file| file.store).collect();
+    Recovered { pages, unknown, damaged }
 }
 
 async fn ensure_topics(connection: &Connection, plan: &TopicPlan, once: bool, stop: &Stop) -> Result<Layout, AppError> {

@@ -12,21 +12,24 @@ const PASSES: usize = 5;
 pub(super) struct StoreTask {
     pub(super) drain: Drain,
     pub(super) reconciler: Reconciler,
+    /// An earlier run's page was found damaged: what was in it is marked, and has to be fetched again.
+    pub(super) damaged: bool,
 }
 
 impl StoreTask {
-    /// Drains to nothing pending. Where a read had an unknown outcome, in this run or an earlier one, what it may have
-    /// lost is fetched before it is over; where that can't be, it is said, and stays noted in the spool.
+    /// Drains to nothing pending. Where a read had an unknown outcome or a page was damaged, in this run or an earlier
+    /// one, what may have been lost is fetched before it is over; where that can't be, it is said, and the unknown reads
+    /// stay noted in the spool.
     pub(super) async fn drain(mut self) -> Result<(), AppError> {
         self.drain.clone().run().await?;
-        if !self.reconciler.has_unsettled_reads() {
+        if !self.damaged && !self.reconciler.has_unsettled_reads() {
             return Ok(());
         }
         match self.reconcile().await {
             Ok(_) => Ok(()),
             Err(AppError::Reconcile(error)) => {
                 if !matches!(error, ReconcileError::Stopped) {
-                    tracing::warn!(%error, "reads with an unknown outcome could not be settled: they stay in the spool");
+                    tracing::warn!(%error, "what may have been lost could not be looked for: unknown reads stay noted in the spool");
                 }
                 Ok(())
             }

@@ -13,6 +13,8 @@ use crate::event::{EventLine, OrderEvent};
 pub const COLUMNS: [&str; 7] = ["placed", "order", "rev", "reason", "buyer", "products", "total"];
 /// Which of them are numbers, and stand at the right.
 pub const NUMBERS: [usize; 3] = [1, 2, 6];
+/// Why the event was published.
+pub const REASON: usize = 3;
 /// The one that may be cut where there is little room.
 pub const WIDEST: usize = 5;
 
@@ -46,11 +48,19 @@ pub fn masked(name: &str) -> String {
 
 fn products(lines: &[EventLine]) -> String {
     let Some(first) = lines.first() else { return String::new() };
-    let name = first.name.as_deref().or(first.code.as_deref()).unwrap_or("?");
+    let name = shortened(first.name.as_deref().or(first.code.as_deref()).unwrap_or("?"));
     let quantity = first.quantity.map(|quantity| format!("{quantity} × ")).unwrap_or_default();
     match lines.len() - 1 {
         0 => format!("{quantity}{name}"),
-        more => format!("{quantity}{name} + {more} more"),
+        more => format!("{quantity}{name} +{more}"),
+    }
+}
+
+/// At most 28 characters.
+fn shortened(name: &str) -> String {
+    match name.char_indices().nth(28) {
+        None => name.to_owned(),
+        Some(_) => format!("{}…", name.chars().take(27).collect::<String>().trim_end()),
     }
 }
 
@@ -80,6 +90,12 @@ mod tests {
             let value: Decimal = value.parse().unwrap();
             assert_eq!(money(Amount::try_from(value).unwrap()), text);
         }
+    }
+
+    #[test]
+    fn a_long_name_is_cut_between_characters() {
+        assert_eq!(shortened("Batería de gel YTX7L-BS 12 V"), "Batería de gel YTX7L-BS 12 V");
+        assert_eq!(shortened("Batería de gel YTX7L-BS 12 V."), "Batería de gel YTX7L-BS 12…");
     }
 
     #[test]

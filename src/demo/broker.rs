@@ -27,8 +27,9 @@ pub struct EmbeddedBroker {
 }
 
 impl EmbeddedBroker {
-    /// So many orders fit, whatever is read of them and when.
-    pub const MOST_ORDERS: usize = 20_000;
+    /// So many orders are kept to the last, even in pages that don't compress: an event and its headers take 970 bytes
+    /// on average, over six partitions. Compressed as usual, 40,000 were seen to fit.
+    pub const MOST_ORDERS: usize = 30_000;
 
     /// Starts it on a free port of the loopback address, with the topics of `plan`.
     ///

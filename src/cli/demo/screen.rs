@@ -10,7 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::Report;
 use crate::cli::look::{Look, count, grouped};
-use crate::cli::order_row::{COLUMNS, NUMBERS, WIDEST, cells};
+use crate::cli::order_row::{COLUMNS, NUMBERS, REASON, WIDEST, cells};
 use crate::demo::Verdict;
 use crate::event::OrderEvent;
 
@@ -20,8 +20,14 @@ const LAST: usize = 5;
 /// Between two lines of progress where there is no terminal.
 const BETWEEN_LINES: Duration = Duration::from_secs(2);
 
-const LIMITS_OF_THE_EMBEDDED_BROKER: &str = "it does not isolate transactions: that nothing of an aborted one is seen, \
-                                             only a real broker can prove (--bootstrap-servers HOST:PORT)";
+const LIMITS_OF_THE_EMBEDDED_BROKER: &str = "the embedded one does not isolate transactions: that nothing of an aborted one is \
+                                             seen, only a real one can prove (--bootstrap-servers HOST:PORT)";
+
+/// As it stands in a row; every other one is worth a look.
+const USUAL_REASON: &str = "drained";
+
+/// Below so many columns the products are left out.
+const NARROW: u16 = 96;
 
 type Cells = [String; COLUMNS.len()];
 
@@ -55,8 +61,7 @@ impl Screen {
         if self.json {
             return;
         }
-        let broker =
-            bootstrap_servers.map_or_else(|| "a broker inside this process".to_owned(), |at| format!("Kafka at {at}"));
+        let broker = bootstrap_servers.map_or_else(|| "an embedded broker".to_owned(), |at| format!("Kafka at {at}"));
         println!("\n {}  {} orders of people who don't exist", self.look.bold("imotriz-kafka demo"), count(orders));
         println!(" {}\n", self.look.dim(format!("a marketplace that misbehaves → spool → {broker} → a consumer")));
         if io::stderr().is_terminal() {
@@ -111,10 +116,13 @@ impl Screen {
             println!("{}", report.as_json());
             return;
         }
-        self.list();
+        match self.events {
+            Events::Collected { .. } => self.list(),
+            Events::Live => println!(),
+        }
         print_indented(&self.numbers(report));
         println!("\n {}\n", self.punch_line(report));
-        println!("{}\n", self.remarks(report));
+        println!("{}\n", self.remarks(report).trim_fmt());
     }
 
     pub(super) fn going_on(&mut self) {
@@ -131,11 +139,10 @@ impl Screen {
         }
         let gap = (*left_out > 0).then(|| {
             let mut gap: Cells = Default::default();
-            gap[0] = "⋮".into();
-            gap[WIDEST] = format!("⋮ {} more", count(*left_out));
+            gap[0] = format!("⋮ {} more", count(*left_out));
             gap
         });
-        println!("{}\n", order_table(self.look, first.iter().chain(&gap).chain(last)));
+        println!("{}\n", order_table(self.look, first.iter().chain(&gap).chain(last)).trim_fmt());
     }
 
     fn numbers(&self, report: &Report) -> Table {
@@ -194,11 +201,11 @@ impl Screen {
         let struck: u64 = report.faults.values().sum();
         if struck > 0 {
             let each: Vec<_> = report.faults.iter().map(|(name, times)| format!("{name} {times}")).collect();
-            remark("answers", format!("{struck} of {} were not as they should be: {}", report.reads, each.join(", ")));
+            remark("answers", format!("{struck} of {} bad or odd: {}", report.reads, each.join(", ")));
         }
         if report.unknown_reads > 0 {
             let reads = plural(report.unknown_reads, "read");
-            remark("unknown", format!("{reads} ended without an outcome; each left a durable trace in the spool"));
+            remark("unknown", format!("{reads} ended without an outcome, which is on record in the spool"));
         }
         match &report.topic {
             Some(topic) => remark("topic", format!("{topic}: it stays, for other tools to look at")),
@@ -209,7 +216,7 @@ impl Screen {
 }
 
 fn progress_bar(orders: u64) -> ProgressBar {
-    let template = " {bar:40.green/dim} {pos} of {len} orders seen  {per_sec}  {msg:.yellow}";
+    let template = " {bar:40.green/dim} {human_pos} of {human_len} orders seen  {msg:.yellow}";
     let style = ProgressStyle::with_template(template).expect("the template is fixed").progress_chars("━━─");
     ProgressBar::new(orders).with_style(style)
 }
@@ -220,26 +227,37 @@ fn order_table<'a>(look: Look, rows: impl Iterator<Item = &'a Cells>) -> Table {
     table.set_content_arrangement(ContentArrangement::Dynamic).set_truncation_indicator("…");
     table.set_header(COLUMNS.map(|name| dim_if(look, Cell::new(name))));
     for cells in rows {
-        let mut row = Row::from(cells.each_ref().map(Cell::new));
+        let mut row = Row::from(cells.iter().enumerate().map(|(index, text)| match index {
+            REASON if look.has_colours() && ![USUAL_REASON, ""].contains(&text.as_str()) => {
+                Cell::new(text).fg(Color::Yellow)
+            }
+            _ => Cell::new(text),
+        }));
         row.max_height(1);
         table.add_row(row);
     }
+    let narrow = table.width().is_some_and(|width| width < NARROW);
     for (index, column) in table.column_iter_mut().enumerate() {
         if NUMBERS.contains(&index) {
             column.set_cell_alignment(CellAlignment::Right);
         }
         if index != WIDEST {
             column.set_constraint(ColumnConstraint::ContentWidth);
+        } else if narrow {
+            column.set_constraint(ColumnConstraint::Hidden);
         }
     }
     table
 }
 
-/// In columns that fit most; what may be wide stands last.
+/// In columns that fit most; what may be wide stands last, and is cut where the terminal ends.
 fn live_line(look: Look, cells: &Cells) -> String {
     let [placed, order, revision, reason, buyer, products, total] = cells;
-    let placed = look.dim(format!("{placed:12}"));
-    format!(" {placed}  {order}  {revision:>3}  {reason:10}  {buyer:19}  {total:>18}  {products}")
+    let line = format!("  {order:>7}  {revision:>3}  {reason:10}  {buyer:19}  {total:>17}  {products}");
+    // Some characters take two columns.
+    let room = Table::new().width().map_or(usize::MAX, |width| usize::from(width).saturating_sub(15));
+    let line: String = line.chars().take(room).collect();
+    format!(" {}{line}", look.dim(format!("{placed:12}")))
 }
 
 fn print_indented(table: &Table) {

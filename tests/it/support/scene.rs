@@ -75,6 +75,11 @@ impl Scene {
         self
     }
 
+    /// Where the marketplace answers.
+    pub fn base_url(&self) -> String {
+        self.sandbox.base_url()
+    }
+
     pub fn shop(&self) -> Shop {
         self.sandbox.shop()
     }
