@@ -16,8 +16,8 @@
 //!   │  a folder, one process   │  is published first                   │
 //!   └───────────┬──────────────┘                                       │
 //!               │ Durable                                              │
-//!   ┌─ publish ─▼──────────────────────────────────────────────────────▼─────────┐  a thread per lane: sole owner of a
-//!   │  fence ► load the index ► take what queued up ► decide ► transaction       │  transactional producer and an index
+//!   ┌─ publish ─▼──────────────────────────────────────────────────────▼─────────┐  a thread per lane: it alone
+//!   │  fence ► load the index ► take what queued up ► decide ► transaction       │  has the producer and the index
 //!   └───────────┬────────────────────────────────────────────────────────────────┘
 //!               │ one Kafka transaction ► Committed ► the spool lets go of the files
 //!      ┌────────┼──────────────────────┐
@@ -80,12 +80,12 @@
 //! | [`reconcile`] | a task per store: what was marked and never arrived |
 //! | [`committed`] | the proof of a commit |
 //! | [`index`] | what a lane has published, in memory |
-//! | [`tracking`], [`tracking_memory`] | the records that the index is loaded from; what the spool knows of their topic |
+//! | [`tracking`], [`tracking_memory`] | the records that fill the index; what the spool knows of their topic |
 //! | [`kafka`] | client settings, topics, transactions, reading a partition to its end |
 //! | [`mapping`], [`country`] | a JSON record to an order; what a country settles |
 //! | [`order`], [`ids`] | an order; names that are parsed once, at the edge |
 //! | [`event`], [`amount`], [`contract`] | an order to an event and its headers; exact decimals; the Avro schemas |
-//! | [`framing`], [`encoding`], [`decoder`], [`registry`] | what stands before the datum, and who gives it its meaning |
+//! | [`framing`], [`encoding`], [`decoder`], [`registry`] | what stands before a datum, and gives it its meaning |
 //! | [`sandbox`] | a fake of the marketplace, with faults |
 //! | [`demo`] | an embedded broker, a consumer and a verdict around the real thing |
 //! | [`fail_point`] | places at which a test kills the program |
