@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::api::{Client, ClientOptions, Paths};
@@ -157,7 +157,7 @@ impl App {
     /// The first thing that went wrong. The other stores go on to their end where they can.
     pub async fn run(self) -> Result<(), AppError> {
         let once = self.once;
-        let start = |tasks: &mut JoinSet<StoreEnd>, store: StoreTask| {
+        let start = move |tasks: &mut JoinSet<StoreEnd>, store: StoreTask| {
             if once {
                 tasks.spawn(async move { store.drain().await.map(|()| None) });
                 return;
@@ -182,29 +182,53 @@ impl App {
 
     async fn run_stores(
         self,
-        start: impl Fn(&mut JoinSet<StoreEnd>, StoreTask),
+        start: impl Fn(&mut JoinSet<StoreEnd>, StoreTask) + Clone + Send + 'static,
     ) -> (Vec<Summary>, Result<(), AppError>) {
         let Self { lanes, layout, recovered, stores, once: _, counters: _, stopper } = self;
-        for page in recovered {
-            let lane = &lanes[&lane_of(page.store(), layout.lanes)];
-            if lane.handle.work.send(Work::Page(page)).await.is_err() {
-                break;
-            }
+        let mut pages = by_lane(recovered, |page| lane_of(page.store(), layout.lanes));
+        let mut stores = by_lane(stores, |store| lane_of(&store.drain.store, layout.lanes));
+        let mut ends = JoinSet::new();
+        for (number, lane) in lanes {
+            let pages = pages.remove(&number).unwrap_or_default();
+            let stores = stores.remove(&number).unwrap_or_default();
+            // The lane ends once the last handle is gone, which its stores hold, and all work is committed.
+            let (work, ended) = (lane.handle.work, lane.ended);
+            ends.spawn(serve_lane(work, pages, stores, start.clone(), stopper.clone()));
+            ends.spawn(async { (Vec::new(), ended.await.map_err(|_| AppError::Panicked).and_then(|lane| Ok(lane?))) });
         }
-        let mut tasks = JoinSet::new();
-        for store in stores {
-            start(&mut tasks, store);
-        }
-        let mut lane_ends = JoinSet::new();
-        for lane in lanes.into_values() {
-            // The handle goes: a lane ends once the stores' handles are gone as well and all work is committed.
-            drop(lane.handle);
-            lane_ends.spawn(lane.ended);
-        }
-        let (summaries, result) = join_stores(tasks, &stopper).await;
-        // A lane's end is why its stores ended, not the other way round.
-        (summaries, join_lanes(lane_ends).await.and(result))
+        join_all(ends, &stopper).await
     }
+}
+
+fn by_lane<T>(all: Vec<T>, lane: impl Fn(&T) -> i32) -> BTreeMap<i32, Vec<T>> {
+    let mut sorted = BTreeMap::<i32, Vec<T>>::new();
+    for one in all {
+        sorted.entry(lane(&one)).or_default().push(one);
+    }
+    sorted
+}
+
+/// A lane's stores read nothing before the pages that a former process left are in its queue: an order's older content
+/// must not come after its newer one, and no order that waits there must be taken for missing.
+async fn serve_lane(
+    work: mpsc::Sender<Work>,
+    pages: Vec<Durable>,
+    stores: Vec<StoreTask>,
+    start: impl Fn(&mut JoinSet<StoreEnd>, StoreTask),
+    stopper: Stopper,
+) -> (Vec<Summary>, Result<(), AppError>) {
+    for page in pages {
+        if work.send(Work::Page(page)).await.is_err() {
+            // The lane says itself why it ended.
+            return (Vec::new(), Ok(()));
+        }
+    }
+    drop(work);
+    let mut tasks = JoinSet::new();
+    for store in stores {
+        start(&mut tasks, store);
+    }
+    join_stores(tasks, &stopper).await
 }
 
 async fn join_stores(mut tasks: JoinSet<StoreEnd>, stopper: &Stopper) -> (Vec<Summary>, Result<(), AppError>) {
@@ -220,26 +244,33 @@ async fn join_stores(mut tasks: JoinSet<StoreEnd>, stopper: &Stopper) -> (Vec<Su
             }
         }
     }
-    summaries.sort_by(|one, other| one.store.cmp(&other.store));
+    (summaries, result)
+}
+
+/// What ends early stops the rest, at once and aloud: a lane that is gone leaves its stores without a reader.
+async fn join_all(
+    mut ends: JoinSet<(Vec<Summary>, Result<(), AppError>)>,
+    stopper: &Stopper,
+) -> (Vec<Summary>, Result<(), AppError>) {
+    let (mut summaries, mut result) = (Vec::new(), Ok(()));
+    while let Some(ended) = ends.join_next().await {
+        let (more, ended) = ended.unwrap_or((Vec::new(), Err(AppError::Panicked)));
+        summaries.extend(more);
+        if let Err(error) = ended {
+            if !concerns_one_store(&error) {
+                tracing::error!(%error, "stopping");
+                stopper.stop();
+            }
+            // A lane's end is why its stores ended, not the other way round.
+            result = if matches!(error, AppError::Lane(_)) { Err(error) } else { result.and(Err(error)) };
+        }
+    }
+    summaries.sort_by(|one: &Summary, other| one.store.cmp(&other.store));
     (summaries, result)
 }
 
 fn concerns_one_store(error: &AppError) -> bool {
     matches!(error, AppError::Drain(DrainError::Refused { .. }) | AppError::Reconcile(_))
-}
-
-async fn join_lanes(
-    mut ends: JoinSet<Result<Result<(), LaneError>, oneshot::error::RecvError>>,
-) -> Result<(), AppError> {
-    let mut result = Ok(());
-    while let Some(ended) = ends.join_next().await {
-        let ended = match ended {
-            Ok(Ok(lane)) => lane.map_err(AppError::from),
-            _ => Err(AppError::Panicked),
-        };
-        result = if ended.is_err() { ended } else { result };
-    }
-    result
 }
 
 /// A store's tasks, not yet started.

@@ -291,6 +291,7 @@ impl Drain {
         let work = match block_in_place(|| self.spool.rescue(&self.store, read_id, read_at, body)) {
             Ok(durable) => Work::Page(durable),
             Err(failed) => {
+                self.counters.unspooled.fetch_add(1, Ordering::Relaxed);
                 Work::Unspooled(Unspooled { store: self.store.clone(), read_id, read_at, body: failed.body })
             }
         };
@@ -322,7 +323,7 @@ impl Drain {
             store = %self.store, read = %read_id, reason = outcome.reason, bytes = outcome.partial.len(),
             "read with an unknown outcome: the marketplace may have marked orders that did not reach us"
         );
-        let unknown = unknown.map_err(|failed| DrainError::PageNotKept(failed.to_string()))?;
+        let unknown = unknown.map_err(|failed| DrainError::Spool(failed.error))?;
         if self.unknown.send(unknown).is_err() {
             tracing::debug!("no reconciler listens");
         }
@@ -340,13 +341,14 @@ impl Drain {
             }
             Read::Nothing { pending } => (DrainError::NothingHandedOver { store, pending }, None),
             Read::Refused(refusal) => {
-                if refusal == Refusal::Token && self.renewed(token)? {
-                    return Ok(Next::Again);
-                }
-                if self.until == Until::Empty {
-                    return Err(DrainError::Refused { store, refusal });
-                }
-                (DrainError::Refused { store, refusal }, None)
+                let error = match (refusal, self.renewed(token)) {
+                    (Refusal::Token, Ok(true)) => return Ok(Next::Again),
+                    // Whoever rotates a token may empty the file before filling it.
+                    (Refusal::Token, Err(unreadable)) => unreadable,
+                    _ if self.until == Until::Empty => return Err(DrainError::Refused { store, refusal }),
+                    _ => DrainError::Refused { store, refusal },
+                };
+                (error, None)
             }
             Read::Busy { retry_after } => (DrainError::Busy { store }, retry_after),
             Read::NotSent { reason } => (DrainError::Unreachable { store, reason }, None),

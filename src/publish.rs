@@ -47,8 +47,8 @@ use crate::config::ResyncPolicy;
 pub use decide::Source;
 pub use latency::Latency;
 pub use load::catch_up;
-use plan::Plan;
 pub use plan::Tally;
+use plan::{Fit, Plan};
 pub use status::{Counters, LaneState, LaneStatus};
 
 /// Pages that go into one transaction at most: enough to keep a broker busy, few enough to keep memory small.
@@ -236,13 +236,23 @@ pub fn spawn(parts: LaneParts, bound: usize) -> std::io::Result<Lane> {
     let watchdog = status.clone();
     runtime.spawn(async move { watchdog.watch_for_stalls().await });
     thread::Builder::new().name(format!("lane-{}", parts.lane)).spawn(move || {
-        let result = Publisher::new(parts, inbox, status.clone(), runtime).run();
-        status.set(LaneState::Ended);
+        let ended = EndsTheLane(status.clone());
+        let result = Publisher::new(parts, inbox, status, runtime).run();
+        drop(ended);
         if end.send(result).is_err() {
             tracing::debug!("nobody waits for the lane's end");
         }
     })?;
     Ok(Lane { handle: LaneHandle { work, status: watched }, ended })
+}
+
+/// Says that the lane is gone, also where a panic ends it: a drain would wait for it for ever.
+struct EndsTheLane(LaneStatus);
+
+impl Drop for EndsTheLane {
+    fn drop(&mut self) {
+        self.0.set(LaneState::Ended);
+    }
 }
 
 /// What exists only while a producer is open.
@@ -260,6 +270,15 @@ struct Publisher {
     reader: TrackingReader,
     decoder: Decoder,
     pending: Vec<Work>,
+    /// Settled once: a registry that goes away later is not missed.
+    encoder: Option<Encoder>,
+    trouble: Option<Trouble>,
+}
+
+/// Failures since the last commit.
+struct Trouble {
+    since: Instant,
+    pause: Duration,
 }
 
 impl Publisher {
@@ -267,25 +286,42 @@ impl Publisher {
         let reader =
             TrackingReader::new(parts.connection.clone(), parts.topics.tracking.clone(), parts.lane, OPEN_DEADLINE);
         let decoder = parts.encoder.tracking_decoder();
-        Self { parts, inbox, status, runtime, index: Index::default(), reader, decoder, pending: Vec::new() }
+        Self {
+            parts,
+            inbox,
+            status,
+            runtime,
+            index: Index::default(),
+            reader,
+            decoder,
+            pending: Vec::new(),
+            encoder: None,
+            trouble: None,
+        }
     }
 
     fn run(mut self) -> Result<(), LaneError> {
         loop {
-            let open = match self.open_with_patience() {
-                Err(LaneError::StoppedWaiting { pages: 0, .. }) => return Ok(()),
-                opened => opened?,
-            };
-            self.status.set(LaneState::Ready);
-            match self.publish_all(&open) {
+            match self.open_and_publish() {
                 Ok(End::NoMoreWork) => return Ok(()),
                 Ok(End::Worn) => tracing::debug!(lane = self.parts.lane, "a connection broke: making a new producer"),
                 Err(error) if error.is_passing() || self.outlived_its_transaction(&error) => {
-                    tracing::warn!(lane = self.parts.lane, %error, "the transaction's outcome is open: settling it");
+                    if self.give_up_or_pause(error)? {
+                        return Ok(());
+                    }
                 }
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    fn open_and_publish(&mut self) -> Result<End, LaneError> {
+        let open = self.open()?;
+        if self.pending.is_empty() {
+            self.trouble = None;
+        }
+        self.status.set(LaneState::Ready);
+        self.publish_all(&open)
     }
 
     /// A broker that ends a transaction for its age tells its owner the same as one that has a new owner. A process that
@@ -296,39 +332,51 @@ impl Publisher {
         matches!(error, LaneError::Kafka(KafkaFault::Fenced { .. })) && self.status.busy_for() > timeout * 9 / 10
     }
 
-    /// Tries until it is open, or a person is needed, or the stop was asked for and the last patience is over.
-    fn open_with_patience(&mut self) -> Result<Open, LaneError> {
-        let mut pause = Duration::from_millis(100);
-        let start = Instant::now();
-        self.status.set(LaneState::Opening { why: None });
-        loop {
-            let error = match self.open() {
-                Ok(open) => return Ok(open),
-                Err(error) if !error.is_passing() => return Err(error),
-                Err(error) => error,
-            };
-            tracing::warn!(lane = self.parts.lane, %error, "not ready; orders stay on the marketplace or in the spool");
-            self.status.set(LaneState::Opening { why: Some(error.to_string()) });
-            let waiting = self.pending.iter().filter(|work| !work.is_question()).count() + self.inbox.len();
-            if self.parts.stop.is_requested() && (waiting == 0 || start.elapsed() > LAST_PATIENCE) {
+    /// Waits a little longer each time, unless it is time to leave: then the error, or `true` if nothing is left behind.
+    fn give_up_or_pause(&mut self, error: LaneError) -> Result<bool, LaneError> {
+        tracing::warn!(lane = self.parts.lane, %error, "not ready; orders stay on the marketplace or in the spool");
+        self.status.set(LaneState::Opening { why: Some(error.to_string()) });
+        let trouble =
+            self.trouble.get_or_insert_with(|| Trouble { since: Instant::now(), pause: Duration::from_millis(100) });
+        let (since, pause) = (trouble.since, trouble.pause);
+        trouble.pause = (pause * 2).min(Duration::from_secs(5));
+        let stopping = self.parts.stop.is_requested();
+        let waiting = self.pending.iter().filter(|work| !work.is_question()).count() + self.inbox.len();
+        // A page that exists in memory alone is not given up for any stop but the second one.
+        if self.parts.counters.unspooled.load(Ordering::Relaxed) == 0 {
+            if stopping && waiting == 0 {
+                return Ok(true);
+            }
+            if stopping && since.elapsed() > LAST_PATIENCE {
                 return Err(LaneError::StoppedWaiting { pages: waiting, why: error.to_string() });
             }
-            if self.parts.patience.is_some_and(|patience| start.elapsed() > patience) {
+            if self.parts.patience.is_some_and(|patience| since.elapsed() > patience) {
                 return Err(error);
             }
-            self.runtime.block_on(self.parts.stop.clone().within(pause));
-            pause = (pause * 2).min(Duration::from_secs(5));
         }
+        let mut stop = self.parts.stop.clone();
+        self.runtime.block_on(async {
+            if stopping {
+                tokio::time::sleep(pause).await;
+            } else {
+                stop.within(pause).await;
+            }
+        });
+        Ok(false)
     }
 
     /// The order matters: the fence first, so that nobody writes behind the index's back; then the index; then the rest.
     fn open(&mut self) -> Result<Open, LaneError> {
         fail_point::reach("opening");
+        self.status.set(LaneState::Opening { why: None });
         let transactions = Transactions::open(&self.parts.connection, self.parts.lane, OPEN_DEADLINE)?;
         fail_point::reach("fenced");
         self.catch_up()?;
         fail_point::reach("loaded");
-        let encoder = self.runtime.block_on(self.parts.encoder.open())?;
+        let encoder = match self.encoder {
+            Some(encoder) => encoder,
+            None => *self.encoder.insert(self.runtime.block_on(self.parts.encoder.open())?),
+        };
         Ok(Open { transactions, encoder })
     }
 
@@ -393,6 +441,7 @@ impl Publisher {
         fail_point::reach("committed");
         self.status.idle();
         let outcome = plan.into_outcome();
+        self.trouble = None;
         for (key, entry) in outcome.entries {
             self.index.apply(key.to_string().as_bytes(), Some(entry));
         }
@@ -406,7 +455,8 @@ impl Publisher {
     fn release(&mut self, tallies: Vec<Tally>, committed: &Committed) -> Result<(), LaneError> {
         let now = Timestamp::now();
         self.parts.counters.last_commit.store(now.as_millisecond(), Ordering::Relaxed);
-        for (work, tally) in self.pending.drain(..).zip(tallies) {
+        // Work that the plan left out stays for the next transaction.
+        for (work, tally) in self.pending.drain(..tallies.len()).zip(tallies) {
             self.parts.counters.add(tally);
             match work {
                 Work::Page(page) => {
@@ -416,7 +466,9 @@ impl Publisher {
                     self.parts.spool.release(page, committed)?;
                     fail_point::reach("released");
                 }
-                Work::Unspooled(_) => {}
+                Work::Unspooled(_) => {
+                    self.parts.counters.unspooled.fetch_sub(1, Ordering::Relaxed);
+                }
                 Work::Fetched(fetched) => {
                     if fetched.done.send(tally).is_err() {
                         tracing::debug!("the reconciler no longer waits");
@@ -432,14 +484,18 @@ impl Publisher {
         Ok(())
     }
 
+    /// As much of the pending work as may share a transaction.
     fn plan<'a>(&'a self, open: &'a Open) -> Result<Plan<'a>, LaneError> {
         let mut plan = Plan::new(&self.index, &self.parts, &open.encoder);
         for work in &self.pending {
-            match work {
+            let fit = match work {
                 Work::Page(page) => plan.page(page.store(), page.read_id(), page.read_at(), &page.body()?)?,
                 Work::Unspooled(page) => plan.page(&page.store, page.read_id, page.read_at, &page.body)?,
                 Work::Fetched(fetched) => plan.fetched(fetched)?,
                 Work::Which(_) => plan.question(),
+            };
+            if fit == Fit::NextTransaction {
+                break;
             }
         }
         Ok(plan)

@@ -247,7 +247,8 @@ impl Reconciler {
         let mut stop = self.stop.clone();
         let summary = Summary { listed: count, ..or_stopped(&mut stop, repair).await?? };
         self.log(&summary);
-        if summary.failed == 0 {
+        // An empty list is what a wrong path answers as well: it is no proof that nothing is missing.
+        if summary.failed == 0 && summary.listed > 0 {
             self.settle(covers)?;
         }
         Ok(summary)

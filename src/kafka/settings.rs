@@ -44,6 +44,8 @@ impl Connection {
         let mut config = ClientConfig::new();
         // Defaults that the user may change.
         config.set("compression.type", "lz4");
+        // Whether a large record fits is the topic's to say, not the client's.
+        config.set("message.max.bytes", "67108864");
         let mut config = merged(config, self.client());
         config
             .set("transactional.id", format!("{}-{lane}", self.transactional_id_prefix))

@@ -58,7 +58,15 @@ impl TrackingReader {
         mut apply: impl FnMut(&[u8], Option<&[u8]>) -> Result<(), E>,
     ) -> Result<(), E> {
         let (low, high) = self.watermarks()?;
-        self.position = self.position.max(low);
+        if low > self.position {
+            return Err(KafkaFault::Topic(format!(
+                "partition {} of the tracking topic `{}` begins at offset {low}: records were deleted, which compaction \
+                 never does there, and orders that they were about would be published again. Restore the topic, or name \
+                 another one in `kafka.topics.tracking` in full knowledge of that",
+                self.lane, self.topic
+            ))
+            .into());
+        }
         if self.position > high {
             return Err(KafkaFault::Topic(format!(
                 "the tracking topic `{}` ends at offset {high} of partition {}, before what was read of it ({}): it was \

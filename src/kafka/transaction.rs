@@ -55,10 +55,10 @@ type Report = (usize, Result<Delivered, RDKafkaErrorCode>);
 
 struct Context {
     reports: Sender<Report>,
-    /// How often a connection broke or a request timed out, from callbacks and statistics.
+    /// How often a connection broke; told at once.
     broken: AtomicU64,
-    /// The last sum of the statistics' counters: they only grow.
-    counted: AtomicU64,
+    /// How many requests timed out; told up to a second later.
+    timed_out: AtomicU64,
     /// No broker answers any more.
     deserted: AtomicBool,
 }
@@ -74,10 +74,7 @@ impl ClientContext for Context {
 
     fn stats(&self, statistics: Statistics) {
         let brokers = statistics.brokers.values();
-        let sum = brokers.map(|b| b.req_timeouts + u64::try_from(b.disconnects.unwrap_or(0)).unwrap_or(0)).sum();
-        if self.counted.swap(sum, Ordering::Relaxed) < sum {
-            self.broken.fetch_add(1, Ordering::Relaxed);
-        }
+        self.timed_out.store(brokers.map(|broker| broker.req_timeouts).sum(), Ordering::Relaxed);
     }
 
     fn log(&self, _level: rdkafka::config::RDKafkaLogLevel, facility: &str, _message: &str) {
@@ -107,8 +104,8 @@ pub struct Transactions {
     producer: ThreadedProducer<Context>,
     reports: Receiver<Report>,
     lane: i32,
-    /// Broken connections at the begin of the last transaction.
-    broken_before: Cell<u64>,
+    /// Broken connections and timed-out requests before the last transaction.
+    before: Cell<(u64, u64)>,
     worn: Cell<bool>,
 }
 
@@ -122,7 +119,7 @@ impl Transactions {
         let context = Context {
             reports: sender,
             broken: AtomicU64::new(0),
-            counted: AtomicU64::new(0),
+            timed_out: AtomicU64::new(0),
             deserted: AtomicBool::new(false),
         };
         let producer = ThreadedProducer::from_config_and_context(&connection.producer(lane), context)
@@ -141,7 +138,7 @@ impl Transactions {
         })?;
         // The first address of a host may refuse before the second one answers: that is over now.
         producer.context().deserted.store(false, Ordering::Relaxed);
-        Ok(Self { producer, reports, lane, broken_before: Cell::new(0), worn: Cell::new(false) })
+        Ok(Self { producer, reports, lane, before: Cell::new((0, 0)), worn: Cell::new(false) })
     }
 
     /// Opens a transaction.
@@ -149,8 +146,8 @@ impl Transactions {
     /// # Errors
     /// See [`KafkaFault`].
     pub fn begin(&self) -> Result<(), KafkaFault> {
-        self.broken_before.set(self.broken());
-        self.producer.begin_transaction().map_err(|error| KafkaFault::of("beginning a transaction", self.lane, &error))
+        self.before.set(self.troubles());
+        self.producer.begin_transaction().map_err(|error| self.failed("beginning a transaction", &error))
     }
 
     /// Hands over `records` and waits until each one is at the broker. The answers are in the order of the records.
@@ -180,8 +177,8 @@ impl Transactions {
         // outcome open. The lane's watchdog tells when it takes long.
         self.producer
             .commit_transaction(Timeout::Never)
-            .map_err(|error| KafkaFault::of("committing a transaction", self.lane, &error))?;
-        self.worn.set(self.broken() > self.broken_before.get());
+            .map_err(|error| self.failed("committing a transaction", &error))?;
+        self.worn.set(self.troubles().0 > self.before.get().0);
         Ok(Committed::seen())
     }
 
@@ -189,7 +186,7 @@ impl Transactions {
     /// on its way, and the next transaction needs a new producer.
     #[must_use]
     pub fn is_worn(&self) -> bool {
-        self.worn.get()
+        self.worn.get() || self.troubles().1 > self.before.get().1
     }
 
     /// Whether no broker answered when one was last needed: then it is better known now than with orders in hand.
@@ -198,8 +195,19 @@ impl Transactions {
         self.producer.context().deserted.load(Ordering::Relaxed)
     }
 
-    fn broken(&self) -> u64 {
-        self.producer.context().broken.load(Ordering::Relaxed)
+    fn troubles(&self) -> (u64, u64) {
+        let context = self.producer.context();
+        (context.broken.load(Ordering::Relaxed), context.timed_out.load(Ordering::Relaxed))
+    }
+
+    fn failed(&self, what: &'static str, error: &KafkaError) -> KafkaFault {
+        self.fatal(what).unwrap_or_else(|| KafkaFault::of(what, self.lane, error))
+    }
+
+    /// A fenced producer reports whatever it was at as purged; why, only its fatal error tells.
+    fn fatal(&self, what: &'static str) -> Option<KafkaFault> {
+        let (code, reason) = self.producer.client().fatal_error()?;
+        Some(KafkaFault::of_code(what, self.lane, Some(code), &reason))
     }
 
     fn send(&self, index: usize, record: &Record) -> Result<(), KafkaFault> {
@@ -224,7 +232,9 @@ impl Transactions {
             RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize => {
                 KafkaFault::TooLarge { bytes: record.value.as_ref().map_or(0, Vec::len) }
             }
-            _ => KafkaFault::of_code("delivering a record", self.lane, Some(code), &code.to_string()),
+            _ => self.fatal("delivering a record").unwrap_or_else(|| {
+                KafkaFault::of_code("delivering a record", self.lane, Some(code), &code.to_string())
+            }),
         }
     }
 

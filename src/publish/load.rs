@@ -32,7 +32,7 @@ pub fn catch_up(
         index.apply(key, entry);
         Ok::<_, LaneError>(())
     })?;
-    memory.check_not_emptied(lane, index.is_empty())?;
+    memory.check_not_emptied(lane, reader.position() == 0)?;
     tracing::debug!(lane, orders = index.len(), took = ?start.elapsed(), "index is up to date");
     Ok(())
 }

@@ -55,6 +55,16 @@ struct Mark {
     event: Option<usize>,
 }
 
+/// Whether a piece of work went into the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// It did.
+    Taken,
+    /// It brings an order that is in the plan already, by another read. The index remembers an order's last read alone:
+    /// replayed after a kill, the first of two such pages would not be known as published any more.
+    NextTransaction,
+}
+
 /// The content of one transaction.
 pub(super) struct Plan<'a> {
     index: &'a Index,
@@ -65,6 +75,8 @@ pub(super) struct Plan<'a> {
     /// What this plan decides, over what the index says.
     overlay: HashMap<OrderKey, Entry>,
     tallies: Vec<Tally>,
+    /// The piece of work that is being taken in meets an order of another read.
+    clash: bool,
 }
 
 /// What is left of a plan once it is committed.
@@ -83,6 +95,7 @@ impl<'a> Plan<'a> {
             marks: Vec::new(),
             overlay: HashMap::new(),
             tallies: Vec::new(),
+            clash: false,
         }
     }
 
@@ -119,13 +132,12 @@ impl<'a> Plan<'a> {
         read_id: ReadId,
         read_at: Timestamp,
         body: &[u8],
-    ) -> Result<(), LaneError> {
+    ) -> Result<Fit, LaneError> {
         let Some(origin) = self.origin(store, read_id, read_at, Source::Drain) else {
             return Err(LaneError::UnknownStore(store.clone()));
         };
-        self.tallies.push(Tally::default());
-        match page::Page::parse(body) {
-            Ok(page) => page.records.iter().try_for_each(|record| self.order(&origin, record, None)),
+        self.whole(|plan| match page::Page::parse(body) {
+            Ok(page) => page.records.iter().try_for_each(|record| plan.order(&origin, record, None)),
             Err(error) => {
                 let letter = DeadLetter {
                     id: None,
@@ -133,39 +145,61 @@ impl<'a> Plan<'a> {
                     reason: format!("the page can't be read: {error}"),
                     pointer: String::new(),
                 };
-                self.dead_letter(&origin, letter);
+                plan.dead_letter(&origin, letter);
+                Ok(())
+            }
+        })
+    }
+
+    /// Takes in a piece of work as a whole or not at all.
+    fn whole(&mut self, take_in: impl FnOnce(&mut Self) -> Result<(), LaneError>) -> Result<Fit, LaneError> {
+        let (records, marks) = (self.records.len(), self.marks.len());
+        self.tallies.push(Tally::default());
+        self.clash = false;
+        take_in(self)?;
+        if !self.clash {
+            return Ok(Fit::Taken);
+        }
+        self.records.truncate(records);
+        for mark in self.marks.drain(marks..) {
+            self.overlay.remove(&mark.tracking.key());
+        }
+        self.tallies.pop();
+        Ok(Fit::NextTransaction)
+    }
+
+    /// Takes in orders that were fetched by ID.
+    pub(super) fn fetched(&mut self, fetched: &FetchedOrders) -> Result<Fit, LaneError> {
+        let Some(origin) = self.origin(&fetched.store, fetched.read_id, fetched.read_at, Source::Reconcile) else {
+            return Err(LaneError::UnknownStore(fetched.store.clone()));
+        };
+        self.whole(|plan| {
+            fetched.answers.iter().try_for_each(|(id, answer)| plan.fetched_order(&origin, id, answer))?;
+            fetched.gone.iter().for_each(|id| plan.gone(&origin, id));
+            Ok(())
+        })
+    }
+
+    fn fetched_order(&mut self, origin: &Origin<'_>, id: &OrderId, answer: &[u8]) -> Result<(), LaneError> {
+        match page::parse_single(answer) {
+            Ok(record) => self.order(origin, record, Some(id)),
+            Err(error) => {
+                let letter = DeadLetter {
+                    id: Some(id.clone()),
+                    json: String::from_utf8_lossy(answer).into_owned(),
+                    reason: format!("the answer for this order can't be read: {error}"),
+                    pointer: String::new(),
+                };
+                self.decide_dead_letter(origin, letter);
                 Ok(())
             }
         }
     }
 
-    /// Takes in orders that were fetched by ID.
-    pub(super) fn fetched(&mut self, fetched: &FetchedOrders) -> Result<(), LaneError> {
-        let Some(origin) = self.origin(&fetched.store, fetched.read_id, fetched.read_at, Source::Reconcile) else {
-            return Err(LaneError::UnknownStore(fetched.store.clone()));
-        };
-        self.tallies.push(Tally::default());
-        for (id, answer) in &fetched.answers {
-            match page::parse_single(answer) {
-                Ok(record) => self.order(&origin, record, Some(id))?,
-                Err(error) => {
-                    let letter = DeadLetter {
-                        id: Some(id.clone()),
-                        json: String::from_utf8_lossy(answer).into_owned(),
-                        reason: format!("the answer for this order can't be read: {error}"),
-                        pointer: String::new(),
-                    };
-                    self.decide_dead_letter(&origin, letter);
-                }
-            }
-        }
-        fetched.gone.iter().for_each(|id| self.gone(&origin, id));
-        Ok(())
-    }
-
     /// Takes in a question: nothing of it goes into the transaction.
-    pub(super) fn question(&mut self) {
+    pub(super) fn question(&mut self) -> Fit {
         self.tallies.push(Tally::default());
+        Fit::Taken
     }
 
     /// Remembers that the marketplace no longer has an order, unless it has come some other way meanwhile.
@@ -229,7 +263,11 @@ impl<'a> Plan<'a> {
         self.overlay.get(key).or_else(|| self.index.get(key))
     }
 
-    fn decide(&self, key: &OrderKey, origin: &Origin<'_>, content: ContentHash) -> Decision {
+    fn decide(&mut self, key: &OrderKey, origin: &Origin<'_>, content: ContentHash) -> Decision {
+        if self.overlay.get(key).is_some_and(|entry| entry.read != origin.read_id.into()) {
+            self.clash = true;
+            return Decision::NothingToDo;
+        }
         decide(self.known(key), origin.source, origin.read_id.into(), content.into(), self.parts.resync)
     }
 

@@ -73,11 +73,12 @@ impl LaneStatus {
             let since = self.busy_since.load(Ordering::Relaxed);
             if since > 0 && self.now() - since > u64::try_from(STALL.as_millis()).unwrap_or(u64::MAX) {
                 let stalled = self.state.send_if_modified(|state| {
-                    let ready = *state == LaneState::Ready;
-                    if ready {
+                    // It may have come to its end since: nothing would ever call the lane ready again.
+                    let still = *state == LaneState::Ready && self.busy_since.load(Ordering::Relaxed) == since;
+                    if still {
                         *state = LaneState::Stalled;
                     }
-                    ready
+                    still
                 });
                 if stalled {
                     tracing::warn!("a transaction takes long: no further reads until it is through");
@@ -111,6 +112,8 @@ pub struct Counters {
     pub looked_up: AtomicU64,
     /// Those of them that the marketplace no longer has.
     pub gone: AtomicU64,
+    /// Pages that exist in memory alone, since the disk failed under them.
+    pub unspooled: AtomicU64,
     /// Events committed.
     pub published: AtomicU64,
     /// Dead letters committed.
