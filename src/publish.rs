@@ -466,8 +466,11 @@ impl Publisher {
                     self.parts.spool.release(page, committed)?;
                     fail_point::reach("released");
                 }
-                Work::Unspooled(_) => {
+                Work::Unspooled(page) => {
                     self.parts.counters.unspooled.fetch_sub(1, Ordering::Relaxed);
+                    if let Err(error) = self.parts.spool.release_unwritten(page.read_id, committed) {
+                        tracing::warn!(read = %page.read_id, %error, "published, but its torn file stays in the spool");
+                    }
                 }
                 Work::Fetched(fetched) => {
                     if fetched.done.send(tally).is_err() {

@@ -171,6 +171,15 @@ impl Spool {
         self.0.let_go(page.path(), page.length())
     }
 
+    /// Lets go of what a failed write left of a page that was published from memory: it would be reported as a read of
+    /// unknown outcome after the next start.
+    ///
+    /// # Errors
+    /// [`SpoolError::Disk`]; it is then reported so.
+    pub fn release_unwritten(&self, read_id: ReadId, _proof: &Committed) -> Result<(), SpoolError> {
+        self.0.file_of(read_id)?.map_or(Ok(()), |path| disk::remove(&path))
+    }
+
     /// Writes a page to another file after [`WriteFailed`], in its place in the order, and puts the first file aside.
     ///
     /// # Errors

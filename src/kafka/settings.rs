@@ -31,6 +31,8 @@ impl Connection {
     pub fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("client.id", "imotriz-kafka");
+        // The default looks every ten seconds whether a broker is back, and nothing is read for so long.
+        config.set("reconnect.backoff.max.ms", "1000");
         for (key, value) in &self.properties {
             config.set(key, value);
         }

@@ -14,7 +14,7 @@ fn settings_are_checked_and_shown_without_their_secrets() {
     assert!(shown.stdout().contains(&scene.topics.orders));
     let shown_as_json = scene.run(&["--json", "config", "show"], 0);
     let json: Value = serde_json::from_str(&shown_as_json.stdout()).unwrap();
-    assert_eq!(json["kafka"]["topics"]["tracking"], *scene.topics.tracking);
+    assert_eq!(json["settings"]["kafka"]["topics"]["tracking"], *scene.topics.tracking);
     for output in [shown.output(), shown_as_json.output()] {
         assert!(!output.contains("sandbox-token"), "the token in the output");
     }

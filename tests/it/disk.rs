@@ -62,6 +62,9 @@ fn run(program: &str, arguments: &[&str], directory: &Path) {
 fn scene(orders: usize) -> (Scene, Disk) {
     let args = SandboxArgs { delay: Duration::from_millis(20), page_size: 10, ..SandboxArgs::with_orders(orders) };
     let scene = Scene::new("disk", args);
+    // Few and small files, for the disk is to be full when the test says so. A page is larger than what is reserved for
+    // it and grows its file: so the disk is met in the write, too, when the page is in memory alone.
+    let scene = scene.with("IMOTRIZ_SPOOL__PAGE_SPACE", "8KiB").with("IMOTRIZ_SPOOL__MAX_PAGES", "8");
     let disk = Disk::mount(&scene.settings.directory().join("spool"));
     (scene, disk)
 }
@@ -83,8 +86,6 @@ fn a_disk_that_is_full_at_the_start_is_met_before_anything_is_read() {
 #[test]
 fn a_disk_that_fills_up_loses_no_page_that_was_read() {
     let (scene, disk) = scene(3000);
-    // Each page grows its file, so that the disk is met in the write, when the page is in memory alone.
-    let scene = scene.with("IMOTRIZ_SPOOL__PAGE_SPACE", "8KiB").with("IMOTRIZ_SPOOL__MAX_PAGES", "8");
     let mut program = scene.settings.start(&["drain"]);
     wait::until("the drain is under way", RUN_DEADLINE, || scene.reads().len() >= 10);
     disk.fill();

@@ -15,6 +15,7 @@ mod kill;
 mod outage;
 mod ownership;
 mod reconcile;
+mod replay;
 mod schemas;
 mod signals;
 mod support;
