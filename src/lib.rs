@@ -37,7 +37,8 @@
 //! The promise:
 //!
 //! 1. **G1, nothing lost.** Every order of a page that was read to its end and made durable comes to stand in a
-//!    committed transaction, as an event or as a dead letter.
+//!    committed transaction, as an event or as a dead letter; and so does every order of an ID list that one pass of
+//!    the reconciler has worked off.
 //! 2. **G2, nothing doubled.** A `read_committed` consumer of the orders topic meets each `(store, order ID, revision)`
 //!    at most once.
 //! 3. **G3, nothing silent.** A read of which nobody knows what it marked leaves a durable trace and is counted.
@@ -59,7 +60,9 @@
 //!     index is read on, and only then is decided anew about the same pages. [`kafka::transaction`], [`publish`]
 //! 12. Pages of a store are published in the order of their reads, those of an earlier process first. [`app`]
 //! 13. Amounts are exact, and what is there and can't be understood is a dead letter, never a guess. [`mapping`]
-//! 14. No message, log line or `Debug` shows an order, a buyer or a secret; `spool show` alone prints a page.
+//! 14. "Missing" is said of an order only after the list, then a read that began later and found nothing pending, then
+//!     the lane's word; and "gone" only where the marketplace was seen to answer under the same path. [`reconcile`]
+//! 15. No message, log line or `Debug` shows an order, a buyer or a secret; `spool show` alone prints a page.
 //!
 //! # Layout
 //! | module | what is in it |
@@ -73,6 +76,7 @@
 //! | [`drain`] | a task per store: fetch, spool |
 //! | [`spool`] | reserve, write, recover, release |
 //! | [`publish`] | a thread per lane: decide, transaction, release |
+//! | [`reconcile`] | a task per store: what was marked and never arrived is found in the ID list and fetched |
 //! | [`committed`] | the proof of a commit |
 //! | [`index`] | what a lane has published, in memory |
 //! | [`tracking`], [`tracking_memory`] | the records that the index is loaded from; what the spool knows of their topic |
