@@ -5,20 +5,21 @@
 //!
 //! # The way of an order
 //! ```text
-//!      GET newOrders (destructive)                         one task per store
-//!               │
-//!   ┌─ drain ───▼──────────────┐  reserve a file ► read ► write, fdatasync ► read on
-//!   │  api, page               │
-//!   └───────────┬──────────────┘
-//!               │ Durable
-//!   ┌─ spool ───▼──────────────┐  one file per read; what a crash left is published first at the next start
-//!   │  a folder, one process   │
-//!   └───────────┬──────────────┘
-//!               │ Durable
-//!   ┌─ publish ─▼──────────────┐  one thread per lane: sole owner of a transactional producer and of an index
-//!   │  mapping, index, event   │  fence ► load the index ► decide ► transaction ► commit
-//!   └───────────┬──────────────┘
-//!               │ one Kafka transaction                    Committed ► the spool lets go of the file
+//!   GET newOrders (destructive)                     GET the list of IDs, GET an order (safe to repeat)
+//!               │                                                      │
+//!   ┌─ drain ───▼──────────────┐  a task per store    ┌─ reconcile ────▼─────────┐  a task per store
+//!   │  reserve ► read ► write, │                      │  list ► drained ► which  │
+//!   │  fdatasync ► read on     │                      │  are not tracked ► fetch │
+//!   └───────────┬──────────────┘                      └────────────────┬─────────┘
+//!               │ Durable                                              │
+//!   ┌─ spool ───▼──────────────┐  a file per read; what a crash left   │
+//!   │  a folder, one process   │  is published first                   │
+//!   └───────────┬──────────────┘                                       │
+//!               │ Durable                                              │
+//!   ┌─ publish ─▼──────────────────────────────────────────────────────▼─────────┐  a thread per lane: it alone
+//!   │  fence ► load the index ► take what queued up ► decide ► transaction       │  has the producer and the index
+//!   └───────────┬────────────────────────────────────────────────────────────────┘
+//!               │ one Kafka transaction ► Committed ► the spool lets go of the files
 //!      ┌────────┼──────────────────────┐
 //!      ▼        ▼                      ▼
 //!   orders   tracking (compacted)   dead letters
@@ -36,12 +37,12 @@
 //! # What holds
 //! The promise:
 //!
-//! 1. **G1, nothing lost.** Every order of a page that was read to its end and made durable comes to stand in a
-//!    committed transaction, as an event or as a dead letter; and so does every order of an ID list that one pass of
-//!    the reconciler has worked off.
+//! 1. **G1, nothing lost.** Every order of a page that was read to its end and made durable, and every order in an ID
+//!    list that was reconciled, comes to stand in a committed transaction, as an event or as a dead letter.
 //! 2. **G2, nothing doubled.** A `read_committed` consumer of the orders topic meets each `(store, order ID, revision)`
 //!    at most once.
-//! 3. **G3, nothing silent.** A read of which nobody knows what it marked leaves a durable trace and is counted.
+//! 3. **G3, nothing silent.** A read of which nobody knows what it marked leaves a durable trace, is counted, and wakes
+//!    the reconciler.
 //!
 //! What it rests on, with the place that enforces it:
 //!
@@ -59,9 +60,10 @@
 //! 11. After a failed transaction its outcome counts as open, whatever the error says: a new producer settles it, the
 //!     index is read on, and only then is decided anew about the same pages. [`kafka::transaction`], [`publish`]
 //! 12. Pages of a store are published in the order of their reads, those of an earlier process first. [`app`]
-//! 13. Amounts are exact, and what is there and can't be understood is a dead letter, never a guess. [`mapping`]
-//! 14. "Missing" is said of an order only after the list, then a read that began later and found nothing pending, then
-//!     the lane's word; and "gone" only where the marketplace was seen to answer under the same path. [`reconcile`]
+//! 13. An order is called missing only by a lane, after a read that began after the list was taken found nothing
+//!     pending, and behind all pages that came before: it may otherwise be merely late. It is called gone
+//!     only where the marketplace was seen to answer under the same path. [`reconcile`]
+//! 14. Amounts are exact, and what is there and can't be understood is a dead letter, never a guess. [`mapping`]
 //! 15. No message, log line or `Debug` shows an order, a buyer or a secret; `spool show` alone prints a page.
 //!
 //! # Layout
@@ -76,16 +78,17 @@
 //! | [`drain`] | a task per store: fetch, spool |
 //! | [`spool`] | reserve, write, recover, release |
 //! | [`publish`] | a thread per lane: decide, transaction, release |
-//! | [`reconcile`] | a task per store: what was marked and never arrived is found in the ID list and fetched |
+//! | [`reconcile`] | a task per store: what was marked and never arrived |
 //! | [`committed`] | the proof of a commit |
 //! | [`index`] | what a lane has published, in memory |
-//! | [`tracking`], [`tracking_memory`] | the records that the index is loaded from; what the spool knows of their topic |
+//! | [`tracking`], [`tracking_memory`] | the records that fill the index; what the spool knows of their topic |
 //! | [`kafka`] | client settings, topics, transactions, reading a partition to its end |
 //! | [`mapping`], [`country`] | a JSON record to an order; what a country settles |
 //! | [`order`], [`ids`] | an order; names that are parsed once, at the edge |
 //! | [`event`], [`amount`], [`contract`] | an order to an event and its headers; exact decimals; the Avro schemas |
-//! | [`framing`], [`encoding`], [`decoder`], [`registry`] | what stands before the datum, and who gives it its meaning |
+//! | [`framing`], [`encoding`], [`decoder`], [`registry`] | what stands before a datum, and gives it its meaning |
 //! | [`sandbox`] | a fake of the marketplace, with faults |
+//! | [`demo`] | an embedded broker, a consumer and a verdict around the real thing |
 //! | [`fail_point`] | places at which a test kills the program |
 //!
 //! # Deliberately absent

@@ -14,9 +14,10 @@ use crate::config::{Config, ConfigError};
 use crate::kafka::topics::Layout;
 use crate::sandbox::{Rates, Sandbox, SandboxArgs, Shop};
 
-/// What goes wrong on the way, unless told otherwise: errors and cut connections, whose outcome a client can't know,
-/// but which mark nothing; late answers; requests for patience; and JSON as PHP writes it.
-pub const FAULTS: &str = "error-before=0.03,drop-before=0.02,empty-pending=0.01,throttle:1s=0.01,late:250ms=0.03,\
+/// What goes wrong on the way, unless told otherwise: pages that are marked and then cut off, errors and cut connections
+/// that mark nothing, which a client can't tell from the former; late answers; requests for patience; and JSON as PHP
+/// writes it.
+pub const FAULTS: &str = "truncate=0.02,drop-after=0.02,error-before=0.02,drop-before=0.02,empty-pending=0.01,throttle:1s=0.01,late:250ms=0.03,\
                           object-data=0.03,empty-as-list=0.03,duplicates=0.03,bom=0.02,text-html=0.02,overfull=0.02";
 
 /// What a demonstration can be told.

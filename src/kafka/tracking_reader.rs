@@ -88,7 +88,11 @@ impl TrackingReader {
                 Some(Err(error)) => self.survive(&error)?,
             }
             if progress.elapsed() > self.patience {
-                let why = format!("no progress for {:?} at offset {} of {high}", self.patience, self.position);
+                let why = format!(
+                    "no progress for {:?} at offset {} of {high}. If the broker is well, a transaction that nobody ended \
+                     holds the partition back: `kafka-transactions.sh find-hanging` names it, `abort` ends it",
+                    self.patience, self.position
+                );
                 return Err(KafkaFault::Passing { what: WHAT, why }.into());
             }
         }

@@ -5,12 +5,16 @@
 //! and `IMOTRIZ_TEST_REGISTRY`. Without either they fail: a test that skips itself proves nothing.
 #![allow(clippy::unwrap_used, reason = "all of this is a test, and a panic is how a test reports")]
 
+mod commands;
 mod demo;
+mod disk;
 mod drain;
 mod faults;
 mod harness;
 mod kill;
 mod outage;
+mod ownership;
 mod reconcile;
+mod schemas;
 mod signals;
 mod support;

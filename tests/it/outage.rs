@@ -8,23 +8,17 @@ use rustix::process::Signal;
 use crate::support::scene::{RUN_DEADLINE, Scene};
 use crate::support::wait;
 
-/// A scene whose program gives up on a transaction, and looks anew, after a few seconds.
-fn scene(test: &str, args: SandboxArgs) -> Scene {
-    Scene::with_own_kafka(test, args).with("IMOTRIZ_KAFKA__TRANSACTION_TIMEOUT", "6s")
-}
-
 fn slow(pages: usize) -> SandboxArgs {
     SandboxArgs { delay: Duration::from_millis(20), page_size: 10, ..SandboxArgs::with_orders(10 * pages) }
 }
 
 #[test]
 fn a_broker_that_is_killed_in_mid_drain_is_waited_for() {
-    let mut scene = scene("outage", slow(300));
+    let mut scene = Scene::with_own_kafka("outage", slow(300));
     let mut program = scene.settings.start(&["drain"]);
-    for reads in [40, 120] {
+    for reads in [40, 120, 200] {
         wait::until("the drain is under way", RUN_DEADLINE, || scene.reads().len() >= reads);
         scene.own_kafka().kill();
-        program.wait_for_line("not ready; orders stay on the marketplace or in the spool", RUN_DEADLINE);
         assert!(scene.shop().summary().pending > 0, "the broker was killed too late");
         scene.own_kafka().restart();
     }
@@ -36,7 +30,7 @@ fn a_broker_that_is_killed_in_mid_drain_is_waited_for() {
 
 #[test]
 fn a_broker_that_falls_silent_stops_the_reading_until_it_is_back() {
-    let mut scene = scene("silence", slow(500));
+    let mut scene = Scene::with_own_kafka("silence", slow(500));
     let mut program = scene.settings.start(&["drain"]);
     wait::until("the drain is under way", RUN_DEADLINE, || scene.reads().len() >= 20);
     scene.own_kafka().pause();
@@ -53,7 +47,7 @@ fn a_broker_that_falls_silent_stops_the_reading_until_it_is_back() {
 
 #[test]
 fn while_the_broker_is_away_orders_stay_on_the_marketplace() {
-    let scene = scene("wall", SandboxArgs::with_orders(30));
+    let scene = Scene::with_own_kafka("wall", SandboxArgs::with_orders(30));
     let mut scene = scene.with("IMOTRIZ_API__POLL_INTERVAL", "100ms");
     let mut program = scene.settings.start(&["run"]);
     wait::until("the first orders are out", RUN_DEADLINE, || {

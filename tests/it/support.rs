@@ -3,6 +3,7 @@
 
 pub mod child;
 pub mod consume;
+pub mod gate;
 pub mod http;
 pub mod kafka;
 pub mod port;

@@ -61,8 +61,7 @@ impl Screen {
         if self.json {
             return;
         }
-        let broker =
-            bootstrap_servers.map_or_else(|| "a broker inside this process".to_owned(), |at| format!("Kafka at {at}"));
+        let broker = bootstrap_servers.map_or_else(|| "an embedded broker".to_owned(), |at| format!("Kafka at {at}"));
         println!("\n {}  {} orders of people who don't exist", self.look.bold("imotriz-kafka demo"), count(orders));
         println!(" {}\n", self.look.dim(format!("a marketplace that misbehaves → spool → {broker} → a consumer")));
         if io::stderr().is_terminal() {
@@ -123,7 +122,7 @@ impl Screen {
         }
         print_indented(&self.numbers(report));
         println!("\n {}\n", self.punch_line(report));
-        println!("{}\n", self.remarks(report));
+        println!("{}\n", self.remarks(report).trim_fmt());
     }
 
     pub(super) fn going_on(&mut self) {
@@ -143,7 +142,7 @@ impl Screen {
             gap[0] = format!("⋮ {} more", count(*left_out));
             gap
         });
-        println!("{}\n", order_table(self.look, first.iter().chain(&gap).chain(last)));
+        println!("{}\n", order_table(self.look, first.iter().chain(&gap).chain(last)).trim_fmt());
     }
 
     fn numbers(&self, report: &Report) -> Table {
@@ -202,7 +201,7 @@ impl Screen {
         let struck: u64 = report.faults.values().sum();
         if struck > 0 {
             let each: Vec<_> = report.faults.iter().map(|(name, times)| format!("{name} {times}")).collect();
-            remark("answers", format!("{struck} of {} were not as they should be: {}", report.reads, each.join(", ")));
+            remark("answers", format!("{struck} of {} bad or odd: {}", report.reads, each.join(", ")));
         }
         if report.unknown_reads > 0 {
             let reads = plural(report.unknown_reads, "read");

@@ -163,6 +163,11 @@ impl Program {
         status
     }
 
+    /// The exit status, if it has ended.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.ended()
+    }
+
     /// Waits for the end.
     ///
     /// # Panics
