@@ -61,7 +61,8 @@
 //!     index is read on, and only then is decided anew about the same pages. [`kafka::transaction`], [`publish`]
 //! 12. Pages of a store are published in the order of their reads, those of an earlier process first. [`app`]
 //! 13. An order is called missing only by a lane, after a read that began after the list was taken found nothing
-//!     pending, and behind all pages that came before: it may otherwise be merely late. [`reconcile`]
+//!     pending, and behind all pages that came before: it may otherwise be merely late. It is called gone
+//!     only where the marketplace was seen to answer under the same path. [`reconcile`]
 //! 14. Amounts are exact, and what is there and can't be understood is a dead letter, never a guess. [`mapping`]
 //! 15. No message, log line or `Debug` shows an order, a buyer or a secret; `spool show` alone prints a page.
 //!

@@ -83,7 +83,7 @@ fn a_second_ctrl_c_leaves_at_once() {
 
 #[test]
 fn after_a_second_signal_the_next_start_has_all_that_was_durable() {
-    let scene = slow_scene();
+    let scene = slow_scene().without_list();
     let mut program = in_mid_read(&scene, "drain");
     program.signal(Signal::TERM);
     program.wait_for_line("a second signal leaves at once", RUN_DEADLINE);

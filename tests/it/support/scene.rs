@@ -80,6 +80,11 @@ impl Scene {
         self.sandbox.base_url()
     }
 
+    /// The marketplace has no list of IDs: what a read may have lost stays lost, and stays noted.
+    pub fn without_list(self) -> Self {
+        self.with("IMOTRIZ_API__PATHS__ORDER_IDS", "/nowhere")
+    }
+
     pub fn shop(&self) -> Shop {
         self.sandbox.shop()
     }
