@@ -150,7 +150,7 @@ impl Transactions {
     /// See [`KafkaFault`].
     pub fn begin(&self) -> Result<(), KafkaFault> {
         self.broken_before.set(self.broken());
-        self.producer.begin_transaction().map_err(|error| KafkaFault::of("beginning a transaction", self.lane, &error))
+        self.producer.begin_transaction().map_err(|error| self.fault("beginning a transaction", &error))
     }
 
     /// Hands over `records` and waits until each one is at the broker. The answers are in the order of the records.
@@ -180,7 +180,7 @@ impl Transactions {
         // outcome open. The lane's watchdog tells when it takes long.
         self.producer
             .commit_transaction(Timeout::Never)
-            .map_err(|error| KafkaFault::of("committing a transaction", self.lane, &error))?;
+            .map_err(|error| self.fault("committing a transaction", &error))?;
         self.worn.set(self.broken() > self.broken_before.get());
         Ok(Committed::seen())
     }
@@ -224,8 +224,21 @@ impl Transactions {
             RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize => {
                 KafkaFault::TooLarge { bytes: record.value.as_ref().map_or(0, Vec::len) }
             }
-            _ => KafkaFault::of_code("delivering a record", self.lane, Some(code), &code.to_string()),
+            _ => self.fatal("delivering a record").unwrap_or_else(|| {
+                KafkaFault::of_code("delivering a record", self.lane, Some(code), &code.to_string())
+            }),
         }
+    }
+
+    fn fault(&self, what: &'static str, error: &KafkaError) -> KafkaFault {
+        self.fatal(what).unwrap_or_else(|| KafkaFault::of(what, self.lane, error))
+    }
+
+    /// What ended the producer for good, such as the fence. The call that meets it first may only say that its record
+    /// was purged; to take that for a passing fault would be to fence the new owner in turn, and so on for ever.
+    fn fatal(&self, what: &'static str) -> Option<KafkaFault> {
+        let (code, why) = self.producer.client().fatal_error()?;
+        Some(KafkaFault::of_code(what, self.lane, Some(code), &why))
     }
 
     fn passing(&self, why: &str) -> KafkaFault {
