@@ -14,9 +14,12 @@ fn slow(pages: usize) -> SandboxArgs {
 
 #[test]
 fn a_broker_that_is_killed_in_mid_drain_is_waited_for() {
-    let mut scene = Scene::with_own_kafka("outage", slow(300));
+    // Killed while a page is read, long after the last commit: a lone broker that is killed between the two steps of a
+    // commit may forget the second one when it comes back (4.3.1), and then no program can help.
+    let args = SandboxArgs { delay: Duration::from_millis(250), ..slow(60) };
+    let mut scene = Scene::with_own_kafka("outage", args);
     let mut program = scene.settings.start(&["drain"]);
-    for reads in [40, 120, 200] {
+    for reads in [10, 25, 40] {
         wait::until("the drain is under way", RUN_DEADLINE, || scene.reads().len() >= reads);
         scene.own_kafka().kill();
         assert!(scene.shop().summary().pending > 0, "the broker was killed too late");
@@ -24,7 +27,7 @@ fn a_broker_that_is_killed_in_mid_drain_is_waited_for() {
     }
     program.expect_exit(0, RUN_DEADLINE);
     scene.verdict().assert_clean();
-    assert_eq!(scene.delivered().len(), 3000);
+    assert_eq!(scene.delivered().len(), 600);
     assert_eq!(scene.spool().len(), 0);
 }
 

@@ -40,9 +40,6 @@ const PROPERTIES: &[(&str, &str)] = &[
     // What would take minutes takes seconds: dead transactions are ended, and compaction is seen.
     ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "500"),
     ("log.cleaner.backoff.ms", "500"),
-    // A broker that was killed is let in again only once its former session is over.
-    ("broker.session.timeout.ms", "2000"),
-    ("broker.heartbeat.interval.ms", "500"),
 ];
 
 /// The broker that all tests share, started by the first that asks.
