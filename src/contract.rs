@@ -68,7 +68,8 @@ impl Contract {
             .map(|schema| (fingerprint(&schema), &*Box::leak(Box::new(schema))))
             .collect();
         let json: serde_json::Value = serde_json::from_str(texts[0]).expect("a schema that parses is JSON");
-        let writer = GenericDatumWriter::builder(versions[0].1).build().expect("a schema that parses has all its names");
+        let writer =
+            GenericDatumWriter::builder(versions[0].1).build().expect("a schema that parses has all its names");
         Self { record, text: json.to_string(), versions, writer }
     }
 
