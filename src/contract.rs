@@ -51,7 +51,9 @@ pub enum ContractError {
 pub struct Contract {
     record: &'static str,
     text: String,
-    versions: Vec<(u64, Schema)>,
+    versions: Vec<(u64, &'static Schema)>,
+    /// Made once: making one resolves all names of the schema, which takes longer than writing a small record.
+    writer: GenericDatumWriter<'static>,
 }
 
 impl Contract {
@@ -59,13 +61,16 @@ impl Contract {
     /// list: without a registry its messages are known by their fingerprint alone.
     fn new(record: &'static str, texts: &[&str]) -> Self {
         apache_avro::util::max_allocation_bytes(MAX_ALLOCATION);
-        let versions = texts
+        let versions: Vec<_> = texts
             .iter()
             .map(|text| Schema::parse_str(text).expect("our schemas parse: a test sees to it"))
-            .map(|schema| (fingerprint(&schema), schema))
+            // A contract lives as long as the process, and what is made of it may borrow from it.
+            .map(|schema| (fingerprint(&schema), &*Box::leak(Box::new(schema))))
             .collect();
         let json: serde_json::Value = serde_json::from_str(texts[0]).expect("a schema that parses is JSON");
-        Self { record, text: json.to_string(), versions }
+        let writer =
+            GenericDatumWriter::builder(versions[0].1).build().expect("a schema that parses has all its names");
+        Self { record, text: json.to_string(), versions, writer }
     }
 
     /// The record's name.
@@ -83,7 +88,7 @@ impl Contract {
     /// The schema, parsed.
     #[must_use]
     pub fn schema(&self) -> &Schema {
-        &self.versions[0].1
+        self.versions[0].1
     }
 
     /// The frame of messages where there is no registry.
@@ -95,7 +100,7 @@ impl Contract {
     /// The current or a released schema by its fingerprint.
     #[must_use]
     pub fn known(&self, fingerprint: u64) -> Option<&Schema> {
-        self.versions.iter().find(|(known, _)| *known == fingerprint).map(|(_, schema)| schema)
+        self.versions.iter().find(|(known, _)| *known == fingerprint).map(|(_, schema)| *schema)
     }
 
     /// Is what `writer` wrote readable for us? Ask once for a schema, before [`read`](Self::read).
@@ -116,10 +121,7 @@ impl Contract {
     pub fn write(&self, frame: Frame, record: &impl Serialize) -> Result<Vec<u8>, ContractError> {
         let mut message = Vec::with_capacity(1024);
         frame.write(&mut message);
-        GenericDatumWriter::builder(self.schema())
-            .build()
-            .and_then(|writer| writer.write_ser(&mut message, record))
-            .map_err(|_| ContractError::Write(self.record))?;
+        self.writer.write_ser(&mut message, record).map_err(|_| ContractError::Write(self.record))?;
         Ok(message)
     }
 

@@ -442,10 +442,11 @@ impl Publisher {
         self.status.idle();
         let outcome = plan.into_outcome();
         self.trouble = None;
+        let tracked = !outcome.entries.is_empty();
         for (key, entry) in outcome.entries {
             self.index.apply(key.to_string().as_bytes(), Some(entry));
         }
-        if !tracking.is_empty() {
+        if tracked {
             self.parts.memory.remember(self.parts.lane)?;
         }
         self.release(outcome.tallies, &committed)

@@ -13,8 +13,9 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use std::{mem, thread};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::FromClientConfigAndContext as _;
@@ -29,9 +30,9 @@ use crate::committed::Committed;
 
 /// What is handed to the producer.
 #[derive(Debug, Clone, Default)]
-pub struct Record {
+pub struct Record<'a> {
     /// Topic to go to.
-    pub topic: String,
+    pub topic: &'a str,
     /// A fixed partition, or the one that the key's hash gives.
     pub partition: Option<i32>,
     /// Key, where there is one.
@@ -39,7 +40,7 @@ pub struct Record {
     /// Value; `None` is a tombstone.
     pub value: Option<Vec<u8>>,
     /// Headers in order.
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<(&'static str, String)>,
 }
 
 /// Where a record came to stand.
@@ -53,8 +54,17 @@ pub struct Delivered {
 
 type Report = (usize, Result<Delivered, RDKafkaErrorCode>);
 
+/// Reports for records on their way. They are handed on together, or with the first failure: to wake the lane for each
+/// of them takes longer than all else that is done with it.
+#[derive(Default)]
+struct Reports {
+    awaited: usize,
+    so_far: Vec<Report>,
+}
+
 struct Context {
-    reports: Sender<Report>,
+    reports: Mutex<Reports>,
+    all_in: Sender<Vec<Report>>,
     /// How often a connection broke; told at once.
     broken: AtomicU64,
     /// How many requests timed out; told up to a second later.
@@ -92,17 +102,28 @@ impl ProducerContext for Context {
             // The pair's second half is the record, payload and all: only the code leaves this place.
             Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)),
         };
+        let failed = report.is_err();
+        let mut reports = self.reports();
+        reports.so_far.push((index, report));
+        let complete = reports.so_far.len() == reports.awaited;
         // Nobody listens any more once the producer is on its way out.
-        if self.reports.send((index, report)).is_err() {
+        if (complete || failed) && self.all_in.send(mem::take(&mut reports.so_far)).is_err() {
             tracing::trace!("delivery report after the producer's end");
         }
+    }
+}
+
+impl Context {
+    fn reports(&self) -> MutexGuard<'_, Reports> {
+        // A panic elsewhere can't leave them half changed.
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A lane's transactions, one at a time. All calls block.
 pub struct Transactions {
     producer: ThreadedProducer<Context>,
-    reports: Receiver<Report>,
+    reports: Receiver<Vec<Report>>,
     lane: i32,
     /// Broken connections and timed-out requests before the last transaction.
     before: Cell<(u64, u64)>,
@@ -115,9 +136,10 @@ impl Transactions {
     /// # Errors
     /// See [`KafkaFault`].
     pub fn open(connection: &Connection, lane: i32, deadline: Duration) -> Result<Self, KafkaFault> {
-        let (sender, reports) = channel();
+        let (all_in, reports) = channel();
         let context = Context {
-            reports: sender,
+            reports: Mutex::default(),
+            all_in,
             broken: AtomicU64::new(0),
             timed_out: AtomicU64::new(0),
             deserted: AtomicBool::new(false),
@@ -154,13 +176,18 @@ impl Transactions {
     ///
     /// # Errors
     /// See [`KafkaFault`]; the transaction is then lost.
-    pub fn deliver(&self, records: &[Record]) -> Result<Vec<Delivered>, KafkaFault> {
+    pub fn deliver(&self, records: &[Record<'_>]) -> Result<Vec<Delivered>, KafkaFault> {
+        let mut delivered = vec![Delivered { partition: -1, offset: -1 }; records.len()];
+        if records.is_empty() {
+            return Ok(delivered);
+        }
+        *self.producer.context().reports() =
+            Reports { awaited: records.len(), so_far: Vec::with_capacity(records.len()) };
         for (index, record) in records.iter().enumerate() {
             self.send(index, record)?;
         }
-        let mut delivered = vec![Delivered { partition: -1, offset: -1 }; records.len()];
-        for _ in records {
-            let (index, report) = self.reports.recv().map_err(|_| self.passing("the producer's thread has ended"))?;
+        let reports = self.reports.recv().map_err(|_| self.passing("the producer's thread has ended"))?;
+        for (index, report) in reports {
             delivered[index] = report.map_err(|code| self.undelivered(code, &records[index]))?;
         }
         Ok(delivered)
@@ -210,8 +237,8 @@ impl Transactions {
         Some(KafkaFault::of_code(what, self.lane, Some(code), &reason))
     }
 
-    fn send(&self, index: usize, record: &Record) -> Result<(), KafkaFault> {
-        let mut base = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&record.topic, index);
+    fn send(&self, index: usize, record: &Record<'_>) -> Result<(), KafkaFault> {
+        let mut base = BaseRecord::<[u8], [u8], usize>::with_opaque_to(record.topic, index);
         base.partition = record.partition;
         base.key = record.key.as_deref();
         base.payload = record.value.as_deref();
@@ -227,7 +254,7 @@ impl Transactions {
         })
     }
 
-    fn undelivered(&self, code: RDKafkaErrorCode, record: &Record) -> KafkaFault {
+    fn undelivered(&self, code: RDKafkaErrorCode, record: &Record<'_>) -> KafkaFault {
         match code {
             RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize => {
                 KafkaFault::TooLarge { bytes: record.value.as_ref().map_or(0, Vec::len) }

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::decide::{Decision, Source, decide};
 use super::{FetchedOrders, LaneError, LaneParts, StoreFacts};
 use crate::encoding::Encoder;
-use crate::event::{ContentHash, Event, Headers, Reason, Revision, dead_letter_headers};
+use crate::event::{ContentHash, Event, Reason, Revision, dead_letter_headers};
 use crate::ids::{OrderId, OrderKey, ReadId, StoreName};
 use crate::index::{Entry, Index};
 use crate::kafka::{Delivered, Record};
@@ -70,7 +70,7 @@ pub(super) struct Plan<'a> {
     index: &'a Index,
     parts: &'a LaneParts,
     encoder: &'a Encoder,
-    records: Vec<Record>,
+    records: Vec<Record<'a>>,
     marks: Vec<Mark>,
     /// What this plan decides, over what the index says.
     overlay: HashMap<OrderKey, Entry>,
@@ -100,17 +100,17 @@ impl<'a> Plan<'a> {
     }
 
     /// Events and dead letters: delivered first.
-    pub(super) fn events_and_dead_letters(&self) -> &[Record] {
+    pub(super) fn events_and_dead_letters(&self) -> &[Record<'a>] {
         &self.records
     }
 
     /// Tracking records: delivered last, when it is known where the events stand.
-    pub(super) fn tracking_records(&self, delivered: &[Delivered]) -> Result<Vec<Record>, LaneError> {
+    pub(super) fn tracking_records(&self, delivered: &[Delivered]) -> Result<Vec<Record<'a>>, LaneError> {
         let record = |mark: &Mark| {
             let event_partition = mark.event.and_then(|event| delivered.get(event)).map(|at| at.partition);
             let tracking = OrderTracking { event_partition, ..mark.tracking.clone() };
             Ok(Record {
-                topic: self.parts.topics.tracking.clone(),
+                topic: &self.parts.topics.tracking,
                 partition: Some(self.parts.lane),
                 key: Some(tracking.key().to_string().into_bytes()),
                 value: Some(tracking.to_message(self.encoder.tracking)?),
@@ -302,11 +302,11 @@ impl<'a> Plan<'a> {
             event: Some(self.records.len()),
         };
         self.records.push(Record {
-            topic: self.parts.topics.orders.clone(),
+            topic: &self.parts.topics.orders,
             partition: None,
             key: Some(key.id.as_str().as_bytes().to_vec()),
             value: Some(value),
-            headers: owned(event.headers()),
+            headers: event.headers(),
         });
         self.mark(key, mark);
         self.tally().published += 1;
@@ -342,9 +342,9 @@ impl<'a> Plan<'a> {
             store = %origin.store, read = %origin.read_id, reason = letter.reason, pointer = letter.pointer,
             "order can't be mapped: it goes to the dead-letter topic"
         );
-        let headers = owned(dead_letter_headers(&letter, origin.store, origin.read_id, Timestamp::now()));
+        let headers = dead_letter_headers(&letter, origin.store, origin.read_id, Timestamp::now());
         self.records.push(Record {
-            topic: self.parts.topics.dead_letter.clone(),
+            topic: &self.parts.topics.dead_letter,
             partition: None,
             key: letter.id.map(|id| id.as_str().as_bytes().to_vec()),
             value: Some(letter.json.into_bytes()),
@@ -376,8 +376,4 @@ fn tracking(origin: &Origin<'_>, key: &OrderKey, state: OrderState) -> OrderTrac
         event_partition: None,
         order_created_at: None,
     }
-}
-
-fn owned(headers: Headers) -> Vec<(String, String)> {
-    headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
