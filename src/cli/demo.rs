@@ -90,6 +90,8 @@ struct Report {
     ended: Result<(), AppError>,
     reads: u64,
     unknown_reads: u64,
+    /// Orders that such reads had marked, and that are published all the same.
+    reconciled: u64,
     /// Faults that struck, by name.
     faults: BTreeMap<&'static str, u64>,
     /// The real broker's topic, or none for the embedded one.
@@ -105,7 +107,8 @@ impl Report {
         let Verdict { orders, pending, events, lost, doubled } = self.verdict;
         json!({
             "orders": orders, "events": events, "lost": lost, "doubled": doubled, "pending": pending,
-            "reads": self.reads, "unknown_reads": self.unknown_reads, "faults": self.faults,
+            "reads": self.reads, "unknown_reads": self.unknown_reads,
+            "reconciled": self.reconciled, "faults": self.faults,
             "seconds": self.took.map(|took| took.as_secs_f64()), "orders_per_second": self.rate(), "topic": self.topic,
         })
     }
@@ -208,6 +211,7 @@ impl Play {
             ended,
             reads: summary.requests.remove(&Call::NewOrders).unwrap_or_default(),
             unknown_reads: self.unknown_reads,
+            reconciled: self.ledger.reconciled(),
             faults: summary.faults,
             topic: self.stage.known_layout().is_none().then(|| self.stage.config.kafka.topics.orders.clone()),
         }

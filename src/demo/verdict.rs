@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use crate::event::OrderEvent;
+use crate::event::{OrderEvent, Reason};
 use crate::sandbox::OrderState;
 
 /// Every event that the consumer saw.
@@ -13,6 +13,7 @@ pub struct Ledger {
     /// How many by order ID.
     seen: HashMap<String, u64>,
     events: u64,
+    reconciled: u64,
 }
 
 /// The answer to the two questions that matter.
@@ -34,6 +35,7 @@ impl Ledger {
     /// Enters an event.
     pub fn note(&mut self, event: &OrderEvent) {
         self.enter(&event.order_id);
+        self.reconciled += u64::from(event.reason == Reason::Reconciled);
     }
 
     fn enter(&mut self, order_id: &str) {
@@ -48,6 +50,12 @@ impl Ledger {
     #[must_use]
     pub fn events(&self) -> u64 {
         self.events
+    }
+
+    /// How many of them the reconciler brought back.
+    #[must_use]
+    pub fn reconciled(&self) -> u64 {
+        self.reconciled
     }
 
     /// Held against all orders of the shop.

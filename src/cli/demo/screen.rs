@@ -205,7 +205,8 @@ impl Screen {
         }
         if report.unknown_reads > 0 {
             let reads = plural(report.unknown_reads, "read");
-            remark("unknown", format!("{reads} ended without an outcome, which is on record in the spool"));
+            let back = plural(report.reconciled, "order");
+            remark("unknown", format!("{reads} ended without an outcome; {back} came back through the list of IDs"));
         }
         match &report.topic {
             Some(topic) => remark("topic", format!("{topic}: it stays, for other tools to look at")),
