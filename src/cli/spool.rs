@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::Subcommand;
 use comfy_table::Table;
 use serde_json::{Value, json};
@@ -29,12 +29,12 @@ pub enum SpoolCommand {
 /// Returns the exit code.
 ///
 /// # Errors
-/// A spool that can't be read, or no such read.
+/// A spool that can't be read.
 pub fn run(command: &SpoolCommand, config: &Config, json: bool) -> Result<u8> {
     let entries = Spool::inspect(&config.spool.dir)?;
     match command {
         SpoolCommand::List => list(&entries, json),
-        SpoolCommand::Show { read_id } => show(&entries, read_id)?,
+        SpoolCommand::Show { read_id } => return show(&entries, read_id),
         SpoolCommand::Verify => return Ok(verify(&entries, json)),
     }
     Ok(0)
@@ -82,13 +82,15 @@ fn as_json(entry: &Entry) -> Value {
     })
 }
 
-fn show(entries: &[Entry], read_id: &str) -> Result<()> {
+fn show(entries: &[Entry], read_id: &str) -> Result<u8> {
     let found = entries.iter().find(|entry| entry.read_id.is_some_and(|id| id.to_string() == read_id));
     let Some(entry) = found else {
-        bail!("the spool holds no read `{read_id}`: see `imotriz-kafka spool list`");
+        eprintln!("imotriz-kafka: the spool holds no read `{read_id}`: see `imotriz-kafka spool list`");
+        return Ok(exit::USAGE);
     };
     let body = Spool::read_body(Path::new(&entry.path))?;
-    io::stdout().lock().write_all(&body).context("can't write to the standard output")
+    io::stdout().lock().write_all(&body).context("can't write to the standard output")?;
+    Ok(0)
 }
 
 fn verify(entries: &[Entry], json: bool) -> u8 {
