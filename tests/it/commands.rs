@@ -73,7 +73,7 @@ fn the_spool_is_listed_shown_and_verified() {
     let body: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(body["data"].as_array().map(Vec::len), Some(30));
     scene.run(&["spool", "verify"], 0);
-    let unknown_read = scene.run(&["spool", "show", "no-such-read"], 1);
+    let unknown_read = scene.run(&["spool", "show", "no-such-read"], 2);
     assert!(unknown_read.stderr().contains("see `imotriz-kafka spool list`"));
 
     // One byte of the body, and it is noticed.
