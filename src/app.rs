@@ -341,7 +341,7 @@ fn start_lanes(config: &Config, layout: Layout, template: &LaneTemplate) -> Resu
                 lane,
                 connection: template.connection.clone(),
                 topics: template.topics.clone(),
-                stores,
+                stores: Arc::new(stores),
                 spool: template.spool.clone(),
                 resync: config.resync.policy,
                 encoder: template.encoder.clone(),

@@ -4,6 +4,9 @@
 //! for each order by the index as it stands at that moment, and puts events, dead letters and tracking records into one
 //! transaction. A spool file is released only with the proof of a commit.
 //!
+//! While it waits for the broker two things go on beside it: what has queued up is mapped, which needs no index, and the
+//! pages of the last transaction are let go. All that depends on order stays with the lane.
+//!
 //! After any failed transaction its outcome is open. The lane then makes a new producer, which settles it, reads the
 //! tracking partition on from where the index stood, and decides anew about the same pages: what was committed after all
 //! is then known to the index as published by this same read, and skipped.
@@ -12,6 +15,8 @@ pub mod decide;
 mod latency;
 mod load;
 mod plan;
+mod reading;
+mod release;
 mod status;
 
 use std::collections::HashMap;
@@ -24,6 +29,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 
 use crate::committed::Committed;
 use crate::contract::ContractError;
@@ -47,8 +53,10 @@ use crate::config::ResyncPolicy;
 pub use decide::Source;
 pub use latency::Latency;
 pub use load::catch_up;
+use plan::Plan;
 pub use plan::Tally;
-use plan::{Fit, Plan};
+use reading::{Mapped, Stores};
+use release::Releasing;
 pub use status::{Counters, LaneState, LaneStatus};
 
 /// Pages that go into one transaction at most: enough to keep a broker busy, few enough to keep memory small.
@@ -139,7 +147,7 @@ pub struct LaneParts {
     /// The topics.
     pub topics: TopicNames,
     /// Its stores.
-    pub stores: HashMap<StoreName, StoreFacts>,
+    pub stores: Arc<HashMap<StoreName, StoreFacts>>,
     /// Where pages wait.
     pub spool: Spool,
     /// What to do with an order that is drained again.
@@ -269,10 +277,19 @@ struct Publisher {
     index: Index,
     reader: TrackingReader,
     decoder: Decoder,
-    pending: Vec<Work>,
+    pending: Vec<Mapped>,
+    /// What queued up since, being mapped.
+    ahead: Option<Ahead>,
+    releasing: Releasing,
     /// Settled once: a registry that goes away later is not missed.
     encoder: Option<Encoder>,
     trouble: Option<Trouble>,
+}
+
+/// Work that is mapped on another thread.
+struct Ahead {
+    pages: usize,
+    mapped: JoinHandle<Result<Vec<Mapped>, LaneError>>,
 }
 
 /// Failures since the last commit.
@@ -286,6 +303,7 @@ impl Publisher {
         let reader =
             TrackingReader::new(parts.connection.clone(), parts.topics.tracking.clone(), parts.lane, OPEN_DEADLINE);
         let decoder = parts.encoder.tracking_decoder();
+        let releasing = Releasing::new(runtime.clone(), parts.spool.clone());
         Self {
             parts,
             inbox,
@@ -295,12 +313,20 @@ impl Publisher {
             reader,
             decoder,
             pending: Vec::new(),
+            ahead: None,
+            releasing,
             encoder: None,
             trouble: None,
         }
     }
 
     fn run(mut self) -> Result<(), LaneError> {
+        let result = self.publish_to_the_end();
+        let released = self.releasing.wait();
+        result.and(released.map_err(LaneError::from))
+    }
+
+    fn publish_to_the_end(&mut self) -> Result<(), LaneError> {
         loop {
             match self.open_and_publish() {
                 Ok(End::NoMoreWork) => return Ok(()),
@@ -341,7 +367,8 @@ impl Publisher {
         let (since, pause) = (trouble.since, trouble.pause);
         trouble.pause = (pause * 2).min(Duration::from_secs(5));
         let stopping = self.parts.stop.is_requested();
-        let waiting = self.pending.iter().filter(|work| !work.is_question()).count() + self.inbox.len();
+        let pending = self.pending.iter().filter(|mapped| !mapped.work.is_question()).count();
+        let waiting = pending + self.ahead.as_ref().map_or(0, |ahead| ahead.pages) + self.inbox.len();
         // A page that exists in memory alone is not given up for any stop but the second one.
         if self.parts.counters.unspooled.load(Ordering::Relaxed) == 0 {
             if stopping && waiting == 0 {
@@ -391,43 +418,53 @@ impl Publisher {
                 return Ok(End::Worn);
             }
             if self.pending.is_empty()
-                && let Some(end) = self.wait_for_work(open)
+                && let Some(end) = self.wait_for_work(open)?
             {
                 return Ok(end);
             }
-            self.take_what_queued_up();
+            self.map_ahead();
             self.publish(open)?;
         }
     }
 
-    /// Waits for the next piece of work, or for the news that the producer can't be used for it.
-    fn wait_for_work(&mut self, open: &Open) -> Option<End> {
+    /// Waits for the next work, or for the news that the producer can't be used for it.
+    fn wait_for_work(&mut self, open: &Open) -> Result<Option<End>, LaneError> {
+        if let Some(ahead) = self.ahead.take() {
+            self.pending = self.runtime.block_on(ahead.mapped).expect("mapping does not panic")?;
+            return Ok(None);
+        }
         while !open.transactions.is_deserted() {
             let next = async { tokio::time::timeout(IDLE_LOOK, self.inbox.recv()).await };
             match self.runtime.block_on(next) {
                 Ok(Some(work)) => {
-                    self.pending.push(work);
-                    return None;
+                    self.pending.push(Mapped::from_work(work, &self.parts.stores)?);
+                    return Ok(None);
                 }
-                Ok(None) => return Some(End::NoMoreWork),
+                Ok(None) => return Ok(Some(End::NoMoreWork)),
                 Err(_still_idle) => {}
             }
         }
-        Some(End::Worn)
+        Ok(Some(End::Worn))
     }
 
-    fn take_what_queued_up(&mut self) {
-        while self.pending.len() < GROUP {
-            match self.inbox.try_recv() {
-                Ok(work) => self.pending.push(work),
-                Err(_) => break,
-            }
+    /// Lets what has queued up be mapped while the lane publishes what it has.
+    fn map_ahead(&mut self) {
+        if self.ahead.is_some() {
+            return;
         }
+        let work: Vec<Work> = std::iter::from_fn(|| self.inbox.try_recv().ok()).take(GROUP).collect();
+        if work.is_empty() {
+            return;
+        }
+        let pages = work.iter().filter(|work| !work.is_question()).count();
+        let stores = Arc::<Stores>::clone(&self.parts.stores);
+        let map = move || work.into_iter().map(|work| Mapped::from_work(work, &stores)).collect();
+        self.ahead = Some(Ahead { pages, mapped: self.runtime.spawn_blocking(map) });
     }
 
     /// One transaction with all that is pending.
     fn publish(&mut self, open: &Open) -> Result<(), LaneError> {
-        let plan = self.plan(open)?;
+        let plan = Plan::of(&self.pending, &self.index, &self.parts, &open.encoder)?;
         fail_point::reach("planned");
         self.status.busy();
         open.transactions.begin()?;
@@ -437,6 +474,9 @@ impl Publisher {
         let tracking = plan.tracking_records(&delivered)?;
         open.transactions.deliver(&tracking)?;
         fail_point::reach("tracked");
+        // The index knows an order's last read alone: the pages before must be gone before a later one can be committed,
+        // or a kill would bring them back as reads of their own.
+        self.releasing.wait()?;
         let committed = open.transactions.commit()?;
         fail_point::reach("committed");
         self.status.idle();
@@ -449,27 +489,28 @@ impl Publisher {
         if tracked {
             self.parts.memory.remember(self.parts.lane)?;
         }
-        self.release(outcome.tallies, &committed)
+        self.release(outcome.tallies, committed);
+        Ok(())
     }
 
     /// Only now may the spool forget the pages, and the reconciler hear of its orders.
-    fn release(&mut self, tallies: Vec<Tally>, committed: &Committed) -> Result<(), LaneError> {
+    fn release(&mut self, tallies: Vec<Tally>, committed: Committed) {
+        let mut pages = Vec::with_capacity(tallies.len());
         let now = Timestamp::now();
         self.parts.counters.last_commit.store(now.as_millisecond(), Ordering::Relaxed);
         // Work that the plan left out stays for the next transaction.
-        for (work, tally) in self.pending.drain(..tallies.len()).zip(tallies) {
+        for (Mapped { work, .. }, tally) in self.pending.drain(..tallies.len()).zip(tallies) {
             self.parts.counters.add(tally);
             match work {
                 Work::Page(page) => {
                     // A clock that was set back in between makes it negative.
                     let took = Duration::try_from(now.duration_since(page.read_at())).unwrap_or_default();
                     self.parts.counters.page_commit.record(took);
-                    self.parts.spool.release(page, committed)?;
-                    fail_point::reach("released");
+                    pages.push(page);
                 }
                 Work::Unspooled(page) => {
                     self.parts.counters.unspooled.fetch_sub(1, Ordering::Relaxed);
-                    if let Err(error) = self.parts.spool.release_unwritten(page.read_id, committed) {
+                    if let Err(error) = self.parts.spool.release_unwritten(page.read_id, &committed) {
                         tracing::warn!(read = %page.read_id, %error, "published, but its torn file stays in the spool");
                     }
                 }
@@ -485,24 +526,7 @@ impl Publisher {
                 }
             }
         }
-        Ok(())
-    }
-
-    /// As much of the pending work as may share a transaction.
-    fn plan<'a>(&'a self, open: &'a Open) -> Result<Plan<'a>, LaneError> {
-        let mut plan = Plan::new(&self.index, &self.parts, &open.encoder);
-        for work in &self.pending {
-            let fit = match work {
-                Work::Page(page) => plan.page(page.store(), page.read_id(), page.read_at(), &page.body()?)?,
-                Work::Unspooled(page) => plan.page(&page.store, page.read_id, page.read_at, &page.body)?,
-                Work::Fetched(fetched) => plan.fetched(fetched)?,
-                Work::Which(_) => plan.question(),
-            };
-            if fit == Fit::NextTransaction {
-                break;
-            }
-        }
-        Ok(plan)
+        self.releasing.begin(pages, committed);
     }
 }
 

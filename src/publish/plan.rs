@@ -4,17 +4,17 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
-use serde_json::value::RawValue;
 
 use super::decide::{Decision, Source, decide};
-use super::{FetchedOrders, LaneError, LaneParts, StoreFacts};
+use super::reading::{Mapped, Reading};
+use super::{LaneError, LaneParts, Work};
+use crate::country::Country;
 use crate::encoding::Encoder;
 use crate::event::{ContentHash, Event, Reason, Revision, dead_letter_headers};
 use crate::ids::{OrderId, OrderKey, ReadId, StoreName};
 use crate::index::{Entry, Index};
 use crate::kafka::{Delivered, Record};
 use crate::order::{DeadLetter, Order};
-use crate::page;
 use crate::tracking::{OrderState, OrderTracking};
 
 /// What became of a piece of work.
@@ -42,7 +42,7 @@ impl std::ops::AddAssign for Tally {
 /// Where orders of one read come from.
 struct Origin<'a> {
     store: &'a StoreName,
-    facts: &'a StoreFacts,
+    country: Country,
     read_id: ReadId,
     read_at: Timestamp,
     source: Source,
@@ -57,7 +57,7 @@ struct Mark {
 
 /// Whether a piece of work went into the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fit {
+enum Fit {
     /// It did.
     Taken,
     /// It brings an order that is in the plan already, by another read. The index remembers an order's last read alone:
@@ -86,8 +86,14 @@ pub(super) struct Outcome {
 }
 
 impl<'a> Plan<'a> {
-    pub(super) fn new(index: &'a Index, parts: &'a LaneParts, encoder: &'a Encoder) -> Self {
-        Self {
+    /// As much of the pending work as may share a transaction.
+    pub(super) fn of(
+        pending: &[Mapped],
+        index: &'a Index,
+        parts: &'a LaneParts,
+        encoder: &'a Encoder,
+    ) -> Result<Self, LaneError> {
+        let mut plan = Self {
             index,
             parts,
             encoder,
@@ -96,7 +102,13 @@ impl<'a> Plan<'a> {
             overlay: HashMap::new(),
             tallies: Vec::new(),
             clash: false,
+        };
+        for mapped in pending {
+            if plan.take_in(mapped)? == Fit::NextTransaction {
+                break;
+            }
         }
+        Ok(plan)
     }
 
     /// Events and dead letters: delivered first.
@@ -124,39 +136,23 @@ impl<'a> Plan<'a> {
         Outcome { entries: self.overlay, tallies: self.tallies }
     }
 
-    /// Takes in a page as it came. A body that no longer parses goes to the dead letters whole: it was read, and is not
-    /// dropped.
-    pub(super) fn page(
-        &mut self,
-        store: &StoreName,
-        read_id: ReadId,
-        read_at: Timestamp,
-        body: &[u8],
-    ) -> Result<Fit, LaneError> {
-        let Some(origin) = self.origin(store, read_id, read_at, Source::Drain) else {
-            return Err(LaneError::UnknownStore(store.clone()));
-        };
-        self.whole(|plan| match page::Page::parse(body) {
-            Ok(page) => page.records.iter().try_for_each(|record| plan.order(&origin, record, None)),
-            Err(error) => {
-                let letter = DeadLetter {
-                    id: None,
-                    json: String::from_utf8_lossy(body).into_owned(),
-                    reason: format!("the page can't be read: {error}"),
-                    pointer: String::new(),
-                };
-                plan.dead_letter(&origin, letter);
-                Ok(())
+    /// Takes in a piece of work as a whole, or not at all.
+    fn take_in(&mut self, mapped: &Mapped) -> Result<Fit, LaneError> {
+        let origin = match &mapped.work {
+            Work::Page(page) => self.origin(page.store(), page.read_id(), page.read_at(), Source::Drain)?,
+            Work::Unspooled(page) => self.origin(&page.store, page.read_id, page.read_at, Source::Drain)?,
+            Work::Fetched(fetched) => {
+                self.origin(&fetched.store, fetched.read_id, fetched.read_at, Source::Reconcile)?
             }
-        })
-    }
-
-    /// Takes in a piece of work as a whole or not at all.
-    fn whole(&mut self, take_in: impl FnOnce(&mut Self) -> Result<(), LaneError>) -> Result<Fit, LaneError> {
+            Work::Which(_) => {
+                self.tallies.push(Tally::default());
+                return Ok(Fit::Taken);
+            }
+        };
         let (records, marks) = (self.records.len(), self.marks.len());
         self.tallies.push(Tally::default());
         self.clash = false;
-        take_in(self)?;
+        self.records_of(&origin, mapped)?;
         if !self.clash {
             return Ok(Fit::Taken);
         }
@@ -168,38 +164,17 @@ impl<'a> Plan<'a> {
         Ok(Fit::NextTransaction)
     }
 
-    /// Takes in orders that were fetched by ID.
-    pub(super) fn fetched(&mut self, fetched: &FetchedOrders) -> Result<Fit, LaneError> {
-        let Some(origin) = self.origin(&fetched.store, fetched.read_id, fetched.read_at, Source::Reconcile) else {
-            return Err(LaneError::UnknownStore(fetched.store.clone()));
-        };
-        self.whole(|plan| {
-            fetched.answers.iter().try_for_each(|(id, answer)| plan.fetched_order(&origin, id, answer))?;
-            fetched.gone.iter().for_each(|id| plan.gone(&origin, id));
-            Ok(())
-        })
-    }
-
-    fn fetched_order(&mut self, origin: &Origin<'_>, id: &OrderId, answer: &[u8]) -> Result<(), LaneError> {
-        match page::parse_single(answer) {
-            Ok(record) => self.order(origin, record, Some(id)),
-            Err(error) => {
-                let letter = DeadLetter {
-                    id: Some(id.clone()),
-                    json: String::from_utf8_lossy(answer).into_owned(),
-                    reason: format!("the answer for this order can't be read: {error}"),
-                    pointer: String::new(),
-                };
-                self.decide_dead_letter(origin, letter);
-                Ok(())
+    fn records_of(&mut self, origin: &Origin<'_>, mapped: &Mapped) -> Result<(), LaneError> {
+        for reading in &mapped.readings {
+            match reading {
+                Reading::Order { order, content } => self.order(origin, order, *content)?,
+                Reading::Letter(letter) => self.decide_dead_letter(origin, letter),
             }
         }
-    }
-
-    /// Takes in a question: nothing of it goes into the transaction.
-    pub(super) fn question(&mut self) -> Fit {
-        self.tallies.push(Tally::default());
-        Fit::Taken
+        if let Work::Fetched(fetched) = &mapped.work {
+            fetched.gone.iter().for_each(|id| self.gone(origin, id));
+        }
+        Ok(())
     }
 
     /// Remembers that the marketplace no longer has an order, unless it has come some other way meanwhile.
@@ -220,38 +195,15 @@ impl<'a> Plan<'a> {
         read_id: ReadId,
         read_at: Timestamp,
         source: Source,
-    ) -> Option<Origin<'o>>
-    where
-        'a: 'o,
-    {
-        let facts = self.parts.stores.get(store)?;
-        Some(Origin { store, facts, read_id, read_at, source })
+    ) -> Result<Origin<'o>, LaneError> {
+        let facts = self.parts.stores.get(store).ok_or_else(|| LaneError::UnknownStore(store.clone()))?;
+        Ok(Origin { store, country: facts.country, read_id, read_at, source })
     }
 
-    /// One record. `expected`: the ID under which it was fetched; a record that carries another one is not it.
-    fn order(&mut self, origin: &Origin<'_>, record: &RawValue, expected: Option<&OrderId>) -> Result<(), LaneError> {
-        let order = match origin.facts.mapping.order(origin.facts.country, record) {
-            Ok(order) => order,
-            Err(mut letter) => {
-                letter.id = letter.id.or_else(|| expected.cloned());
-                self.decide_dead_letter(origin, letter);
-                return Ok(());
-            }
-        };
-        if expected.is_some_and(|id| *id != order.id) {
-            let letter = DeadLetter {
-                id: expected.cloned(),
-                json: record.get().to_owned(),
-                reason: "the marketplace answered with another order than it was asked for".to_owned(),
-                pointer: String::new(),
-            };
-            self.decide_dead_letter(origin, letter);
-            return Ok(());
-        }
-        let content = ContentHash::of(&order);
+    fn order(&mut self, origin: &Origin<'_>, order: &Order, content: ContentHash) -> Result<(), LaneError> {
         let key = OrderKey { store: origin.store.clone(), id: order.id.clone() };
         match self.decide(&key, origin, content) {
-            Decision::Publish { reason, revision } => self.event(origin, key, &order, content, reason, revision),
+            Decision::Publish { reason, revision } => self.event(origin, key, order, content, reason, revision),
             Decision::Replayed | Decision::NothingToDo => {
                 self.tally().skipped += 1;
                 Ok(())
@@ -282,7 +234,7 @@ impl<'a> Plan<'a> {
     ) -> Result<(), LaneError> {
         let event = Event {
             store: origin.store,
-            country: origin.facts.country,
+            country: origin.country,
             revision,
             reason,
             read_id: origin.read_id,
@@ -315,7 +267,7 @@ impl<'a> Plan<'a> {
 
     /// A dead letter is published once for each read, like an event. One without an ID can't be tracked, so a page that
     /// is replayed brings it again.
-    fn decide_dead_letter(&mut self, origin: &Origin<'_>, letter: DeadLetter) {
+    fn decide_dead_letter(&mut self, origin: &Origin<'_>, letter: &DeadLetter) {
         let content = ContentHash::of_bytes(letter.json.as_bytes());
         let Some(id) = letter.id.clone() else { return self.dead_letter(origin, letter) };
         let key = OrderKey { store: origin.store.clone(), id };
@@ -337,17 +289,17 @@ impl<'a> Plan<'a> {
         self.dead_letter(origin, letter);
     }
 
-    fn dead_letter(&mut self, origin: &Origin<'_>, letter: DeadLetter) {
+    fn dead_letter(&mut self, origin: &Origin<'_>, letter: &DeadLetter) {
         tracing::warn!(
             store = %origin.store, read = %origin.read_id, reason = letter.reason, pointer = letter.pointer,
             "order can't be mapped: it goes to the dead-letter topic"
         );
-        let headers = dead_letter_headers(&letter, origin.store, origin.read_id, Timestamp::now());
+        let headers = dead_letter_headers(letter, origin.store, origin.read_id, Timestamp::now());
         self.records.push(Record {
             topic: &self.parts.topics.dead_letter,
             partition: None,
-            key: letter.id.map(|id| id.as_str().as_bytes().to_vec()),
-            value: Some(letter.json.into_bytes()),
+            key: letter.id.as_ref().map(|id| id.as_str().as_bytes().to_vec()),
+            value: Some(letter.json.clone().into_bytes()),
             headers,
         });
         self.tally().dead_letters += 1;
