@@ -9,14 +9,17 @@ mod quiet;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use jiff::Timestamp;
 use secrecy::SecretString;
 use thiserror::Error;
+use tokio::runtime::Builder;
 use tokio::sync::mpsc::{OwnedPermit, UnboundedSender};
-use tokio::task::{JoinHandle, block_in_place, spawn_blocking};
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, spawn_blocking, yield_now};
 
 use crate::api::{Client, Fetched, Read, Refusal, UnknownOutcome};
 use crate::config::TokenSource;
@@ -48,7 +51,7 @@ pub enum Until {
 pub struct Drain {
     /// The store.
     pub store: StoreName,
-    /// Its way to the marketplace.
+    /// Its way to the marketplace. A connection that is opened here ends with the drain.
     pub client: Client,
     /// Its token, read again when it is refused.
     pub token: TokenSource,
@@ -124,6 +127,9 @@ pub enum DrainError {
         /// What to do.
         why: String,
     },
+    /// No thread to read on.
+    #[error("the operating system refuses a thread: {0}; nothing was read")]
+    Thread(std::io::Error),
     /// The disk.
     #[error(transparent)]
     Spool(#[from] SpoolError),
@@ -134,9 +140,27 @@ pub enum DrainError {
 
 /// What follows a read.
 enum Next {
-    Again,
+    Again(Option<Kept>),
     Wait(Duration),
     NothingPending,
+}
+
+/// A page that is safe, and not yet with the lane. It goes there when this is dropped: when the next request is on its
+/// way, and where none follows, or it would have to wait for the lane, at once.
+struct Kept(Option<(OwnedPermit<Work>, Work)>);
+
+impl Kept {
+    fn new(place: OwnedPermit<Work>, work: Work) -> Self {
+        Self(Some((place, work)))
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let Some((place, work)) = self.0.take() {
+            drop(place.send(work));
+        }
+    }
 }
 
 /// Failures in a row, by kind; any success clears them.
@@ -162,11 +186,32 @@ impl Setbacks {
 }
 
 impl Drain {
-    /// Reads until it is over. Leaves no reservation behind.
+    /// Reads until it is over, on a thread of its own, and leaves no reservation behind. A read that is in flight when
+    /// the future is dropped still comes to its end.
+    ///
+    /// Between the last byte of a page and the request for the next there are a parse and a sync, and each hand-over to
+    /// another thread would add the wait for a core: the lane is about to use one.
     ///
     /// # Errors
     /// See [`DrainError`].
-    pub async fn run(mut self) -> Result<(), DrainError> {
+    ///
+    /// # Panics
+    /// If the drain's thread did.
+    pub async fn run(self) -> Result<(), DrainError> {
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(DrainError::Thread)?;
+        let (end, ended) = oneshot::channel();
+        thread::Builder::new()
+            .name(format!("drain-{}", self.store))
+            .spawn(move || {
+                if end.send(runtime.block_on(self.read_to_the_end())).is_err() {
+                    tracing::debug!("nobody waits for the drain's end");
+                }
+            })
+            .map_err(DrainError::Thread)?;
+        ended.await.expect("the drain's thread does not panic")
+    }
+
+    async fn read_to_the_end(mut self) -> Result<(), DrainError> {
         let mut ahead = Ahead::new(self.spool.clone(), self.store.clone());
         let result = self.read_on(&mut ahead).await;
         let left = ahead.discard().await;
@@ -176,10 +221,14 @@ impl Drain {
     async fn read_on(&mut self, ahead: &mut Ahead) -> Result<(), DrainError> {
         let mut token = self.read_token()?;
         let mut setbacks = Setbacks::none();
-        while let Some(place) = self.may_read().await {
+        let mut kept = None;
+        while let Some(place) = self.may_read(&mut kept).await {
             let began = Instant::now();
-            let stopped = match self.step(place, ahead, &mut token, &mut setbacks).await? {
-                Next::Again => false,
+            let stopped = match self.step(place, kept.take(), ahead, &mut token, &mut setbacks).await? {
+                Next::Again(page) => {
+                    kept = page;
+                    false
+                }
                 Next::Wait(pause) => self.stop.within(pause).await,
                 Next::NothingPending => {
                     self.quiet.nothing_pending(began);
@@ -204,11 +253,20 @@ impl Drain {
         }
     }
 
-    /// A place in a ready lane's queue; `None` when the stop was asked for or the lane is gone.
-    async fn may_read(&mut self) -> Option<OwnedPermit<Work>> {
+    /// A place in a ready lane's queue; `None` when the stop was asked for or the lane is gone. Waits for neither with a
+    /// page in hand.
+    async fn may_read(&mut self, kept: &mut Option<Kept>) -> Option<OwnedPermit<Work>> {
         let lane = &mut self.lane;
         let ready = async {
-            let place = lane.work.clone().reserve_owned().await.ok()?;
+            let place = match lane.work.clone().try_reserve_owned() {
+                Ok(place) if *lane.status.borrow() == LaneState::Ready => return Some(place),
+                Ok(place) => place,
+                Err(_) => {
+                    *kept = None;
+                    lane.work.clone().reserve_owned().await.ok()?
+                }
+            };
+            *kept = None;
             let state =
                 lane.status.wait_for(|state| matches!(state, LaneState::Ready | LaneState::Ended)).await.ok()?;
             (*state == LaneState::Ready).then_some(place)
@@ -223,13 +281,20 @@ impl Drain {
     async fn step(
         &mut self,
         place: OwnedPermit<Work>,
+        kept: Option<Kept>,
         ahead: &mut Ahead,
         token: &mut SecretString,
         setbacks: &mut Setbacks,
     ) -> Result<Next, DrainError> {
         let reservation = ahead.take().await?;
         fail_point::reach("reserved");
-        let read = self.client.new_orders(token).await;
+        // Whoever is woken may take the core at once, and the request would wait for it.
+        let once_it_is_sent = async {
+            yield_now().await;
+            drop(kept);
+            ahead.reserve_next();
+        };
+        let (read, ()) = tokio::join!(self.client.new_orders(token), once_it_is_sent);
         fail_point::reach("fetched");
         match read {
             Read::Fetched(fetched) => {
@@ -246,7 +311,7 @@ impl Drain {
         }
     }
 
-    /// Makes the page durable, then hands it on.
+    /// Makes the page durable.
     async fn keep(
         &mut self,
         reservation: Reservation,
@@ -256,25 +321,24 @@ impl Drain {
     ) -> Result<Next, DrainError> {
         let Fetched { body, read_at, records, pending, disagreement } = fetched;
         let read_id = reservation.read_id();
-        match block_in_place(|| reservation.write(read_at, body)) {
-            Ok(durable) => {
-                fail_point::reach("durable");
-                drop(place.send(Work::Page(durable)));
-            }
+        let kept = match reservation.write(read_at, body) {
+            Ok(durable) => Kept::new(place, Work::Page(durable)),
             Err(failed) => return Err(self.rescue(read_id, read_at, failed, place)),
-        }
+        };
+        fail_point::reach("durable");
         self.counters.pages_read.fetch_add(1, Ordering::Relaxed);
         self.counters.orders_read.fetch_add(records as u64, Ordering::Relaxed);
         self.counters.pending.store(pending.unwrap_or(0), Ordering::Relaxed);
         if let Some(error) = disagreement {
             // What came is published like any page; what may be missing is noted under a read of its own.
+            drop(kept);
             let spare = ahead.take().await?;
             let reason = format!("{error}; the page itself is read {read_id} and was kept");
             self.note(spare, &UnknownOutcome { reason, partial: bytes::Bytes::new() })?;
             // Nor is its word taken that nothing is pending.
-            return Ok(Next::Again);
+            return Ok(Next::Again(None));
         }
-        Ok(if pending == Some(0) { Next::NothingPending } else { Next::Again })
+        Ok(if pending == Some(0) { Next::NothingPending } else { Next::Again(Some(kept)) })
     }
 
     /// The disk failed under a page that exists in memory alone: one more file, else straight to Kafka. Then stop.
@@ -288,7 +352,7 @@ impl Drain {
         let why = failed.error.to_string();
         tracing::error!(store = %self.store, read = %read_id, error = why, "the page's file failed: keeping it elsewhere");
         let body = failed.body;
-        let work = match block_in_place(|| self.spool.rescue(&self.store, read_id, read_at, body)) {
+        let work = match self.spool.rescue(&self.store, read_id, read_at, body) {
             Ok(durable) => Work::Page(durable),
             Err(failed) => {
                 self.counters.unspooled.fetch_add(1, Ordering::Relaxed);
@@ -316,7 +380,7 @@ impl Drain {
     /// Leaves the durable trace of a read with an unknown outcome, and says so.
     fn note(&self, reservation: Reservation, outcome: &UnknownOutcome) -> Result<(), DrainError> {
         let read_id = reservation.read_id();
-        let unknown = block_in_place(|| reservation.write_unknown(&outcome.reason, &outcome.partial));
+        let unknown = reservation.write_unknown(&outcome.reason, &outcome.partial);
         self.counters.unknown_reads.fetch_add(1, Ordering::Relaxed);
         self.counters.unsettled_reads.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(
@@ -342,7 +406,7 @@ impl Drain {
             Read::Nothing { pending } => (DrainError::NothingHandedOver { store, pending }, None),
             Read::Refused(refusal) => {
                 let error = match (refusal, self.renewed(token)) {
-                    (Refusal::Token, Ok(true)) => return Ok(Next::Again),
+                    (Refusal::Token, Ok(true)) => return Ok(Next::Again(None)),
                     // Whoever rotates a token may empty the file before filling it.
                     (Refusal::Token, Err(unreadable)) => unreadable,
                     _ if self.until == Until::Empty => return Err(DrainError::Refused { store, refusal }),
@@ -393,15 +457,20 @@ impl Ahead {
         Self { spool, store, ready: None, coming: None }
     }
 
-    /// A reserved file for the next read; the one after it is then on its way.
+    /// A reserved file for the next read.
     async fn take(&mut self) -> Result<Reservation, SpoolError> {
         if let Some(reservation) = self.ready.take() {
             return Ok(reservation);
         }
         let coming = self.coming.take().unwrap_or_else(|| self.reserve());
-        let reservation = coming.await.expect("reserving a file does not panic")?;
-        self.coming = Some(self.reserve());
-        Ok(reservation)
+        coming.await.expect("reserving a file does not panic")
+    }
+
+    /// Sees to the reservation after the one that was taken.
+    fn reserve_next(&mut self) {
+        if self.ready.is_none() && self.coming.is_none() {
+            self.coming = Some(self.reserve());
+        }
     }
 
     /// A read that brought nothing leaves its reservation to the next one, so that files are used in their order.

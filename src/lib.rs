@@ -7,7 +7,7 @@
 //! ```text
 //!   GET newOrders (destructive)                     GET the list of IDs, GET an order (safe to repeat)
 //!               │                                                      │
-//!   ┌─ drain ───▼──────────────┐  a task per store    ┌─ reconcile ────▼─────────┐  a task per store
+//!   ┌─ drain ───▼──────────────┐  a thread per store  ┌─ reconcile ────▼─────────┐  a task per store
 //!   │  reserve ► read ► write, │                      │  list ► drained ► which  │
 //!   │  fdatasync ► read on     │                      │  are not tracked ► fetch │
 //!   └───────────┬──────────────┘                      └────────────────┬─────────┘
@@ -50,8 +50,9 @@
 //!    on the server, and a crash in mid-read is seen afterwards. [`spool::Spool::reserve`]
 //! 5. The next read of a store needs the [`spool::Durable`] of the last one, or its durable trace. [`drain`]
 //! 6. A read in flight is awaited, never cancelled and never repeated. [`api::Client::new_orders`]
-//! 7. A page leaves the spool only for a [`committed::Committed`], which a successful commit alone mints.
-//!    [`spool::Spool::release`]
+//! 7. A page leaves the spool only for a [`committed::Committed`], which a successful commit alone mints, and it has
+//!    left before its lane commits again: what a kill brings back is never older than what the index knows of its orders.
+//!    [`spool::Spool::release`], [`publish`]
 //! 8. Events, dead letters and tracking records of a page are in one transaction. [`publish`]
 //! 9. A lane fences its former owner before it loads the index, and loads the index before it publishes: nobody writes
 //!    behind the index's back. [`publish`]
@@ -75,7 +76,7 @@
 //! | [`shutdown`] | the wish to stop |
 //! | [`api`] | the marketplace's three resources, and how a read can end |
 //! | [`page`] | bodies of answers: records, counts, IDs |
-//! | [`drain`] | a task per store: fetch, spool |
+//! | [`drain`] | a thread per store: fetch, spool |
 //! | [`spool`] | reserve, write, recover, release |
 //! | [`publish`] | a thread per lane: decide, transaction, release |
 //! | [`reconcile`] | a task per store: what was marked and never arrived |

@@ -4,7 +4,7 @@
 //! 1. **The list.** Each listed order is, at that moment, either pending or marked.
 //! 2. **Drained to nothing pending**, by a read that *began after* the list was complete. Every listed order that was
 //!    pending has then been marked by some read; each read of ours is over, and if it brought a page, that page is in
-//!    the lane's queue, for a store's reads follow each other and each hands over its page before the next begins.
+//!    the lane's queue, for a store's reads follow each other and each page is handed over before the next read is over.
 //! 3. **The question to the lane**, behind those pages in the same queue: which listed orders are not tracked? The lane
 //!    answers after all before it is committed, from an index that was read to its end. So what it names was marked by a
 //!    read that did not reach us: it is missing, and not merely late. The other way round, list after drain, an order

@@ -77,6 +77,7 @@ fn of_drain(error: &crate::drain::DrainError) -> u8 {
     match error {
         DrainError::Spool(_) | DrainError::PageNotKept(_) => SPOOL,
         DrainError::Token { .. } => USAGE,
+        DrainError::Thread(_) => UNEXPECTED,
         _ => MARKETPLACE,
     }
 }
