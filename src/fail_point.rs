@@ -1,7 +1,8 @@
-//! Named places at which a test can have the program killed as by `kill -9`: nothing is flushed, dropped or said.
+//! Named places at which a test can have the program killed as by `kill -9`, where nothing is flushed, dropped or said,
+//! or stopped as by `kill -STOP`, to be sent on later.
 //!
-//! `IMOTRIZ_TEST_KILL_AT=durable:3` kills it when it comes to the place `durable` for the third time. In a release build
-//! there is nothing of it.
+//! `IMOTRIZ_TEST_KILL_AT=durable:3` kills it when it comes to the place `durable` for the third time, and
+//! `IMOTRIZ_TEST_STOP_AT` stops it likewise. In a release build there is nothing of it.
 
 /// Every place, in the order in which a page passes them.
 pub const PLACES: [&str; 13] = [
@@ -20,7 +21,7 @@ pub const PLACES: [&str; 13] = [
     "released",
 ];
 
-/// Does nothing, unless a test has asked for the end at this place.
+/// Does nothing, unless a test has asked for the end, or for a halt, at this place.
 #[inline]
 pub fn reach(place: &str) {
     #[cfg(debug_assertions)]
@@ -31,30 +32,36 @@ pub fn reach(place: &str) {
 
 #[cfg(debug_assertions)]
 mod armed {
-    use std::sync::OnceLock;
+    use std::env;
+    use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use rustix::process::{Signal, getpid, kill_process};
 
     struct Order {
+        signal: Signal,
         place: String,
         visits_left: AtomicU32,
     }
 
-    static ORDER: OnceLock<Option<Order>> = OnceLock::new();
+    static ORDERS: LazyLock<Vec<Order>> = LazyLock::new(|| {
+        let variables = [("IMOTRIZ_TEST_KILL_AT", Signal::KILL), ("IMOTRIZ_TEST_STOP_AT", Signal::STOP)];
+        variables.into_iter().filter_map(|(variable, signal)| read(variable, signal)).collect()
+    });
 
     pub(super) fn reach(place: &str) {
         debug_assert!(super::PLACES.contains(&place), "{place} is not in the list that the tests go through");
-        let Some(order) = ORDER.get_or_init(read) else { return };
-        if order.place == place && order.visits_left.fetch_sub(1, Ordering::SeqCst) == 1 {
-            kill_process(getpid(), Signal::KILL).expect("a process may kill itself");
+        for order in ORDERS.iter().filter(|order| order.place == place) {
+            if order.visits_left.fetch_sub(1, Ordering::SeqCst) == 1 {
+                kill_process(getpid(), order.signal).expect("a process may signal itself");
+            }
         }
     }
 
-    fn read() -> Option<Order> {
-        let order = std::env::var("IMOTRIZ_TEST_KILL_AT").ok()?;
+    fn read(variable: &str, signal: Signal) -> Option<Order> {
+        let order = env::var(variable).ok()?;
         let (place, visit) = order.split_once(':').unwrap_or((&order, "1"));
-        let visits_left = visit.parse().expect("IMOTRIZ_TEST_KILL_AT reads place:visit");
-        Some(Order { place: place.to_owned(), visits_left: AtomicU32::new(visits_left) })
+        let visits_left = visit.parse().unwrap_or_else(|_| panic!("{variable} reads place:visit"));
+        Some(Order { signal, place: place.to_owned(), visits_left: AtomicU32::new(visits_left) })
     }
 }

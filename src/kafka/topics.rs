@@ -133,10 +133,10 @@ async fn wait_until_visible(admin: &AdminClient<DefaultClientContext>, names: &T
         match missing(admin, names)?.as_slice() {
             [] => return Ok(()),
             still if Instant::now() > deadline => {
-                return Err(KafkaFault::Passing {
-                    what: "creating topics",
-                    why: format!("the broker accepted but does not show {}", still.join(", ")),
-                });
+                return Err(KafkaFault::Topic(format!(
+                    "the broker has {} and does not show it: this user's ACLs must allow Describe, Read and Write on it",
+                    still.join(", ")
+                )));
             }
             _ => tokio::time::sleep(Duration::from_millis(20)).await,
         }

@@ -237,6 +237,16 @@ impl Transactions {
         Some(KafkaFault::of_code(what, self.lane, Some(code), &reason))
     }
 
+    /// What can only be aborted any more reports all its records as purged. The reason comes with the refusal of
+    /// whatever call is made next; to begin another transaction inside of one can do no harm.
+    fn why_purged(&self, what: &'static str) -> KafkaFault {
+        let refused = || match self.producer.begin_transaction() {
+            Err(error) => KafkaFault::of(what, self.lane, &error),
+            Ok(()) => KafkaFault::Passing { what, why: "the transaction was given up".to_owned() },
+        };
+        self.fatal(what).unwrap_or_else(refused)
+    }
+
     fn send(&self, index: usize, record: &Record<'_>) -> Result<(), KafkaFault> {
         let mut base = BaseRecord::<[u8], [u8], usize>::with_opaque_to(record.topic, index);
         base.partition = record.partition;
@@ -259,6 +269,7 @@ impl Transactions {
             RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize => {
                 KafkaFault::TooLarge { bytes: record.value.as_ref().map_or(0, Vec::len) }
             }
+            RDKafkaErrorCode::PurgeQueue => self.why_purged("delivering a record"),
             _ => self.fatal("delivering a record").unwrap_or_else(|| {
                 KafkaFault::of_code("delivering a record", self.lane, Some(code), &code.to_string())
             }),

@@ -5,6 +5,7 @@ pub mod child;
 pub mod consume;
 pub mod gate;
 pub mod http;
+pub mod interceptor;
 pub mod kafka;
 pub mod port;
 pub mod program;

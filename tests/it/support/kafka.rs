@@ -70,8 +70,19 @@ struct Broker {
 impl Kafka {
     /// Starts a broker of the test's own, with `properties` added to the usual ones or in their place.
     pub fn start_private(properties: &[(&str, &str)]) -> Self {
-        let directory = services::run_dir("kafka");
+        Self::start_on(port::free(), properties)
+    }
+
+    /// Starts a broker that sends its clients to the listener `advertised`. Told where it really is before it starts.
+    #[allow(dead_code, reason = "not for the benchmarks, which share this file")]
+    pub fn start_behind(advertised: &str, tell: impl FnOnce(&str)) -> Self {
         let port = port::free();
+        tell(&format!("127.0.0.1:{port}"));
+        Self::start_on(port, &[("advertised.listeners", advertised)])
+    }
+
+    fn start_on(port: u16, properties: &[(&str, &str)]) -> Self {
+        let directory = services::run_dir("kafka");
         format_storage(&directory);
         fs::write(directory.join("server.properties"), server_properties(&directory, port, properties)).unwrap();
         let broker = Broker { directory, process: None };
@@ -154,6 +165,14 @@ impl Kafka {
         self.own().process = Some(process);
     }
 
+    /// Changes who may do what, as `kafka-acls.sh` does.
+    pub fn acl(&self, arguments: &[&str]) {
+        let directory = services::run_dir("kafka-acls");
+        let mut command = java("org.apache.kafka.tools.AclCommand");
+        command.args(["--bootstrap-server", &self.bootstrap_servers]).args(arguments);
+        services::run(command, &directory.join("acls.log"), "changing the ACLs");
+    }
+
     /// Whether the broker serves transactions, which is the last thing that it learns when it starts.
     fn probe(&self) -> Result<(), KafkaError> {
         let producer: BaseProducer = self.client().set("transactional.id", "test-probe").create()?;
@@ -172,7 +191,7 @@ impl Kafka {
 /// A Java virtual machine for `main`, tuned for a quick start and little memory.
 fn java(main: &str) -> Command {
     static JARS: LazyLock<PathBuf> = LazyLock::new(|| {
-        services::prepared(&format!("kafka-{VERSION}"), |directory| {
+        services::prepared(&format!("kafka-{VERSION}-with-tools"), |directory| {
             let dependency = |group, artifact, version| {
                 format!(
                     "<dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId>\
@@ -180,7 +199,8 @@ fn java(main: &str) -> Command {
                 )
             };
             // Without a binding for its logging façade the broker fails in silence.
-            let kafka = dependency("org.apache.kafka", "kafka_2.13", VERSION);
+            let kafka = dependency("org.apache.kafka", "kafka_2.13", VERSION)
+                + &dependency("org.apache.kafka", "kafka-tools", VERSION);
             let logging = dependency("org.slf4j", "slf4j-simple", "1.7.36");
             services::maven(directory, &(kafka + &logging), &["copy-dependencies"], VARIABLE);
         })

@@ -37,7 +37,12 @@ impl Scene {
 
     /// On a broker of its own.
     pub fn with_own_kafka(test: &str, args: SandboxArgs) -> Self {
-        Self::on(Some(Kafka::start_private(&[])), test, args)
+        Self::on_own(Kafka::start_private(&[]), test, args)
+    }
+
+    /// On a broker that the test has started for itself.
+    pub fn on_own(kafka: Kafka, test: &str, args: SandboxArgs) -> Self {
+        Self::on(Some(kafka), test, args)
     }
 
     fn on(own_kafka: Option<Kafka>, test: &str, args: SandboxArgs) -> Self {

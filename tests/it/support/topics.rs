@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use uuid::Uuid;
 
@@ -32,12 +34,38 @@ pub fn unique(test: &str) -> String {
 
 /// Creates a topic with one replica, and returns once the broker has it.
 pub fn create(kafka: &Kafka, name: &str, partitions: i32, settings: &[(&str, &str)]) {
-    let admin: AdminClient<DefaultClientContext> = kafka.client().create().unwrap();
     let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
     for (key, value) in settings {
         topic = topic.set(key, value);
     }
-    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(20)));
-    let results = http::block_on(admin.create_topics([&topic], &options)).unwrap();
+    let results = http::block_on(admin(kafka).create_topics([&topic], &options())).unwrap();
     results.into_iter().next().expect("one topic, one result").unwrap();
+}
+
+/// Deletes a topic.
+pub fn delete(kafka: &Kafka, name: &str) {
+    let results = http::block_on(admin(kafka).delete_topics(&[name], &options())).unwrap();
+    results.into_iter().next().expect("one topic, one result").unwrap();
+}
+
+/// Gives a topic more partitions, so many in all.
+pub fn add_partitions(kafka: &Kafka, name: &str, partitions: usize) {
+    let more = NewPartitions::new(name, partitions);
+    let results = http::block_on(admin(kafka).create_partitions([&more], &options())).unwrap();
+    results.into_iter().next().expect("one topic, one result").unwrap();
+}
+
+/// Changes a setting of a topic, and drops its other ones.
+pub fn set(kafka: &Kafka, name: &str, key: &str, value: &str) {
+    let change = AlterConfig::new(ResourceSpecifier::Topic(name)).set(key, value);
+    let results = http::block_on(admin(kafka).alter_configs([&change], &options())).unwrap();
+    results.into_iter().next().expect("one topic, one result").unwrap();
+}
+
+fn admin(kafka: &Kafka) -> AdminClient<DefaultClientContext> {
+    kafka.client().create().unwrap()
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(Duration::from_secs(20)))
 }

@@ -1,0 +1,166 @@
+//! Kafka does something else than it is asked to: its answers are lost, its topics are gone or changed, it refuses.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use imotriz_kafka::sandbox::SandboxArgs;
+use rustix::process::Signal;
+
+use crate::support::interceptor::{Api, Cut, Interceptor};
+use crate::support::scene::{RUN_DEADLINE, Scene, keys, was_killed};
+use crate::support::verdict::Verdict;
+use crate::support::{Kafka, topics, wait};
+
+const PAGE: usize = 10;
+
+fn shop(pages: usize) -> SandboxArgs {
+    SandboxArgs { page_size: PAGE, delay: Duration::from_millis(20), ..SandboxArgs::with_orders(pages * PAGE) }
+}
+
+/// A scene on a broker whose connections get cut.
+fn behind(cut: Cut, test: &str, pages: usize) -> (Scene, Interceptor) {
+    let (interceptor, kafka) = Interceptor::start(cut);
+    let scene = Scene::on_own(kafka, test, shop(pages));
+    scene.run(&["topics", "ensure"], 0);
+    (scene, interceptor)
+}
+
+fn drain_with_cuts(cut: Cut, test: &str) {
+    let (scene, interceptor) = behind(cut, test, 60);
+    let mut program = scene.settings.start(&["drain"]);
+    for (round, reads) in [5, 20, 35, 50].into_iter().enumerate() {
+        wait::until("the drain is under way", RUN_DEADLINE, || scene.reads().len() >= reads);
+        interceptor.cut_next(2);
+        wait::until("the connection is cut", RUN_DEADLINE, || interceptor.cuts() == 2 * (round + 1));
+    }
+    program.expect_exit(0, RUN_DEADLINE);
+    scene.verdict().assert_clean();
+    assert_eq!(scene.delivered().len(), 60 * PAGE);
+    assert_eq!(scene.spool().len(), 0);
+}
+
+#[test]
+fn answers_to_commits_that_are_lost_lose_nothing_and_double_nothing() {
+    drain_with_cuts(Cut::After(Api::EndTransaction), "lost-answer");
+}
+
+#[test]
+fn commits_that_never_arrive_lose_nothing_and_double_nothing() {
+    drain_with_cuts(Cut::Before(Api::EndTransaction), "lost-commit");
+}
+
+#[test]
+fn a_coordinator_that_is_lost_in_mid_transaction_is_found_again() {
+    drain_with_cuts(Cut::After(Api::AddPartitions), "coordinator");
+}
+
+#[test]
+fn a_program_that_is_killed_before_it_learns_of_its_commit_does_not_publish_again() {
+    let (scene, interceptor) = behind(Cut::After(Api::EndTransaction), "lost-and-killed", 30);
+    for reads in [3, 12, 20] {
+        let mut program = scene.settings.start(&["drain"]);
+        wait::until("the drain is under way", RUN_DEADLINE, || scene.reads().len() >= reads);
+        let before = interceptor.cuts();
+        // However often it asks again, it is not told.
+        interceptor.cut_next(usize::MAX);
+        wait::until("an answer is cut", RUN_DEADLINE, || interceptor.cuts() > before);
+        program.kill9();
+        interceptor.cut_next(0);
+        assert!(was_killed(program.wait(RUN_DEADLINE)));
+    }
+    scene.drain();
+    // What a read in flight took with it at a kill has come back through the list.
+    let marked: BTreeSet<String> = scene.marked().into_iter().collect();
+    assert_eq!(marked.len(), 30 * PAGE);
+    Verdict::of(marked, &scene.events()).assert_clean();
+}
+
+#[test]
+fn a_tracking_topic_that_was_given_more_partitions_is_refused_before_anything_is_read() {
+    let scene = Scene::new("repartitioned", shop(3));
+    scene.drain();
+    let reads = scene.reads().len();
+    topics::add_partitions(scene.kafka(), &scene.topics.tracking, 8);
+    scene.shop().add(PAGE, 0);
+    let program = scene.run(&["drain"], 4);
+    assert!(program.stderr().contains("has 8 partitions and had 4"), "{}", program.stderr());
+    assert_eq!(scene.reads().len(), reads);
+}
+
+#[test]
+fn a_tracking_topic_that_was_deleted_is_noticed_before_anything_is_doubled() {
+    let scene = Scene::new("deleted", shop(3)).with("IMOTRIZ_API__POLL_INTERVAL", "100ms");
+    scene.run(&["topics", "ensure"], 0);
+    let mut program = scene.settings.start(&["run"]);
+    wait::until("all is published", RUN_DEADLINE, || scene.events().len() == 3 * PAGE);
+    topics::delete(scene.kafka(), &scene.topics.tracking);
+    scene.shop().add(PAGE, 0);
+    program.wait_for_line("not ready; orders stay on the marketplace or in the spool", RUN_DEADLINE);
+    program.signal(Signal::TERM);
+    program.wait(RUN_DEADLINE);
+
+    // Created anew it knows nothing: the program does not take that for "nothing was published".
+    let again = scene.run(&["drain"], 4);
+    assert!(again.stderr().contains("the topic was deleted or emptied"), "{}", again.stderr());
+    assert_eq!(scene.events().len(), 3 * PAGE);
+}
+
+#[test]
+fn a_record_that_is_too_large_for_its_topic_stays_in_the_spool_until_the_topic_takes_it() {
+    let scene = Scene::new("too-large", SandboxArgs::with_orders(0));
+    topics::create(scene.kafka(), &scene.topics.orders, 6, &[("max.message.bytes", "20000")]);
+    let note = "x".repeat(60_000);
+    scene.shop().insert(&format!(r#"{{"order":{{"id":7,"total":1,"note":"{note}"}}}}"#)).unwrap();
+    // Nothing in it can be made smaller.
+    let scene = scene.with("IMOTRIZ_KAFKA__PROPERTIES__COMPRESSION_TYPE", "none");
+    let program = scene.run(&["drain"], 4);
+    assert!(program.stderr().contains("raise `max.message.bytes` of the topic"), "{}", program.stderr());
+    assert_eq!((scene.spooled("page"), scene.events().len()), (1, 0));
+
+    topics::set(scene.kafka(), &scene.topics.orders, "max.message.bytes", "1000000");
+    scene.drain();
+    assert_eq!((scene.spool().len(), keys(&scene.events())), (0, BTreeSet::from(["7".to_owned()])));
+}
+
+/// A broker that asks for permission where any is given.
+fn guarded(test: &str) -> Scene {
+    let kafka = Kafka::start_private(&[
+        ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
+        ("allow.everyone.if.no.acl.found", "true"),
+    ]);
+    let scene = Scene::on_own(kafka, test, shop(3));
+    scene.run(&["topics", "ensure"], 0);
+    scene
+}
+
+/// With what is allowed, all else is forbidden.
+fn allow(scene: &Scene, operations: &[&str]) {
+    let operations = operations.iter().flat_map(|operation| ["--operation", operation]);
+    let topic = ["--topic", &scene.topics.orders, "--allow-principal", "User:*", "--add"];
+    scene.kafka().acl(&operations.chain(topic).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_user_that_may_not_write_ends_a_drain_with_advice_and_keeps_what_was_read() {
+    let scene = guarded("acl");
+    allow(&scene, &["Describe", "DescribeConfigs", "Read"]);
+    let program = scene.run(&["drain"], 4);
+    let advice = "check the credentials in `kafka.properties` and the user's ACLs";
+    assert!(program.stderr().contains(advice), "{}", program.stderr());
+    assert_eq!(scene.events().len(), 0);
+    assert!(scene.spooled("page") > 0);
+
+    allow(&scene, &["Write"]);
+    scene.drain();
+    scene.verdict().assert_clean();
+    assert_eq!(scene.delivered().len(), 3 * PAGE);
+}
+
+#[test]
+fn a_user_that_may_not_see_a_topic_is_told_so_before_anything_is_read() {
+    let scene = guarded("hidden");
+    allow(&scene, &["DescribeConfigs"]);
+    let program = scene.run(&["drain"], 4);
+    assert!(program.stderr().contains("this user's ACLs must allow Describe"), "{}", program.stderr());
+    assert_eq!(scene.reads().len(), 0);
+}
