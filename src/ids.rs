@@ -126,6 +126,13 @@ impl ReadId {
         Self(Uuid::now_v7())
     }
 
+    /// When it was made, in milliseconds since 1970. One that is not ours may not tell.
+    #[must_use]
+    pub fn millis(self) -> Option<i64> {
+        let (seconds, nanos) = self.0.get_timestamp()?.to_unix();
+        i64::try_from(seconds).ok()?.checked_mul(1000)?.checked_add(i64::from(nanos / 1_000_000))
+    }
+
     /// The ID as a UUID.
     #[must_use]
     pub fn as_uuid(self) -> Uuid {

@@ -1,11 +1,15 @@
 //! What one lane has published, in memory: the tracking partition's last record for each order, made small.
+//!
+//! An order takes 37 bytes at best and 85 at worst, just after a table has grown: the key's text, which would be most of
+//! it, is a hash here, and of read ID and content there is as much as tells one from another.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 
+use jiff::Timestamp;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::event::{ContentHash, Revision};
+use crate::event::{ContentHash, Reason, Revision};
 use crate::ids::{OrderKey, ReadId};
 use crate::tracking::OrderTracking;
 
@@ -18,50 +22,110 @@ pub struct Entry {
     pub revision: Option<Revision>,
     /// Where it stands.
     pub state: State,
+    /// Why its last event was published, or was tried.
+    pub reason: Reason,
     /// The read that brought it.
     pub read: ReadMark,
     /// Its content, for comparison alone.
     pub content: ContentMark,
+    /// When it was published; of a reconciled order, when its pass began to fetch, which is a little earlier: pages that
+    /// were read before are older than it.
+    pub at: Moment,
 }
 
-/// 64 random bits of a read ID: enough to tell an order's last read from any other.
+/// 48 random bits of a read ID: enough to tell an order's last read from any other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReadMark(u64);
+pub struct ReadMark([u8; 6]);
 
 impl From<ReadId> for ReadMark {
     fn from(id: ReadId) -> Self {
-        Self(id.as_uuid().as_u64_pair().1)
+        Self(six_bytes(id.as_uuid().as_u64_pair().1))
     }
 }
 
-/// 64 bits of a content hash.
+/// 48 bits of a content hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ContentMark(u64);
+pub struct ContentMark([u8; 6]);
 
 impl From<ContentHash> for ContentMark {
     fn from(hash: ContentHash) -> Self {
-        Self(hash.first_half())
+        Self(six_bytes(hash.first_half()))
     }
+}
+
+/// Milliseconds since 1970, from then to the year 10889.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment([u8; 6]);
+
+impl Moment {
+    /// What lies outside is the nearest that does not.
+    #[must_use]
+    pub fn from_millis(millis: i64) -> Self {
+        Self(six_bytes(millis.clamp(0, (1 << 48) - 1).unsigned_abs()))
+    }
+
+    /// Milliseconds since 1970.
+    #[must_use]
+    pub fn millis(self) -> i64 {
+        self.0.iter().fold(0, |millis, byte| millis << 8 | i64::from(*byte))
+    }
+}
+
+impl From<Timestamp> for Moment {
+    fn from(at: Timestamp) -> Self {
+        Self::from_millis(at.as_millisecond())
+    }
+}
+
+/// The lower ones, most significant first.
+fn six_bytes(number: u64) -> [u8; 6] {
+    let [_, _, bytes @ ..] = number.to_be_bytes();
+    bytes
 }
 
 impl From<&OrderTracking> for Entry {
     fn from(tracking: &OrderTracking) -> Self {
+        let fetched_from = match tracking.reason {
+            Reason::Reconciled => tracking.read_id.millis(),
+            _ => None,
+        };
         Self {
             revision: tracking.revision,
             state: tracking.state,
+            reason: tracking.reason,
             read: tracking.read_id.into(),
-            content: tracking.content_hash.map_or(ContentMark(0), ContentMark::from),
+            content: tracking.content_hash.map_or(ContentMark([0; 6]), ContentMark::from),
+            at: Moment::from_millis(fetched_from.unwrap_or(tracking.published_at)),
         }
     }
 }
 
-/// 128 bits of the key's text: the text itself would be most of the index, and a chance of 10^-26 that two of a million
-/// orders share them is far below that of a broken disk.
-type Fingerprint = u128;
+/// 96 bits of a hash of the key's text. That two of a million orders share them has a chance of 10^-17, far below that
+/// of a broken disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Fingerprint([u8; 12]);
+
+impl Fingerprint {
+    fn of(key: &[u8]) -> Self {
+        let [_, _, _, _, bytes @ ..] = xxh3_128(key).to_be_bytes();
+        Self(bytes)
+    }
+
+    fn shard(self) -> usize {
+        usize::from(self.0[0]) % SHARDS
+    }
+}
+
+impl Hash for Fingerprint {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [_, _, _, _, half @ ..] = self.0;
+        state.write_u64(u64::from_be_bytes(half));
+    }
+}
 
 /// The key is a hash already.
 #[derive(Debug, Default)]
-pub struct Unhashed(u64);
+struct Unhashed(u64);
 
 impl Hasher for Unhashed {
     fn finish(&self) -> u64 {
@@ -72,74 +136,135 @@ impl Hasher for Unhashed {
         self.0 = bytes.iter().fold(self.0, |hash, byte| hash.rotate_left(8) ^ u64::from(*byte));
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "half of a uniform hash is a uniform hash")]
-    fn write_u128(&mut self, fingerprint: u128) {
-        self.0 = fingerprint as u64;
+    fn write_u64(&mut self, half: u64) {
+        self.0 = half;
     }
 }
 
+/// An entry without gaps between its parts.
+#[derive(Debug, Clone, Copy)]
+struct Packed {
+    revision: [u8; 4],
+    state: State,
+    reason: Reason,
+    read: ReadMark,
+    content: ContentMark,
+    at: Moment,
+}
+
+impl From<Entry> for Packed {
+    fn from(Entry { revision, state, reason, read, content, at }: Entry) -> Self {
+        Self { revision: revision.map_or(0, i32::from).to_be_bytes(), state, reason, read, content, at }
+    }
+}
+
+impl From<Packed> for Entry {
+    fn from(Packed { revision, state, reason, read, content, at }: Packed) -> Self {
+        // A revision is never 0.
+        let revision = Revision::try_from(i32::from_be_bytes(revision)).ok();
+        Self { revision, state, reason, read, content, at }
+    }
+}
+
+/// Each grows by itself, so that old and new table never stand side by side for all orders.
+const SHARDS: usize = 64;
+
+type Shard = HashMap<Fingerprint, Packed, BuildHasherDefault<Unhashed>>;
+
 /// One lane's orders.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Index {
-    entries: HashMap<Fingerprint, Entry, BuildHasherDefault<Unhashed>>,
+    shards: Vec<Shard>,
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self { shards: vec![Shard::default(); SHARDS] }
+    }
 }
 
 impl Index {
     /// What is known of an order.
     #[must_use]
-    pub fn get(&self, key: &OrderKey) -> Option<&Entry> {
-        self.entries.get(&fingerprint(key.to_string().as_bytes()))
+    pub fn get(&self, key: &OrderKey) -> Option<Entry> {
+        self.get_by_text(key.to_string().as_bytes())
     }
 
     /// What is known of the order whose key reads like this.
     #[must_use]
-    pub fn get_by_text(&self, key: &[u8]) -> Option<&Entry> {
-        self.entries.get(&fingerprint(key))
+    pub fn get_by_text(&self, key: &[u8]) -> Option<Entry> {
+        let key = Fingerprint::of(key);
+        self.shards[key.shard()].get(&key).copied().map(Entry::from)
     }
 
     /// Takes over a tracking record, by its key as it stands in Kafka; `None` is a tombstone.
     pub fn apply(&mut self, key: &[u8], entry: Option<Entry>) {
-        let fingerprint = fingerprint(key);
+        let key = Fingerprint::of(key);
+        let shard = &mut self.shards[key.shard()];
         match entry {
-            Some(entry) => self.entries.insert(fingerprint, entry),
-            None => self.entries.remove(&fingerprint),
+            Some(entry) => shard.insert(key, entry.into()),
+            None => shard.remove(&key),
         };
     }
 
     /// Orders known.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.shards.iter().map(HashMap::len).sum()
     }
 
     /// Whether no order is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.shards.iter().all(HashMap::is_empty)
     }
-}
-
-fn fingerprint(key: &[u8]) -> Fingerprint {
-    xxh3_128(key)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_tombstone_forgets_the_order() {
-        let mut index = Index::default();
-        let key = OrderKey { store: "bogota".parse().unwrap(), id: "1".parse().unwrap() };
-        let entry = Entry {
+    fn entry() -> Entry {
+        Entry {
             revision: Some(Revision::FIRST),
             state: State::Published,
+            reason: Reason::Drained,
             read: ReadId::fresh().into(),
             content: ContentHash::of_bytes(b"x").into(),
-        };
+            at: Moment::from_millis(1_764_000_000_123),
+        }
+    }
+
+    #[test]
+    fn a_tombstone_forgets_the_order() {
+        let (mut index, entry) = (Index::default(), entry());
+        let key = OrderKey { store: "bogota".parse().unwrap(), id: "1".parse().unwrap() };
         index.apply(key.to_string().as_bytes(), Some(entry));
-        assert_eq!(index.get(&key), Some(&entry));
+        assert_eq!((index.get(&key), index.len()), (Some(entry), 1));
         index.apply(b"bogota/1", None);
-        assert_eq!(index.get(&key), None);
+        assert_eq!((index.get(&key), index.is_empty()), (None, true));
+    }
+
+    #[test]
+    fn an_entry_survives_its_packing() {
+        for entry in [entry(), Entry { revision: None, state: State::Gone, ..entry() }] {
+            assert_eq!(Entry::from(Packed::from(entry)), entry);
+        }
+        assert_eq!(entry().at.millis(), 1_764_000_000_123);
+        assert_eq!(Moment::from_millis(-1).millis(), 0);
+    }
+
+    /// A table has a byte of its own for each slot, and doubles when seven of eight are taken.
+    #[test]
+    fn an_order_takes_at_most_85_bytes() {
+        let slot = size_of::<(Fingerprint, Packed)>() + 1;
+        assert_eq!(slot, 37);
+        let mut index = Index::default();
+        for number in 0..100_000 {
+            index.apply(format!("bogota/{number}").as_bytes(), Some(entry()));
+        }
+        // Capacity is what fits before the next growth: seven of eight slots.
+        let slots: usize = index.shards.iter().map(|shard| shard.capacity() / 7 * 8).sum();
+        assert!(slots * slot <= 85 * index.len(), "{} bytes an order", slots * slot / index.len());
     }
 }

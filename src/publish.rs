@@ -95,6 +95,8 @@ pub struct Question {
     pub store: StoreName,
     /// Orders that the marketplace lists.
     pub listed: Vec<OrderId>,
+    /// Whether the tracked ones are wanted as well.
+    pub with_tracked: bool,
     /// Told the answer.
     pub reply: oneshot::Sender<Diff>,
 }
@@ -117,7 +119,9 @@ pub struct Unspooled {
 pub struct FetchedOrders {
     /// The store they were fetched from.
     pub store: StoreName,
-    /// The pass of the reconciler.
+    /// Who asked for them.
+    pub source: Source,
+    /// The pass of the reconciler, or the operator's command.
     pub read_id: ReadId,
     /// When they came.
     pub read_at: Timestamp,
@@ -519,8 +523,8 @@ impl Publisher {
                         tracing::debug!("the reconciler no longer waits");
                     }
                 }
-                Work::Which(Question { store, listed, reply }) => {
-                    if reply.send(reconcile::missing(&store, listed, &self.index)).is_err() {
+                Work::Which(Question { store, listed, with_tracked, reply }) => {
+                    if reply.send(reconcile::missing(&store, listed, &self.index, with_tracked)).is_err() {
                         tracing::debug!("the reconciler no longer waits");
                     }
                 }

@@ -241,7 +241,7 @@ impl Reconciler {
     pub async fn repair(&mut self, listed: Listed) -> Result<Summary, ReconcileError> {
         let Listed { ids, at, covers } = listed;
         let count = ids.len() as u64;
-        let Diff { missing, published } = self.which_are_missing(ids, at).await?;
+        let Diff { missing, published, .. } = self.which_are_missing(ids, at).await?;
         self.counters.missing.fetch_add(missing.len() as u64, Ordering::Relaxed);
         let repair = Repair::new(self).run(missing, published);
         let mut stop = self.stop.clone();
@@ -273,7 +273,7 @@ impl Reconciler {
             // No question is left in the queue of a lane that can't be opened.
             status.wait_for(|state| *state == LaneState::Ready).await.map_err(|_| ReconcileError::LaneGone)?;
             let (reply, answer) = oneshot::channel();
-            let question = Question { store: store.clone(), listed, reply };
+            let question = Question { store: store.clone(), listed, with_tracked: false, reply };
             work.send(Work::Which(question)).await.map_err(|_| ReconcileError::LaneGone)?;
             answer.await.map_err(|_| ReconcileError::LaneGone)
         };

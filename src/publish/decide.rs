@@ -2,7 +2,7 @@
 
 use crate::config::ResyncPolicy;
 use crate::event::{Reason, Revision};
-use crate::index::{ContentMark, Entry, ReadMark, State};
+use crate::index::{ContentMark, Entry, Moment, ReadMark, State};
 
 /// Who brings the order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +11,23 @@ pub enum Source {
     Drain,
     /// The reconciler, which found the order in the ID list and not in the tracking topic.
     Reconcile,
+    /// The reconciler, which looks whether a tracked order has changed.
+    Changes,
+    /// An operator.
+    Operator,
+}
+
+/// An order as it has come.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate {
+    /// By whom.
+    pub source: Source,
+    /// By which read.
+    pub read: ReadMark,
+    /// When it was read.
+    pub read_at: Moment,
+    /// What it says.
+    pub content: ContentMark,
 }
 
 /// What follows for the event.
@@ -31,71 +48,113 @@ pub enum Decision {
 
 /// The table.
 #[must_use]
-pub fn decide(
-    known: Option<&Entry>,
-    source: Source,
-    read: ReadMark,
-    content: ContentMark,
-    policy: ResyncPolicy,
-) -> Decision {
-    let Some(known) = known else { return publish(None, source) };
+pub fn decide(known: Option<Entry>, candidate: Candidate, policy: ResyncPolicy) -> Decision {
+    let Candidate { source, read, read_at, content } = candidate;
+    let Some(known) = known else {
+        // What is looked at for changes is tracked; if it is no longer, it is too old to be of interest.
+        return if source == Source::Changes { Decision::NothingToDo } else { publish(None, source) };
+    };
     if known.read == read {
         return Decision::Replayed;
     }
-    let unchanged = known.state == State::Published && known.content == content;
+    let unchanged = known.content == content;
     match source {
+        Source::Operator => publish(known.revision, source),
         Source::Reconcile => Decision::NothingToDo,
-        Source::Drain if unchanged && policy == ResyncPolicy::SuppressUnchanged => Decision::NothingToDo,
+        Source::Changes if unchanged || known.state == State::Gone => Decision::NothingToDo,
+        Source::Changes => publish(known.revision, source),
+        Source::Drain if is_late(known, read_at) => Decision::NothingToDo,
+        Source::Drain if unchanged && known.state == State::Published && policy == ResyncPolicy::SuppressUnchanged => {
+            Decision::NothingToDo
+        }
         Source::Drain => publish(known.revision, source),
     }
+}
+
+/// How far the clocks of two machines may be apart, and a clock be set back, before a page is taken for another than it
+/// is.
+const CLOCKS: i64 = 60_000;
+
+/// Whether a page has waited somewhere, in another program's spool, while its orders were missed, fetched by their IDs and
+/// published: then it is the delivery that was missed, and no wish to see the order again. One that is read after the
+/// fetch began, and be it for the same second, counts as a wish: rather one event too many than one lost.
+fn is_late(known: Entry, read_at: Moment) -> bool {
+    known.reason == Reason::Reconciled && read_at.millis() + CLOCKS < known.at.millis()
 }
 
 /// The next revision. An order that has an event already comes again because the seller asked for it, even if its last
 /// reading ended as a dead letter.
 fn publish(last: Option<Revision>, source: Source) -> Decision {
-    match (last.map(Revision::next), source) {
-        (None, Source::Drain) => Decision::Publish { reason: Reason::Drained, revision: Revision::FIRST },
-        (None, Source::Reconcile) => Decision::Publish { reason: Reason::Reconciled, revision: Revision::FIRST },
-        (Some(Some(revision)), _) => Decision::Publish { reason: Reason::Resynced, revision },
-        // Two thousand million revisions of one order are not an order any more.
-        (Some(None), _) => Decision::NothingToDo,
-    }
+    let Some(last) = last else {
+        let reason = match source {
+            Source::Drain => Reason::Drained,
+            // A dead letter that can be understood now is as good as found.
+            Source::Reconcile | Source::Changes => Reason::Reconciled,
+            Source::Operator => Reason::Republished,
+        };
+        return Decision::Publish { reason, revision: Revision::FIRST };
+    };
+    let reason = match source {
+        Source::Drain | Source::Reconcile => Reason::Resynced,
+        Source::Changes => Reason::Updated,
+        Source::Operator => Reason::Republished,
+    };
+    // Two thousand million revisions of one order are not an order any more.
+    last.next().map_or(Decision::NothingToDo, |revision| Decision::Publish { reason, revision })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ResyncPolicy;
     use crate::event::ContentHash;
     use crate::ids::ReadId;
 
+    const NOON: i64 = 1_764_000_000_000;
+
     fn known(state: State, revision: i32, read: ReadMark) -> Entry {
-        Entry { revision: Revision::try_from(revision).ok(), state, read, content: content('a') }
+        let revision = Revision::try_from(revision).ok();
+        Entry { revision, state, reason: Reason::Drained, read, content: content('a'), at: Moment::from_millis(NOON) }
     }
 
     fn content(text: char) -> ContentMark {
         ContentHash::of_bytes(text.to_string().as_bytes()).into()
     }
 
+    fn candidate(source: Source, read: ReadMark, text: char) -> Candidate {
+        Candidate { source, read, read_at: Moment::from_millis(NOON - 2 * CLOCKS), content: content(text) }
+    }
+
+    fn published(reason: Reason, revision: i32) -> Decision {
+        Decision::Publish { reason, revision: Revision::try_from(revision).unwrap() }
+    }
+
     #[test]
     fn the_table_of_decisions() {
-        use Source::{Drain, Reconcile};
+        use Source::{Changes, Drain, Operator, Reconcile};
         let (this, other) = (ReadId::fresh().into(), ReadId::fresh().into());
-        let publish =
-            |reason, revision: i32| Decision::Publish { reason, revision: Revision::try_from(revision).unwrap() };
         for (entry, source, expected) in [
-            (None, Drain, publish(Reason::Drained, 1)),
-            (None, Reconcile, publish(Reason::Reconciled, 1)),
+            (None, Drain, published(Reason::Drained, 1)),
+            (None, Reconcile, published(Reason::Reconciled, 1)),
+            (None, Changes, Decision::NothingToDo),
+            (None, Operator, published(Reason::Republished, 1)),
             (Some(known(State::Published, 1, this)), Drain, Decision::Replayed),
-            (Some(known(State::Published, 1, other)), Drain, publish(Reason::Resynced, 2)),
+            (Some(known(State::Published, 1, this)), Changes, Decision::Replayed),
+            (Some(known(State::Published, 1, this)), Operator, Decision::Replayed),
+            (Some(known(State::Published, 1, other)), Drain, published(Reason::Resynced, 2)),
             (Some(known(State::Published, 2, other)), Reconcile, Decision::NothingToDo),
+            (Some(known(State::Published, 2, other)), Changes, published(Reason::Updated, 3)),
+            (Some(known(State::Published, 2, other)), Operator, published(Reason::Republished, 3)),
             (Some(known(State::DeadLettered, 0, this)), Drain, Decision::Replayed),
-            (Some(known(State::DeadLettered, 0, other)), Drain, publish(Reason::Drained, 1)),
-            (Some(known(State::DeadLettered, 1, other)), Drain, publish(Reason::Resynced, 2)),
+            (Some(known(State::DeadLettered, 0, other)), Drain, published(Reason::Drained, 1)),
+            (Some(known(State::DeadLettered, 1, other)), Drain, published(Reason::Resynced, 2)),
             (Some(known(State::DeadLettered, 0, other)), Reconcile, Decision::NothingToDo),
-            (Some(known(State::Gone, 0, other)), Drain, publish(Reason::Drained, 1)),
+            (Some(known(State::DeadLettered, 0, other)), Changes, published(Reason::Reconciled, 1)),
+            (Some(known(State::DeadLettered, 1, other)), Changes, published(Reason::Updated, 2)),
+            (Some(known(State::DeadLettered, 0, other)), Operator, published(Reason::Republished, 1)),
+            (Some(known(State::Gone, 0, other)), Drain, published(Reason::Drained, 1)),
+            (Some(known(State::Gone, 0, other)), Changes, Decision::NothingToDo),
         ] {
-            let decision = decide(entry.as_ref(), source, this, content('b'), ResyncPolicy::Publish);
+            let decision = decide(entry, candidate(source, this, 'b'), ResyncPolicy::Publish);
             assert_eq!(decision, expected, "{entry:?} {source:?}");
         }
     }
@@ -103,11 +162,33 @@ mod tests {
     #[test]
     fn an_unchanged_order_is_suppressed_only_where_the_policy_says_so() {
         let (this, other) = (ReadId::fresh().into(), ReadId::fresh().into());
-        let entry = known(State::Published, 1, other);
-        let suppress = ResyncPolicy::SuppressUnchanged;
-        assert_eq!(decide(Some(&entry), Source::Drain, this, content('a'), suppress), Decision::NothingToDo);
-        let again = Decision::Publish { reason: Reason::Resynced, revision: Revision::try_from(2).unwrap() };
-        assert_eq!(decide(Some(&entry), Source::Drain, this, content('b'), suppress), again);
-        assert_eq!(decide(Some(&entry), Source::Drain, this, content('a'), ResyncPolicy::Publish), again);
+        let entry = Some(known(State::Published, 1, other));
+        let (suppress, drain) = (ResyncPolicy::SuppressUnchanged, |text| candidate(Source::Drain, this, text));
+        assert_eq!(decide(entry, drain('a'), suppress), Decision::NothingToDo);
+        assert_eq!(decide(entry, drain('b'), suppress), published(Reason::Resynced, 2));
+        assert_eq!(decide(entry, drain('a'), ResyncPolicy::Publish), published(Reason::Resynced, 2));
+    }
+
+    #[test]
+    fn an_order_that_has_not_changed_is_no_update() {
+        let (this, other) = (ReadId::fresh().into(), ReadId::fresh().into());
+        let entry = Some(known(State::Published, 1, other));
+        assert_eq!(decide(entry, candidate(Source::Changes, this, 'a'), ResyncPolicy::Publish), Decision::NothingToDo);
+    }
+
+    #[test]
+    fn a_page_that_waited_elsewhere_while_its_orders_were_reconciled_is_no_wish_to_see_them_again() {
+        let (this, other) = (ReadId::fresh().into(), ReadId::fresh().into());
+        let reconciled = Entry { reason: Reason::Reconciled, ..known(State::Published, 1, other) };
+        let read_at =
+            |millis| Candidate { read_at: Moment::from_millis(millis), ..candidate(Source::Drain, this, 'b') };
+        let late = read_at(NOON - CLOCKS - 1);
+        assert_eq!(decide(Some(reconciled), late, ResyncPolicy::Publish), Decision::NothingToDo);
+        for wish in [NOON - CLOCKS, NOON, NOON + 1] {
+            let decision = decide(Some(reconciled), read_at(wish), ResyncPolicy::Publish);
+            assert_eq!(decision, published(Reason::Resynced, 2), "{wish}");
+        }
+        let drained = known(State::Published, 1, other);
+        assert_eq!(decide(Some(drained), late, ResyncPolicy::Publish), published(Reason::Resynced, 2));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 
-use super::decide::{Decision, Source, decide};
+use super::decide::{Candidate, Decision, Source, decide};
 use super::reading::{Mapped, Reading};
 use super::{LaneError, LaneParts, Work};
 use crate::country::Country;
@@ -141,9 +141,7 @@ impl<'a> Plan<'a> {
         let origin = match &mapped.work {
             Work::Page(page) => self.origin(page.store(), page.read_id(), page.read_at(), Source::Drain)?,
             Work::Unspooled(page) => self.origin(&page.store, page.read_id, page.read_at, Source::Drain)?,
-            Work::Fetched(fetched) => {
-                self.origin(&fetched.store, fetched.read_id, fetched.read_at, Source::Reconcile)?
-            }
+            Work::Fetched(fetched) => self.origin(&fetched.store, fetched.read_id, fetched.read_at, fetched.source)?,
             Work::Which(_) => {
                 self.tallies.push(Tally::default());
                 return Ok(Fit::Taken);
@@ -211,8 +209,8 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn known(&self, key: &OrderKey) -> Option<&Entry> {
-        self.overlay.get(key).or_else(|| self.index.get(key))
+    fn known(&self, key: &OrderKey) -> Option<Entry> {
+        self.overlay.get(key).copied().or_else(|| self.index.get(key))
     }
 
     fn decide(&mut self, key: &OrderKey, origin: &Origin<'_>, content: ContentHash) -> Decision {
@@ -220,7 +218,13 @@ impl<'a> Plan<'a> {
             self.clash = true;
             return Decision::NothingToDo;
         }
-        decide(self.known(key), origin.source, origin.read_id.into(), content.into(), self.parts.resync)
+        let candidate = Candidate {
+            source: origin.source,
+            read: origin.read_id.into(),
+            read_at: origin.read_at.into(),
+            content: content.into(),
+        };
+        decide(self.known(key), candidate, self.parts.resync)
     }
 
     fn event(

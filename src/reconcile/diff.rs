@@ -12,14 +12,16 @@ pub struct Diff {
     pub missing: Vec<OrderId>,
     /// A listed order that is published: the marketplace must have it, if it has any.
     pub published: Option<OrderId>,
+    /// Listed, and published or dead-lettered: what may have changed since. Only where it is asked for.
+    pub tracked: Vec<OrderId>,
 }
 
 /// Whatever is tracked is not missing: published, dead-lettered, and gone alike. The list's memory is used again.
 #[must_use]
-pub fn missing(store: &StoreName, mut listed: Vec<OrderId>, tracked: &Index) -> Diff {
+pub fn missing(store: &StoreName, mut listed: Vec<OrderId>, tracked: &Index, with_tracked: bool) -> Diff {
     let mut key = format!("{store}/").into_bytes();
     let prefix = key.len();
-    let mut published = None;
+    let (mut published, mut may_have_changed) = (None, Vec::new());
     let mut seen = HashSet::new();
     listed.retain(|id| {
         key.truncate(prefix);
@@ -29,20 +31,23 @@ pub fn missing(store: &StoreName, mut listed: Vec<OrderId>, tracked: &Index) -> 
                 if published.is_none() && entry.state == State::Published {
                     published = Some(id.clone());
                 }
+                if with_tracked && matches!(entry.state, State::Published | State::DeadLettered) {
+                    may_have_changed.push(id.clone());
+                }
                 false
             }
             None => seen.insert(id.clone()),
         }
     });
-    Diff { missing: listed, published }
+    Diff { missing: listed, published, tracked: may_have_changed }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{ContentHash, Revision};
+    use crate::event::{ContentHash, Reason, Revision};
     use crate::ids::{OrderKey, ReadId};
-    use crate::index::Entry;
+    use crate::index::{Entry, Moment};
 
     fn ids(texts: &[&str]) -> Vec<OrderId> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -55,8 +60,10 @@ mod tests {
             let entry = Entry {
                 revision: Some(Revision::FIRST),
                 state: *state,
+                reason: Reason::Drained,
                 read: ReadId::fresh().into(),
                 content: ContentHash::of_bytes(b"x").into(),
+                at: Moment::from_millis(0),
             };
             index.apply(key.to_string().as_bytes(), Some(entry));
         }
@@ -71,25 +78,26 @@ mod tests {
             ("bogota/3", State::Published),
             ("bogota/4", State::Unknown),
         ]);
-        let diff = missing(&"bogota".parse().unwrap(), ids(&["1", "2", "5", "3", "4", "6"]), &tracked);
-        assert_eq!(diff, Diff { missing: ids(&["5", "6"]), published: ids(&["3"]).pop() });
+        let diff = missing(&"bogota".parse().unwrap(), ids(&["1", "2", "5", "3", "4", "6"]), &tracked, true);
+        let expected = Diff { missing: ids(&["5", "6"]), published: ids(&["3"]).pop(), tracked: ids(&["2", "3"]) };
+        assert_eq!(diff, expected);
     }
 
     #[test]
     fn an_order_that_is_listed_twice_is_missing_once() {
-        let diff = missing(&"bogota".parse().unwrap(), ids(&["7", "8", "7"]), &Index::default());
+        let diff = missing(&"bogota".parse().unwrap(), ids(&["7", "8", "7"]), &Index::default(), false);
         assert_eq!(diff.missing, ids(&["7", "8"]));
     }
 
     #[test]
     fn an_order_of_another_store_with_the_same_id_is_another_order() {
-        let diff = missing(&"bogota".parse().unwrap(), ids(&["1"]), &index(&[("quito/1", State::Published)]));
-        assert_eq!(diff, Diff { missing: ids(&["1"]), published: None });
+        let diff = missing(&"bogota".parse().unwrap(), ids(&["1"]), &index(&[("quito/1", State::Published)]), true);
+        assert_eq!(diff, Diff { missing: ids(&["1"]), ..Diff::default() });
     }
 
     #[test]
     fn a_list_without_entries_misses_nothing() {
-        let diff = missing(&"bogota".parse().unwrap(), Vec::new(), &index(&[("bogota/1", State::Published)]));
+        let diff = missing(&"bogota".parse().unwrap(), Vec::new(), &index(&[("bogota/1", State::Published)]), true);
         assert_eq!(diff, Diff::default());
     }
 }

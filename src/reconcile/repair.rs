@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use super::ask::{AskError, Asker};
 use super::{ReconcileError, Reconciler, Summary};
 use crate::ids::{OrderId, ReadId};
-use crate::publish::{FetchedOrders, Tally, Work};
+use crate::publish::{FetchedOrders, Source, Tally, Work};
 
 /// Orders in one piece of work, as in a page.
 const BATCH: usize = 30;
@@ -154,6 +154,7 @@ impl<'a> Repair<'a> {
         let (done, told) = oneshot::channel();
         let orders = FetchedOrders {
             store: self.reconciler.store.clone(),
+            source: Source::Reconcile,
             read_id: self.read_id,
             read_at: Timestamp::now(),
             answers: std::mem::take(&mut self.batch),
