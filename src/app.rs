@@ -16,12 +16,12 @@ use crate::api::{Client, ClientOptions, Paths};
 use crate::config::{self, Config, ConfigError, SecretError};
 use crate::drain::{Drain, DrainError, Until, quiet};
 use crate::encoding::{EncoderSource, EncodingError};
-use crate::ids::StoreName;
+use crate::ids::{OrderId, StoreName};
 use crate::kafka::topics::{self, Layout, TopicNames, TopicPlan};
 use crate::kafka::{Connection, KafkaFault};
 use crate::mapping::Mapping;
 use crate::publish::{self, Counters, Lane, LaneError, LaneParts, StoreFacts, Work};
-use crate::reconcile::{Asker, ReconcileError, Reconciler, Summary};
+use crate::reconcile::{Asker, ReconcileError, Reconciler, Republished, Summary};
 use crate::shutdown::{Stop, Stopper};
 use crate::spool::{Durable, Recovery, Spool, SpoolError, SpoolOptions, UnknownRead};
 use crate::tracking_memory::{MemoryError, TrackingMemory, lane_of};
@@ -86,8 +86,11 @@ pub struct App {
     stopper: Stopper,
 }
 
-/// What a store's task leaves: a summary where a pass was asked for.
-type StoreEnd = Result<Option<Summary>, AppError>;
+/// What a store's task leaves: a summary of some kind, where one is asked for.
+type StoreEnd<T> = Result<Option<T>, AppError>;
+
+/// All that the tasks left, and the first thing that went wrong.
+type End<T> = (Vec<T>, Result<(), AppError>);
 
 impl App {
     /// Opens the spool, then Kafka, and starts the lanes, which become owners on their own time. Reads nothing.
@@ -157,7 +160,7 @@ impl App {
     /// The first thing that went wrong. The other stores go on to their end where they can.
     pub async fn run(self) -> Result<(), AppError> {
         let once = self.once;
-        let start = move |tasks: &mut JoinSet<StoreEnd>, store: StoreTask| {
+        let start = move |tasks: &mut JoinSet<StoreEnd<()>>, store: StoreTask| {
             if once {
                 tasks.spawn(async move { store.drain().await.map(|()| None) });
                 return;
@@ -173,17 +176,37 @@ impl App {
     }
 
     /// One pass of the reconciler over every store, and what it did where it could be made.
-    pub async fn reconcile(self) -> (Vec<Summary>, Result<(), AppError>) {
-        self.run_stores(|tasks, mut store| {
-            tasks.spawn(async move { store.reconcile().await.map(Some) });
-        })
-        .await
+    pub async fn reconcile(self) -> End<Summary> {
+        let (mut summaries, result) = self
+            .run_stores(|tasks, mut store| {
+                tasks.spawn(async move { store.reconcile().await.map(Some) });
+            })
+            .await;
+        summaries.sort_by(|one, other| one.store.cmp(&other.store));
+        (summaries, result)
     }
 
-    async fn run_stores(
+    /// Publishes orders of one store anew, after what an earlier run left in the spool.
+    ///
+    /// # Errors
+    /// See [`AppError`].
+    pub async fn republish(self, store: &StoreName, orders: Vec<OrderId>) -> Result<Republished, AppError> {
+        let wanted = store.clone();
+        let (mut republished, result) = self
+            .run_stores(move |tasks, StoreTask { mut reconciler, .. }| {
+                if reconciler.store == wanted {
+                    let orders = orders.clone();
+                    tasks.spawn(async move { Ok(Some(reconciler.republish(orders).await?)) });
+                }
+            })
+            .await;
+        result.and(republished.pop().ok_or(AppError::Panicked))
+    }
+
+    async fn run_stores<T: Send + 'static>(
         self,
-        start: impl Fn(&mut JoinSet<StoreEnd>, StoreTask) + Clone + Send + 'static,
-    ) -> (Vec<Summary>, Result<(), AppError>) {
+        start: impl Fn(&mut JoinSet<StoreEnd<T>>, StoreTask) + Clone + Send + 'static,
+    ) -> End<T> {
         let Self { lanes, layout, recovered, stores, once: _, counters: _, stopper } = self;
         let mut pages = by_lane(recovered, |page| lane_of(page.store(), layout.lanes));
         let mut stores = by_lane(stores, |store| lane_of(&store.drain.store, layout.lanes));
@@ -210,13 +233,13 @@ fn by_lane<T>(all: Vec<T>, lane: impl Fn(&T) -> i32) -> BTreeMap<i32, Vec<T>> {
 
 /// A lane's stores read nothing before the pages that a former process left are in its queue: an order's older content
 /// must not come after its newer one, and no order that waits there must be taken for missing.
-async fn serve_lane(
+async fn serve_lane<T: Send + 'static>(
     work: mpsc::Sender<Work>,
     pages: Vec<Durable>,
     stores: Vec<StoreTask>,
-    start: impl Fn(&mut JoinSet<StoreEnd>, StoreTask),
+    start: impl Fn(&mut JoinSet<StoreEnd<T>>, StoreTask),
     stopper: Stopper,
-) -> (Vec<Summary>, Result<(), AppError>) {
+) -> End<T> {
     for page in pages {
         if work.send(Work::Page(page)).await.is_err() {
             // The lane says itself why it ended.
@@ -231,7 +254,7 @@ async fn serve_lane(
     join_stores(tasks, &stopper).await
 }
 
-async fn join_stores(mut tasks: JoinSet<StoreEnd>, stopper: &Stopper) -> (Vec<Summary>, Result<(), AppError>) {
+async fn join_stores<T: Send + 'static>(mut tasks: JoinSet<StoreEnd<T>>, stopper: &Stopper) -> End<T> {
     let (mut summaries, mut result) = (Vec::new(), Ok(()));
     while let Some(ended) = tasks.join_next().await {
         match ended.map_err(|_| AppError::Panicked).flatten() {
@@ -248,10 +271,7 @@ async fn join_stores(mut tasks: JoinSet<StoreEnd>, stopper: &Stopper) -> (Vec<Su
 }
 
 /// What ends early stops the rest, at once and aloud: a lane that is gone leaves its stores without a reader.
-async fn join_all(
-    mut ends: JoinSet<(Vec<Summary>, Result<(), AppError>)>,
-    stopper: &Stopper,
-) -> (Vec<Summary>, Result<(), AppError>) {
+async fn join_all<T: Send + 'static>(mut ends: JoinSet<End<T>>, stopper: &Stopper) -> End<T> {
     let (mut summaries, mut result) = (Vec::new(), Ok(()));
     while let Some(ended) = ends.join_next().await {
         let (more, ended) = ended.unwrap_or((Vec::new(), Err(AppError::Panicked)));
@@ -265,7 +285,6 @@ async fn join_all(
             result = if matches!(error, AppError::Lane(_)) { Err(error) } else { result.and(Err(error)) };
         }
     }
-    summaries.sort_by(|one: &Summary, other| one.store.cmp(&other.store));
     (summaries, result)
 }
 
@@ -307,6 +326,7 @@ fn tasks(
         unknown,
         unsettled,
         concurrency: reconcile.concurrency.into(),
+        changes_per_second: reconcile.detect_changes.then_some(reconcile.changes_per_second),
         interval: reconcile.interval,
         counters: template.counters.clone(),
         stop: template.stop.clone(),
@@ -349,6 +369,8 @@ fn start_lanes(config: &Config, layout: Layout, template: &LaneTemplate) -> Resu
                 counters: template.counters.clone(),
                 stop: template.stop.clone(),
                 patience: template.patience,
+                // A command that comes to an end has no time for housekeeping.
+                retention: template.patience.is_none().then_some(config.reconcile.retention),
             };
             let lane_started = publish::spawn(parts, bound)
                 .map_err(|error| AppError::Start { what: "starting a lane's thread", why: error.to_string() })?;

@@ -8,6 +8,7 @@ pub mod log;
 pub mod look;
 pub mod order_row;
 pub mod reconcile;
+pub mod republish;
 pub mod sandbox;
 pub mod schemas;
 pub mod spool;
@@ -76,6 +77,14 @@ pub enum Command {
     #[command(after_help = "Exit codes: 0 nothing is missing · 10 orders were missing and are published now · \
                             11 some of them could not be published · 12 with --dry-run: orders are missing")]
     Reconcile(reconcile::ReconcileArgs),
+    /// Publish orders anew, as the marketplace has them now
+    ///
+    /// Each is fetched by its ID and published with the next revision and the reason REPUBLISHED, whatever is known of it.
+    /// Stop the program that runs with the same spool first.
+    #[command(after_help = "Examples:\n  imotriz-kafka republish 4810007\n  \
+                            imotriz-kafka republish --store bogota 4810007 4810013\n\n\
+                            Exit codes: 0 all are published anew · 11 some are not, and it says which")]
+    Republish(republish::RepublishArgs),
     /// Watch it work: made-up orders, a marketplace that misbehaves, and a broker inside this process
     ///
     /// Needs nothing else and touches nothing of yours. Exit code 7 if an order was lost or doubled.

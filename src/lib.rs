@@ -32,7 +32,8 @@
 //! - **spool**: the folder in which the answers of destructive reads are, one file each, from before the read until
 //!   their orders are in a committed transaction.
 //! - **revision**: which event of its order an event is, from 1. It grows when the marketplace hands an order over
-//!   again, because the seller asked for it. `(store, order ID, revision)` names an event.
+//!   again, because the seller asked for it, when the order changed, and when an operator asks for it.
+//!   `(store, order ID, revision)` names an event.
 //!
 //! # What holds
 //! The promise:
@@ -79,7 +80,7 @@
 //! | [`drain`] | a thread per store: fetch, spool |
 //! | [`spool`] | reserve, write, recover, release |
 //! | [`publish`] | a thread per lane: decide, transaction, release |
-//! | [`reconcile`] | a task per store: what was marked and never arrived |
+//! | [`reconcile`] | a task per store: what was marked and never arrived; what changed since; what an operator wants again |
 //! | [`committed`] | the proof of a commit |
 //! | [`index`] | what a lane has published, in memory |
 //! | [`tracking`], [`tracking_memory`] | the records that fill the index; what the spool knows of their topic |

@@ -37,6 +37,7 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::Run => runtime.block_on(cli::drain::run(&config, cli::drain::Mode::Forever, cli.json, &bars))?,
         Command::Drain => runtime.block_on(cli::drain::run(&config, cli::drain::Mode::Once, cli.json, &bars))?,
         Command::Reconcile(args) => return runtime.block_on(cli::reconcile::run(*args, &config, cli.json, &bars)),
+        Command::Republish(args) => return runtime.block_on(cli::republish::run(args.clone(), &config, cli.json)),
         Command::Topics(command) => runtime.block_on(cli::topics::run(*command, &config, cli.json))?,
         Command::Schemas(command) => runtime.block_on(cli::schemas::run(*command, &config, cli.json))?,
         Command::Spool(command) => return cli::spool::run(command, &config, cli.json),

@@ -17,6 +17,7 @@ mod load;
 mod plan;
 mod reading;
 mod release;
+mod retention;
 mod status;
 
 use std::collections::HashMap;
@@ -57,6 +58,7 @@ use plan::Plan;
 pub use plan::Tally;
 use reading::{Mapped, Stores};
 use release::Releasing;
+use retention::Retention;
 pub use status::{Counters, LaneState, LaneStatus};
 
 /// Pages that go into one transaction at most: enough to keep a broker busy, few enough to keep memory small.
@@ -166,6 +168,8 @@ pub struct LaneParts {
     pub stop: Stop,
     /// How long it tries to open before it gives up; without it, for ever.
     pub patience: Option<Duration>,
+    /// How long it is remembered that an order was published; without it, for ever.
+    pub retention: Option<Duration>,
 }
 
 /// Why a lane ended before its work did.
@@ -285,6 +289,7 @@ struct Publisher {
     /// What queued up since, being mapped.
     ahead: Option<Ahead>,
     releasing: Releasing,
+    retention: Option<Retention>,
     /// Settled once: a registry that goes away later is not missed.
     encoder: Option<Encoder>,
     trouble: Option<Trouble>,
@@ -304,10 +309,10 @@ struct Trouble {
 
 impl Publisher {
     fn new(parts: LaneParts, inbox: mpsc::Receiver<Work>, status: LaneStatus, runtime: Handle) -> Self {
-        let reader =
-            TrackingReader::new(parts.connection.clone(), parts.topics.tracking.clone(), parts.lane, OPEN_DEADLINE);
+        let reader = tracking_reader(&parts);
         let decoder = parts.encoder.tracking_decoder();
         let releasing = Releasing::new(runtime.clone(), parts.spool.clone());
+        let retention = parts.retention.map(|keep| Retention::new(keep, runtime.clone()));
         Self {
             parts,
             inbox,
@@ -319,6 +324,7 @@ impl Publisher {
             pending: Vec::new(),
             ahead: None,
             releasing,
+            retention,
             encoder: None,
             trouble: None,
         }
@@ -445,10 +451,17 @@ impl Publisher {
                     return Ok(None);
                 }
                 Ok(None) => return Ok(Some(End::NoMoreWork)),
+                Err(_still_idle) if self.has_old_records() => return Ok(None),
                 Err(_still_idle) => {}
             }
         }
         Ok(Some(End::Worn))
+    }
+
+    fn has_old_records(&mut self) -> bool {
+        let Self { parts, retention, .. } = self;
+        let scan = || (tracking_reader(parts), parts.encoder.tracking_decoder());
+        retention.as_mut().is_some_and(|retention| retention.is_due(scan))
     }
 
     /// Lets what has queued up be mapped while the lane publishes what it has.
@@ -475,7 +488,12 @@ impl Publisher {
         fail_point::reach("begun");
         let delivered = open.transactions.deliver(plan.events_and_dead_letters())?;
         fail_point::reach("delivered");
-        let tracking = plan.tracking_records(&delivered)?;
+        let mut tracking = plan.tracking_records(&delivered)?;
+        let forgotten = match &mut self.retention {
+            Some(retention) => retention.take(&self.index, |key| plan.tracks(key)),
+            None => Vec::new(),
+        };
+        tracking.extend(forgotten.iter().map(|key| plan.tombstone(key)));
         open.transactions.deliver(&tracking)?;
         fail_point::reach("tracked");
         // The index knows an order's last read alone: the pages before must be gone before a later one can be committed,
@@ -489,6 +507,9 @@ impl Publisher {
         let tracked = !outcome.entries.is_empty();
         for (key, entry) in outcome.entries {
             self.index.apply(key.to_string().as_bytes(), Some(entry));
+        }
+        for key in &forgotten {
+            self.index.apply(key, None);
         }
         if tracked {
             self.parts.memory.remember(self.parts.lane)?;
@@ -537,4 +558,8 @@ impl Publisher {
 enum End {
     NoMoreWork,
     Worn,
+}
+
+fn tracking_reader(parts: &LaneParts) -> TrackingReader {
+    TrackingReader::new(parts.connection.clone(), parts.topics.tracking.clone(), parts.lane, OPEN_DEADLINE)
 }

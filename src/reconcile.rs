@@ -18,8 +18,11 @@
 //! Deliberately absent: a memory of its own. A pass that is killed anywhere is simply made again.
 
 mod ask;
+mod changes;
 mod diff;
+mod hand_over;
 mod repair;
+mod republish;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,7 +31,7 @@ use std::time::{Duration, Instant};
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use serde::Serialize;
 use thiserror::Error;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::sync::oneshot;
 use tokio::task::block_in_place;
 
@@ -39,8 +42,10 @@ use crate::shutdown::Stop;
 use crate::spool::{Spool, SpoolError, UnknownRead};
 
 pub use ask::{AskError, Asker};
+use changes::Changes;
 pub use diff::{Diff, missing};
 use repair::Repair;
+pub use republish::{Republished, Unfetched};
 
 /// One store's reconciler.
 pub struct Reconciler {
@@ -60,6 +65,8 @@ pub struct Reconciler {
     pub unsettled: Vec<UnknownRead>,
     /// Orders that are fetched at a time.
     pub concurrency: usize,
+    /// How many published orders a second are looked at for changes; `None` for none.
+    pub changes_per_second: Option<u16>,
     /// From the end of a pass to the next.
     pub interval: Duration,
     /// Shared counts.
@@ -97,6 +104,8 @@ pub struct Summary {
     pub gone: u64,
     /// Those that could not be fetched; the next pass tries again.
     pub failed: u64,
+    /// Orders that had been published, had changed, and are published anew.
+    pub updated: u64,
 }
 
 impl Summary {
@@ -110,6 +119,7 @@ impl Summary {
             dead_letters: 0,
             gone: 0,
             failed: 0,
+            updated: 0,
         }
     }
 
@@ -129,6 +139,7 @@ impl Summary {
         self.dead_letters += later.dead_letters;
         self.gone += later.gone;
         self.failed += later.failed;
+        self.updated += later.updated;
     }
 
     /// Orders that are not in the orders topic, although they were listed.
@@ -191,10 +202,18 @@ impl Reconciler {
     /// A pass at once, then one in each interval and after each unknown read, until the stop. What goes wrong is logged
     /// and tried again.
     pub async fn run(mut self) {
+        // A round that is under way when the next list comes goes on with its own.
+        let (lists, list) = mpsc::channel(1);
+        if let Some(changes) = self.changes() {
+            tokio::spawn(changes.run(list));
+        }
         let mut pauses = self.pauses();
         loop {
             let pause = match self.pass().await {
-                Ok(_) => {
+                Ok((_, tracked)) => {
+                    if !tracked.is_empty() && lists.try_send(tracked).is_err() {
+                        tracing::debug!(store = %self.store, "still at the last list's changes");
+                    }
                     pauses = self.pauses();
                     self.interval
                 }
@@ -210,13 +229,38 @@ impl Reconciler {
         }
     }
 
-    /// The list and the repair, for a drain that runs beside.
+    /// The list and the repair, for a drain that runs beside. Gives the tracked orders of the list as well.
+    async fn pass(&mut self) -> Result<(Summary, Vec<OrderId>), ReconcileError> {
+        let listed = self.list().await?;
+        self.repair(listed).await
+    }
+
+    /// Looks for changes, where that is wanted, in orders that a list has named.
     ///
     /// # Errors
     /// See [`ReconcileError`].
-    pub async fn pass(&mut self) -> Result<Summary, ReconcileError> {
-        let listed = self.list().await?;
-        self.repair(listed).await
+    pub async fn look_for_changes(&self, summary: &mut Summary, tracked: Vec<OrderId>) -> Result<(), ReconcileError> {
+        if let Some(changes) = self.changes() {
+            let tally = changes.round(tracked).await?;
+            summary.updated += tally.published;
+            summary.dead_letters += tally.dead_letters;
+        }
+        Ok(())
+    }
+
+    /// Publishes orders anew, whatever is known of them.
+    ///
+    /// # Errors
+    /// [`ReconcileError::LaneGone`], or the stop.
+    pub async fn republish(&mut self, orders: Vec<OrderId>) -> Result<Republished, ReconcileError> {
+        let Self { store, asker, lane, stop, .. } = self;
+        or_stopped(stop, republish::republish(store, asker, lane, orders)).await?
+    }
+
+    fn changes(&self) -> Option<Changes> {
+        let per_second = self.changes_per_second?;
+        let (store, asker, lane) = (self.store.clone(), self.asker.clone(), self.lane.clone());
+        Some(Changes { store, asker, lane, per_second, stop: self.stop.clone() })
     }
 
     /// Takes the list: the first step, before the drain's last.
@@ -234,14 +278,15 @@ impl Reconciler {
         Ok(Listed { ids, at: Instant::now(), covers })
     }
 
-    /// Everything after the list. Waits until the drain has found nothing pending in a read that began after it.
+    /// Everything after the list. Waits until the drain has found nothing pending in a read that began after it. Gives the
+    /// list's tracked orders as well, if they are to be looked at for changes.
     ///
     /// # Errors
     /// See [`ReconcileError`].
-    pub async fn repair(&mut self, listed: Listed) -> Result<Summary, ReconcileError> {
+    pub async fn repair(&mut self, listed: Listed) -> Result<(Summary, Vec<OrderId>), ReconcileError> {
         let Listed { ids, at, covers } = listed;
         let count = ids.len() as u64;
-        let Diff { missing, published, .. } = self.which_are_missing(ids, at).await?;
+        let Diff { missing, published, tracked } = self.which_are_missing(ids, at).await?;
         self.counters.missing.fetch_add(missing.len() as u64, Ordering::Relaxed);
         let repair = Repair::new(self).run(missing, published);
         let mut stop = self.stop.clone();
@@ -251,7 +296,7 @@ impl Reconciler {
         if summary.failed == 0 && summary.listed > 0 {
             self.settle(covers)?;
         }
-        Ok(summary)
+        Ok((summary, tracked))
     }
 
     /// Whether there is any read whose outcome no pass has settled.
@@ -263,7 +308,8 @@ impl Reconciler {
     }
 
     async fn which_are_missing(&mut self, listed: Vec<OrderId>, at: Instant) -> Result<Diff, ReconcileError> {
-        let Self { store, lane, quiet, stop, .. } = self;
+        let Self { store, lane, quiet, stop, changes_per_second, .. } = self;
+        let with_tracked = changes_per_second.is_some();
         let (work, mut status) = (lane.work.clone(), lane.status.clone());
         let answer = async {
             tokio::select! {
@@ -273,7 +319,7 @@ impl Reconciler {
             // No question is left in the queue of a lane that can't be opened.
             status.wait_for(|state| *state == LaneState::Ready).await.map_err(|_| ReconcileError::LaneGone)?;
             let (reply, answer) = oneshot::channel();
-            let question = Question { store: store.clone(), listed, with_tracked: false, reply };
+            let question = Question { store: store.clone(), listed, with_tracked, reply };
             work.send(Work::Which(question)).await.map_err(|_| ReconcileError::LaneGone)?;
             answer.await.map_err(|_| ReconcileError::LaneGone)
         };

@@ -53,6 +53,8 @@ impl StoreTask {
     async fn pass(&mut self) -> Result<Summary, AppError> {
         let listed = self.reconciler.list().await?;
         self.drain.clone().run().await?;
-        Ok(self.reconciler.repair(listed).await?)
+        let (mut summary, tracked) = self.reconciler.repair(listed).await?;
+        self.reconciler.look_for_changes(&mut summary, tracked).await?;
+        Ok(summary)
     }
 }

@@ -1,5 +1,6 @@
 //! Exit codes: a contract with scripts.
 
+use super::republish::WhichStore;
 use crate::app::AppError;
 use crate::config::{ConfigError, SecretError};
 use crate::demo::{AudienceError, StageError};
@@ -51,7 +52,7 @@ fn known(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
         return Some(of_stage(error));
     }
     let is = [
-        (cause.is::<ConfigError>() || cause.is::<SecretError>(), USAGE),
+        (cause.is::<ConfigError>() || cause.is::<SecretError>() || cause.is::<WhichStore>(), USAGE),
         (cause.is::<KafkaFault>() || cause.is::<MemoryError>() || cause.is::<AudienceError>(), KAFKA),
         (cause.is::<RegistryError>(), REGISTRY),
         (cause.is::<SpoolError>(), SPOOL),

@@ -94,7 +94,10 @@ fn print(summary: &Summary, json: bool) {
         println!("{}", json!(summary));
         return;
     }
-    let Summary { store, listed, missing, published, skipped, dead_letters, gone, failed } = summary;
+    let Summary { store, listed, missing, published, skipped, dead_letters, gone, failed, updated } = summary;
+    if *updated > 0 {
+        println!("{store}: {updated} orders had changed and are published anew");
+    }
     if *missing == 0 {
         println!("{store}: nothing is missing, {listed} orders are listed");
         return;
@@ -135,7 +138,7 @@ mod tests {
 
     fn summary(missing: u64, published: u64, gone: u64) -> Summary {
         let store = "bogota".parse().unwrap();
-        Summary { store, listed: 9, missing, published, skipped: 0, dead_letters: 0, gone, failed: 0 }
+        Summary { store, listed: 9, missing, published, skipped: 0, dead_letters: 0, gone, failed: 0, updated: 0 }
     }
 
     #[test]

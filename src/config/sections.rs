@@ -94,6 +94,9 @@ pub struct Reconcile {
     pub interval: Duration,
     /// Whether orders that were published are fetched again to see whether they changed.
     pub detect_changes: bool,
+    /// How many of them a second, at most.
+    #[serde(deserialize_with = "values::positive")]
+    pub changes_per_second: u16,
     /// How many orders of a store are fetched at a time.
     #[serde(deserialize_with = "values::positive")]
     pub concurrency: u16,
@@ -107,6 +110,7 @@ impl Default for Reconcile {
         Self {
             interval: Duration::from_secs(600),
             detect_changes: false,
+            changes_per_second: 5,
             concurrency: 8,
             retention: Reconcile::DAY * 90,
         }

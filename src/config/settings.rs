@@ -110,6 +110,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     set("api.paths.order", Text, "Path of one order, with `{id}` in it."),
     set("reconcile.interval", Duration, "Between two passes of the reconciler."),
     set("reconcile.detect_changes", Flag, "Whether published orders are fetched again to see whether they changed."),
+    set("reconcile.changes_per_second", Number, "How many published orders of a store are fetched again in a second, at most."),
     set("reconcile.concurrency", Number, "How many orders of a store are fetched at a time."),
     set("reconcile.retention", Duration, "How long it is remembered that an order was published. At least 31d: the marketplace lists orders up to 30 days back."),
     set_or("mapping.FIELD", Any, "see Mapping", "Where in a record the fields of an order are."),

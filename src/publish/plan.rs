@@ -132,6 +132,17 @@ impl<'a> Plan<'a> {
         self.marks.iter().map(record).collect()
     }
 
+    /// Whether the order whose key reads like this is in the plan.
+    pub(super) fn tracks(&self, key: &[u8]) -> bool {
+        self.marks.iter().any(|mark| mark.tracking.key().to_string().as_bytes() == key)
+    }
+
+    /// What lets the tracking topic forget an order.
+    pub(super) fn tombstone(&self, key: &[u8]) -> Record<'a> {
+        let (topic, partition) = (&self.parts.topics.tracking, Some(self.parts.lane));
+        Record { topic, partition, key: Some(key.to_vec()), value: None, headers: Vec::new() }
+    }
+
     pub(super) fn into_outcome(self) -> Outcome {
         Outcome { entries: self.overlay, tallies: self.tallies }
     }

@@ -5,17 +5,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use jiff::Timestamp;
-use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::ask::{AskError, Asker};
+use super::hand_over::HandOver;
 use super::{ReconcileError, Reconciler, Summary};
-use crate::ids::{OrderId, ReadId};
-use crate::publish::{FetchedOrders, Source, Tally, Work};
+use crate::ids::OrderId;
+use crate::publish::Source;
 
-/// Orders in one piece of work, as in a page.
-const BATCH: usize = 30;
 /// A listed order that is not found is asked for again after each of these: it may be on its way to a replica.
 const GAPS: [Duration; 3] = [Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(4)];
 /// Orders in a row that could not be had although each was tried repeatedly, after which the others are left to the
@@ -26,10 +23,7 @@ const PATIENCE: u64 = 16;
 pub(super) struct Repair<'a> {
     reconciler: &'a Reconciler,
     asker: Arc<Asker>,
-    /// All events of a pass carry it.
-    read_id: ReadId,
-    batch: Vec<(OrderId, Bytes)>,
-    told: Vec<oneshot::Receiver<Tally>>,
+    hand_over: HandOver,
     /// Some order was found by its ID: the path is right.
     found: bool,
     failures_in_a_row: u64,
@@ -41,9 +35,7 @@ impl<'a> Repair<'a> {
         Self {
             reconciler,
             asker: Arc::new(reconciler.asker.clone()),
-            read_id: ReadId::fresh(),
-            batch: Vec::new(),
-            told: Vec::new(),
+            hand_over: HandOver::new(&reconciler.store, Source::Reconcile, &reconciler.lane),
             found: false,
             failures_in_a_row: 0,
             failed: 0,
@@ -67,10 +59,7 @@ impl<'a> Repair<'a> {
         }
         self.bury(not_found, published).await?;
         summary.failed = self.failed;
-        for told in self.told {
-            let tally = told.await.map_err(|_| ReconcileError::LaneGone)?;
-            summary.count(tally);
-        }
+        summary.count(self.hand_over.settled().await?);
         Ok(summary)
     }
 
@@ -94,7 +83,7 @@ impl<'a> Repair<'a> {
             }
         }
         self.failed += ids.len() as u64;
-        self.send(Vec::new()).await?;
+        self.hand_over.flush(Vec::new()).await?;
         Ok(not_found)
     }
 
@@ -102,8 +91,7 @@ impl<'a> Repair<'a> {
         self.found = true;
         self.failures_in_a_row = 0;
         self.reconciler.counters.looked_up.fetch_add(1, Ordering::Relaxed);
-        self.batch.push((id, answer));
-        if self.batch.len() >= BATCH { self.send(Vec::new()).await } else { Ok(()) }
+        self.hand_over.take(id, answer).await
     }
 
     fn failed(&mut self, id: &OrderId, error: &AskError) {
@@ -135,7 +123,7 @@ impl<'a> Repair<'a> {
         let (store, orders) = (&self.reconciler.store, ids.len());
         if proven {
             tracing::warn!(%store, orders, "listed orders that the marketplace does not have (404): remembered as gone");
-            return self.send(ids).await;
+            return self.hand_over.flush(ids).await;
         }
         self.failed += ids.len() as u64;
         tracing::warn!(
@@ -143,26 +131,6 @@ impl<'a> Repair<'a> {
             "missing orders are not found by their IDs (404), nor is any other: `api.paths.order`, whose default is \
              unconfirmed, is probably wrong; set it, and they are fetched by the next pass"
         );
-        Ok(())
-    }
-
-    /// Hands the batch to the lane, with orders that are gone.
-    async fn send(&mut self, gone: Vec<OrderId>) -> Result<(), ReconcileError> {
-        if self.batch.is_empty() && gone.is_empty() {
-            return Ok(());
-        }
-        let (done, told) = oneshot::channel();
-        let orders = FetchedOrders {
-            store: self.reconciler.store.clone(),
-            source: Source::Reconcile,
-            read_id: self.read_id,
-            read_at: Timestamp::now(),
-            answers: std::mem::take(&mut self.batch),
-            gone,
-            done,
-        };
-        self.reconciler.lane.work.send(Work::Fetched(orders)).await.map_err(|_| ReconcileError::LaneGone)?;
-        self.told.push(told);
         Ok(())
     }
 }

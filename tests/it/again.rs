@@ -1,0 +1,200 @@
+//! Orders that are published more than once, or forgotten: because they changed, because an operator asks for it, because
+//! their time is over. And one that is not: a page that waited elsewhere.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use imotriz_kafka::contract::ORDER_TRACKING;
+use imotriz_kafka::event::{ContentHash, Reason, Revision};
+use imotriz_kafka::ids::{OrderId, ReadId, StoreName};
+use imotriz_kafka::sandbox::{Call, Change, Fault, SandboxArgs};
+use imotriz_kafka::spool::{Spool, SpoolOptions};
+use imotriz_kafka::tracking::{OrderState, OrderTracking};
+use jiff::{Timestamp, ToSpan as _};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::support::consume::{self, Record};
+use crate::support::scene::{RUN_DEADLINE, Scene};
+use crate::support::{kafka, python, wait};
+
+/// The reason of each event of an order, in their order.
+fn reasons(events: &[Record], id: &OrderId) -> Vec<String> {
+    let of_order = events.iter().filter(|event| event.key.as_deref() == Some(id.as_str()));
+    of_order.map(|event| event.header("imotriz-reason").unwrap().to_owned()).collect()
+}
+
+fn pay(scene: &Scene, id: &OrderId) {
+    scene.shop().change(id, Change { status: Some("pagado".to_owned()), total: Some(json!("77.25")) }).unwrap();
+}
+
+fn summary(scene: &Scene, arguments: &[&str], code: i32) -> Value {
+    serde_json::from_str(&scene.run(arguments, code).stdout()).unwrap()
+}
+
+#[test]
+fn an_order_that_changed_is_published_as_its_next_revision_and_the_others_are_not() {
+    let scene = Scene::new("changed", SandboxArgs::with_orders(5))
+        .with("IMOTRIZ_RECONCILE__CHANGES_PER_SECOND", "200")
+        .with("IMOTRIZ_RECONCILE__DETECT_CHANGES", "true");
+    scene.drain();
+    let id: OrderId = scene.delivered()[2].parse().unwrap();
+    pay(&scene, &id);
+    assert_eq!(summary(&scene, &["--json", "reconcile"], 0)["updated"], 1);
+
+    assert_eq!(reasons(&scene.events(), &id), ["DRAINED", "UPDATED"]);
+    assert_eq!(scene.events().len(), 6);
+    let events = python::read_orders_without_registry(kafka(), &scene.topics.orders);
+    let updated = events.iter().find(|event| event["event"]["reason"] == "UPDATED").unwrap();
+    assert_eq!((&updated["event"]["total"], &updated["event"]["revision"]), (&json!("77.2500"), &json!(2)));
+    // It is as it is published now.
+    assert_eq!(summary(&scene, &["--json", "reconcile"], 0)["updated"], 0);
+    assert_eq!(scene.events().len(), 6);
+}
+
+#[test]
+fn nobody_looks_for_changes_who_was_not_told_to() {
+    let scene = Scene::new("unchanged", SandboxArgs::with_orders(5));
+    scene.drain();
+    pay(&scene, &scene.delivered()[2].parse().unwrap());
+    scene.run(&["reconcile"], 0);
+    assert_eq!(scene.events().len(), 5);
+    assert_eq!(scene.shop().summary().requests[&Call::Order], 0);
+}
+
+#[test]
+fn a_running_program_looks_for_changes_at_a_bounded_rate_beside_its_other_work() {
+    let scene = Scene::new("changing", SandboxArgs::with_orders(20))
+        .with("IMOTRIZ_RECONCILE__DETECT_CHANGES", "true")
+        .with("IMOTRIZ_RECONCILE__CHANGES_PER_SECOND", "4")
+        .with("IMOTRIZ_RECONCILE__INTERVAL", "200ms")
+        .with("IMOTRIZ_API__POLL_INTERVAL", "100ms");
+    scene.drain();
+    let last: OrderId = scene.delivered()[19].parse().unwrap();
+    pay(&scene, &last);
+    let mut program = scene.settings.start(&["run"]);
+    wait::until("the round has begun", RUN_DEADLINE, || scene.shop().summary().requests[&Call::Order] > 0);
+    scene.shop().add(3, 0);
+    wait::until("new orders are published meanwhile", RUN_DEADLINE, || scene.events().len() >= 23);
+    wait::until("the change is found", RUN_DEADLINE, || reasons(&scene.events(), &last).len() == 2);
+    program.signal(Signal::TERM);
+    program.expect_exit(0, RUN_DEADLINE);
+
+    assert_eq!(reasons(&scene.events(), &last), ["DRAINED", "UPDATED"]);
+    let asked: Vec<Timestamp> = scene
+        .shop()
+        .requests()
+        .iter()
+        .filter(|request| request.kind == Call::Order)
+        .map(|request| request.at)
+        .collect();
+    let (count, took) = (asked.len() as i64, asked[asked.len() - 1].duration_since(asked[0]));
+    assert!(took.as_millis() >= i128::from((count - 1) * 240), "{count} requests in {took}");
+}
+
+#[test]
+fn an_operator_gets_an_order_again_as_its_next_revision() {
+    let scene = Scene::new("republish", SandboxArgs::with_orders(3));
+    scene.drain();
+    let id: OrderId = scene.delivered()[1].parse().unwrap();
+    pay(&scene, &id);
+    let republished = summary(&scene, &["--json", "republish", id.as_str()], 0);
+    assert_eq!(republished["published"], 1);
+    assert_eq!(reasons(&scene.events(), &id), ["DRAINED", "REPUBLISHED"]);
+    assert_eq!(scene.events().len(), 4);
+
+    let program = scene.run(&["republish", id.as_str(), "no-such-order"], 11);
+    assert!(program.stdout().contains("does not have the order no-such-order (404)"), "{}", program.output());
+    assert_eq!(reasons(&scene.events(), &id), ["DRAINED", "REPUBLISHED", "REPUBLISHED"]);
+    let program = scene.run(&["republish", "--store", "quito", id.as_str()], 2);
+    assert!(program.stderr().contains("say with --store which store is meant: bogota"), "{}", program.output());
+    // Nothing of this is a read of new orders.
+    let reads = scene.reads().len();
+    scene.run(&["republish", id.as_str()], 0);
+    assert_eq!(scene.reads().len(), reads);
+}
+
+#[test]
+fn an_operator_is_told_that_the_running_program_has_the_spool() {
+    let scene = Scene::new("republish-busy", SandboxArgs::with_orders(3));
+    let mut program = scene.settings.start(&["run"]);
+    wait::until("it is at work", RUN_DEADLINE, || scene.shop().summary().pending == 0);
+    let refused = scene.run(&["republish", "1"], 6);
+    assert!(refused.stderr().contains("in use by another process"), "{}", refused.stderr());
+    program.signal(Signal::TERM);
+    program.expect_exit(0, RUN_DEADLINE);
+}
+
+/// As this program wrote it so many days ago.
+fn track(scene: &Scene, id: &str, days_ago: i64) {
+    let then = Timestamp::now() - (24 * days_ago).hours();
+    let record = OrderTracking {
+        store: "bogota".parse().unwrap(),
+        order_id: id.parse().unwrap(),
+        state: OrderState::Published,
+        revision: Some(Revision::FIRST),
+        reason: Reason::Drained,
+        read_id: ReadId::fresh(),
+        content_hash: Some(ContentHash::of_bytes(b"x")),
+        published_at: then.as_millisecond(),
+        event_partition: Some(0),
+        order_created_at: None,
+    };
+    let value = record.to_message(ORDER_TRACKING.frame()).unwrap();
+    let producer: BaseProducer = scene.kafka().client().create().unwrap();
+    let key = record.key().to_string();
+    let lane = tracked(scene)[0].partition;
+    producer.send(BaseRecord::to(&scene.topics.tracking).partition(lane).key(&key).payload(&value)).unwrap();
+    producer.flush(Duration::from_secs(20)).unwrap();
+}
+
+fn tracked(scene: &Scene) -> Vec<Record> {
+    consume::committed(scene.kafka(), &scene.topics.tracking)
+}
+
+fn tombstones(scene: &Scene) -> Vec<String> {
+    tracked(scene).into_iter().filter(|record| record.payload.is_none()).filter_map(|record| record.key).collect()
+}
+
+#[test]
+fn what_is_past_its_retention_is_forgotten_and_nothing_else() {
+    let scene = Scene::new("retention", SandboxArgs::with_orders(3)).with("IMOTRIZ_RECONCILE__RETENTION", "40d");
+    scene.drain();
+    for (id, days_ago) in [("old-1", 41), ("young", 39), ("old-2", 400), ("again", 50), ("again", 1)] {
+        track(&scene, id, days_ago);
+    }
+    let mut program = scene.settings.start(&["run"]);
+    wait::until("the old ones are forgotten", RUN_DEADLINE, || tombstones(&scene).len() >= 2);
+    // Orders go on being published, with what else there is to forget.
+    scene.shop().add(2, 0);
+    wait::until("new orders are published", RUN_DEADLINE, || scene.events().len() == 5);
+    program.signal(Signal::TERM);
+    program.expect_exit(0, RUN_DEADLINE);
+    assert_eq!(tombstones(&scene), ["bogota/old-1", "bogota/old-2"]);
+    scene.verdict().assert_clean();
+}
+
+#[test]
+fn a_page_that_waited_in_another_spool_while_its_order_was_reconciled_is_not_published_again() {
+    let scene = Scene::new("late", SandboxArgs::with_orders(1));
+    scene.script(&[Some(Fault::DropAfter)]);
+    scene.drain();
+    let id: OrderId = scene.marked()[0].parse().unwrap();
+    assert_eq!(reasons(&scene.events(), &id), ["RECONCILED"]);
+
+    let store: StoreName = "bogota".parse().unwrap();
+    let (spool, _) = Spool::open(SpoolOptions::new(scene.settings.directory().join("spool"))).unwrap();
+    let record = String::from_utf8(scene.shop().record(&id).unwrap().to_vec()).unwrap();
+    let body = Bytes::from(format!(r#"{{"data":[{record}]}}"#));
+    drop(spool.reserve(&store).unwrap().write(Timestamp::now() - 2.minutes(), body).unwrap());
+    drop(spool);
+    let drained = scene.drain();
+    assert!(drained.stdout().contains("1 already known"), "{}", drained.output());
+    assert_eq!(reasons(&scene.events(), &id), ["RECONCILED"]);
+
+    // What the seller asks for again is another matter.
+    scene.shop().unsynchronise(std::slice::from_ref(&id)).unwrap();
+    scene.drain();
+    assert_eq!(reasons(&scene.events(), &id), ["RECONCILED", "RESYNCED"]);
+}
