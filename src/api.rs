@@ -17,7 +17,7 @@ use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
 use crate::ids::OrderId;
-use crate::page::{self, Page, PageError};
+use crate::page::{self, Counted, Page, PageError};
 
 /// Where the three resources stand under the base URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +56,8 @@ pub enum Read {
     Nothing {
         /// Orders that the marketplace says are still to be read.
         pending: u64,
+        /// The same, if it did say so, and what it found.
+        counted: Counted,
     },
     /// The marketplace said no before it read anything.
     Refused(Refusal),
@@ -84,6 +86,8 @@ pub struct Fetched {
     pub records: usize,
     /// Orders that the marketplace says are still to be read.
     pub pending: Option<u64>,
+    /// What it says of the orders around the page.
+    pub counted: Counted,
     /// Set where the marketplace says that it returned another number of records than are there.
     pub disagreement: Option<PageError>,
 }
@@ -274,14 +278,14 @@ impl Read {
 
     fn from_body(body: Bytes) -> Self {
         let read_at = Timestamp::now();
-        let (records, pending, disagreement) = match Page::parse(&body) {
-            Ok(page) => (page.records.len(), page.pending, page.disagreement()),
+        let (records, pending, counted, disagreement) = match Page::parse(&body) {
+            Ok(page) => (page.records.len(), page.pending, page.counted(), page.disagreement()),
             Err(error) => return Self::unknown(format!("the answer can't be read: {error}"), body),
         };
         match disagreement {
-            None if records == 0 => Self::Nothing { pending: pending.unwrap_or(0) },
+            None if records == 0 => Self::Nothing { pending: pending.unwrap_or(0), counted },
             Some(error) if records == 0 => Self::unknown(error.to_string(), body),
-            disagreement => Self::Fetched(Fetched { body, read_at, records, pending, disagreement }),
+            disagreement => Self::Fetched(Fetched { body, read_at, records, pending, counted, disagreement }),
         }
     }
 }

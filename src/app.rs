@@ -12,6 +12,7 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::account::{Account, AccountError, Unaccounted};
 use crate::api::{Client, ClientOptions, Paths};
 use crate::config::{self, Config, ConfigError, SecretError};
 use crate::drain::{Drain, DrainError, Until, quiet};
@@ -50,6 +51,9 @@ pub enum AppError {
     /// The spool.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// What the spool knows of lost orders.
+    #[error(transparent)]
+    Account(#[from] AccountError),
     /// The tracking topic.
     #[error(transparent)]
     Memory(#[from] MemoryError),
@@ -83,6 +87,7 @@ pub struct App {
     stores: Vec<StoreTask>,
     once: bool,
     counters: Arc<Counters>,
+    account: Account,
     stopper: Stopper,
 }
 
@@ -116,17 +121,19 @@ impl App {
         let stores = config.stores_or_error()?;
         let (spool, recovery) =
             Spool::open(SpoolOptions { page_space: config.spool.page_space, ..SpoolOptions::new(&config.spool.dir) })?;
+        let counters = Arc::<Counters>::default();
+        let account = Account::open(&config.spool.dir, &recovery, counters.clone())?;
         let connection = connection(&config.kafka);
         let layout = match layout {
             Some(known) => known,
             None => ensure_topics(&connection, &topic_plan(&config.kafka), once, &stop).await?,
         };
         let memory = TrackingMemory::open(&config.spool.dir, &config.kafka.topics.tracking, layout.lanes)?;
-        let counters = Arc::<Counters>::default();
         let template = LaneTemplate {
             connection,
             topics: topic_names(&config.kafka),
             spool,
+            account: account.clone(),
             encoder: EncoderSource::from_config(config)?,
             memory: Arc::new(memory),
             counters: counters.clone(),
@@ -144,13 +151,19 @@ impl App {
                 Ok(StoreTask { drain, reconciler, damaged: damaged.contains(name) })
             })
             .collect::<Result<_, AppError>>()?;
-        Ok(Self { lanes, layout, recovered: pages, stores, once, counters, stopper })
+        Ok(Self { lanes, layout, recovered: pages, stores, once, counters, account, stopper })
     }
 
     /// Counts that grow while it runs.
     #[must_use]
     pub fn counters(&self) -> Arc<Counters> {
         self.counters.clone()
+    }
+
+    /// What reads of unknown outcome may have lost.
+    #[must_use]
+    pub fn account(&self) -> Account {
+        self.account.clone()
     }
 
     /// First what a former process left in the spool, in its order; then the stores, until they are over; then the
@@ -207,7 +220,7 @@ impl App {
         self,
         start: impl Fn(&mut JoinSet<StoreEnd<T>>, StoreTask) + Clone + Send + 'static,
     ) -> End<T> {
-        let Self { lanes, layout, recovered, stores, once: _, counters: _, stopper } = self;
+        let Self { lanes, layout, recovered, stores, once: _, counters: _, account: _, stopper } = self;
         let mut pages = by_lane(recovered, |page| lane_of(page.store(), layout.lanes));
         let mut stores = by_lane(stores, |store| lane_of(&store.drain.store, layout.lanes));
         let mut ends = JoinSet::new();
@@ -310,6 +323,7 @@ fn tasks(
         client: asker.client.clone(),
         token: asker.token.clone(),
         spool: template.spool.clone(),
+        account: template.account.clone(),
         lane: lane.handle.clone(),
         unknown: unknown_sender,
         quiet: quiet_report,
@@ -321,6 +335,8 @@ fn tasks(
         store: name.clone(),
         asker,
         spool: template.spool.clone(),
+        account: template.account.clone(),
+        reported: Unaccounted::default(),
         lane: lane.handle.clone(),
         quiet: quiet_watch,
         unknown,
@@ -338,6 +354,7 @@ struct LaneTemplate {
     connection: Connection,
     topics: TopicNames,
     spool: Spool,
+    account: Account,
     encoder: EncoderSource,
     memory: Arc<TrackingMemory>,
     counters: Arc<Counters>,
@@ -363,6 +380,7 @@ fn start_lanes(config: &Config, layout: Layout, template: &LaneTemplate) -> Resu
                 topics: template.topics.clone(),
                 stores: Arc::new(stores),
                 spool: template.spool.clone(),
+                account: template.account.clone(),
                 resync: config.resync.policy,
                 encoder: template.encoder.clone(),
                 memory: template.memory.clone(),

@@ -75,7 +75,8 @@ pub enum Command {
     /// Takes the marketplace's list of IDs, publishes what is pending, and fetches one by one what is listed and yet not
     /// published.
     #[command(after_help = "Exit codes: 0 nothing is missing · 10 orders were missing and are published now · \
-                            11 some of them could not be published · 12 with --dry-run: orders are missing")]
+                            11 some of them could not be published, or the account of losses is open: see \
+                            help spool account · 12 with --dry-run: orders are missing")]
     Reconcile(reconcile::ReconcileArgs),
     /// Publish orders anew, as the marketplace has them now
     ///

@@ -21,10 +21,12 @@ use tokio::sync::mpsc::{OwnedPermit, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking, yield_now};
 
+use crate::account::{Account, AccountError, PAGE};
 use crate::api::{Client, Fetched, Read, Refusal, UnknownOutcome};
 use crate::config::TokenSource;
 use crate::fail_point;
-use crate::ids::StoreName;
+use crate::ids::{ReadId, StoreName};
+use crate::page::PageError;
 use crate::publish::{Counters, LaneHandle, LaneState, Unspooled, Work};
 use crate::shutdown::Stop;
 use crate::spool::{Reservation, Spool, SpoolError, UnknownRead, WriteFailed};
@@ -57,6 +59,8 @@ pub struct Drain {
     pub token: TokenSource,
     /// Where pages go.
     pub spool: Spool,
+    /// Who knows what a read that ends without an answer may have marked.
+    pub account: Account,
     /// Who publishes them.
     pub lane: LaneHandle,
     /// Who has to know of reads with an unknown outcome.
@@ -133,6 +137,9 @@ pub enum DrainError {
     /// The disk.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// The disk, likewise.
+    #[error(transparent)]
+    Account(#[from] AccountError),
     /// The disk, after a page had been read. The page goes to Kafka from memory.
     #[error("{0}. The page that was just read goes to Kafka from memory; no further page is read")]
     PageNotKept(String),
@@ -215,7 +222,8 @@ impl Drain {
         let mut ahead = Ahead::new(self.spool.clone(), self.store.clone());
         let result = self.read_on(&mut ahead).await;
         let left = ahead.discard().await;
-        result.and(left.map_err(DrainError::from))
+        let rested = self.account.at_rest(&self.store);
+        result.and(left.map_err(DrainError::from)).and(rested.map_err(DrainError::from))
     }
 
     async fn read_on(&mut self, ahead: &mut Ahead) -> Result<(), DrainError> {
@@ -287,6 +295,10 @@ impl Drain {
         setbacks: &mut Setbacks,
     ) -> Result<Next, DrainError> {
         let reservation = ahead.take().await?;
+        if let Err(error) = self.account.before(&self.store, reservation.read_id()) {
+            ahead.give_back(reservation);
+            return Err(error.into());
+        }
         fail_point::reach("reserved");
         // Whoever is woken may take the core at once, and the request would wait for it.
         let once_it_is_sent = async {
@@ -305,7 +317,11 @@ impl Drain {
             Read::Unknown(outcome) => self.note_unknown(reservation, outcome, setbacks).await,
             nothing => {
                 // First of all: a drain that ends here must not leave a reservation that looks like a read in flight.
+                let read_id = reservation.read_id();
                 ahead.give_back(reservation);
+                if let Read::Nothing { counted, .. } = &nothing {
+                    self.account.answered(&self.store, *counted, Timestamp::now(), Some(read_id))?;
+                }
                 self.nothing_read(nothing, token, setbacks)
             }
         }
@@ -319,13 +335,14 @@ impl Drain {
         fetched: Fetched,
         ahead: &mut Ahead,
     ) -> Result<Next, DrainError> {
-        let Fetched { body, read_at, records, pending, disagreement } = fetched;
+        let Fetched { body, read_at, records, pending, counted, disagreement } = fetched;
         let read_id = reservation.read_id();
         let kept = match reservation.write(read_at, body) {
             Ok(durable) => Kept::new(place, Work::Page(durable)),
             Err(failed) => return Err(self.rescue(read_id, read_at, failed, place)),
         };
         fail_point::reach("durable");
+        self.account.answered(&self.store, counted, read_at, ahead.next().await)?;
         self.counters.pages_read.fetch_add(1, Ordering::Relaxed);
         self.counters.orders_read.fetch_add(records as u64, Ordering::Relaxed);
         self.counters.pending.store(pending.unwrap_or(0), Ordering::Relaxed);
@@ -334,7 +351,11 @@ impl Drain {
             drop(kept);
             let spare = ahead.take().await?;
             let reason = format!("{error}; the page itself is read {read_id} and was kept");
-            self.note(spare, &UnknownOutcome { reason, partial: bytes::Bytes::new() })?;
+            let at_most = match error {
+                PageError::CountsDisagree { returned, records } => returned.saturating_sub(records as u64).min(PAGE),
+                _ => PAGE,
+            };
+            self.note(spare, &UnknownOutcome { reason, partial: bytes::Bytes::new() }, at_most)?;
             // Nor is its word taken that nothing is pending.
             return Ok(Next::Again(None));
         }
@@ -342,13 +363,7 @@ impl Drain {
     }
 
     /// The disk failed under a page that exists in memory alone: one more file, else straight to Kafka. Then stop.
-    fn rescue(
-        &self,
-        read_id: crate::ids::ReadId,
-        read_at: Timestamp,
-        failed: WriteFailed,
-        place: OwnedPermit<Work>,
-    ) -> DrainError {
+    fn rescue(&self, read_id: ReadId, read_at: Timestamp, failed: WriteFailed, place: OwnedPermit<Work>) -> DrainError {
         let why = failed.error.to_string();
         tracing::error!(store = %self.store, read = %read_id, error = why, "the page's file failed: keeping it elsewhere");
         let body = failed.body;
@@ -369,7 +384,7 @@ impl Drain {
         outcome: UnknownOutcome,
         setbacks: &mut Setbacks,
     ) -> Result<Next, DrainError> {
-        self.note(reservation, &outcome)?;
+        self.note(reservation, &outcome, PAGE)?;
         let pause = setbacks.another();
         if self.gives_up(setbacks) {
             return Err(DrainError::Unknown { store: self.store.clone(), reason: outcome.reason });
@@ -378,7 +393,7 @@ impl Drain {
     }
 
     /// Leaves the durable trace of a read with an unknown outcome, and says so.
-    fn note(&self, reservation: Reservation, outcome: &UnknownOutcome) -> Result<(), DrainError> {
+    fn note(&self, reservation: Reservation, outcome: &UnknownOutcome, at_most: u64) -> Result<(), DrainError> {
         let read_id = reservation.read_id();
         let unknown = reservation.write_unknown(&outcome.reason, &outcome.partial);
         self.counters.unknown_reads.fetch_add(1, Ordering::Relaxed);
@@ -388,6 +403,7 @@ impl Drain {
             "read with an unknown outcome: the marketplace may have marked orders that did not reach us"
         );
         let unknown = unknown.map_err(|failed| DrainError::Spool(failed.error))?;
+        self.account.lost(&unknown, at_most)?;
         if self.unknown.send(unknown).is_err() {
             tracing::debug!("no reconciler listens");
         }
@@ -398,12 +414,12 @@ impl Drain {
     fn nothing_read(&self, read: Read, token: &mut SecretString, setbacks: &mut Setbacks) -> Result<Next, DrainError> {
         let store = self.store.clone();
         let (error, pause) = match read {
-            Read::Nothing { pending: 0 } => {
+            Read::Nothing { pending: 0, .. } => {
                 *setbacks = Setbacks::none();
                 self.counters.pending.store(0, Ordering::Relaxed);
                 return Ok(Next::NothingPending);
             }
-            Read::Nothing { pending } => (DrainError::NothingHandedOver { store, pending }, None),
+            Read::Nothing { pending, .. } => (DrainError::NothingHandedOver { store, pending }, None),
             Read::Refused(refusal) => {
                 let error = match (refusal, self.renewed(token)) {
                     (Refusal::Token, Ok(true)) => return Ok(Next::Again(None)),
@@ -450,11 +466,13 @@ struct Ahead {
     store: StoreName,
     ready: Option<Reservation>,
     coming: Option<JoinHandle<Result<Reservation, SpoolError>>>,
+    /// Why there is none: told to whoever takes it.
+    failed: Option<SpoolError>,
 }
 
 impl Ahead {
     fn new(spool: Spool, store: StoreName) -> Self {
-        Self { spool, store, ready: None, coming: None }
+        Self { spool, store, ready: None, coming: None, failed: None }
     }
 
     /// A reserved file for the next read.
@@ -462,13 +480,27 @@ impl Ahead {
         if let Some(reservation) = self.ready.take() {
             return Ok(reservation);
         }
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         let coming = self.coming.take().unwrap_or_else(|| self.reserve());
         coming.await.expect("reserving a file does not panic")
     }
 
+    /// The read after the one that was taken, if a file for it was asked for and can be had.
+    async fn next(&mut self) -> Option<ReadId> {
+        if let Some(coming) = self.coming.take() {
+            match coming.await.expect("reserving a file does not panic") {
+                Ok(reservation) => self.ready = Some(reservation),
+                Err(error) => self.failed = Some(error),
+            }
+        }
+        self.ready.as_ref().map(Reservation::read_id)
+    }
+
     /// Sees to the reservation after the one that was taken.
     fn reserve_next(&mut self) {
-        if self.ready.is_none() && self.coming.is_none() {
+        if self.ready.is_none() && self.coming.is_none() && self.failed.is_none() {
             self.coming = Some(self.reserve());
         }
     }

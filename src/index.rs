@@ -207,6 +207,16 @@ impl Index {
         };
     }
 
+    /// How many orders were last brought by one of these reads, or passes of the reconciler.
+    #[must_use]
+    pub fn brought_by(&self, reads: &[ReadId]) -> u64 {
+        let marks: Vec<ReadMark> = reads.iter().map(|read| ReadMark::from(*read)).collect();
+        if marks.is_empty() {
+            return 0;
+        }
+        self.shards.iter().flat_map(HashMap::values).filter(|entry| marks.contains(&entry.read)).count() as u64
+    }
+
     /// Orders known.
     #[must_use]
     pub fn len(&self) -> usize {

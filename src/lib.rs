@@ -98,6 +98,7 @@
 //! time-out that gives up a late answer early. Corrections of what the marketplace says, sums above all. Traits for
 //! what has one implementation.
 
+pub mod account;
 pub mod amount;
 pub mod api;
 pub mod app;

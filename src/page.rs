@@ -83,6 +83,15 @@ pub struct Page<'a> {
     pub pending: Option<u64>,
 }
 
+/// How many orders were pending when an answer was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Before it marked what it returns.
+    pub before: Option<u64>,
+    /// After that.
+    pub after: Option<u64>,
+}
+
 /// Counts only: records are personal data.
 impl fmt::Debug for Page<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -113,6 +122,20 @@ impl<'a> Page<'a> {
             return Err(PageError::ErrorBody);
         }
         Ok(Self { records, total_found: counts.total_found, returned: counts.returned, pending: counts.pending })
+    }
+
+    /// What it says of the orders around it. Where its counts contradict each other they are not believed. If it says
+    /// that it returned another number of records than are there, only those that are there count as marked.
+    #[must_use]
+    pub fn counted(&self) -> Counted {
+        if self.disagreement().is_some() {
+            let left = self.total_found.map(|found| found.saturating_sub(self.records.len() as u64));
+            return Counted { before: self.total_found, after: left };
+        }
+        let marked = self.returned.unwrap_or(self.records.len() as u64);
+        let before = self.pending.and_then(|pending| pending.checked_add(marked));
+        let agree = self.total_found.is_none_or(|found| before.is_none_or(|before| before == found));
+        if agree { Counted { before: self.total_found.or(before), after: self.pending } } else { Counted::default() }
     }
 
     /// Whether the server says that it returned another number of records than are there. They are no less real for

@@ -32,6 +32,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::account::{Account, AccountError};
 use crate::committed::Committed;
 use crate::contract::ContractError;
 use crate::country::Country;
@@ -99,6 +100,8 @@ pub struct Question {
     pub listed: Vec<OrderId>,
     /// Whether the tracked ones are wanted as well.
     pub with_tracked: bool,
+    /// Passes that could not tell what they had published.
+    pub passes: Vec<ReadId>,
     /// Told the answer.
     pub reply: oneshot::Sender<Diff>,
 }
@@ -156,6 +159,8 @@ pub struct LaneParts {
     pub stores: Arc<HashMap<StoreName, StoreFacts>>,
     /// Where pages wait.
     pub spool: Spool,
+    /// What reads of unknown outcome may have lost: a page may bring it back.
+    pub account: Account,
     /// What to do with an order that is drained again.
     pub resync: ResyncPolicy,
     /// Where schemas get their IDs.
@@ -187,6 +192,9 @@ pub enum LaneError {
     /// A page that can't be read back, or a file that can't be removed.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// What the spool knows of lost orders can't be noted.
+    #[error(transparent)]
+    Account(#[from] AccountError),
     /// A page of a store that is not in the settings any more.
     #[error(
         "the spool holds a page of the store `{0}`, which the settings no longer name: put its table `stores.{0}` back \
@@ -514,6 +522,9 @@ impl Publisher {
         if tracked {
             self.parts.memory.remember(self.parts.lane)?;
         }
+        for page in outcome.first_seen {
+            self.parts.account.arrived(&page.store, page.read_id, &page.created)?;
+        }
         self.release(outcome.tallies, committed);
         Ok(())
     }
@@ -544,8 +555,10 @@ impl Publisher {
                         tracing::debug!("the reconciler no longer waits");
                     }
                 }
-                Work::Which(Question { store, listed, with_tracked, reply }) => {
-                    if reply.send(reconcile::missing(&store, listed, &self.index, with_tracked)).is_err() {
+                Work::Which(Question { store, listed, with_tracked, passes, reply }) => {
+                    let earlier = self.index.brought_by(&passes);
+                    let diff = reconcile::missing(&store, listed, &self.index, with_tracked);
+                    if reply.send(Diff { earlier, ..diff }).is_err() {
                         tracing::debug!("the reconciler no longer waits");
                     }
                 }

@@ -29,14 +29,16 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
+use jiff::Timestamp;
 use serde::Serialize;
 use thiserror::Error;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::sync::oneshot;
 use tokio::task::block_in_place;
 
+use crate::account::{Account, AccountError, LISTED, Unaccounted};
 use crate::drain::QuietWatch;
-use crate::ids::{OrderId, StoreName};
+use crate::ids::{OrderId, ReadId, StoreName};
 use crate::publish::{Counters, LaneHandle, LaneState, Question, Tally, Work};
 use crate::shutdown::Stop;
 use crate::spool::{Spool, SpoolError, UnknownRead};
@@ -55,6 +57,10 @@ pub struct Reconciler {
     pub asker: Asker,
     /// Where traces of unknown reads are.
     pub spool: Spool,
+    /// What they may have lost.
+    pub account: Account,
+    /// What of it was last said to be missing.
+    pub reported: Unaccounted,
     /// Who knows what is tracked, and publishes.
     pub lane: LaneHandle,
     /// When the store's drain found nothing pending.
@@ -81,6 +87,8 @@ pub struct Listed {
     ids: Vec<OrderId>,
     /// When the answer was complete.
     at: Instant,
+    /// The same, for people and for the account.
+    taken: Timestamp,
     /// How many unknown reads were over by then.
     covers: usize,
 }
@@ -106,10 +114,15 @@ pub struct Summary {
     pub failed: u64,
     /// Orders that had been published, had changed, and are published anew.
     pub updated: u64,
+    /// Orders, at least, that reads of unknown outcome had marked and that are in no list: a person has to un-synchronise
+    /// them.
+    pub unaccounted: u64,
+    /// Such reads of which it is unknown how many orders they lost.
+    pub unaccounted_reads: u64,
 }
 
 impl Summary {
-    fn of(store: &StoreName) -> Self {
+    pub(crate) fn of(store: &StoreName) -> Self {
         Self {
             store: store.clone(),
             listed: 0,
@@ -120,6 +133,8 @@ impl Summary {
             gone: 0,
             failed: 0,
             updated: 0,
+            unaccounted: 0,
+            unaccounted_reads: 0,
         }
     }
 
@@ -140,12 +155,14 @@ impl Summary {
         self.gone += later.gone;
         self.failed += later.failed;
         self.updated += later.updated;
+        self.unaccounted = later.unaccounted;
+        self.unaccounted_reads = later.unaccounted_reads;
     }
 
-    /// Orders that are not in the orders topic, although they were listed.
+    /// Whether orders are not in the orders topic, although they were listed, or were marked and are in no list.
     #[must_use]
-    pub fn beyond_repair(&self) -> u64 {
-        self.dead_letters + self.gone + self.failed
+    pub fn is_beyond_repair(&self) -> bool {
+        self.dead_letters + self.gone + self.failed + self.unaccounted + self.unaccounted_reads > 0
     }
 }
 
@@ -169,6 +186,9 @@ pub enum ReconcileError {
     /// The trace of an unknown read can't be removed.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// What was found can't be noted.
+    #[error(transparent)]
+    Account(#[from] AccountError),
     /// The stop was asked for.
     #[error("stopped before the pass was over")]
     Stopped,
@@ -275,7 +295,7 @@ impl Reconciler {
         let ids = or_stopped(&mut self.stop, self.asker.order_ids())
             .await?
             .map_err(|error| ReconcileError::no_list(&self.store, error))?;
-        Ok(Listed { ids, at: Instant::now(), covers })
+        Ok(Listed { ids, at: Instant::now(), taken: Timestamp::now(), covers })
     }
 
     /// Everything after the list. Waits until the drain has found nothing pending in a read that began after it. Gives the
@@ -284,19 +304,20 @@ impl Reconciler {
     /// # Errors
     /// See [`ReconcileError`].
     pub async fn repair(&mut self, listed: Listed) -> Result<(Summary, Vec<OrderId>), ReconcileError> {
-        let Listed { ids, at, covers } = listed;
+        let Listed { ids, at, taken, covers } = listed;
         let count = ids.len() as u64;
-        let Diff { missing, published, tracked } = self.which_are_missing(ids, at).await?;
+        let Diff { missing, published, tracked, earlier } = self.which_are_missing(ids, at).await?;
         self.counters.missing.fetch_add(missing.len() as u64, Ordering::Relaxed);
-        let repair = Repair::new(self).run(missing, published);
+        let pass = ReadId::fresh();
+        block_in_place(|| self.account.begin(&self.store, pass, earlier))?;
+        let repair = Repair::new(self, pass).run(missing, published);
         let mut stop = self.stop.clone();
         let summary = Summary { listed: count, ..or_stopped(&mut stop, repair).await?? };
         self.log(&summary);
         // An empty list is what a wrong path answers as well: it is no proof that nothing is missing.
-        if summary.failed == 0 && summary.listed > 0 {
-            self.settle(covers)?;
-        }
-        Ok((summary, tracked))
+        let covers = (summary.failed == 0 && summary.listed > 0).then_some(covers);
+        let Unaccounted { orders, reads } = block_in_place(|| self.settle_accounts(&summary, covers, taken))?;
+        Ok((Summary { unaccounted: orders, unaccounted_reads: reads, ..summary }, tracked))
     }
 
     /// Whether there is any read whose outcome no pass has settled.
@@ -308,7 +329,7 @@ impl Reconciler {
     }
 
     async fn which_are_missing(&mut self, listed: Vec<OrderId>, at: Instant) -> Result<Diff, ReconcileError> {
-        let Self { store, lane, quiet, stop, changes_per_second, .. } = self;
+        let Self { store, lane, quiet, stop, account, changes_per_second, .. } = self;
         let with_tracked = changes_per_second.is_some();
         let (work, mut status) = (lane.work.clone(), lane.status.clone());
         let answer = async {
@@ -319,20 +340,54 @@ impl Reconciler {
             // No question is left in the queue of a lane that can't be opened.
             status.wait_for(|state| *state == LaneState::Ready).await.map_err(|_| ReconcileError::LaneGone)?;
             let (reply, answer) = oneshot::channel();
-            let question = Question { store: store.clone(), listed, with_tracked, reply };
+            let passes = account.passes_of(store);
+            let question = Question { store: store.clone(), listed, with_tracked, passes, reply };
             work.send(Work::Which(question)).await.map_err(|_| ReconcileError::LaneGone)?;
             answer.await.map_err(|_| ReconcileError::LaneGone)
         };
         or_stopped(stop, answer).await?
     }
 
-    fn settle(&mut self, covers: usize) -> Result<(), ReconcileError> {
-        for read in self.unsettled.drain(..covers) {
+    /// What was found goes to the account, and that is durable before the traces of the unknown reads go that the pass
+    /// covers, if it does. Returns what is missing for good.
+    fn settle_accounts(
+        &mut self,
+        summary: &Summary,
+        covers: Option<usize>,
+        taken: Timestamp,
+    ) -> Result<Unaccounted, ReconcileError> {
+        let reads: Option<Vec<ReadId>> =
+            covers.map(|covers| self.unsettled[..covers].iter().map(|read| read.read_id).collect());
+        let covered = reads.as_deref().map(|reads| (reads, taken));
+        self.account.end(&self.store, summary.missing - summary.failed, covered)?;
+        for read in self.unsettled.drain(..covers.unwrap_or(0)) {
             tracing::info!(store = %read.store, read = %read.read_id, "an unknown read is settled: nothing listed is missing");
-            block_in_place(|| self.spool.settle(read))?;
+            self.spool.settle(read)?;
             self.counters.unsettled_reads.fetch_sub(1, Ordering::Relaxed);
         }
-        Ok(())
+        self.account.tidy(&self.store, &self.unsettled)?;
+        let unaccounted = self.account.unaccounted_of(&self.store);
+        if unaccounted != self.reported {
+            self.reported = unaccounted;
+            self.advise(unaccounted);
+        }
+        Ok(unaccounted)
+    }
+
+    fn advise(&self, missing: Unaccounted) {
+        let Unaccounted { orders, reads } = missing;
+        let entries = self.account.entries();
+        let before =
+            entries.iter().filter(|entry| entry.store == self.store).filter_map(|entry| entry.placed_before).max();
+        let Some(before) = before.filter(|_| !missing.is_nothing()) else { return };
+        tracing::warn!(
+            store = %self.store, orders_at_least = orders, reads_of_unknown_number = reads,
+            placed_before = %before.strftime("%Y-%m-%d %H:%MZ"),
+            "orders were marked that did not reach us and are too old for the list of IDs ({} days): un-synchronise by hand, \
+             in the shop, those that were placed before that time and are not in the orders topic; they then come by \
+             themselves. `imotriz-kafka spool account` shows the reads, and settles them if nothing is missing",
+            LISTED.as_hours() / 24
+        );
     }
 
     fn log(&self, summary: &Summary) {

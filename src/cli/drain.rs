@@ -83,11 +83,13 @@ fn summarize(counters: &Arc<Counters>, json: bool) {
         [&counters.published, &counters.dead_letters, &counters.skipped, &counters.pages_read].map(get);
     let [unknown, unsettled, missing] =
         [&counters.unknown_reads, &counters.unsettled_reads, &counters.missing].map(get);
+    let [unaccounted, unaccounted_reads] = [&counters.unaccounted, &counters.unaccounted_reads].map(get);
     if json {
         let [p50, p99] = [0.5, 0.99].map(|share| counters.page_commit.quantile(share).as_secs_f64() * 1000.0);
         let summary = json!({
             "published": published, "dead_letters": dead, "skipped": skipped, "pages": pages, "unknown_reads": unknown,
-            "unsettled_reads": unsettled, "missing": missing,
+            "unsettled_reads": unsettled, "missing": missing, "unaccounted": unaccounted,
+            "unaccounted_reads": unaccounted_reads,
             "page_commit_ms": { "p50": p50, "p99": p99 }, "last_commit": last_commit(counters),
         });
         println!("{summary}");
@@ -101,6 +103,16 @@ fn summarize(counters: &Arc<Counters>, json: bool) {
         println!(
             "{unsettled} reads had an unknown outcome: orders may have been marked that did not reach us \
              (`imotriz-kafka spool list` shows them, `imotriz-kafka reconcile` looks for the orders)"
+        );
+    }
+    if unaccounted > 0 {
+        println!(
+            "at least {unaccounted} orders were handed over, never arrived and are not listed: see `imotriz-kafka spool account`"
+        );
+    }
+    if unaccounted_reads > 0 {
+        println!(
+            "{unaccounted_reads} cut reads may have lost orders that are not listed: see `imotriz-kafka spool account`"
         );
     }
 }

@@ -1,6 +1,7 @@
 //! Exit codes: a contract with scripts.
 
 use super::republish::WhichStore;
+use crate::account::AccountError;
 use crate::app::AppError;
 use crate::config::{ConfigError, SecretError};
 use crate::demo::{AudienceError, StageError};
@@ -55,7 +56,7 @@ fn known(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
         (cause.is::<ConfigError>() || cause.is::<SecretError>() || cause.is::<WhichStore>(), USAGE),
         (cause.is::<KafkaFault>() || cause.is::<MemoryError>() || cause.is::<AudienceError>(), KAFKA),
         (cause.is::<RegistryError>(), REGISTRY),
-        (cause.is::<SpoolError>(), SPOOL),
+        (cause.is::<SpoolError>() || cause.is::<AccountError>(), SPOOL),
     ];
     is.into_iter().find_map(|(is, code)| is.then_some(code))
 }
@@ -65,7 +66,7 @@ fn of_app(error: &AppError) -> u8 {
         AppError::Config(_) | AppError::Secret(_) => USAGE,
         AppError::Kafka(_) | AppError::Memory(_) => KAFKA,
         AppError::Encoding(error) => of_encoding(error),
-        AppError::Spool(_) => SPOOL,
+        AppError::Spool(_) | AppError::Account(_) => SPOOL,
         AppError::Drain(error) => of_drain(error),
         AppError::Lane(error) => of_lane(error),
         AppError::Reconcile(error) => of_reconcile(error),
@@ -76,7 +77,7 @@ fn of_app(error: &AppError) -> u8 {
 fn of_drain(error: &crate::drain::DrainError) -> u8 {
     use crate::drain::DrainError;
     match error {
-        DrainError::Spool(_) | DrainError::PageNotKept(_) => SPOOL,
+        DrainError::Spool(_) | DrainError::Account(_) | DrainError::PageNotKept(_) => SPOOL,
         DrainError::Token { .. } => USAGE,
         DrainError::Thread(_) => UNEXPECTED,
         _ => MARKETPLACE,
@@ -87,7 +88,7 @@ fn of_reconcile(error: &ReconcileError) -> u8 {
     match error {
         ReconcileError::List { error: AskError::Token(_), .. } => USAGE,
         ReconcileError::NoList(_) | ReconcileError::List { .. } => MARKETPLACE,
-        ReconcileError::Spool(_) => SPOOL,
+        ReconcileError::Spool(_) | ReconcileError::Account(_) => SPOOL,
         ReconcileError::Stopped => STOPPED,
         ReconcileError::DrainGone | ReconcileError::LaneGone | ReconcileError::Panicked => UNEXPECTED,
     }
@@ -97,7 +98,7 @@ fn of_lane(error: &LaneError) -> u8 {
     match error {
         LaneError::Kafka(_) | LaneError::Memory(_) | LaneError::Decode(_) | LaneError::StoppedWaiting { .. } => KAFKA,
         LaneError::Encoding(error) => of_encoding(error),
-        LaneError::Spool(_) => SPOOL,
+        LaneError::Spool(_) | LaneError::Account(_) => SPOOL,
         LaneError::UnknownStore(_) => USAGE,
         LaneError::Event(_) | LaneError::Contract(_) => UNEXPECTED,
     }

@@ -80,7 +80,7 @@ async fn pass(config: &Config, json: bool, bars: &MultiProgress) -> Result<u8> {
 }
 
 fn code(summaries: &[Summary]) -> u8 {
-    if summaries.iter().any(|summary| summary.beyond_repair() > 0) {
+    if summaries.iter().any(|summary| summary.is_beyond_repair()) {
         exit::NOT_REPAIRED
     } else if summaries.iter().any(|summary| summary.missing > 0) {
         exit::REPAIRED
@@ -94,20 +94,26 @@ fn print(summary: &Summary, json: bool) {
         println!("{}", json!(summary));
         return;
     }
-    let Summary { store, listed, missing, published, skipped, dead_letters, gone, failed, updated } = summary;
+    let Summary { store, listed, missing, published, skipped, dead_letters, gone, failed, .. } = summary;
+    let Summary { unaccounted, unaccounted_reads, updated, .. } = summary;
     if *updated > 0 {
         println!("{store}: {updated} orders had changed and are published anew");
     }
     if *missing == 0 {
-        println!("{store}: nothing is missing, {listed} orders are listed");
-        return;
+        println!("{store}: nothing is missing of {listed} orders that are listed");
+    } else {
+        println!("{store}: {missing} of {listed} listed orders were missing: {published} published now");
     }
-    println!("{store}: {missing} of {listed} listed orders were missing: {published} published now");
     let rest = [
         (*skipped, "came by another way meanwhile"),
         (*dead_letters, "could not be mapped and are dead letters"),
         (*gone, "are not on the marketplace any more (404) and won't be asked for again"),
         (*failed, "could not be fetched: try again"),
+        (
+            *unaccounted,
+            "at least were handed over, never arrived and are not listed: see `imotriz-kafka spool account`",
+        ),
+        (*unaccounted_reads, "cut reads may have lost orders that are not listed: see `imotriz-kafka spool account`"),
     ];
     for (count, what) in rest.iter().filter(|(count, _)| *count > 0) {
         println!("{store}: {count} {what}");
@@ -138,7 +144,7 @@ mod tests {
 
     fn summary(missing: u64, published: u64, gone: u64) -> Summary {
         let store = "bogota".parse().unwrap();
-        Summary { store, listed: 9, missing, published, skipped: 0, dead_letters: 0, gone, failed: 0, updated: 0 }
+        Summary { listed: 9, missing, published, gone, ..Summary::of(&store) }
     }
 
     #[test]
@@ -146,5 +152,7 @@ mod tests {
         assert_eq!(code(&[summary(0, 0, 0)]), 0);
         assert_eq!(code(&[summary(0, 0, 0), summary(2, 2, 0)]), exit::REPAIRED);
         assert_eq!(code(&[summary(2, 1, 1), summary(2, 2, 0)]), exit::NOT_REPAIRED);
+        assert_eq!(code(&[Summary { unaccounted: 1, ..summary(0, 0, 0) }]), exit::NOT_REPAIRED);
+        assert_eq!(code(&[Summary { unaccounted_reads: 1, ..summary(2, 2, 0) }]), exit::NOT_REPAIRED);
     }
 }

@@ -1,4 +1,5 @@
-//! `spool list`, `spool show` and `spool verify`: looks only, so they may run beside the program at work.
+//! `spool list`, `spool show`, `spool verify` and `spool account`: looks only, so they may run beside the program at
+//! work; to settle an entry of the account leaves a wish to whoever has the spool.
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -6,9 +7,11 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use clap::Subcommand;
 use comfy_table::Table;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::exit;
+use crate::account::{self, Account, AccountError, Open};
 use crate::config::Config;
 use crate::spool::{Entry, Spool, State};
 
@@ -24,6 +27,25 @@ pub enum SpoolCommand {
     },
     /// Check every byte of every file; exit code 7 if one is damaged
     Verify,
+    /// List reads that may have lost orders: how many they marked, how many were found since, how many are missing
+    ///
+    /// Exit code 7 if orders are missing for good: they are too old for the marketplace's list of IDs. Un-synchronise them
+    /// by hand in the shop; they then come by themselves, and the entry goes.
+    Account {
+        /// What to do with the account
+        #[command(subcommand)]
+        action: Option<AccountAction>,
+    },
+}
+
+/// What to do with the account.
+#[derive(Debug, Clone, Subcommand)]
+pub enum AccountAction {
+    /// Take an entry off: nothing of it is missing any more; safe while the program runs
+    Settle {
+        /// The read's ID, as `spool account` shows it
+        read_id: String,
+    },
 }
 
 /// Returns the exit code.
@@ -31,11 +53,15 @@ pub enum SpoolCommand {
 /// # Errors
 /// A spool that can't be read.
 pub fn run(command: &SpoolCommand, config: &Config, json: bool) -> Result<u8> {
+    if let SpoolCommand::Account { action } = command {
+        return account(action.as_ref(), config, json);
+    }
     let entries = Spool::inspect(&config.spool.dir)?;
     match command {
         SpoolCommand::List => list(&entries, json),
         SpoolCommand::Show { read_id } => return show(&entries, read_id),
         SpoolCommand::Verify => return Ok(verify(&entries, json)),
+        SpoolCommand::Account { .. } => unreachable!("has returned"),
     }
     Ok(0)
 }
@@ -91,6 +117,71 @@ fn show(entries: &[Entry], read_id: &str) -> Result<u8> {
     let body = Spool::read_body(Path::new(&entry.path))?;
     io::stdout().lock().write_all(&body).context("can't write to the standard output")?;
     Ok(0)
+}
+
+fn account(action: Option<&AccountAction>, config: &Config, json: bool) -> Result<u8> {
+    let dir = &config.spool.dir;
+    match action {
+        Some(AccountAction::Settle { read_id }) => settle(dir, read_id),
+        None => {
+            let entries = Account::look(dir)?;
+            show_account(&entries, json);
+            let is_missing = |entry: &account::Entry| matches!(entry.open, Open::AtLeast(_) | Open::UnknownUpTo(_));
+            Ok(if entries.iter().any(is_missing) { exit::FINDING } else { 0 })
+        }
+    }
+}
+
+fn settle(dir: &Path, read_id: &str) -> Result<u8> {
+    let Ok(parsed) = read_id.parse() else {
+        eprintln!("imotriz-kafka: `{read_id}` is no read ID: see `imotriz-kafka spool account`");
+        return Ok(exit::USAGE);
+    };
+    match Account::settle(dir, parsed) {
+        Err(error @ (AccountError::NotThere(_) | AccountError::NotLookedFor(_))) => {
+            eprintln!("imotriz-kafka: {error}");
+            Ok(exit::USAGE)
+        }
+        settled => settled.map(|()| 0).map_err(Into::into),
+    }
+}
+
+fn show_account(entries: &[account::Entry], json: bool) {
+    let now = Timestamp::now();
+    if json {
+        for entry in entries {
+            let mut value = json!(entry);
+            value["hours_left"] = entry.hours_left(now).into();
+            println!("{value}");
+        }
+        return;
+    }
+    if entries.is_empty() {
+        println!("the account is empty: no read has lost an order");
+        return;
+    }
+    let mut table = Table::new();
+    table.set_header(["store", "read", "since", "orders marked", "found since", "missing", "hours left", "note"]);
+    for entry in entries {
+        let more = entry.reads.len() - 1;
+        table.add_row([
+            entry.store.to_string(),
+            entry.reads.first().map(ToString::to_string).unwrap_or_default()
+                + &if more > 0 { format!(" and {more} more") } else { String::new() },
+            format!("{:.0}", entry.since),
+            entry.marked.to_string(),
+            entry.found.to_string(),
+            entry.open.to_string(),
+            entry.hours_left(now).to_string(),
+            entry.placed_before.map_or_else(
+                || entry.reason.clone(),
+                |before| {
+                    format!("un-synchronise by hand what was placed before {before:.0} and is not in the orders topic")
+                },
+            ),
+        ]);
+    }
+    println!("{table}");
 }
 
 fn verify(entries: &[Entry], json: bool) -> u8 {

@@ -1,7 +1,7 @@
 //! What one transaction will hold: pages turned into events, dead letters and tracking records, order by order, each
 //! decided by the index and by what this same plan already holds.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 
@@ -55,6 +55,14 @@ struct Mark {
     event: Option<usize>,
 }
 
+/// Orders of a page, or of an operator's command, that were never published before it.
+pub(super) struct FirstSeen {
+    pub(super) store: StoreName,
+    pub(super) read_id: ReadId,
+    /// When they were placed, as far as they say so.
+    pub(super) created: Vec<Timestamp>,
+}
+
 /// Whether a piece of work went into the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fit {
@@ -75,6 +83,8 @@ pub(super) struct Plan<'a> {
     /// What this plan decides, over what the index says.
     overlay: HashMap<OrderKey, Entry>,
     tallies: Vec<Tally>,
+    /// Of pages whose store has lost orders that a person may have brought back.
+    first_seen: Vec<FirstSeen>,
     /// The piece of work that is being taken in meets an order of another read.
     clash: bool,
 }
@@ -83,6 +93,7 @@ pub(super) struct Plan<'a> {
 pub(super) struct Outcome {
     pub(super) entries: HashMap<OrderKey, Entry>,
     pub(super) tallies: Vec<Tally>,
+    pub(super) first_seen: Vec<FirstSeen>,
 }
 
 impl<'a> Plan<'a> {
@@ -101,6 +112,7 @@ impl<'a> Plan<'a> {
             marks: Vec::new(),
             overlay: HashMap::new(),
             tallies: Vec::new(),
+            first_seen: Vec::new(),
             clash: false,
         };
         for mapped in pending {
@@ -144,7 +156,7 @@ impl<'a> Plan<'a> {
     }
 
     pub(super) fn into_outcome(self) -> Outcome {
-        Outcome { entries: self.overlay, tallies: self.tallies }
+        Outcome { entries: self.overlay, tallies: self.tallies, first_seen: self.first_seen }
     }
 
     /// Takes in a piece of work as a whole, or not at all.
@@ -161,8 +173,10 @@ impl<'a> Plan<'a> {
         let (records, marks) = (self.records.len(), self.marks.len());
         self.tallies.push(Tally::default());
         self.clash = false;
+        let first_seen = self.first_seen(&origin, mapped);
         self.records_of(&origin, mapped)?;
         if !self.clash {
+            self.first_seen.extend(first_seen);
             return Ok(Fit::Taken);
         }
         self.records.truncate(records);
@@ -171,6 +185,31 @@ impl<'a> Plan<'a> {
         }
         self.tallies.pop();
         Ok(Fit::NextTransaction)
+    }
+
+    /// A page that is replayed names the same orders once more.
+    fn first_seen(&self, origin: &Origin<'_>, mapped: &Mapped) -> Option<FirstSeen> {
+        let by_page = origin.source == Source::Drain;
+        if !(by_page || origin.source == Source::Operator) || !self.parts.account.awaits(origin.store) {
+            return None;
+        }
+        let mut created = BTreeMap::new();
+        for reading in &mapped.readings {
+            let Reading::Order { order, .. } = reading else { continue };
+            let key = OrderKey { store: origin.store.clone(), id: order.id.clone() };
+            let by_this_read =
+                |known: Entry| known.read == origin.read_id.into() && known.revision == Some(Revision::FIRST);
+            let date = order.created_at.as_ref().and_then(|date| date.epoch_millis);
+            if self.known(&key).is_none_or(by_this_read)
+                && let Some(date) = date.and_then(|millis| Timestamp::from_millisecond(millis).ok())
+            {
+                created.insert(key.id, date);
+            }
+        }
+        let created: Vec<Timestamp> = created.into_values().collect();
+        // Only a page can be replayed, and its orders must count once; an operator's command brings many pieces.
+        let read_id = if by_page { origin.read_id } else { ReadId::fresh() };
+        (!created.is_empty()).then(|| FirstSeen { store: origin.store.clone(), read_id, created })
     }
 
     fn records_of(&mut self, origin: &Origin<'_>, mapped: &Mapped) -> Result<(), LaneError> {

@@ -106,6 +106,11 @@ pub struct Counters {
     pub unknown_reads: AtomicU64,
     /// Those of them, and of earlier runs', that no pass of the reconciler has settled yet.
     pub unsettled_reads: AtomicU64,
+    /// Orders, at least, that such reads marked, and that a pass of the reconciler has looked for in vain. See
+    /// [`crate::account`].
+    pub unaccounted: AtomicU64,
+    /// Such reads of which it is unknown how many orders they lost, after a pass that has looked for them.
+    pub unaccounted_reads: AtomicU64,
     /// Listed orders that were neither published nor pending, as the reconciler's passes found them.
     pub missing: AtomicU64,
     /// Those of them that were looked up, whatever came of it.

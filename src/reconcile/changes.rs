@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::ask::Asker;
 use super::hand_over::HandOver;
 use super::{ReconcileError, or_stopped};
-use crate::ids::{OrderId, StoreName};
+use crate::ids::{OrderId, ReadId, StoreName};
 use crate::publish::{LaneHandle, Source, Tally};
 use crate::shutdown::Stop;
 
@@ -55,7 +55,7 @@ impl Changes {
     }
 
     async fn ask_for_each(&self, listed: Vec<OrderId>) -> Result<Tally, ReconcileError> {
-        let mut hand_over = HandOver::new(&self.store, Source::Changes, &self.lane);
+        let mut hand_over = HandOver::new(&self.store, Source::Changes, ReadId::fresh(), &self.lane);
         let mut ticks = interval(Duration::from_secs(1) / u32::from(self.per_second.max(1)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut failures = 0;

@@ -14,6 +14,8 @@ pub struct Diff {
     pub published: Option<OrderId>,
     /// Listed, and published or dead-lettered: what may have changed since. Only where it is asked for.
     pub tracked: Vec<OrderId>,
+    /// Orders that earlier passes published which could not tell. Not of the list.
+    pub earlier: u64,
 }
 
 /// Whatever is tracked is not missing: published, dead-lettered, and gone alike. The list's memory is used again.
@@ -39,7 +41,7 @@ pub fn missing(store: &StoreName, mut listed: Vec<OrderId>, tracked: &Index, wit
             None => seen.insert(id.clone()),
         }
     });
-    Diff { missing: listed, published, tracked: may_have_changed }
+    Diff { missing: listed, published, tracked: may_have_changed, earlier: 0 }
 }
 
 #[cfg(test)]
@@ -79,7 +81,8 @@ mod tests {
             ("bogota/4", State::Unknown),
         ]);
         let diff = missing(&"bogota".parse().unwrap(), ids(&["1", "2", "5", "3", "4", "6"]), &tracked, true);
-        let expected = Diff { missing: ids(&["5", "6"]), published: ids(&["3"]).pop(), tracked: ids(&["2", "3"]) };
+        let expected =
+            Diff { missing: ids(&["5", "6"]), published: ids(&["3"]).pop(), tracked: ids(&["2", "3"]), earlier: 0 };
         assert_eq!(diff, expected);
     }
 

@@ -25,9 +25,10 @@ pub(super) struct HandOver {
 }
 
 impl HandOver {
-    pub(super) fn new(store: &StoreName, source: Source, lane: &LaneHandle) -> Self {
+    /// `read_id`: all events will carry it.
+    pub(super) fn new(store: &StoreName, source: Source, read_id: ReadId, lane: &LaneHandle) -> Self {
         let (store, work) = (store.clone(), lane.work.clone());
-        Self { store, source, read_id: ReadId::fresh(), work, batch: Vec::new(), told: Vec::new() }
+        Self { store, source, read_id, work, batch: Vec::new(), told: Vec::new() }
     }
 
     /// Takes an order with the marketplace's answer. Waits while the lane has enough to do.

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::ask::{AskError, Asker};
 use super::hand_over::HandOver;
 use super::{ReconcileError, Reconciler, Summary};
-use crate::ids::OrderId;
+use crate::ids::{OrderId, ReadId};
 use crate::publish::Source;
 
 /// A listed order that is not found is asked for again after each of these: it may be on its way to a replica.
@@ -31,11 +31,11 @@ pub(super) struct Repair<'a> {
 }
 
 impl<'a> Repair<'a> {
-    pub(super) fn new(reconciler: &'a Reconciler) -> Self {
+    pub(super) fn new(reconciler: &'a Reconciler, pass: ReadId) -> Self {
         Self {
             reconciler,
             asker: Arc::new(reconciler.asker.clone()),
-            hand_over: HandOver::new(&reconciler.store, Source::Reconcile, &reconciler.lane),
+            hand_over: HandOver::new(&reconciler.store, Source::Reconcile, pass, &reconciler.lane),
             found: false,
             failures_in_a_row: 0,
             failed: 0,

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::ReconcileError;
 use super::ask::Asker;
 use super::hand_over::HandOver;
-use crate::ids::{OrderId, StoreName};
+use crate::ids::{OrderId, ReadId, StoreName};
 use crate::publish::{LaneHandle, Source};
 
 /// What became of them.
@@ -50,7 +50,7 @@ pub(super) async fn republish(
     lane: &LaneHandle,
     orders: Vec<OrderId>,
 ) -> Result<Republished, ReconcileError> {
-    let mut hand_over = HandOver::new(store, Source::Operator, lane);
+    let mut hand_over = HandOver::new(store, Source::Operator, ReadId::fresh(), lane);
     let (mut not_found, mut failed) = (Vec::new(), Vec::new());
     for id in orders {
         match asker.order(&id).await {

@@ -37,6 +37,11 @@ impl Durable {
         &self.head.store
     }
 
+    /// Its place in the order of reservations.
+    pub(crate) fn seq(&self) -> u64 {
+        self.head.seq
+    }
+
     /// The read that brought it.
     #[must_use]
     pub fn read_id(&self) -> ReadId {
@@ -100,11 +105,13 @@ pub struct UnknownRead {
     pub reason: String,
     /// Its file, with the bytes that came, if any did.
     pub path: PathBuf,
+    /// Its place in the order of reservations.
+    pub(crate) seq: u64,
 }
 
 impl UnknownRead {
     pub(super) fn new(head: Head, reason: String, path: PathBuf) -> Self {
-        let Head { store, read_id, reserved_at, .. } = head;
-        Self { store, read_id, since: reserved_at, reason, path }
+        let Head { seq, store, read_id, reserved_at } = head;
+        Self { store, read_id, since: reserved_at, reason, path, seq }
     }
 }
