@@ -43,7 +43,8 @@
 //! 2. **G2, nothing doubled.** A `read_committed` consumer of the orders topic meets each `(store, order ID, revision)`
 //!    at most once.
 //! 3. **G3, nothing silent.** A read of which nobody knows what it marked leaves a durable trace, is counted, and wakes
-//!    the reconciler.
+//!    the reconciler. What it marked and no list gives back stays on the account of losses, with what is known of its
+//!    number, until it has come or a person settles it.
 //!
 //! What it rests on, with the place that enforces it:
 //!
@@ -67,6 +68,8 @@
 //!     only where the marketplace was seen to answer under the same path. [`reconcile`]
 //! 14. Amounts are exact, and what is there and can't be understood is a dead letter, never a guess. [`mapping`]
 //! 15. No message, log line or `Debug` shows an order, a buyer or a secret; `spool show` alone prints a page.
+//! 16. What an unknown read may have marked is on the account before its trace goes, and what was found is ticked off
+//!     once, whatever is killed. [`account`]
 //!
 //! # Layout
 //! | module | what is in it |
@@ -79,6 +82,7 @@
 //! | [`page`] | bodies of answers: records, counts, IDs |
 //! | [`drain`] | a thread per store: fetch, spool |
 //! | [`spool`] | reserve, write, recover, release |
+//! | [`account`] | how many orders reads of unknown outcome marked, and what is still missing |
 //! | [`publish`] | a thread per lane: decide, transaction, release |
 //! | [`reconcile`] | a task per store: what was marked and never arrived; what changed since; what an operator wants again |
 //! | [`committed`] | the proof of a commit |

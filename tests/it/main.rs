@@ -5,6 +5,7 @@
 //! and `IMOTRIZ_TEST_REGISTRY`. Without either they fail: a test that skips itself proves nothing.
 #![allow(clippy::unwrap_used, reason = "all of this is a test, and a panic is how a test reports")]
 
+mod account;
 mod again;
 mod broker;
 mod commands;

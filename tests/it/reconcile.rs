@@ -293,7 +293,8 @@ fn a_list_that_lacks_orders_harms_nothing() {
     let published: Vec<OrderId> = keys(&scene.events()).iter().take(9).map(|id| id.parse().unwrap()).collect();
     scene.shop().hide(&published, Call::OrderIds, true).unwrap();
     scene.shop().hide(&lost[..5], Call::OrderIds, true).unwrap();
-    scene.run(&["reconcile"], REPAIRED);
+    let short = scene.run(&["--json", "reconcile"], NOT_REPAIRED);
+    assert_eq!(summary(&short)["unaccounted"], 5, "the account knows that they are missing");
     assert_eq!(scene.events().len(), ORDERS - 5);
     scene.shop().hide(&lost[..5], Call::OrderIds, false).unwrap();
     scene.run(&["reconcile"], REPAIRED);
