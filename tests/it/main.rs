@@ -15,6 +15,7 @@ mod drain;
 mod faults;
 mod harness;
 mod kill;
+mod network;
 mod outage;
 mod ownership;
 mod pause;
