@@ -27,15 +27,14 @@ mod ledger;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::counters::Counters;
 use crate::ids::{ReadId, StoreName};
 use crate::page::{Counted, Page};
-use crate::publish::Counters;
 use crate::spool::{Durable, Recovery, UnknownRead};
 use answers::{Answers, Note};
 pub use error::AccountError;
@@ -193,7 +192,7 @@ impl Account {
     #[must_use]
     pub fn unaccounted(&self) -> Unaccounted {
         let Counters { unaccounted, unaccounted_reads, .. } = &*self.0.counters;
-        Unaccounted { orders: unaccounted.load(Ordering::Relaxed), reads: unaccounted_reads.load(Ordering::Relaxed) }
+        Unaccounted { orders: unaccounted.get(), reads: unaccounted_reads.get() }
     }
 
     /// What is missing of a store.
@@ -346,8 +345,8 @@ impl Account {
     fn sum_up(&self, ledger: &Ledger) {
         let mut sum = Unaccounted::default();
         ledger.gaps.iter().for_each(|gap| sum.add(gap));
-        self.0.counters.unaccounted.store(sum.orders, Ordering::Relaxed);
-        self.0.counters.unaccounted_reads.store(sum.reads, Ordering::Relaxed);
+        self.0.counters.unaccounted.set(sum.orders);
+        self.0.counters.unaccounted_reads.set(sum.reads);
     }
 
     fn answers_of(

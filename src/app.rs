@@ -5,7 +5,6 @@ mod store;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -15,13 +14,14 @@ use tokio::task::JoinSet;
 use crate::account::{Account, AccountError, Unaccounted};
 use crate::api::{Client, ClientOptions, Paths};
 use crate::config::{self, Config, ConfigError, SecretError};
+use crate::counters::Counters;
 use crate::drain::{Drain, DrainError, Until, quiet};
 use crate::encoding::{EncoderSource, EncodingError};
 use crate::ids::{OrderId, StoreName};
 use crate::kafka::topics::{self, Layout, TopicNames, TopicPlan};
 use crate::kafka::{Connection, KafkaFault};
 use crate::mapping::Mapping;
-use crate::publish::{self, Counters, Lane, LaneError, LaneParts, StoreFacts, Work};
+use crate::publish::{self, Lane, LaneError, LaneParts, StoreFacts, Work};
 use crate::reconcile::{Asker, ReconcileError, Reconciler, Republished, Summary};
 use crate::shutdown::{Stop, Stopper};
 use crate::spool::{Durable, Recovery, Spool, SpoolError, SpoolOptions, UnknownRead};
@@ -122,6 +122,7 @@ impl App {
         let (spool, recovery) =
             Spool::open(SpoolOptions { page_space: config.spool.page_space, ..SpoolOptions::new(&config.spool.dir) })?;
         let counters = Arc::<Counters>::default();
+        counters.set_stores(stores.keys());
         let account = Account::open(&config.spool.dir, &recovery, counters.clone())?;
         let connection = connection(&config.kafka);
         let layout = match layout {
@@ -141,12 +142,13 @@ impl App {
             patience: once.then_some(PATIENCE),
         };
         let lanes = start_lanes(config, layout, &template)?;
-        let Recovered { pages, mut unknown, damaged } = accept(recovery, stores, &counters);
+        let Recovered { pages, mut unknown, damaged } = accept(recovery, stores);
         let stores = stores
             .iter()
             .map(|(name, store)| {
                 let lane = &lanes[&lane_of(name, layout.lanes)];
                 let unsettled = unknown.remove(name).unwrap_or_default();
+                counters.store(name).unsettled_reads.set(unsettled.len() as u64);
                 let (drain, reconciler) = tasks(name, store, &config.reconcile, lane, &template, unsettled, once)?;
                 Ok(StoreTask { drain, reconciler, damaged: damaged.contains(name) })
             })
@@ -318,6 +320,7 @@ fn tasks(
     let (unknown_sender, unknown) = mpsc::unbounded_channel();
     let (quiet_report, quiet_watch) = quiet();
     let asker = asker(store)?;
+    let counters = template.counters.store(name);
     let drain = Drain {
         store: name.clone(),
         client: asker.client.clone(),
@@ -327,7 +330,7 @@ fn tasks(
         lane: lane.handle.clone(),
         unknown: unknown_sender,
         quiet: quiet_report,
-        counters: template.counters.clone(),
+        counters: counters.clone(),
         stop: template.stop.clone(),
         until: if once { Until::Empty } else { Until::Stopped { poll_interval: store.api.poll_interval } },
     };
@@ -344,7 +347,7 @@ fn tasks(
         concurrency: reconcile.concurrency.into(),
         changes_per_second: reconcile.detect_changes.then_some(reconcile.changes_per_second),
         interval: reconcile.interval,
-        counters: template.counters.clone(),
+        counters,
         stop: template.stop.clone(),
     };
     Ok((drain, reconciler))
@@ -367,7 +370,8 @@ fn start_lanes(config: &Config, layout: Layout, template: &LaneTemplate) -> Resu
     let mapping = Arc::new(config.mapping.clone());
     let mut stores: BTreeMap<i32, HashMap<StoreName, StoreFacts>> = BTreeMap::new();
     for (name, store) in &config.stores {
-        let facts = StoreFacts { country: store.country, mapping: Arc::<Mapping>::clone(&mapping) };
+        let (mapping, counters) = (Arc::<Mapping>::clone(&mapping), template.counters.store(name));
+        let facts = StoreFacts { country: store.country, mapping, counters };
         stores.entry(lane_of(name, layout.lanes)).or_default().insert(name.clone(), facts);
     }
     let bound = usize::try_from(config.spool.max_pages).unwrap_or(usize::MAX);
@@ -405,12 +409,11 @@ struct Recovered {
     damaged: BTreeSet<StoreName>,
 }
 
-fn accept(recovery: Recovery, stores: &BTreeMap<StoreName, config::Store>, counters: &Counters) -> Recovered {
+fn accept(recovery: Recovery, stores: &BTreeMap<StoreName, config::Store>) -> Recovered {
     let Recovery { pages, unknown: reads, corrupt } = recovery;
     for file in &corrupt {
         tracing::error!(file = %file.path.display(), why = file.why, "spool file is damaged and was put aside");
     }
-    counters.unsettled_reads.fetch_add(reads.len() as u64, Ordering::Relaxed);
     let mut unknown: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for read in reads {
         tracing::warn!(

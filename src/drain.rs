@@ -8,7 +8,6 @@
 mod quiet;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,10 +23,11 @@ use tokio::task::{JoinHandle, spawn_blocking, yield_now};
 use crate::account::{Account, AccountError, PAGE};
 use crate::api::{Client, Fetched, Read, Refusal, UnknownOutcome};
 use crate::config::TokenSource;
+use crate::counters::StoreCounters;
 use crate::fail_point;
 use crate::ids::{ReadId, StoreName};
 use crate::page::PageError;
-use crate::publish::{Counters, LaneHandle, LaneState, Unspooled, Work};
+use crate::publish::{LaneHandle, LaneState, Unspooled, Work};
 use crate::shutdown::Stop;
 use crate::spool::{Reservation, Spool, SpoolError, UnknownRead, WriteFailed};
 
@@ -67,8 +67,8 @@ pub struct Drain {
     pub unknown: UnboundedSender<UnknownRead>,
     /// Who has to know when nothing is pending.
     pub quiet: QuietReport,
-    /// Shared counts.
-    pub counters: Arc<Counters>,
+    /// What is counted for the store.
+    pub counters: Arc<StoreCounters>,
     /// The wish to stop.
     pub stop: Stop,
     /// When it is over.
@@ -239,6 +239,7 @@ impl Drain {
                 }
                 Next::Wait(pause) => self.stop.within(pause).await,
                 Next::NothingPending => {
+                    self.counters.last_drained.now();
                     self.quiet.nothing_pending(began);
                     self.rest().await
                 }
@@ -343,9 +344,9 @@ impl Drain {
         };
         fail_point::reach("durable");
         self.account.answered(&self.store, counted, read_at, ahead.next().await)?;
-        self.counters.pages_read.fetch_add(1, Ordering::Relaxed);
-        self.counters.orders_read.fetch_add(records as u64, Ordering::Relaxed);
-        self.counters.pending.store(pending.unwrap_or(0), Ordering::Relaxed);
+        self.counters.pages_read.add(1);
+        self.counters.orders_read.add(records as u64);
+        self.counters.pending.set(pending.unwrap_or(0));
         if let Some(error) = disagreement {
             // What came is published like any page; what may be missing is noted under a read of its own.
             drop(kept);
@@ -370,7 +371,7 @@ impl Drain {
         let work = match self.spool.rescue(&self.store, read_id, read_at, body) {
             Ok(durable) => Work::Page(durable),
             Err(failed) => {
-                self.counters.unspooled.fetch_add(1, Ordering::Relaxed);
+                self.counters.unspooled.add(1);
                 Work::Unspooled(Unspooled { store: self.store.clone(), read_id, read_at, body: failed.body })
             }
         };
@@ -396,8 +397,8 @@ impl Drain {
     fn note(&self, reservation: Reservation, outcome: &UnknownOutcome, at_most: u64) -> Result<(), DrainError> {
         let read_id = reservation.read_id();
         let unknown = reservation.write_unknown(&outcome.reason, &outcome.partial);
-        self.counters.unknown_reads.fetch_add(1, Ordering::Relaxed);
-        self.counters.unsettled_reads.fetch_add(1, Ordering::Relaxed);
+        self.counters.unknown_reads.add(1);
+        self.counters.unsettled_reads.add(1);
         tracing::warn!(
             store = %self.store, read = %read_id, reason = outcome.reason, bytes = outcome.partial.len(),
             "read with an unknown outcome: the marketplace may have marked orders that did not reach us"
@@ -416,11 +417,12 @@ impl Drain {
         let (error, pause) = match read {
             Read::Nothing { pending: 0, .. } => {
                 *setbacks = Setbacks::none();
-                self.counters.pending.store(0, Ordering::Relaxed);
+                self.counters.pending.set(0);
                 return Ok(Next::NothingPending);
             }
             Read::Nothing { pending, .. } => (DrainError::NothingHandedOver { store, pending }, None),
             Read::Refused(refusal) => {
+                self.counters.refused.count(refusal);
                 let error = match (refusal, self.renewed(token)) {
                     (Refusal::Token, Ok(true)) => return Ok(Next::Again(None)),
                     // Whoever rotates a token may empty the file before filling it.

@@ -40,6 +40,9 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Those that are ever written.
+    pub const WRITTEN: [Self; 5] = [Self::Drained, Self::Reconciled, Self::Resynced, Self::Updated, Self::Republished];
+
     /// The symbol in the schema.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -78,6 +78,7 @@
 //! | [`cli`] | command line, exit codes, log |
 //! | [`config`] | settings: defaults, file, environment; secrets |
 //! | [`shutdown`] | the wish to stop |
+//! | [`counters`] | what was done, by store and by lane |
 //! | [`api`] | the marketplace's three resources, and how a read can end |
 //! | [`page`] | bodies of answers: records, counts, IDs |
 //! | [`drain`] | a thread per store: fetch, spool |
@@ -110,6 +111,7 @@ pub mod cli;
 pub mod committed;
 pub mod config;
 pub mod contract;
+pub mod counters;
 pub mod country;
 pub mod decoder;
 pub mod demo;

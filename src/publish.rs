@@ -12,7 +12,6 @@
 //! is then known to the index as published by this same read, and skipped.
 
 pub mod decide;
-mod latency;
 mod load;
 mod plan;
 mod reading;
@@ -22,7 +21,6 @@ mod status;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -35,6 +33,7 @@ use tokio::task::JoinHandle;
 use crate::account::{Account, AccountError};
 use crate::committed::Committed;
 use crate::contract::ContractError;
+use crate::counters::{Counters, LaneCounters, StoreCounters};
 use crate::country::Country;
 use crate::decoder::{DecodeError, Decoder};
 use crate::encoding::{Encoder, EncoderSource, EncodingError};
@@ -53,14 +52,13 @@ use crate::tracking_memory::{MemoryError, TrackingMemory};
 
 use crate::config::ResyncPolicy;
 pub use decide::Source;
-pub use latency::Latency;
 pub use load::catch_up;
 use plan::Plan;
 pub use plan::Tally;
 use reading::{Mapped, Stores};
 use release::Releasing;
 use retention::Retention;
-pub use status::{Counters, LaneState, LaneStatus};
+pub use status::{LaneState, LaneStatus};
 
 /// Pages that go into one transaction at most: enough to keep a broker busy, few enough to keep memory small.
 const GROUP: usize = 24;
@@ -85,6 +83,15 @@ pub enum Work {
 }
 
 impl Work {
+    fn store(&self) -> &StoreName {
+        match self {
+            Self::Page(page) => page.store(),
+            Self::Unspooled(page) => &page.store,
+            Self::Fetched(fetched) => &fetched.store,
+            Self::Which(question) => &question.store,
+        }
+    }
+
     fn is_question(&self) -> bool {
         matches!(self, Self::Which(_))
     }
@@ -145,6 +152,8 @@ pub struct StoreFacts {
     pub country: Country,
     /// Where the fields stand.
     pub mapping: Arc<Mapping>,
+    /// What is counted for it.
+    pub counters: Arc<StoreCounters>,
 }
 
 /// What a lane is made of.
@@ -289,6 +298,7 @@ struct Publisher {
     parts: LaneParts,
     inbox: mpsc::Receiver<Work>,
     status: LaneStatus,
+    counters: Arc<LaneCounters>,
     runtime: Handle,
     index: Index,
     reader: TrackingReader,
@@ -318,6 +328,7 @@ struct Trouble {
 impl Publisher {
     fn new(parts: LaneParts, inbox: mpsc::Receiver<Work>, status: LaneStatus, runtime: Handle) -> Self {
         let reader = tracking_reader(&parts);
+        let counters = parts.counters.lane(parts.lane);
         let decoder = parts.encoder.tracking_decoder();
         let releasing = Releasing::new(runtime.clone(), parts.spool.clone());
         let retention = parts.retention.map(|keep| Retention::new(keep, runtime.clone()));
@@ -325,6 +336,7 @@ impl Publisher {
             parts,
             inbox,
             status,
+            counters,
             runtime,
             index: Index::default(),
             reader,
@@ -346,7 +358,11 @@ impl Publisher {
 
     fn publish_to_the_end(&mut self) -> Result<(), LaneError> {
         loop {
-            match self.open_and_publish() {
+            let result = self.open_and_publish();
+            if result.is_err() && self.status.is_busy() {
+                self.counters.failed.add(1);
+            }
+            match result {
                 Ok(End::NoMoreWork) => return Ok(()),
                 Ok(End::Worn) => tracing::debug!(lane = self.parts.lane, "a connection broke: making a new producer"),
                 Err(error) if error.is_passing() || self.outlived_its_transaction(&error) => {
@@ -388,7 +404,7 @@ impl Publisher {
         let pending = self.pending.iter().filter(|mapped| !mapped.work.is_question()).count();
         let waiting = pending + self.ahead.as_ref().map_or(0, |ahead| ahead.pages) + self.inbox.len();
         // A page that exists in memory alone is not given up for any stop but the second one.
-        if self.parts.counters.unspooled.load(Ordering::Relaxed) == 0 {
+        if self.parts.counters.total(|store| store.unspooled.get()) == 0 {
             if stopping && waiting == 0 {
                 return Ok(true);
             }
@@ -427,7 +443,9 @@ impl Publisher {
 
     fn catch_up(&mut self) -> Result<(), LaneError> {
         let Self { parts, index, reader, decoder, runtime, .. } = self;
-        load::catch_up(index, reader, decoder, &parts.memory, runtime)
+        load::catch_up(index, reader, decoder, &parts.memory, runtime)?;
+        self.counters.index_orders.set(self.index.len() as u64);
+        Ok(())
     }
 
     fn publish_all(&mut self, open: &Open) -> Result<End, LaneError> {
@@ -519,6 +537,8 @@ impl Publisher {
         for key in &forgotten {
             self.index.apply(key, None);
         }
+        self.counters.index_orders.set(self.index.len() as u64);
+        self.counters.committed.add(1);
         if tracked {
             self.parts.memory.remember(self.parts.lane)?;
         }
@@ -533,10 +553,16 @@ impl Publisher {
     fn release(&mut self, tallies: Vec<Tally>, committed: Committed) {
         let mut pages = Vec::with_capacity(tallies.len());
         let now = Timestamp::now();
-        self.parts.counters.last_commit.store(now.as_millisecond(), Ordering::Relaxed);
+        self.parts.counters.last_commit.set(now);
+        self.counters.last_commit.set(now);
         // Work that the plan left out stays for the next transaction.
         for (Mapped { work, .. }, tally) in self.pending.drain(..tallies.len()).zip(tallies) {
-            self.parts.counters.add(tally);
+            if let Some(store) = self.parts.stores.get(work.store()) {
+                store.counters.add(tally);
+                if matches!(work, Work::Unspooled(_)) {
+                    store.counters.unspooled.take_one();
+                }
+            }
             match work {
                 Work::Page(page) => {
                     // A clock that was set back in between makes it negative.
@@ -545,7 +571,6 @@ impl Publisher {
                     pages.push(page);
                 }
                 Work::Unspooled(page) => {
-                    self.parts.counters.unspooled.fetch_sub(1, Ordering::Relaxed);
                     if let Err(error) = self.parts.spool.release_unwritten(page.read_id, &committed) {
                         tracing::warn!(read = %page.read_id, %error, "published, but its torn file stays in the spool");
                     }

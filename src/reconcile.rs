@@ -25,7 +25,6 @@ mod repair;
 mod republish;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
@@ -37,9 +36,10 @@ use tokio::sync::oneshot;
 use tokio::task::block_in_place;
 
 use crate::account::{Account, AccountError, LISTED, Unaccounted};
+use crate::counters::StoreCounters;
 use crate::drain::QuietWatch;
 use crate::ids::{OrderId, ReadId, StoreName};
-use crate::publish::{Counters, LaneHandle, LaneState, Question, Tally, Work};
+use crate::publish::{LaneHandle, LaneState, Question, Tally, Work};
 use crate::shutdown::Stop;
 use crate::spool::{Spool, SpoolError, UnknownRead};
 
@@ -75,8 +75,8 @@ pub struct Reconciler {
     pub changes_per_second: Option<u16>,
     /// From the end of a pass to the next.
     pub interval: Duration,
-    /// Shared counts.
-    pub counters: Arc<Counters>,
+    /// What is counted for the store.
+    pub counters: Arc<StoreCounters>,
     /// The wish to stop.
     pub stop: Stop,
 }
@@ -139,7 +139,7 @@ impl Summary {
     }
 
     fn count(&mut self, tally: Tally) {
-        self.published += tally.published;
+        self.published += tally.published.total();
         self.skipped += tally.skipped;
         self.dead_letters += tally.dead_letters;
         self.gone += tally.gone;
@@ -262,7 +262,7 @@ impl Reconciler {
     pub async fn look_for_changes(&self, summary: &mut Summary, tracked: Vec<OrderId>) -> Result<(), ReconcileError> {
         if let Some(changes) = self.changes() {
             let tally = changes.round(tracked).await?;
-            summary.updated += tally.published;
+            summary.updated += tally.published.total();
             summary.dead_letters += tally.dead_letters;
         }
         Ok(())
@@ -307,7 +307,7 @@ impl Reconciler {
         let Listed { ids, at, taken, covers } = listed;
         let count = ids.len() as u64;
         let Diff { missing, published, tracked, earlier } = self.which_are_missing(ids, at).await?;
-        self.counters.missing.fetch_add(missing.len() as u64, Ordering::Relaxed);
+        self.counters.missing.add(missing.len() as u64);
         let pass = ReadId::fresh();
         block_in_place(|| self.account.begin(&self.store, pass, earlier))?;
         let repair = Repair::new(self, pass).run(missing, published);
@@ -317,7 +317,9 @@ impl Reconciler {
         // An empty list is what a wrong path answers as well: it is no proof that nothing is missing.
         let covers = (summary.failed == 0 && summary.listed > 0).then_some(covers);
         let Unaccounted { orders, reads } = block_in_place(|| self.settle_accounts(&summary, covers, taken))?;
-        Ok((Summary { unaccounted: orders, unaccounted_reads: reads, ..summary }, tracked))
+        let summary = Summary { unaccounted: orders, unaccounted_reads: reads, ..summary };
+        self.counters.reconciled(summary.clone());
+        Ok((summary, tracked))
     }
 
     /// Whether there is any read whose outcome no pass has settled.
@@ -363,7 +365,7 @@ impl Reconciler {
         for read in self.unsettled.drain(..covers.unwrap_or(0)) {
             tracing::info!(store = %read.store, read = %read.read_id, "an unknown read is settled: nothing listed is missing");
             self.spool.settle(read)?;
-            self.counters.unsettled_reads.fetch_sub(1, Ordering::Relaxed);
+            self.counters.unsettled_reads.take_one();
         }
         self.account.tidy(&self.store, &self.unsettled)?;
         let unaccounted = self.account.unaccounted_of(&self.store);

@@ -96,7 +96,7 @@ fn what_is_ticked_off_or_missing_survives_a_restart() {
     let process = start(dir.path());
     assert_eq!((process.only().found, process.only().open), (12, Open::AtLeast(18)));
     assert_eq!(process.account.unaccounted(), Unaccounted { orders: 18, reads: 0 });
-    assert_eq!(process.counters.unaccounted.load(Ordering::Relaxed), 18);
+    assert_eq!(process.counters.unaccounted.get(), 18);
     assert_eq!(Account::look(dir.path()).unwrap(), process.account.entries());
     process.pass(18, Vec::new());
     assert_eq!(process.account.entries(), []);

@@ -14,9 +14,9 @@ use tokio::time::{MissedTickBehavior, interval};
 use self::screen::Screen;
 use super::exit;
 use crate::app::{App, AppError, connection};
+use crate::counters::Counters;
 use crate::demo::{Audience, Ends, FAULTS, Ledger, Stage, StageOptions, Verdict};
 use crate::encoding::EncoderSource;
-use crate::publish::Counters;
 use crate::sandbox::{Call, Rates};
 use crate::shutdown::{Stop, Stopper, stopper};
 
@@ -219,5 +219,5 @@ impl Play {
 }
 
 fn unknown(counters: &Counters) -> u64 {
-    counters.unknown_reads.load(std::sync::atomic::Ordering::Relaxed)
+    counters.total(|store| store.unknown_reads.get())
 }

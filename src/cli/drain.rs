@@ -2,17 +2,15 @@
 
 use std::io::IsTerminal as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use jiff::Timestamp;
 use serde_json::json;
 
 use crate::app::App;
 use crate::config::Config;
-use crate::publish::Counters;
+use crate::counters::{Counters, Number, StoreCounters};
 use crate::shutdown::stopper;
 
 /// Whether it comes to an end by itself.
@@ -63,34 +61,31 @@ async fn watch(bar: Option<&ProgressBar>, counters: &Counters) {
     let mut tick = tokio::time::interval(Duration::from_millis(100));
     loop {
         tick.tick().await;
-        let done = get(&counters.published) + get(&counters.dead_letters) + get(&counters.skipped);
+        let done = counters.total(StoreCounters::settled);
         // The marketplace says how many are pending behind what was read.
-        bar.set_length((get(&counters.orders_read) + get(&counters.pending)).max(done));
+        bar.set_length(counters.total(|store| store.orders_read.get() + store.pending.get()).max(done));
         bar.set_position(done);
-        bar.set_message(match get(&counters.unknown_reads) {
+        bar.set_message(match counters.total(|store| store.unknown_reads.get()) {
             0 => String::new(),
             unknown => format!("{unknown} reads with an unknown outcome"),
         });
     }
 }
 
-fn get(counter: &AtomicU64) -> u64 {
-    counter.load(Ordering::Relaxed)
-}
-
 fn summarize(counters: &Arc<Counters>, json: bool) {
-    let [published, dead, skipped, pages] =
-        [&counters.published, &counters.dead_letters, &counters.skipped, &counters.pages_read].map(get);
+    let total = |number: fn(&StoreCounters) -> &Number| counters.total(|store| number(store).get());
+    let published = counters.total(|store| store.published.total());
+    let [dead, skipped, pages] = [total(|s| &s.dead_letters), total(|s| &s.skipped), total(|s| &s.pages_read)];
     let [unknown, unsettled, missing] =
-        [&counters.unknown_reads, &counters.unsettled_reads, &counters.missing].map(get);
-    let [unaccounted, unaccounted_reads] = [&counters.unaccounted, &counters.unaccounted_reads].map(get);
+        [total(|s| &s.unknown_reads), total(|s| &s.unsettled_reads), total(|s| &s.missing)];
+    let [unaccounted, unaccounted_reads] = [&counters.unaccounted, &counters.unaccounted_reads].map(Number::get);
     if json {
         let [p50, p99] = [0.5, 0.99].map(|share| counters.page_commit.quantile(share).as_secs_f64() * 1000.0);
         let summary = json!({
             "published": published, "dead_letters": dead, "skipped": skipped, "pages": pages, "unknown_reads": unknown,
             "unsettled_reads": unsettled, "missing": missing, "unaccounted": unaccounted,
             "unaccounted_reads": unaccounted_reads,
-            "page_commit_ms": { "p50": p50, "p99": p99 }, "last_commit": last_commit(counters),
+            "page_commit_ms": { "p50": p50, "p99": p99 }, "last_commit": counters.last_commit.get(),
         });
         println!("{summary}");
         return;
@@ -115,11 +110,4 @@ fn summarize(counters: &Arc<Counters>, json: bool) {
             "{unaccounted_reads} cut reads may have lost orders that are not listed: see `imotriz-kafka spool account`"
         );
     }
-}
-
-/// `None` if there was none.
-fn last_commit(counters: &Counters) -> Option<String> {
-    let millis = counters.last_commit.load(Ordering::Relaxed);
-    let time = (millis > 0).then(|| Timestamp::from_millisecond(millis).ok()).flatten()?;
-    Some(time.to_string())
 }

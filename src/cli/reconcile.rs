@@ -1,7 +1,6 @@
 //! `reconcile`: one pass over all stores, or a look at what it would find.
 
 use std::io::IsTerminal as _;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -12,7 +11,7 @@ use serde_json::json;
 use super::exit;
 use crate::app::{self, App};
 use crate::config::Config;
-use crate::publish::Counters;
+use crate::counters::Counters;
 use crate::reconcile::Summary;
 use crate::shutdown::stopper;
 
@@ -133,8 +132,8 @@ async fn watch(bar: Option<&ProgressBar>, counters: &Counters) {
     let mut tick = tokio::time::interval(Duration::from_millis(100));
     loop {
         tick.tick().await;
-        bar.set_length(counters.missing.load(Ordering::Relaxed));
-        bar.set_position(counters.looked_up.load(Ordering::Relaxed));
+        bar.set_length(counters.total(|store| store.missing.get()));
+        bar.set_position(counters.total(|store| store.looked_up.get()));
     }
 }
 

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::decide::{Candidate, Decision, Source, decide};
 use super::reading::{Mapped, Reading};
 use super::{LaneError, LaneParts, Work};
+use crate::counters::Published;
 use crate::country::Country;
 use crate::encoding::Encoder;
 use crate::event::{ContentHash, Event, Reason, Revision, dead_letter_headers};
@@ -21,7 +22,7 @@ use crate::tracking::{OrderState, OrderTracking};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Events.
-    pub published: u64,
+    pub published: Published,
     /// Dead letters.
     pub dead_letters: u64,
     /// Orders that needed neither.
@@ -315,7 +316,7 @@ impl<'a> Plan<'a> {
             headers: event.headers(),
         });
         self.mark(key, mark);
-        self.tally().published += 1;
+        self.tally().published.count(reason);
         Ok(())
     }
 

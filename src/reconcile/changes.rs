@@ -48,8 +48,9 @@ impl Changes {
     pub(super) async fn round(&self, listed: Vec<OrderId>) -> Result<Tally, ReconcileError> {
         let mut stop = self.stop.clone();
         let tally = or_stopped(&mut stop, self.ask_for_each(listed)).await??;
-        if tally.published > 0 {
-            tracing::info!(store = %self.store, orders = tally.published, "orders had changed and are published anew");
+        let orders = tally.published.total();
+        if orders > 0 {
+            tracing::info!(store = %self.store, orders, "orders had changed and are published anew");
         }
         Ok(tally)
     }

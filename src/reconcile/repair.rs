@@ -1,7 +1,6 @@
 //! Missing orders: looked up by their IDs, and handed to the lane.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -90,14 +89,14 @@ impl<'a> Repair<'a> {
     async fn found(&mut self, id: OrderId, answer: Bytes) -> Result<(), ReconcileError> {
         self.found = true;
         self.failures_in_a_row = 0;
-        self.reconciler.counters.looked_up.fetch_add(1, Ordering::Relaxed);
+        self.reconciler.counters.looked_up.add(1);
         self.hand_over.take(id, answer).await
     }
 
     fn failed(&mut self, id: &OrderId, error: &AskError) {
         self.failed += 1;
         self.failures_in_a_row += if error.needs_a_person() { PATIENCE } else { 1 };
-        self.reconciler.counters.looked_up.fetch_add(1, Ordering::Relaxed);
+        self.reconciler.counters.looked_up.add(1);
         tracing::warn!(
             store = %self.reconciler.store, order = %id, %error,
             "a missing order could not be fetched; the next pass tries again"
@@ -114,7 +113,7 @@ impl<'a> Repair<'a> {
         if ids.is_empty() {
             return Ok(());
         }
-        self.reconciler.counters.looked_up.fetch_add(ids.len() as u64, Ordering::Relaxed);
+        self.reconciler.counters.looked_up.add(ids.len() as u64);
         let proven = self.found
             || match published {
                 Some(id) => self.asker.order(&id).await.is_ok(),

@@ -60,6 +60,6 @@ pub(super) async fn republish(
         }
     }
     let tally = hand_over.settled().await?;
-    let (store, published, dead_letters) = (store.clone(), tally.published, tally.dead_letters);
+    let (store, published, dead_letters) = (store.clone(), tally.published.total(), tally.dead_letters);
     Ok(Republished { store, published, dead_letters, not_found, failed })
 }
