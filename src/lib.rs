@@ -79,6 +79,7 @@
 //! | [`config`] | settings: defaults, file, environment; secrets |
 //! | [`shutdown`] | the wish to stop |
 //! | [`counters`] | what was done, by store and by lane |
+//! | [`admin`] | how a running instance is watched |
 //! | [`api`] | the marketplace's three resources, and how a read can end |
 //! | [`page`] | bodies of answers: records, counts, IDs |
 //! | [`drain`] | a thread per store: fetch, spool |
@@ -104,6 +105,7 @@
 //! what has one implementation.
 
 pub mod account;
+pub mod admin;
 pub mod amount;
 pub mod api;
 pub mod app;

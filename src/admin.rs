@@ -1,0 +1,3 @@
+//! How a running instance is watched.
+
+pub mod client;
