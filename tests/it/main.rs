@@ -23,4 +23,5 @@ mod reconcile;
 mod replay;
 mod schemas;
 mod signals;
+mod stack;
 mod support;

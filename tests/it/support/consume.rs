@@ -1,5 +1,6 @@
 //! Reading a topic as a downstream system would, from its beginning to its end.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -54,6 +55,12 @@ pub fn committed(kafka: &Kafka, topic: &str) -> Vec<Record> {
 /// Everything that was ever written, also by aborted transactions: to prove that a fault did hit.
 pub fn uncommitted(kafka: &Kafka, topic: &str) -> Vec<Record> {
     read_to_end(kafka, topic, "read_uncommitted")
+}
+
+/// The names of all topics.
+pub fn topics(kafka: &Kafka) -> BTreeSet<String> {
+    let metadata = consumer(kafka, "read_committed").fetch_metadata(None, CALL_DEADLINE).unwrap();
+    metadata.topics().iter().map(|topic| topic.name().to_owned()).collect()
 }
 
 /// The end is where the log ends now. To a `read_committed` consumer it seems to end at the first open transaction, so

@@ -1,5 +1,6 @@
 //! Apache Kafka: one broker for the whole run, or one's own to stop, freeze and kill.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,8 @@ use rustix::process::Signal;
 use super::child::{self, Child};
 use super::{port, services, wait};
 
-const VERSION: &str = "4.3.1";
+/// Of the broker that is started.
+pub const VERSION: &str = "4.3.1";
 /// The address of a running broker, instead of one of our own.
 const VARIABLE: &str = "IMOTRIZ_TEST_KAFKA";
 const START_DEADLINE: Duration = Duration::from_secs(90);
@@ -87,6 +89,25 @@ impl Kafka {
         fs::write(directory.join("server.properties"), server_properties(&directory, port, properties)).unwrap();
         let broker = Broker { directory, process: None };
         let mut kafka = Self { bootstrap_servers: format!("127.0.0.1:{port}"), own: Some(broker) };
+        kafka.start(&[]);
+        kafka
+    }
+
+    /// Starts a broker as the image `apache/kafka` does: its own tool makes properties of the variables that begin with
+    /// `KAFKA_`, and formats the storage.
+    pub fn start_as_image(variables: &BTreeMap<String, String>, bootstrap_servers: String) -> Self {
+        let directory = services::run_dir("kafka-image");
+        let (defaults, mounted) = (directory.join("defaults"), directory.join("mounted"));
+        for empty in [&defaults, &mounted] {
+            fs::create_dir(empty).unwrap();
+        }
+        // It wants to be there, and none of it is used as soon as there is one variable.
+        fs::write(defaults.join("server.properties"), "").unwrap();
+        let mut setup = java("kafka.docker.KafkaDockerWrapper");
+        setup.arg("setup").arg("--default-configs-dir").arg(defaults).arg("--mounted-configs-dir").arg(mounted);
+        setup.arg("--final-configs-dir").arg(&directory).envs(variables);
+        services::run(setup, &directory.join("setup.log"), "making the broker's properties of its variables");
+        let mut kafka = Self { bootstrap_servers, own: Some(Broker { directory, process: None }) };
         kafka.start(&[]);
         kafka
     }

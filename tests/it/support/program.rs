@@ -36,6 +36,11 @@ impl Settings {
             .with("IMOTRIZ_ADMIN__LISTEN", "127.0.0.1:0")
     }
 
+    /// These variables and no others.
+    pub fn of(variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self { variables: variables.into_iter().collect(), directory: tempfile::tempdir().unwrap() }
+    }
+
     /// Sets a variable; the last one with the same name counts.
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));

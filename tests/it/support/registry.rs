@@ -1,5 +1,6 @@
 //! An Apicurio schema registry, spoken to through its Confluent-compatible API.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -7,7 +8,8 @@ use std::time::Duration;
 use super::child::{self, Child};
 use super::{http, port, services, wait};
 
-const VERSION: &str = "3.0.9";
+/// Of the registry that is started.
+pub const VERSION: &str = "3.0.9";
 /// The URL of a running registry's Confluent-compatible API, instead of one of our own.
 const VARIABLE: &str = "IMOTRIZ_TEST_REGISTRY";
 const START_DEADLINE: Duration = Duration::from_secs(120);
@@ -44,17 +46,22 @@ impl Registry {
     }
 
     fn start() -> Self {
+        Self::start_with(&BTreeMap::new(), port::free())
+    }
+
+    /// Starts one of the test's own on `port`, set up by these variables.
+    pub fn start_with(variables: &BTreeMap<String, String>, port: u16) -> Self {
         let home = services::prepared(&format!("apicurio-{VERSION}"), |directory| {
             let artifact = format!("-Dartifact=io.apicurio:apicurio-registry-app:{VERSION}:tar.gz:all");
             services::maven(directory, "", &["unpack", &artifact], VARIABLE);
         });
         let log = services::run_dir("registry").join("registry.log");
-        let (port, management) = (port::free(), port::free());
         let mut command = child::command("java");
         command.args(["-Xmx400m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-jar"]);
         command.arg(home.join(format!("jars/apicurio-registry-app-{VERSION}-runner.jar")));
+        command.envs(variables);
         command.env("QUARKUS_HTTP_HOST", "127.0.0.1").env("QUARKUS_HTTP_PORT", port.to_string());
-        command.env("QUARKUS_MANAGEMENT_HOST", "127.0.0.1").env("QUARKUS_MANAGEMENT_PORT", management.to_string());
+        command.env("QUARKUS_MANAGEMENT_HOST", "127.0.0.1").env("QUARKUS_MANAGEMENT_PORT", port::free().to_string());
         child::log_to(&mut command, &log);
 
         let mut process = Child::spawn(command);
