@@ -23,5 +23,6 @@ mod reconcile;
 mod replay;
 mod schemas;
 mod signals;
+mod soak;
 mod stack;
 mod support;
