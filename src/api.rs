@@ -7,6 +7,8 @@
 //! Deliberately absent: retries, redirects, compression (a cut answer must be seen as cut), HTTP/2 (its GOAWAY makes a
 //! client repeat requests).
 
+mod chunks;
+
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -15,9 +17,14 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY
 use reqwest::{Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 
-use crate::ids::OrderId;
+use crate::ids::{OrderId, OrderIds};
 use crate::page::{self, Counted, Page, PageError};
+
+/// How many times larger than another body the list of IDs may be: by default 64 MiB, some seven million orders.
+pub const LONG_LIST: usize = 8;
 
 /// Where the three resources stand under the base URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +50,7 @@ pub struct ClientOptions {
     pub idle_timeout: Duration,
     /// Longest time for a whole answer.
     pub total_timeout: Duration,
-    /// Largest body that is taken, in bytes.
+    /// Largest body that is taken, in bytes. Of the list of IDs, of which only the IDs are held, [`LONG_LIST`] times that.
     pub max_body: usize,
 }
 
@@ -211,13 +218,40 @@ impl Client {
         }
     }
 
-    /// IDs of all orders of the last 8 days, read or not. Safe to repeat.
+    /// IDs of all orders of the last 8 days, read or not. Safe to repeat. They are read while they come: at no time is the
+    /// body in memory.
     ///
     /// # Errors
-    /// See [`ApiError`].
-    pub async fn order_ids(&self, token: &SecretString) -> Result<Vec<OrderId>, ApiError> {
-        let body = self.safe_read(&self.options.paths.order_ids, token).await?;
-        Ok(page::parse_order_ids(&body)?)
+    /// See [`ApiError`]. A list that is cut is an error, never a shorter one.
+    ///
+    /// # Panics
+    /// If the thread that reads did.
+    pub async fn order_ids(&self, token: &SecretString) -> Result<OrderIds, ApiError> {
+        let response = self.safe_answer(&self.options.paths.order_ids, token).await?;
+        let (chunks, body) = chunks::chunks();
+        let ids = spawn_blocking(move || page::read_order_ids(body));
+        let whole = self.hand_on(response, chunks).await;
+        let ids = ids.await.expect("reading a list does not panic");
+        // First of all: what ends early for the reader may have been cut, or fail for want of its end.
+        whole?;
+        Ok(ids?)
+    }
+
+    /// Hands a body on as it comes, to its end or to where nobody wants more of it.
+    async fn hand_on(&self, mut response: Response, chunks: mpsc::Sender<Bytes>) -> Result<(), ApiError> {
+        let most = self.options.max_body.saturating_mul(LONG_LIST);
+        let mut length = 0;
+        while let Some(chunk) = response.chunk().await.map_err(|error| ApiError::Failed(plain(error)))? {
+            length += chunk.len();
+            if length > most {
+                let reason = format!("the list is larger than {most} bytes ({LONG_LIST} times `api.max_body`)");
+                return Err(ApiError::Failed(reason));
+            }
+            if chunks.send(chunk).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// One order by its ID: the body as it came. Safe to repeat.
@@ -230,9 +264,15 @@ impl Client {
     }
 
     async fn safe_read(&self, path: &str, token: &SecretString) -> Result<Bytes, ApiError> {
+        let response = self.safe_answer(path, token).await?;
+        self.body(response).await.map_err(|cut| ApiError::Failed(cut.reason))
+    }
+
+    /// An answer under 200, its body still to come.
+    async fn safe_answer(&self, path: &str, token: &SecretString) -> Result<Response, ApiError> {
         let response = self.send(path, token).await.map_err(|error| ApiError::Failed(plain(error)))?;
         match response.status() {
-            StatusCode::OK => self.body(response).await.map_err(|cut| ApiError::Failed(cut.reason)),
+            StatusCode::OK => Ok(response),
             StatusCode::NOT_FOUND => Err(ApiError::NotFound),
             StatusCode::TOO_MANY_REQUESTS => Err(ApiError::Busy(retry_after(response.headers()))),
             status => Err(match refusal(status) {

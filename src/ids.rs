@@ -1,11 +1,15 @@
 //! Names that travel through the whole program: parsed once at the edge, never a bare `String` past it.
 
+mod list;
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use thiserror::Error;
 use uuid::Uuid;
+
+pub use list::{Listed, OrderIds};
 
 /// Why a text is no identifier.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -4,6 +4,8 @@
 //! do not add up, an entry that is no ID) and lenient where PHP writes one thing in several ways. Content types are not
 //! looked at, and what a record means is the business of [`crate::mapping`].
 
+mod id_list;
+
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -16,6 +18,8 @@ use thiserror::Error;
 use crate::ids::OrderId;
 use crate::json::{self, Entries, Kind};
 use crate::mapping;
+
+pub use id_list::read_order_ids;
 
 /// Names under which an object may hold the ID of an order, the likeliest first.
 pub(crate) const ID_NAMES: [&str; 5] = ["id", "order_id", "transaction_id", "id_transaction", "id_order"];
@@ -147,33 +151,6 @@ impl<'a> Page<'a> {
     }
 }
 
-/// Reads a list of order IDs: numbers, strings, or objects that hold an ID, in a list or in an object whose keys are
-/// numbers, under `data`, under `data.ids`, under `ids` or at the top. An ID that is listed twice is here twice.
-///
-/// # Errors
-/// An entry without an ID is an error: an order that is not listed is never missed, so none may be passed over.
-pub fn parse_order_ids(body: &[u8]) -> Result<Vec<OrderId>, PageError> {
-    let text = json_text(body)?;
-    if text.starts_with('[') {
-        return order_ids(&read::<Vec<_>>(text)?);
-    }
-    let envelope = Envelope::<Data<'_>>::parse(text)?;
-    let counts = envelope.counts()?;
-    // A list can be asked for again, so one that comes with a complaint is not taken for whole.
-    if envelope.failed {
-        return Err(PageError::ErrorBody);
-    }
-    let listed = match envelope.data {
-        Some(data) => data.ids().ok_or(PageError::Shape)?,
-        None => match read::<Data<'_>>(text)? {
-            Data::Object(entries) if entries.0.is_empty() => return Err(PageError::NoData),
-            top => top.ids().ok_or_else(|| envelope.without_data())?,
-        },
-    };
-    counts.agree_with(listed.len())?;
-    order_ids(&listed)
-}
-
 /// Finds the record in the answer to a request for one order: `data` is the record, or a list of one; or the record
 /// stands at the top.
 ///
@@ -207,11 +184,6 @@ fn the_only<'a>(records: &[&'a RawValue]) -> Result<&'a RawValue, PageError> {
         [record] => Ok(record),
         more => Err(PageError::SeveralRecords(more.len())),
     }
-}
-
-fn order_ids(listed: &[&RawValue]) -> Result<Vec<OrderId>, PageError> {
-    let listed = listed.iter().enumerate();
-    listed.map(|(index, entry)| id_in(entry).ok_or(PageError::NoId { index })).collect()
 }
 
 /// The ID that an entry of a list is, or holds, looked for in the order in which the mapping looks by default.
@@ -262,7 +234,9 @@ impl<'a, T: Deserialize<'a>> Envelope<'a, T> {
             error => error,
         })
     }
+}
 
+impl<T> Envelope<'_, T> {
     fn counts(&self) -> Result<Counts, PageError> {
         let metadata =
             self.metadata.filter(|raw| Kind::of(raw) == Kind::Object).and_then(Entries::of).unwrap_or_default();
@@ -306,13 +280,18 @@ impl<'de: 'a, 'a, T: Deserialize<'de>> Visitor<'de> for EnvelopeVisitor<'a, T> {
                 "error" | "errors" => envelope.failed |= !says_nothing(map.next_value()?),
                 "success" => envelope.failed |= map.next_value::<&RawValue>()?.get() == "false",
                 name => {
-                    envelope.message |= matches!(name, "message" | "msg" | "mensaje" | "detail" | "code" | "status");
+                    envelope.message |= is_message(name);
                     map.next_value::<IgnoredAny>()?;
                 }
             }
         }
         Ok(envelope)
     }
+}
+
+/// Names of what is an error message if there is nothing else.
+fn is_message(name: &str) -> bool {
+    matches!(name, "message" | "msg" | "mensaje" | "detail" | "code" | "status")
 }
 
 fn says_nothing(raw: &RawValue) -> bool {
@@ -355,14 +334,6 @@ impl<'a> Data<'a> {
         match self {
             Self::List(list) => Some(list),
             Self::Object(entries) => entries.0.is_empty().then(Vec::new),
-        }
-    }
-
-    /// The list, or the one under `ids`.
-    fn ids(self) -> Option<Vec<&'a RawValue>> {
-        match &self {
-            Self::Object(entries) if !entries.0.is_empty() => read::<Self>(entries.get("ids")?.get()).ok()?.list(),
-            _ => self.list(),
         }
     }
 }

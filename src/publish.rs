@@ -39,7 +39,7 @@ use crate::decoder::{DecodeError, Decoder};
 use crate::encoding::{Encoder, EncoderSource, EncodingError};
 use crate::event::EventError;
 use crate::fail_point;
-use crate::ids::{OrderId, ReadId, StoreName};
+use crate::ids::{OrderId, OrderIds, ReadId, StoreName};
 use crate::index::Index;
 use crate::kafka::topics::TopicNames;
 use crate::kafka::tracking_reader::TrackingReader;
@@ -104,7 +104,7 @@ pub struct Question {
     /// The store.
     pub store: StoreName,
     /// Orders that the marketplace lists.
-    pub listed: Vec<OrderId>,
+    pub listed: OrderIds,
     /// Whether the tracked ones are wanted as well.
     pub with_tracked: bool,
     /// Passes that could not tell what they had published.
@@ -582,7 +582,7 @@ impl Publisher {
                 }
                 Work::Which(Question { store, listed, with_tracked, passes, reply }) => {
                     let earlier = self.index.brought_by(&passes);
-                    let diff = reconcile::missing(&store, listed, &self.index, with_tracked);
+                    let diff = reconcile::missing(&store, &listed, &self.index, with_tracked);
                     if reply.send(Diff { earlier, ..diff }).is_err() {
                         tracing::debug!("the reconciler no longer waits");
                     }

@@ -38,7 +38,7 @@ use tokio::task::block_in_place;
 use crate::account::{Account, AccountError, LISTED, Unaccounted};
 use crate::counters::StoreCounters;
 use crate::drain::QuietWatch;
-use crate::ids::{OrderId, ReadId, StoreName};
+use crate::ids::{OrderId, OrderIds, ReadId, StoreName};
 use crate::publish::{LaneHandle, LaneState, Question, Tally, Work};
 use crate::shutdown::Stop;
 use crate::spool::{Spool, SpoolError, UnknownRead};
@@ -84,7 +84,7 @@ pub struct Reconciler {
 /// What the marketplace lists.
 #[derive(Debug)]
 pub struct Listed {
-    ids: Vec<OrderId>,
+    ids: OrderIds,
     /// When the answer was complete.
     at: Instant,
     /// The same, for people and for the account.
@@ -250,7 +250,7 @@ impl Reconciler {
     }
 
     /// The list and the repair, for a drain that runs beside. Gives the tracked orders of the list as well.
-    async fn pass(&mut self) -> Result<(Summary, Vec<OrderId>), ReconcileError> {
+    async fn pass(&mut self) -> Result<(Summary, OrderIds), ReconcileError> {
         let listed = self.list().await?;
         self.repair(listed).await
     }
@@ -259,7 +259,7 @@ impl Reconciler {
     ///
     /// # Errors
     /// See [`ReconcileError`].
-    pub async fn look_for_changes(&self, summary: &mut Summary, tracked: Vec<OrderId>) -> Result<(), ReconcileError> {
+    pub async fn look_for_changes(&self, summary: &mut Summary, tracked: OrderIds) -> Result<(), ReconcileError> {
         if let Some(changes) = self.changes() {
             let tally = changes.round(tracked).await?;
             summary.updated += tally.published.total();
@@ -303,7 +303,7 @@ impl Reconciler {
     ///
     /// # Errors
     /// See [`ReconcileError`].
-    pub async fn repair(&mut self, listed: Listed) -> Result<(Summary, Vec<OrderId>), ReconcileError> {
+    pub async fn repair(&mut self, listed: Listed) -> Result<(Summary, OrderIds), ReconcileError> {
         let Listed { ids, at, taken, covers } = listed;
         let count = ids.len() as u64;
         let Diff { missing, published, tracked, earlier } = self.which_are_missing(ids, at).await?;
@@ -330,7 +330,7 @@ impl Reconciler {
         !self.unsettled.is_empty()
     }
 
-    async fn which_are_missing(&mut self, listed: Vec<OrderId>, at: Instant) -> Result<Diff, ReconcileError> {
+    async fn which_are_missing(&mut self, listed: OrderIds, at: Instant) -> Result<Diff, ReconcileError> {
         let Self { store, lane, quiet, stop, account, changes_per_second, .. } = self;
         let with_tracked = changes_per_second.is_some();
         let (work, mut status) = (lane.work.clone(), lane.status.clone());

@@ -61,7 +61,7 @@ pub async fn dry_run(config: &Config) -> Result<Vec<Missing>, AppError> {
                 }
             };
             let listed = ids.len();
-            let missing = reconcile::missing(&store, ids, index, false).missing;
+            let missing = reconcile::missing(&store, &ids, index, false).missing;
             all.push(Missing { store, listed, missing });
         }
         Ok(all)

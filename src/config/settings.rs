@@ -104,7 +104,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     set("api.connect_timeout", Duration, "For a connection to stand."),
     set("api.idle_timeout", Duration, "Without a byte of the answer. Long on purpose: a late answer is still the only copy."),
     set("api.total_timeout", Duration, "For a whole request."),
-    set("api.max_body", Size, "The largest body that is read."),
+    set("api.max_body", Size, "The largest body that is read; of the list of IDs eight times that, since it is not held."),
     set("api.paths.new_orders", Text, "Path of the destructive read."),
     set("api.paths.order_ids", Text, "Path of the list of the last 8 days' IDs."),
     set("api.paths.order", Text, "Path of one order, with `{id}` in it."),

@@ -7,7 +7,7 @@ fn records(body: &str) -> Result<Vec<&str>, PageError> {
 }
 
 fn ids(body: &str) -> Result<Vec<String>, PageError> {
-    parse_order_ids(body.as_bytes()).map(|ids| ids.iter().map(ToString::to_string).collect())
+    read_order_ids(body.as_bytes()).map(|ids| ids.iter().map(|id| id.as_str().to_owned()).collect())
 }
 
 fn single(body: &str) -> Result<&str, PageError> {
@@ -131,7 +131,7 @@ fn no_nesting_is_too_deep() {
         [bomb.clone(), format!(r#"{{"data":{bomb}"#), format!(r#"{{"data":[{bomb}"#), format!(r#"{{"metadata":{bomb}"#)]
     {
         assert!(Page::parse(body.as_bytes()).is_err());
-        assert!(parse_order_ids(body.as_bytes()).is_err());
+        assert!(read_order_ids(body.as_bytes()).is_err());
         assert!(parse_single(body.as_bytes()).is_err());
     }
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
@@ -143,7 +143,6 @@ fn order_ids_are_found_in_every_likely_shape() {
     for body in [
         r#"[7,"008","A-9"]"#,
         r#"{"0":7,"1":"008","2":"A-9"}"#,
-        r#"{"2":"A-9","1":"008","0":7}"#,
         r#"{"data":[7,"008","A-9"]}"#,
         r#"{"data":{"0":7,"5":"008","6":"A-9"},"metadata":{"returned_transactions":3}}"#,
         r#"{"data":{"ids":[7,"008","A-9"]}}"#,
@@ -154,6 +153,9 @@ fn order_ids_are_found_in_every_likely_shape() {
     ] {
         assert_eq!(ids(body).as_deref(), Ok(&["7", "008", "A-9"].map(String::from)[..]), "{body}");
     }
+    assert_eq!(ids(r#"{"2":"A-9","0":7}"#).as_deref(), Ok(&["A-9", "7"].map(String::from)[..]), "as they come");
+    assert_eq!(ids(r#"{"data":{"3":{"total":1},"ids":[7]}}"#).as_deref(), Ok(&["7".to_owned()][..]), "no list");
+    assert_eq!(ids("\u{feff} [7] ").as_deref(), Ok(&["7".to_owned()][..]));
     for body in
         ["[]", r#"{"data":[]}"#, r#"{"data":{}}"#, r#"{"data":null}"#, r#"{"data":{"ids":[]}}"#, r#"{"ids":{}}"#]
     {
@@ -181,6 +183,13 @@ fn an_id_list_that_is_not_wholly_understood_is_an_error() {
         (r#"{"data":{"ids":7}}"#, PageError::Shape),
         (r#"{"data":{"ids":{"x":7}}}"#, PageError::Shape),
         (r#"{"data":7}"#, PageError::Shape),
+        (r#"{"data":[1],"data":[2]}"#, PageError::Shape),
+        (r#"{"ids":[1],"ids":[2]}"#, PageError::Shape),
+        ("7", PageError::Shape),
+        (r#""7""#, PageError::NoData),
+        ("true", PageError::NoData),
+        ("", PageError::Truncated(0)),
+        ("[1] x", PageError::NotJson { line: 1, column: 5 }),
         (
             r#"{"data":[1],"metadata":{"returned_transactions":2}}"#,
             PageError::CountsDisagree { returned: 2, records: 1 },
@@ -222,11 +231,44 @@ fn one_order_is_found_as_an_object_in_a_list_of_one_or_at_the_top() {
     }
 }
 
+/// Gives so many bytes at a time.
+struct InPieces<'a>(&'a [u8], usize);
+
+impl std::io::Read for InPieces<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let length = self.0.len().min(self.1).min(buffer.len());
+        let (piece, rest) = self.0.split_at(length);
+        buffer[..length].copy_from_slice(piece);
+        self.0 = rest;
+        Ok(length)
+    }
+}
+
+#[test]
+fn a_body_that_cannot_be_read_to_its_end_is_no_list() {
+    struct Breaks;
+    impl std::io::Read for Breaks {
+        fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+            Err(std::io::Error::other("broken"))
+        }
+    }
+    use std::io::Read as _;
+    assert_eq!(read_order_ids(b"[1,2]".chain(Breaks)), Err(PageError::Truncated(5)));
+}
+
+#[test]
+fn a_million_ids_take_little_more_than_their_text() {
+    let list: String = (4_000_000..5_000_000).map(|id| format!("{id},")).collect();
+    let ids = read_order_ids(format!("[{}]", &list[..list.len() - 1]).as_bytes()).unwrap();
+    assert_eq!(ids.len(), 1_000_000);
+    assert!(ids.memory() <= 2 * 8 * 1_000_000, "{} bytes", ids.memory());
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
         drop(Page::parse(&body));
-        drop(parse_order_ids(&body));
+        drop(read_order_ids(&*body));
         drop(parse_single(&body));
     }
 
@@ -235,8 +277,40 @@ proptest! {
         body in r#"\{("data"|"ids"|"metadata"|"error"|[0-9]):[\[{\]}:,0-9"a]{0,30}\}?|[\[{\]}:,0-9"]{0,40}"#,
     ) {
         drop(Page::parse(body.as_bytes()));
-        drop(parse_order_ids(body.as_bytes()));
+        drop(read_order_ids(body.as_bytes()));
         drop(parse_single(body.as_bytes()));
+    }
+
+    #[test]
+    fn an_id_list_is_the_same_in_whatever_pieces_it_comes_and_none_when_it_is_cut(
+        texts in prop::collection::vec("[0-9A-Z]{1,12}", 0..40),
+        shape in 0..4,
+        piece in 1..20usize,
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let list = serde_json::to_string(&texts).unwrap();
+        let body = match shape {
+            0 => list,
+            1 => format!(r#"{{"data":{list},"metadata":{{"returned_transactions":{}}}}}"#, texts.len()),
+            2 => format!(r#"{{"data":{{"ids":{list}}},"message":"ok"}}"#),
+            _ => format!(r#"{{"status":200,"ids":{list}}}"#),
+        };
+        let read = read_order_ids(InPieces(body.as_bytes(), piece)).unwrap();
+        prop_assert_eq!(read.iter().map(crate::ids::Listed::as_str).collect::<Vec<_>>(), texts);
+        let cut = cut.index(body.len());
+        prop_assert_eq!(read_order_ids(InPieces(&body.as_bytes()[..cut], piece)), Err(PageError::Truncated(cut)));
+    }
+
+    #[test]
+    fn a_damaged_id_list_never_makes_it_panic(
+        texts in prop::collection::vec("[0-9]{1,8}", 0..40),
+        place in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
+        let mut body = format!(r#"{{"data":{{"ids":{texts:?}}},"metadata":{{}}}}"#).into_bytes();
+        let place = place.index(body.len());
+        body[place] = byte;
+        drop(read_order_ids(&*body));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::api::{ApiError, Client};
 use crate::config::{SecretError, TokenSource};
-use crate::ids::OrderId;
+use crate::ids::{OrderId, OrderIds};
 use crate::page::{self, PageError};
 
 /// The longest that a `Retry-After` is heeded for: the pass holds up nothing but the next pass.
@@ -54,7 +54,7 @@ impl Asker {
     ///
     /// # Errors
     /// The last attempt's.
-    pub async fn order_ids(&self) -> Result<Vec<OrderId>, AskError> {
+    pub async fn order_ids(&self) -> Result<OrderIds, AskError> {
         let ask = || async { Ok(self.client.order_ids(&self.token.read()?).await?) };
         ask.retry(pauses()).when(AskError::is_worth_repeating).adjust(as_told).await
     }

@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::ask::Asker;
 use super::hand_over::HandOver;
 use super::{ReconcileError, or_stopped};
-use crate::ids::{OrderId, ReadId, StoreName};
+use crate::ids::{OrderId, OrderIds, ReadId, StoreName};
 use crate::publish::{LaneHandle, Source, Tally};
 use crate::shutdown::Stop;
 
@@ -31,7 +31,7 @@ pub(super) struct Changes {
 impl Changes {
     /// Goes through each list that comes, until no more can come or the stop is asked for. Beside the passes of the
     /// reconciler and not in them: a round takes hours where a store has many orders.
-    pub(super) async fn run(self, mut lists: mpsc::Receiver<Vec<OrderId>>) {
+    pub(super) async fn run(self, mut lists: mpsc::Receiver<OrderIds>) {
         while let Some(listed) = lists.recv().await {
             match self.round(listed).await {
                 Ok(_) => {}
@@ -45,7 +45,7 @@ impl Changes {
     ///
     /// # Errors
     /// See [`ReconcileError`].
-    pub(super) async fn round(&self, listed: Vec<OrderId>) -> Result<Tally, ReconcileError> {
+    pub(super) async fn round(&self, listed: OrderIds) -> Result<Tally, ReconcileError> {
         let mut stop = self.stop.clone();
         let tally = or_stopped(&mut stop, self.ask_for_each(listed)).await??;
         let orders = tally.published.total();
@@ -55,12 +55,12 @@ impl Changes {
         Ok(tally)
     }
 
-    async fn ask_for_each(&self, listed: Vec<OrderId>) -> Result<Tally, ReconcileError> {
+    async fn ask_for_each(&self, listed: OrderIds) -> Result<Tally, ReconcileError> {
         let mut hand_over = HandOver::new(&self.store, Source::Changes, ReadId::fresh(), &self.lane);
         let mut ticks = interval(Duration::from_secs(1) / u32::from(self.per_second.max(1)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut failures = 0;
-        for id in listed {
+        for id in listed.iter().map(OrderId::from) {
             ticks.tick().await;
             match self.asker.order(&id).await {
                 Ok(answer) => {

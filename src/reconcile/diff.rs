@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::ids::{OrderId, StoreName};
+use crate::ids::{OrderId, OrderIds, StoreName};
 use crate::index::{Index, State};
 
 /// A list of IDs, held against the index.
@@ -13,35 +13,35 @@ pub struct Diff {
     /// A listed order that is published: the marketplace must have it, if it has any.
     pub published: Option<OrderId>,
     /// Listed, and published or dead-lettered: what may have changed since. Only where it is asked for.
-    pub tracked: Vec<OrderId>,
+    pub tracked: OrderIds,
     /// Orders that earlier passes published which could not tell. Not of the list.
     pub earlier: u64,
 }
 
-/// Whatever is tracked is not missing: published, dead-lettered, and gone alike. The list's memory is used again.
+/// Whatever is tracked is not missing: published, dead-lettered, and gone alike.
 #[must_use]
-pub fn missing(store: &StoreName, mut listed: Vec<OrderId>, tracked: &Index, with_tracked: bool) -> Diff {
+pub fn missing(store: &StoreName, listed: &OrderIds, tracked: &Index, with_tracked: bool) -> Diff {
     let mut key = format!("{store}/").into_bytes();
     let prefix = key.len();
-    let (mut published, mut may_have_changed) = (None, Vec::new());
+    let mut diff = Diff::default();
     let mut seen = HashSet::new();
-    listed.retain(|id| {
+    for id in listed.iter() {
         key.truncate(prefix);
         key.extend_from_slice(id.as_str().as_bytes());
         match tracked.get_by_text(&key) {
             Some(entry) => {
-                if published.is_none() && entry.state == State::Published {
-                    published = Some(id.clone());
+                if diff.published.is_none() && entry.state == State::Published {
+                    diff.published = Some(id.into());
                 }
                 if with_tracked && matches!(entry.state, State::Published | State::DeadLettered) {
-                    may_have_changed.push(id.clone());
+                    diff.tracked.push(id);
                 }
-                false
             }
-            None => seen.insert(id.clone()),
+            None if seen.insert(id.as_str()) => diff.missing.push(id.into()),
+            None => {}
         }
-    });
-    Diff { missing: listed, published, tracked: may_have_changed, earlier: 0 }
+    }
+    diff
 }
 
 #[cfg(test)]
@@ -53,6 +53,10 @@ mod tests {
 
     fn ids(texts: &[&str]) -> Vec<OrderId> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn listed(texts: &[&str]) -> OrderIds {
+        ids(texts).into_iter().collect()
     }
 
     fn index(orders: &[(&str, State)]) -> Index {
@@ -80,27 +84,28 @@ mod tests {
             ("bogota/3", State::Published),
             ("bogota/4", State::Unknown),
         ]);
-        let diff = missing(&"bogota".parse().unwrap(), ids(&["1", "2", "5", "3", "4", "6"]), &tracked, true);
+        let diff = missing(&"bogota".parse().unwrap(), &listed(&["1", "2", "5", "3", "4", "6"]), &tracked, true);
         let expected =
-            Diff { missing: ids(&["5", "6"]), published: ids(&["3"]).pop(), tracked: ids(&["2", "3"]), earlier: 0 };
+            Diff { missing: ids(&["5", "6"]), published: ids(&["3"]).pop(), tracked: listed(&["2", "3"]), earlier: 0 };
         assert_eq!(diff, expected);
     }
 
     #[test]
     fn an_order_that_is_listed_twice_is_missing_once() {
-        let diff = missing(&"bogota".parse().unwrap(), ids(&["7", "8", "7"]), &Index::default(), false);
+        let diff = missing(&"bogota".parse().unwrap(), &listed(&["7", "8", "7"]), &Index::default(), false);
         assert_eq!(diff.missing, ids(&["7", "8"]));
     }
 
     #[test]
     fn an_order_of_another_store_with_the_same_id_is_another_order() {
-        let diff = missing(&"bogota".parse().unwrap(), ids(&["1"]), &index(&[("quito/1", State::Published)]), true);
+        let diff = missing(&"bogota".parse().unwrap(), &listed(&["1"]), &index(&[("quito/1", State::Published)]), true);
         assert_eq!(diff, Diff { missing: ids(&["1"]), ..Diff::default() });
     }
 
     #[test]
     fn a_list_without_entries_misses_nothing() {
-        let diff = missing(&"bogota".parse().unwrap(), Vec::new(), &index(&[("bogota/1", State::Published)]), true);
+        let diff =
+            missing(&"bogota".parse().unwrap(), &OrderIds::default(), &index(&[("bogota/1", State::Published)]), true);
         assert_eq!(diff, Diff::default());
     }
 }

@@ -1,0 +1,105 @@
+//! Many order IDs, packed: a list of a hundred thousand is common, and a million must be no burden.
+
+use std::fmt;
+
+use super::OrderId;
+
+/// Order IDs in a row. Each takes its text and one byte; a [`OrderId`] of its own takes 48 bytes and more.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct OrderIds {
+    /// Of each ID the length in bytes, and then the text.
+    packed: Vec<u8>,
+    len: usize,
+}
+
+/// One of them. [`OrderId::from`] gives it a life of its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Listed<'a>(&'a str);
+
+impl OrderIds {
+    /// Adds one.
+    pub fn push(&mut self, id: Listed<'_>) {
+        let text = id.0.as_bytes();
+        self.packed.push(u8::try_from(text.len()).expect("an order ID has at most 128 bytes"));
+        self.packed.extend_from_slice(text);
+        self.len += 1;
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes that they take.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.packed.capacity()
+    }
+
+    /// All of them, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = Listed<'_>> {
+        let mut rest = self.packed.as_slice();
+        std::iter::from_fn(move || {
+            let (length, after) = rest.split_first()?;
+            let (text, after) = after.split_at_checked(usize::from(*length))?;
+            rest = after;
+            Some(Listed(std::str::from_utf8(text).expect("it was text when it was pushed")))
+        })
+    }
+}
+
+impl<'a> Listed<'a> {
+    /// The ID as text.
+    #[must_use]
+    pub fn as_str(self) -> &'a str {
+        self.0
+    }
+}
+
+impl<'a> From<&'a OrderId> for Listed<'a> {
+    fn from(id: &'a OrderId) -> Self {
+        Self(id.as_str())
+    }
+}
+
+impl From<Listed<'_>> for OrderId {
+    fn from(id: Listed<'_>) -> Self {
+        Self(id.0.into())
+    }
+}
+
+impl FromIterator<OrderId> for OrderIds {
+    fn from_iter<I: IntoIterator<Item = OrderId>>(ids: I) -> Self {
+        let mut all = Self::default();
+        ids.into_iter().for_each(|id| all.push((&id).into()));
+        all
+    }
+}
+
+/// Their number only: there may be a million.
+impl fmt::Debug for OrderIds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OrderIds({})", self.len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_come_out_as_they_went_in() {
+        let texts = ["7", "A/7 ñ", &"x".repeat(128)];
+        let ids: OrderIds = texts.iter().map(|text| text.parse().unwrap()).collect();
+        assert_eq!(ids.iter().map(Listed::as_str).collect::<Vec<_>>(), texts);
+        assert_eq!(ids.iter().map(OrderId::from).collect::<OrderIds>(), ids);
+        assert_eq!((ids.len(), OrderIds::default().len()), (3, 0));
+    }
+}
