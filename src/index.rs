@@ -28,8 +28,8 @@ pub struct Entry {
     pub read: ReadMark,
     /// Its content, for comparison alone.
     pub content: ContentMark,
-    /// When it was published; of a reconciled order, when its pass began to fetch, which is a little earlier: pages that
-    /// were read before are older than it.
+    /// When it was published; of an order that was fetched by its ID, when its pass began to fetch, which is earlier:
+    /// what a page says that was read before is no news.
     pub at: Moment,
 }
 
@@ -86,7 +86,7 @@ fn six_bytes(number: u64) -> [u8; 6] {
 impl From<&OrderTracking> for Entry {
     fn from(tracking: &OrderTracking) -> Self {
         let fetched_from = match tracking.reason {
-            Reason::Reconciled => tracking.read_id.millis(),
+            Reason::Reconciled | Reason::Updated | Reason::Republished => tracking.read_id.millis(),
             _ => None,
         };
         Self {

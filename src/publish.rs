@@ -135,7 +135,7 @@ pub struct FetchedOrders {
     pub source: Source,
     /// The pass of the reconciler, or the operator's command.
     pub read_id: ReadId,
-    /// When they came.
+    /// When the first one came or, where they are asked for one by one, was asked for.
     pub read_at: Timestamp,
     /// Each order's answer, as it came.
     pub answers: Vec<(OrderId, Bytes)>,
@@ -331,7 +331,7 @@ impl Publisher {
         let counters = parts.counters.lane(parts.lane);
         let decoder = parts.encoder.tracking_decoder();
         let releasing = Releasing::new(runtime.clone(), parts.spool.clone());
-        let retention = parts.retention.map(|keep| Retention::new(keep, runtime.clone()));
+        let retention = parts.retention.map(|keep| Retention::new(keep, runtime.clone(), parts.stop.clone()));
         Self {
             parts,
             inbox,
@@ -486,8 +486,9 @@ impl Publisher {
 
     fn has_old_records(&mut self) -> bool {
         let Self { parts, retention, .. } = self;
-        let scan = || (tracking_reader(parts), parts.encoder.tracking_decoder());
-        retention.as_mut().is_some_and(|retention| retention.is_due(scan))
+        let Some(retention) = retention else { return false };
+        retention.look(|| (tracking_reader(parts), parts.encoder.tracking_decoder()));
+        retention.is_due()
     }
 
     /// Lets what has queued up be mapped while the lane publishes what it has.
@@ -516,7 +517,11 @@ impl Publisher {
         fail_point::reach("delivered");
         let mut tracking = plan.tracking_records(&delivered)?;
         let forgotten = match &mut self.retention {
-            Some(retention) => retention.take(&self.index, |key| plan.tracks(key)),
+            Some(retention) => {
+                // A lane that is never idle forgets as well.
+                retention.look(|| (tracking_reader(&self.parts), self.parts.encoder.tracking_decoder()));
+                retention.take(&self.index, |key| plan.tracks(key))
+            }
             None => Vec::new(),
         };
         tracking.extend(forgotten.iter().map(|key| plan.tombstone(key)));

@@ -24,8 +24,10 @@ pub struct Candidate {
     pub source: Source,
     /// By which read.
     pub read: ReadMark,
-    /// When it was read.
+    /// When it was read: of a page, when it was complete; by its ID, before it was asked for.
     pub read_at: Moment,
+    /// When this is decided.
+    pub now: Moment,
     /// What it says.
     pub content: ContentMark,
 }
@@ -49,7 +51,7 @@ pub enum Decision {
 /// The table.
 #[must_use]
 pub fn decide(known: Option<Entry>, candidate: Candidate, policy: ResyncPolicy) -> Decision {
-    let Candidate { source, read, read_at, content } = candidate;
+    let Candidate { source, read, read_at, now, content } = candidate;
     let Some(known) = known else {
         // What is looked at for changes is tracked; if it is no longer, it is too old to be of interest.
         return if source == Source::Changes { Decision::NothingToDo } else { publish(None, source) };
@@ -62,8 +64,10 @@ pub fn decide(known: Option<Entry>, candidate: Candidate, policy: ResyncPolicy) 
         Source::Operator => publish(known.revision, source),
         Source::Reconcile => Decision::NothingToDo,
         Source::Changes if unchanged || known.state == State::Gone => Decision::NothingToDo,
+        // A page brought it after it was asked for, and may say something newer: the next round looks again.
+        Source::Changes if read_at < known.at => Decision::NothingToDo,
         Source::Changes => publish(known.revision, source),
-        Source::Drain if is_late(known, read_at) => Decision::NothingToDo,
+        Source::Drain if is_late(known, read_at, now) => Decision::NothingToDo,
         Source::Drain if unchanged && known.state == State::Published && policy == ResyncPolicy::SuppressUnchanged => {
             Decision::NothingToDo
         }
@@ -76,10 +80,15 @@ pub fn decide(known: Option<Entry>, candidate: Candidate, policy: ResyncPolicy) 
 const CLOCKS: i64 = 60_000;
 
 /// Whether a page has waited somewhere, in another program's spool, while its orders were missed, fetched by their IDs and
-/// published: then it is the delivery that was missed, and no wish to see the order again. One that is read after the
-/// fetch began, and be it for the same second, counts as a wish: rather one event too many than one lost.
-fn is_late(known: Entry, read_at: Moment) -> bool {
-    known.reason == Reason::Reconciled && read_at.millis() + CLOCKS < known.at.millis()
+/// published: then it is the delivery that was missed, and no wish to see the order again; and if it had been a wish, what
+/// was fetched after it has fulfilled it, with content that is not older. One that is read after the fetch began, and be
+/// it for the same second, counts as a wish: rather one event too many than one lost. So does every page while the clock
+/// is behind what it showed at the fetch: it was set back, and says nothing about which came first.
+///
+/// Within one spool no page is late: it is in the lane's queue before anything that is fetched after it.
+fn is_late(known: Entry, read_at: Moment, now: Moment) -> bool {
+    let was_fetched = matches!(known.reason, Reason::Reconciled | Reason::Updated | Reason::Republished);
+    was_fetched && read_at.millis() + CLOCKS < known.at.millis() && known.at.millis() <= now.millis() + CLOCKS
 }
 
 /// The next revision. An order that has an event already comes again because the seller asked for it, even if its last
@@ -121,7 +130,8 @@ mod tests {
     }
 
     fn candidate(source: Source, read: ReadMark, text: char) -> Candidate {
-        Candidate { source, read, read_at: Moment::from_millis(NOON - 2 * CLOCKS), content: content(text) }
+        let now = Moment::from_millis(NOON + 1);
+        Candidate { source, read, read_at: now, now, content: content(text) }
     }
 
     fn published(reason: Reason, revision: i32) -> Decision {
@@ -179,16 +189,32 @@ mod tests {
     #[test]
     fn a_page_that_waited_elsewhere_while_its_orders_were_reconciled_is_no_wish_to_see_them_again() {
         let (this, other) = (ReadId::fresh().into(), ReadId::fresh().into());
-        let reconciled = Entry { reason: Reason::Reconciled, ..known(State::Published, 1, other) };
+        let fetched = |reason| Some(Entry { reason, ..known(State::Published, 1, other) });
+        let reconciled = fetched(Reason::Reconciled);
         let read_at =
             |millis| Candidate { read_at: Moment::from_millis(millis), ..candidate(Source::Drain, this, 'b') };
         let late = read_at(NOON - CLOCKS - 1);
-        assert_eq!(decide(Some(reconciled), late, ResyncPolicy::Publish), Decision::NothingToDo);
+        for reason in [Reason::Reconciled, Reason::Updated, Reason::Republished] {
+            assert_eq!(decide(fetched(reason), late, ResyncPolicy::Publish), Decision::NothingToDo);
+        }
         for wish in [NOON - CLOCKS, NOON, NOON + 1] {
-            let decision = decide(Some(reconciled), read_at(wish), ResyncPolicy::Publish);
+            let decision = decide(reconciled, read_at(wish), ResyncPolicy::Publish);
             assert_eq!(decision, published(Reason::Resynced, 2), "{wish}");
         }
-        let drained = known(State::Published, 1, other);
-        assert_eq!(decide(Some(drained), late, ResyncPolicy::Publish), published(Reason::Resynced, 2));
+        for reason in [Reason::Drained, Reason::Resynced] {
+            assert_eq!(decide(fetched(reason), late, ResyncPolicy::Publish), published(Reason::Resynced, 2));
+        }
+        let set_back = Candidate { now: Moment::from_millis(NOON - CLOCKS - 1), ..late };
+        assert_eq!(decide(reconciled, set_back, ResyncPolicy::Publish), published(Reason::Resynced, 2));
+    }
+
+    #[test]
+    fn what_was_asked_for_before_a_page_brought_the_order_is_no_update() {
+        let (this, other) = (ReadId::fresh().into(), ReadId::fresh().into());
+        let entry = Some(known(State::Published, 1, other));
+        let asked =
+            |millis| Candidate { read_at: Moment::from_millis(millis), ..candidate(Source::Changes, this, 'b') };
+        assert_eq!(decide(entry, asked(NOON - 1), ResyncPolicy::Publish), Decision::NothingToDo);
+        assert_eq!(decide(entry, asked(NOON), ResyncPolicy::Publish), published(Reason::Updated, 2));
     }
 }

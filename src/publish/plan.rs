@@ -273,6 +273,7 @@ impl<'a> Plan<'a> {
             source: origin.source,
             read: origin.read_id.into(),
             read_at: origin.read_at.into(),
+            now: Timestamp::now().into(),
             content: content.into(),
         };
         decide(self.known(key), candidate, self.parts.resync)

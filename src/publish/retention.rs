@@ -3,6 +3,10 @@
 //!
 //! The marketplace gives an order back for 30 days at most, and the retention is longer than that: what is forgotten here
 //! can't come again, which is why it may be forgotten at all.
+//!
+//! That rests on the clock, and a clock that runs weeks ahead would make the lane forget orders that still come: they would
+//! be published anew, as revision 1 once more. So it is never taken to be later than the partition itself shows: a lane
+//! forgets nothing that is younger than the retention, counted back from the newest order of which it has heard.
 
 use std::mem;
 use std::time::{Duration, Instant};
@@ -14,7 +18,9 @@ use tokio::task::JoinHandle;
 use super::LaneError;
 use crate::decoder::Decoder;
 use crate::index::{Index, Moment};
+use crate::kafka::KafkaFault;
 use crate::kafka::tracking_reader::TrackingReader;
+use crate::shutdown::Stop;
 use crate::tracking::OrderTracking;
 
 /// Tombstones in one transaction.
@@ -30,31 +36,46 @@ const FOUND_AT_MOST: usize = 100_000;
 pub(super) struct Retention {
     keep: Duration,
     runtime: Handle,
-    /// Keys whose record was too old when it was read.
-    found: Vec<Vec<u8>>,
-    scan: Option<JoinHandle<Result<Vec<Vec<u8>>, LaneError>>>,
+    stop: Stop,
+    old: Old,
+    scan: Option<JoinHandle<Result<Old, LaneError>>>,
     next_scan: Instant,
     next_idle: Instant,
 }
 
+/// What one look at the partition found.
+#[derive(Debug)]
+struct Old {
+    /// Whose record was written before this may be forgotten.
+    before: Moment,
+    /// Keys whose record was too old when it was read.
+    keys: Vec<Vec<u8>>,
+}
+
 impl Retention {
-    pub(super) fn new(keep: Duration, runtime: Handle) -> Self {
+    pub(super) fn new(keep: Duration, runtime: Handle, stop: Stop) -> Self {
         let now = Instant::now();
-        Self { keep, runtime, found: Vec::new(), scan: None, next_scan: now, next_idle: now }
+        let old = Old { before: Moment::from_millis(0), keys: Vec::new() };
+        Self { keep, runtime, stop, old, scan: None, next_scan: now, next_idle: now }
     }
 
-    /// Whether an idle lane should make a transaction for tombstones alone. Looks for more when it is time.
-    pub(super) fn is_due(&mut self, scan: impl FnOnce() -> (TrackingReader, Decoder)) -> bool {
+    /// Begins to look for old records when it is time, and takes over what was found.
+    pub(super) fn look(&mut self, scan: impl FnOnce() -> (TrackingReader, Decoder)) {
         let now = Instant::now();
         if self.scan.as_ref().is_some_and(JoinHandle::is_finished) {
             self.take_found();
         } else if self.scan.is_none() && now >= self.next_scan {
             let (reader, decoder) = scan();
-            let (before, runtime) = (self.before(), self.runtime.clone());
-            self.scan = Some(self.runtime.spawn_blocking(move || older_than(before, reader, decoder, &runtime)));
+            let (keep, runtime, stop) = (self.keep, self.runtime.clone(), self.stop.clone());
+            self.scan = Some(self.runtime.spawn_blocking(move || find_old(keep, reader, decoder, &runtime, &stop)));
             self.next_scan = now + BETWEEN_SCANS;
         }
-        let due = !self.found.is_empty() && now >= self.next_idle;
+    }
+
+    /// Whether an idle lane should make a transaction for tombstones alone.
+    pub(super) fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        let due = !self.old.keys.is_empty() && now >= self.next_idle;
         if due {
             self.next_idle = now + IDLE_PAUSE;
         }
@@ -64,11 +85,14 @@ impl Retention {
     fn take_found(&mut self) {
         let Some(scan) = self.scan.take() else { return };
         match self.runtime.block_on(scan) {
-            Ok(Ok(found)) => {
-                if !found.is_empty() {
-                    tracing::info!(records = found.len(), "tracking records are past their retention and are removed");
+            Ok(Ok(old)) => {
+                if !old.keys.is_empty() {
+                    tracing::info!(
+                        records = old.keys.len(),
+                        "tracking records are past their retention and are removed"
+                    );
                 }
-                self.found = found;
+                self.old = old;
             }
             Ok(Err(error)) => tracing::warn!(%error, "could not look for tracking records past their retention"),
             Err(_) => tracing::error!("looking for old tracking records ended unexpectedly: please report this"),
@@ -77,35 +101,60 @@ impl Retention {
 
     /// Some keys to be forgotten now. What the index says counts: an order may have been published anew since.
     pub(super) fn take(&mut self, index: &Index, in_transaction: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
-        let rest = self.found.split_off(self.found.len().min(AT_ONCE));
-        let before = Moment::from(self.before());
-        let is_old = |key: &Vec<u8>| index.get_by_text(key).is_some_and(|entry| entry.at < before);
-        mem::replace(&mut self.found, rest).into_iter().filter(|key| is_old(key) && !in_transaction(key)).collect()
-    }
-
-    fn before(&self) -> Timestamp {
-        Timestamp::now().checked_sub(self.keep).unwrap_or(Timestamp::UNIX_EPOCH)
+        let Old { before, keys } = &mut self.old;
+        let rest = keys.split_off(keys.len().min(AT_ONCE));
+        let is_old = |key: &Vec<u8>| index.get_by_text(key).is_some_and(|entry| entry.at < *before);
+        mem::replace(keys, rest).into_iter().filter(|key| is_old(key) && !in_transaction(key)).collect()
     }
 }
 
 /// Blocks, for as long as it takes to read the partition.
-fn older_than(
-    before: Timestamp,
+fn find_old(
+    keep: Duration,
     mut reader: TrackingReader,
     mut decoder: Decoder,
     runtime: &Handle,
-) -> Result<Vec<Vec<u8>>, LaneError> {
-    let mut found = Vec::new();
+    stop: &Stop,
+) -> Result<Old, LaneError> {
+    let (now, mut shown, mut found) = (Timestamp::now().as_millisecond(), Shown::default(), Vec::new());
+    let before = |now: i64| now.saturating_sub_unsigned(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX));
     reader.read_to_end(|key, value| {
-        if let Some(value) = value.filter(|_| found.len() < FOUND_AT_MOST) {
-            let tracking = runtime.block_on(decoder.decode::<OrderTracking>(value))?;
-            if tracking.published_at < before.as_millisecond() {
-                found.push(key.to_vec());
-            }
+        if stop.is_requested() {
+            let why = "the program stops".to_owned();
+            return Err(LaneError::from(KafkaFault::Passing { what: "looking for old records", why }));
         }
-        Ok::<_, LaneError>(())
+        let Some(value) = value else { return Ok(()) };
+        let tracking = runtime.block_on(decoder.decode::<OrderTracking>(value))?;
+        shown.see(&tracking);
+        if found.len() < FOUND_AT_MOST && tracking.published_at < before(now) {
+            found.push((key.to_vec(), tracking.published_at));
+        }
+        Ok(())
     })?;
-    Ok(found)
+    let before = before(shown.at_most(now));
+    let keys = found.into_iter().filter(|(_, published_at)| *published_at < before).map(|(key, _)| key).collect();
+    Ok(Old { before: Moment::from_millis(before), keys })
+}
+
+/// The latest that the partition's records know of.
+#[derive(Debug, Default)]
+struct Shown {
+    /// By the marketplace's clock.
+    placed: Option<i64>,
+    /// By ours, as it went then.
+    published: Option<i64>,
+}
+
+impl Shown {
+    fn see(&mut self, tracking: &OrderTracking) {
+        self.placed = self.placed.max(tracking.order_created_at);
+        self.published = self.published.max(Some(tracking.published_at));
+    }
+
+    /// The marketplace's clock is the better witness: ours may have gone wrong before the last orders were published.
+    fn at_most(&self, now: i64) -> i64 {
+        self.placed.or(self.published).map_or(now, |shown| shown.min(now))
+    }
 }
 
 #[cfg(test)]
@@ -114,6 +163,9 @@ mod tests {
     use crate::event::{ContentHash, Reason, Revision};
     use crate::ids::ReadId;
     use crate::index::{Entry, State};
+    use crate::shutdown::stopper;
+
+    const DAY: i64 = 86_400_000;
 
     fn published(days_ago: i64) -> Entry {
         Entry {
@@ -122,7 +174,7 @@ mod tests {
             reason: Reason::Drained,
             read: ReadId::fresh().into(),
             content: ContentHash::of_bytes(b"x").into(),
-            at: Moment::from_millis(Timestamp::now().as_millisecond() - days_ago * 86_400_000),
+            at: Moment::from_millis(Timestamp::now().as_millisecond() - days_ago * DAY),
         }
     }
 
@@ -135,11 +187,23 @@ mod tests {
         }
         index.apply(&keys[0], Some(published(1)));
         index.apply(&keys[1], None);
-        let mut retention = Retention::new(Duration::from_secs(90 * 86_400), Handle::current());
-        retention.found = keys.clone();
+        let before = Moment::from_millis(Timestamp::now().as_millisecond() - 90 * DAY);
+        let mut retention = Retention::new(Duration::from_secs(90 * 86_400), Handle::current(), stopper().1);
+        retention.old = Old { before, keys: keys.clone() };
         let first = retention.take(&index, |key| key == keys[2]);
         assert_eq!(first, keys[3..AT_ONCE]);
         assert_eq!(retention.take(&index, |_| false), keys[AT_ONCE..]);
         assert_eq!(retention.take(&index, |_| false), Vec::<Vec<u8>>::new());
+    }
+
+    #[test]
+    fn a_clock_that_runs_ahead_is_not_believed() {
+        let shown = |placed, published| Shown { placed, published };
+        let (now, ahead) = (1_764_000_000_000, 1_764_000_000_000 + 365 * DAY);
+        assert_eq!(shown(Some(now - DAY), Some(now)).at_most(ahead), now - DAY);
+        assert_eq!(shown(Some(now - DAY), Some(ahead)).at_most(ahead), now - DAY);
+        assert_eq!(shown(None, Some(now)).at_most(ahead), now);
+        // An order from the future makes nothing older than it is.
+        assert_eq!(shown(Some(ahead), Some(now)).at_most(now), now);
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct HandOver {
     read_id: ReadId,
     work: mpsc::Sender<Work>,
     batch: Vec<(OrderId, Bytes)>,
+    /// When the batch's first order came, or was asked for.
+    since: Option<Timestamp>,
     told: Vec<oneshot::Receiver<Tally>>,
 }
 
@@ -28,7 +30,7 @@ impl HandOver {
     /// `read_id`: all events will carry it.
     pub(super) fn new(store: &StoreName, source: Source, read_id: ReadId, lane: &LaneHandle) -> Self {
         let (store, work) = (store.clone(), lane.work.clone());
-        Self { store, source, read_id, work, batch: Vec::new(), told: Vec::new() }
+        Self { store, source, read_id, work, batch: Vec::new(), since: None, told: Vec::new() }
     }
 
     /// Takes an order with the marketplace's answer. Waits while the lane has enough to do.
@@ -36,6 +38,7 @@ impl HandOver {
     /// # Errors
     /// [`ReconcileError::LaneGone`].
     pub(super) async fn take(&mut self, id: OrderId, answer: Bytes) -> Result<(), ReconcileError> {
+        self.asking();
         self.batch.push((id, answer));
         if self.batch.len() >= BATCH { self.flush(Vec::new()).await } else { Ok(()) }
     }
@@ -53,7 +56,7 @@ impl HandOver {
             store: self.store.clone(),
             source: self.source,
             read_id: self.read_id,
-            read_at: Timestamp::now(),
+            read_at: self.since.take().unwrap_or_else(Timestamp::now),
             answers: mem::take(&mut self.batch),
             gone,
             done,
