@@ -21,7 +21,7 @@ use crate::ids::{OrderId, StoreName};
 use crate::kafka::topics::{self, Layout, TopicNames, TopicPlan};
 use crate::kafka::{Connection, KafkaFault};
 use crate::mapping::Mapping;
-use crate::publish::{self, Lane, LaneError, LaneParts, StoreFacts, Work};
+use crate::publish::{self, Lane, LaneError, LaneParts, Source, StoreFacts, Work};
 use crate::reconcile::{Asker, ReconcileError, Reconciler, Republished, Summary};
 use crate::shutdown::{Stop, Stopper};
 use crate::spool::{Durable, Recovery, Spool, SpoolError, SpoolOptions, UnknownRead};
@@ -208,10 +208,10 @@ impl App {
     pub async fn republish(self, store: &StoreName, orders: Vec<OrderId>) -> Result<Republished, AppError> {
         let wanted = store.clone();
         let (mut republished, result) = self
-            .run_stores(move |tasks, StoreTask { mut reconciler, .. }| {
+            .run_stores(move |tasks, StoreTask { reconciler, .. }| {
                 if reconciler.store == wanted {
-                    let orders = orders.clone();
-                    tasks.spawn(async move { Ok(Some(reconciler.republish(orders).await?)) });
+                    let (republisher, orders) = (reconciler.republisher(), orders.clone());
+                    tasks.spawn(async move { Ok(Some(republisher.publish(orders, Source::Operator).await?)) });
                 }
             })
             .await;

@@ -31,14 +31,14 @@ use backon::{BackoffBuilder as _, ExponentialBuilder};
 use jiff::Timestamp;
 use serde::Serialize;
 use thiserror::Error;
-use tokio::sync::mpsc::{self, UnboundedReceiver};
-use tokio::sync::oneshot;
-use tokio::task::block_in_place;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::{oneshot, watch};
+use tokio::task::{JoinSet, block_in_place};
 
 use crate::account::{Account, AccountError, LISTED, Unaccounted};
 use crate::counters::StoreCounters;
 use crate::drain::QuietWatch;
-use crate::ids::{OrderId, OrderIds, ReadId, StoreName};
+use crate::ids::{OrderIds, ReadId, StoreName};
 use crate::publish::{LaneHandle, LaneState, Question, Tally, Work};
 use crate::shutdown::Stop;
 use crate::spool::{Spool, SpoolError, UnknownRead};
@@ -47,7 +47,7 @@ pub use ask::{AskError, Asker};
 use changes::Changes;
 pub use diff::{Diff, missing};
 use repair::Repair;
-pub use republish::{Republished, Unfetched};
+pub use republish::{Republished, Republisher, Unfetched};
 
 /// One store's reconciler.
 pub struct Reconciler {
@@ -114,6 +114,8 @@ pub struct Summary {
     pub failed: u64,
     /// Orders that had been published, had changed, and are published anew.
     pub updated: u64,
+    /// Orders that had been published and were not found when they were looked at for changes: there is nothing to publish.
+    pub not_found: u64,
     /// Orders, at least, that reads of unknown outcome had marked and that are in no list: a person has to un-synchronise
     /// them.
     pub unaccounted: u64,
@@ -133,6 +135,7 @@ impl Summary {
             gone: 0,
             failed: 0,
             updated: 0,
+            not_found: 0,
             unaccounted: 0,
             unaccounted_reads: 0,
         }
@@ -155,6 +158,7 @@ impl Summary {
         self.gone += later.gone;
         self.failed += later.failed;
         self.updated += later.updated;
+        self.not_found += later.not_found;
         self.unaccounted = later.unaccounted;
         self.unaccounted_reads = later.unaccounted_reads;
     }
@@ -222,17 +226,19 @@ impl Reconciler {
     /// A pass at once, then one in each interval and after each unknown read, until the stop. What goes wrong is logged
     /// and tried again.
     pub async fn run(mut self) {
-        // A round that is under way when the next list comes goes on with its own.
-        let (lists, list) = mpsc::channel(1);
+        let (lists, list) = watch::channel(Arc::default());
+        // It ends with this task: while it asks it holds the lane open.
+        let mut looks = JoinSet::new();
         if let Some(changes) = self.changes() {
-            tokio::spawn(changes.run(list));
+            looks.spawn(changes.run(list));
         }
         let mut pauses = self.pauses();
         loop {
             let pause = match self.pass().await {
                 Ok((_, tracked)) => {
-                    if !tracked.is_empty() && lists.try_send(tracked).is_err() {
-                        tracing::debug!(store = %self.store, "still at the last list's changes");
+                    // A round that is under way goes on with its own list.
+                    if !tracked.is_empty() {
+                        lists.send_replace(Arc::new(tracked));
                     }
                     pauses = self.pauses();
                     self.interval
@@ -261,20 +267,19 @@ impl Reconciler {
     /// See [`ReconcileError`].
     pub async fn look_for_changes(&self, summary: &mut Summary, tracked: OrderIds) -> Result<(), ReconcileError> {
         if let Some(changes) = self.changes() {
-            let tally = changes.round(tracked).await?;
-            summary.updated += tally.published.total();
-            summary.dead_letters += tally.dead_letters;
+            let round = changes.round(&tracked).await?;
+            summary.updated += round.tally.published.total();
+            summary.dead_letters += round.tally.dead_letters;
+            summary.not_found += round.not_found;
         }
         Ok(())
     }
 
-    /// Publishes orders anew, whatever is known of them.
-    ///
-    /// # Errors
-    /// [`ReconcileError::LaneGone`], or the stop.
-    pub async fn republish(&mut self, orders: Vec<OrderId>) -> Result<Republished, ReconcileError> {
-        let Self { store, asker, lane, stop, .. } = self;
-        or_stopped(stop, republish::republish(store, asker, lane, orders)).await?
+    /// The store's way to publish orders that somebody names.
+    #[must_use]
+    pub fn republisher(&self) -> Republisher {
+        let (store, asker, lane) = (self.store.clone(), self.asker.clone(), self.lane.clone());
+        Republisher { store, asker, lane, stop: self.stop.clone() }
     }
 
     fn changes(&self) -> Option<Changes> {

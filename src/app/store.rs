@@ -1,6 +1,7 @@
 //! One store's tasks: how drain and reconciler work together.
 
 use crate::drain::Drain;
+use crate::ids::OrderIds;
 use crate::reconcile::{ReconcileError, Reconciler, Summary};
 
 use super::AppError;
@@ -25,7 +26,7 @@ impl StoreTask {
         if !self.damaged && !self.reconciler.has_unsettled_reads() {
             return Ok(());
         }
-        match self.reconcile().await {
+        match self.repair().await {
             Ok(_) => Ok(()),
             Err(AppError::Reconcile(error)) => {
                 if !matches!(error, ReconcileError::Stopped) {
@@ -37,24 +38,32 @@ impl StoreTask {
         }
     }
 
-    /// One pass; and further ones for unknown reads that are not covered by it.
+    /// Repairs what is missing, and then looks for changes, which may take long.
     pub(super) async fn reconcile(&mut self) -> Result<Summary, AppError> {
-        let mut all = self.pass().await?;
+        let (mut summary, tracked) = self.repair().await?;
+        self.reconciler.look_for_changes(&mut summary, tracked).await?;
+        Ok(summary)
+    }
+
+    /// One pass; and further ones for unknown reads that are not covered by it. Gives the last list's tracked orders as
+    /// well.
+    async fn repair(&mut self) -> Result<(Summary, OrderIds), AppError> {
+        let (mut all, mut tracked) = self.pass().await?;
         for _ in 1..PASSES {
             if all.failed > 0 || !self.reconciler.has_unsettled_reads() {
                 break;
             }
-            all.add(&self.pass().await?);
+            let (summary, newer) = self.pass().await?;
+            all.add(&summary);
+            tracked = newer;
         }
-        Ok(all)
+        Ok((all, tracked))
     }
 
     /// The drain ends between list and repair; see [`crate::reconcile`] for why there.
-    async fn pass(&mut self) -> Result<Summary, AppError> {
+    async fn pass(&mut self) -> Result<(Summary, OrderIds), AppError> {
         let listed = self.reconciler.list().await?;
         self.drain.clone().run().await?;
-        let (mut summary, tracked) = self.reconciler.repair(listed).await?;
-        self.reconciler.look_for_changes(&mut summary, tracked).await?;
-        Ok(summary)
+        Ok(self.reconciler.repair(listed).await?)
     }
 }

@@ -94,9 +94,14 @@ fn print(summary: &Summary, json: bool) {
         return;
     }
     let Summary { store, listed, missing, published, skipped, dead_letters, gone, failed, .. } = summary;
-    let Summary { unaccounted, unaccounted_reads, updated, .. } = summary;
+    let Summary { unaccounted, unaccounted_reads, updated, not_found, .. } = summary;
     if *updated > 0 {
         println!("{store}: {updated} orders had changed and are published anew");
+    }
+    if *not_found > 0 {
+        println!(
+            "{store}: {not_found} published orders are not found any more (404), so nothing is known of their changes"
+        );
     }
     if *missing == 0 {
         println!("{store}: nothing is missing of {listed} orders that are listed");

@@ -6,11 +6,12 @@ use serde_json::json;
 use thiserror::Error;
 
 use super::exit;
-use crate::app::App;
+use crate::app::{App, AppError};
 use crate::config::Config;
 use crate::ids::{OrderId, StoreName};
 use crate::reconcile::Republished;
 use crate::shutdown::stopper;
+use crate::spool::SpoolError;
 
 /// What to publish anew.
 #[derive(Debug, Clone, Args)]
@@ -36,10 +37,17 @@ pub async fn run(args: RepublishArgs, config: &Config, json: bool) -> Result<u8>
     let store = store(args.store, config)?;
     let (stopper, stop) = stopper();
     stopper.clone().stop_on_signals().context("can't listen to signals")?;
-    let app = App::build(config, true, stopper, stop).await?;
+    let app = App::build(config, true, stopper, stop).await.map_err(explain)?;
     let republished = app.republish(&store, args.orders).await?;
     print(&republished, json);
     Ok(if republished.is_complete() { 0 } else { exit::NOT_REPAIRED })
+}
+
+/// Another spool is no way out: its lane would take over from the program that runs.
+fn explain(error: AppError) -> anyhow::Error {
+    let is_at_work = matches!(error, AppError::Spool(SpoolError::Locked { .. }));
+    let error = anyhow::Error::from(error);
+    if is_at_work { error.context("`run` is at work with this spool: stop it first") } else { error }
 }
 
 fn store(wanted: Option<StoreName>, config: &Config) -> Result<StoreName> {

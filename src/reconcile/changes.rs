@@ -2,9 +2,10 @@
 //! one that is listed is asked for, at a rate that the marketplace can bear, and what says something else than before is
 //! published as the next revision.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::ask::Asker;
@@ -28,12 +29,22 @@ pub(super) struct Changes {
     pub(super) stop: Stop,
 }
 
+/// What a round saw.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Round {
+    /// What became of those that were found.
+    pub(super) tally: Tally,
+    /// Orders that the marketplace lists and no longer gives.
+    pub(super) not_found: u64,
+}
+
 impl Changes {
-    /// Goes through each list that comes, until no more can come or the stop is asked for. Beside the passes of the
-    /// reconciler and not in them: a round takes hours where a store has many orders.
-    pub(super) async fn run(self, mut lists: mpsc::Receiver<OrderIds>) {
-        while let Some(listed) = lists.recv().await {
-            match self.round(listed).await {
+    /// Goes through the newest list, then through the newest again, until no more can come or the stop is asked for.
+    /// Beside the passes of the reconciler and not in them: a round takes hours where a store has many orders.
+    pub(super) async fn run(self, mut lists: watch::Receiver<Arc<OrderIds>>) {
+        while lists.changed().await.is_ok() {
+            let listed = lists.borrow_and_update().clone();
+            match self.round(&listed).await {
                 Ok(_) => {}
                 Err(error) if error.is_the_end() => return,
                 Err(error) => tracing::warn!(store = %self.store, %error, "could not look for changed orders"),
@@ -45,30 +56,35 @@ impl Changes {
     ///
     /// # Errors
     /// See [`ReconcileError`].
-    pub(super) async fn round(&self, listed: OrderIds) -> Result<Tally, ReconcileError> {
+    pub(super) async fn round(&self, listed: &OrderIds) -> Result<Round, ReconcileError> {
         let mut stop = self.stop.clone();
-        let tally = or_stopped(&mut stop, self.ask_for_each(listed)).await??;
-        let orders = tally.published.total();
-        if orders > 0 {
-            tracing::info!(store = %self.store, orders, "orders had changed and are published anew");
+        let round = or_stopped(&mut stop, self.ask_for_each(listed)).await??;
+        let Round { tally: Tally { published, dead_letters, .. }, not_found } = round;
+        let published = published.total();
+        if published + dead_letters + not_found > 0 {
+            tracing::info!(store = %self.store, published, dead_letters, not_found, "looked for orders that have changed");
         }
-        Ok(tally)
+        Ok(round)
     }
 
-    async fn ask_for_each(&self, listed: OrderIds) -> Result<Tally, ReconcileError> {
+    async fn ask_for_each(&self, listed: &OrderIds) -> Result<Round, ReconcileError> {
         let mut hand_over = HandOver::new(&self.store, Source::Changes, ReadId::fresh(), &self.lane);
         let mut ticks = interval(Duration::from_secs(1) / u32::from(self.per_second.max(1)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut failures = 0;
+        let (mut not_found, mut failures) = (0, 0);
         for id in listed.iter().map(OrderId::from) {
             ticks.tick().await;
+            hand_over.asking();
             match self.asker.order(&id).await {
                 Ok(answer) => {
                     failures = 0;
                     hand_over.take(id, answer).await?;
                 }
                 // It was sold, and what is published of it stays true.
-                Err(error) if error.is_not_found() => tracing::debug!(store = %self.store, order = %id, "not found"),
+                Err(error) if error.is_not_found() => {
+                    failures = 0;
+                    not_found += 1;
+                }
                 Err(error) => {
                     failures += if error.needs_a_person() { PATIENCE } else { 1 };
                     tracing::debug!(store = %self.store, order = %id, %error, "can't be had");
@@ -79,6 +95,6 @@ impl Changes {
                 }
             }
         }
-        hand_over.settled().await
+        Ok(Round { tally: hand_over.settled().await?, not_found })
     }
 }

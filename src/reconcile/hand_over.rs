@@ -33,6 +33,11 @@ impl HandOver {
         Self { store, source, read_id, work, batch: Vec::new(), since: None, told: Vec::new() }
     }
 
+    /// From now on an order may come whose content is as old as this moment.
+    pub(super) fn asking(&mut self) {
+        self.since.get_or_insert_with(Timestamp::now);
+    }
+
     /// Takes an order with the marketplace's answer. Waits while the lane has enough to do.
     ///
     /// # Errors

@@ -1,12 +1,13 @@
-//! Orders that an operator wants to see again: fetched by their IDs and published, whatever is known of them.
+//! Orders that somebody names: fetched by their IDs and published anew.
 
 use serde::Serialize;
 
-use super::ReconcileError;
 use super::ask::Asker;
 use super::hand_over::HandOver;
+use super::{ReconcileError, or_stopped};
 use crate::ids::{OrderId, ReadId, StoreName};
 use crate::publish::{LaneHandle, Source};
+use crate::shutdown::Stop;
 
 /// What became of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -40,26 +41,38 @@ impl Republished {
     }
 }
 
-/// Returns once all that could be fetched is committed.
-///
-/// # Errors
-/// [`ReconcileError::LaneGone`].
-pub(super) async fn republish(
-    store: &StoreName,
-    asker: &Asker,
-    lane: &LaneHandle,
-    orders: Vec<OrderId>,
-) -> Result<Republished, ReconcileError> {
-    let mut hand_over = HandOver::new(store, Source::Operator, ReadId::fresh(), lane);
-    let (mut not_found, mut failed) = (Vec::new(), Vec::new());
-    for id in orders {
-        match asker.order(&id).await {
-            Ok(answer) => hand_over.take(id, answer).await?,
-            Err(error) if error.is_not_found() => not_found.push(id),
-            Err(error) => failed.push(Unfetched { order_id: id, why: error.to_string() }),
-        }
+/// One store's way to do so. A lane ends when nobody can send it work any more: do not keep this beyond the stop.
+#[derive(Debug, Clone)]
+pub struct Republisher {
+    pub(super) store: StoreName,
+    pub(super) asker: Asker,
+    pub(super) lane: LaneHandle,
+    pub(super) stop: Stop,
+}
+
+impl Republisher {
+    /// Returns once all that could be fetched is committed. `source` settles what is published, and with which reason:
+    /// [`Source::Operator`] everything, [`Source::Changes`] what is known and says something else now.
+    ///
+    /// # Errors
+    /// [`ReconcileError::LaneGone`], or the stop.
+    pub async fn publish(&self, orders: Vec<OrderId>, source: Source) -> Result<Republished, ReconcileError> {
+        or_stopped(&mut self.stop.clone(), self.fetch_and_hand_over(orders, source)).await?
     }
-    let tally = hand_over.settled().await?;
-    let (store, published, dead_letters) = (store.clone(), tally.published.total(), tally.dead_letters);
-    Ok(Republished { store, published, dead_letters, not_found, failed })
+
+    async fn fetch_and_hand_over(&self, orders: Vec<OrderId>, source: Source) -> Result<Republished, ReconcileError> {
+        let mut hand_over = HandOver::new(&self.store, source, ReadId::fresh(), &self.lane);
+        let (mut not_found, mut failed) = (Vec::new(), Vec::new());
+        for id in orders {
+            hand_over.asking();
+            match self.asker.order(&id).await {
+                Ok(answer) => hand_over.take(id, answer).await?,
+                Err(error) if error.is_not_found() => not_found.push(id),
+                Err(error) => failed.push(Unfetched { order_id: id, why: error.to_string() }),
+            }
+        }
+        let tally = hand_over.settled().await?;
+        let (store, published, dead_letters) = (self.store.clone(), tally.published.total(), tally.dead_letters);
+        Ok(Republished { store, published, dead_letters, not_found, failed })
+    }
 }

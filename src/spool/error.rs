@@ -11,7 +11,8 @@ use thiserror::Error;
 pub enum SpoolError {
     /// Another process has the spool open.
     #[error(
-        "the spool {} is in use by another process{}: stop that one first, or set spool.dir to another folder",
+        "the spool {} is in use by another process{}: stop that one first. A program that is to work beside it needs a \
+         spool.dir, stores, a tracking topic and a kafka.transactional_id_prefix of its own",
         dir.display(), shown(*pid)
     )]
     Locked {

@@ -64,6 +64,31 @@ fn nobody_looks_for_changes_who_was_not_told_to() {
 }
 
 #[test]
+fn a_drain_that_repairs_does_not_wait_for_a_look_at_all_orders() {
+    let scene =
+        Scene::new("drain-unchanged", SandboxArgs::with_orders(5)).with("IMOTRIZ_RECONCILE__DETECT_CHANGES", "true");
+    scene.drain();
+    scene.shop().add(3, 0);
+    scene.script(&[Some(Fault::DropAfter)]);
+    scene.drain();
+    assert_eq!(scene.events().len(), 8);
+    assert_eq!(scene.shop().summary().requests[&Call::Order], 3, "those that were missing");
+}
+
+#[test]
+fn an_order_that_is_listed_and_no_longer_found_is_counted_and_stays_as_it_was_published() {
+    let scene = Scene::new("vanished", SandboxArgs::with_orders(3))
+        .with("IMOTRIZ_RECONCILE__CHANGES_PER_SECOND", "200")
+        .with("IMOTRIZ_RECONCILE__DETECT_CHANGES", "true");
+    scene.drain();
+    let id: OrderId = scene.delivered()[1].parse().unwrap();
+    scene.shop().hide(&[id], Call::Order, true).unwrap();
+    let looked = summary(&scene, &["--json", "reconcile"], 0);
+    assert_eq!((&looked["not_found"], &looked["updated"]), (&json!(1), &json!(0)));
+    assert_eq!(scene.events().len(), 3);
+}
+
+#[test]
 fn a_running_program_looks_for_changes_at_a_bounded_rate_beside_its_other_work() {
     let scene = Scene::new("changing", SandboxArgs::with_orders(20))
         .with("IMOTRIZ_RECONCILE__DETECT_CHANGES", "true")
@@ -121,7 +146,9 @@ fn an_operator_is_told_that_the_running_program_has_the_spool() {
     let mut program = scene.settings.start(&["run"]);
     wait::until("it is at work", RUN_DEADLINE, || scene.shop().summary().pending == 0);
     let refused = scene.run(&["republish", "1"], 6);
-    assert!(refused.stderr().contains("in use by another process"), "{}", refused.stderr());
+    let told = refused.stderr();
+    assert!(told.contains("`run` is at work with this spool: stop it first"), "{told}");
+    assert!(told.contains("in use by another process"), "{told}");
     program.signal(Signal::TERM);
     program.expect_exit(0, RUN_DEADLINE);
 }
