@@ -12,7 +12,7 @@
 //!   process that has an idle transactional producer and nothing else.
 #![allow(clippy::unwrap_used, reason = "a panic is how a benchmark says that it could not measure")]
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -23,9 +23,12 @@ use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, Producer as _};
 use serde_json::Value;
 
+use measure::{Usage, disk, machine, thousands};
 use support::program::{Program, Settings};
 use support::topics::Topics;
 use support::{Kafka, child, http, wait};
+
+mod measure;
 
 #[path = "../tests/it/support"]
 #[allow(dead_code, unreachable_pub, reason = "shared with the integration tests, which use the rest")]
@@ -275,40 +278,6 @@ fn settings(kafka: &Kafka, topics: &Topics, spool: &Path, base_url: &str) -> Set
     )
 }
 
-/// A spool on a disk: the folder for temporary files may be in memory, and nothing is as fast as a sync to that.
-fn disk() -> tempfile::TempDir {
-    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
-}
-
-/// What the kernel says of a process.
-#[derive(Debug, Clone, Copy, Default)]
-struct Usage {
-    resident_mb: f64,
-    peak_mb: f64,
-    cpu: Duration,
-}
-
-impl Usage {
-    /// `None` once it has ended.
-    fn of(pid: u32) -> Option<Self> {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let megabytes = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            Some(line.trim_start_matches(':').trim_end_matches("kB").trim().parse::<f64>().ok()? / 1024.0)
-        };
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // After the name, which may hold anything: user and system time are the 12th and the 13th field, in ticks.
-        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
-        Some(Self {
-            resident_mb: megabytes("VmRSS")?,
-            peak_mb: megabytes("VmHWM")?,
-            // A hundredth of a second, whatever the kernel's own clock does.
-            cpu: Duration::from_millis(ticks * 10),
-        })
-    }
-}
-
 /// A file with space for a page, as the spool has them.
 fn page_file(folder: &tempfile::TempDir) -> File {
     let file = File::create(folder.path().join("page")).unwrap();
@@ -377,33 +346,10 @@ fn idle_producer(servers: &str) {
     thread::park();
 }
 
-/// What the figures are from.
-fn machine() -> String {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let cpu = read("/proc/cpuinfo");
-    let model = cpu.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split_once(": "));
-    let memory = read("/proc/meminfo");
-    let memory = memory.split_whitespace().nth(1).and_then(|kb| kb.parse::<f64>().ok()).unwrap_or_default();
-    format!(
-        "{} cores ({}), {:.0} GiB of memory, Linux {}; load before the start: {}.",
-        thread::available_parallelism().unwrap(),
-        model.map_or("unknown", |(_, model)| model),
-        memory / 1024.0 / 1024.0,
-        read("/proc/sys/kernel/osrelease").trim(),
-        read("/proc/loadavg").split_whitespace().next().unwrap_or_default(),
-    )
-}
-
 fn time(value: &Value) -> Timestamp {
     value.as_str().unwrap().parse().unwrap()
 }
 
 fn seconds(from: Timestamp, to: Timestamp) -> f64 {
     to.duration_since(from).as_secs_f64()
-}
-
-fn thousands(figure: f64) -> String {
-    let digits = format!("{figure:.0}");
-    let groups = digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).unwrap());
-    groups.collect::<Vec<_>>().join(",")
 }

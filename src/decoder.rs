@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use crate::contract::{Contract, ContractError};
-use crate::framing::{Frame, FrameError};
+use crate::framing::{Frame, FrameError, fingerprint};
 use crate::registry::{Registry, RegistryError};
 
 /// Why a message could not be decoded.
@@ -45,7 +45,14 @@ impl DecodeError {
 pub struct Decoder {
     contract: &'static Contract,
     registry: Option<Registry>,
-    fetched: HashMap<u32, Schema>,
+    fetched: HashMap<u32, Fetched>,
+}
+
+/// A schema of the registry.
+struct Fetched {
+    schema: Schema,
+    /// Our own, under which we can read by other means as well.
+    is_ours: bool,
 }
 
 impl Decoder {
@@ -53,6 +60,17 @@ impl Decoder {
     #[must_use]
     pub fn new(contract: &'static Contract, registry: Option<Registry>) -> Self {
         Self { contract, registry, fetched: HashMap::new() }
+    }
+
+    /// The datum in a message, if it is known to be written by exactly our schema. Asks nobody.
+    #[must_use]
+    pub fn datum_of_ours<'m>(&self, message: &'m [u8]) -> Option<&'m [u8]> {
+        let (frame, datum) = Frame::split(message).ok()?;
+        let is_ours = match frame {
+            Frame::Confluent { id } => self.fetched.get(&id)?.is_ours,
+            frame @ Frame::SingleObject { .. } => frame == self.contract.frame(),
+        };
+        is_ours.then_some(datum)
     }
 
     /// The record in a message.
@@ -73,12 +91,13 @@ impl Decoder {
 
     async fn fetch(&mut self, id: u32) -> Result<&Schema, DecodeError> {
         match self.fetched.entry(id) {
-            Entry::Occupied(entry) => Ok(entry.into_mut()),
+            Entry::Occupied(entry) => Ok(&entry.into_mut().schema),
             Entry::Vacant(entry) => {
                 let registry = self.registry.as_ref().ok_or(DecodeError::NoRegistry(id))?;
                 let schema = registry.schema_by_id(id).await?;
                 self.contract.check_writer(&schema)?;
-                Ok(entry.insert(schema))
+                let is_ours = Frame::SingleObject { fingerprint: fingerprint(&schema) } == self.contract.frame();
+                Ok(&entry.insert(Fetched { schema, is_ours }).schema)
             }
         }
     }

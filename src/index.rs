@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::event::{ContentHash, Reason, Revision};
 use crate::ids::{OrderKey, ReadId};
-use crate::tracking::OrderTracking;
+use crate::tracking::{Brief, OrderTracking};
 
 pub use crate::tracking::OrderState as State;
 
@@ -85,6 +85,12 @@ fn six_bytes(number: u64) -> [u8; 6] {
 
 impl From<&OrderTracking> for Entry {
     fn from(tracking: &OrderTracking) -> Self {
+        Brief::from(tracking).into()
+    }
+}
+
+impl From<Brief> for Entry {
+    fn from(tracking: Brief) -> Self {
         let fetched_from = match tracking.reason {
             Reason::Reconciled | Reason::Updated | Reason::Republished => tracking.read_id.millis(),
             _ => None,

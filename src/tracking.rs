@@ -1,12 +1,16 @@
 //! What the tracking topic remembers of an order: enough to tell a new one from one that is published, and no more.
 //! Nothing in it is personal.
 
+mod brief;
+
 use serde::{Deserialize, Serialize};
 
 use crate::contract::{ContractError, ORDER_TRACKING};
 use crate::event::{ContentHash, Reason, Revision};
 use crate::framing::Frame;
 use crate::ids::{OrderId, OrderKey, ReadId, StoreName};
+
+pub use brief::Brief;
 
 /// What became of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use super::LaneError;
 use crate::decoder::Decoder;
 use crate::index::{Entry, Index};
 use crate::kafka::tracking_reader::TrackingReader;
-use crate::tracking::OrderTracking;
+use crate::tracking::{Brief, OrderTracking};
 use crate::tracking_memory::TrackingMemory;
 
 /// Brings the index up to the end of its partition. Blocks: not for a thread of the runtime.
@@ -27,7 +27,10 @@ pub fn catch_up(
         memory.check_placed(key, lane)?;
         let entry = match value {
             None => None,
-            Some(value) => Some(Entry::from(&runtime.block_on(decoder.decode::<OrderTracking>(value))?)),
+            Some(value) => Some(match decoder.datum_of_ours(value).and_then(|datum| Brief::read(key, datum)) {
+                Some(brief) => brief.into(),
+                None => Entry::from(&runtime.block_on(decoder.decode::<OrderTracking>(value))?),
+            }),
         };
         index.apply(key, entry);
         Ok::<_, LaneError>(())

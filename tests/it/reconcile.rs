@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use imotriz_kafka::ids::OrderId;
 use imotriz_kafka::sandbox::{Call, Fault, SandboxArgs};
@@ -318,22 +318,4 @@ fn a_program_that_is_killed_in_mid_reconcile_doubles_nothing() {
     assert!(so_far.len() > drained && so_far.len() < 400, "{drained} of {}", so_far.len());
     scene.run(&["reconcile"], REPAIRED);
     all_once(&scene);
-}
-
-#[test]
-#[ignore = "a measurement: cargo test --release --test it measure_reconcile -- --ignored --nocapture"]
-fn measure_reconcile() {
-    let scene = Scene::new("speed", SandboxArgs::with_orders(20_000));
-    scene.script(&[Some(Fault::Truncate); 34].map(|fault| [fault, None]).concat());
-    run_with(&scene, &["drain"], &[WRONG_LIST], 0);
-    scene.shop().set_fault_rates("order/late:20ms=1".parse().unwrap());
-    let start = Instant::now();
-    let reconciled = scene.run(&["--json", "reconcile"], REPAIRED);
-    let whole = start.elapsed();
-    all_once(&scene);
-
-    let calls: Vec<_> = scene.shop().requests().into_iter().filter(|call| call.kind == Call::Order).collect();
-    let took = calls[calls.len() - 1].at.duration_since(calls[0].at).as_secs_f64() + 0.02;
-    let ideal = calls.len() as f64 * 0.02 / 8.0;
-    println!("{}\n{whole:?} in all; {took:.2} s of fetching, ideal {ideal:.2} s", reconciled.stdout());
 }
