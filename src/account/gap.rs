@@ -213,8 +213,8 @@ impl Gap {
     fn room(&self, helping: Helping) -> u64 {
         let marked = self.marked();
         let limit = match helping {
-            Helping::First if marked.counted => marked.at_least,
-            Helping::First | Helping::Second => marked.at_most,
+            Helping::First => marked.at_least,
+            Helping::Second => marked.at_most,
         };
         limit.saturating_sub(self.found())
     }
@@ -235,7 +235,8 @@ impl Gap {
     }
 }
 
-/// Found orders are dealt out twice.
+/// Found orders are dealt out twice, so that what is certainly missing is no more than all gaps together certainly lack
+/// less all that was found: nobody knows which order was whose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Helping {
     First,

@@ -65,7 +65,8 @@ impl Ledger {
         self.passes.retain(|pass| pass.store != *store);
     }
 
-    /// Deals found orders out, the oldest gap first: to each what it certainly lacks, then what it may have marked besides.
+    /// Deals found orders out, the oldest gap first: to each what it certainly lacks, then to each what it may have marked
+    /// besides.
     pub(super) fn tick(&mut self, store: &StoreName, mut orders: u64) {
         for helping in [Helping::First, Helping::Second] {
             for gap in self.gaps.iter_mut().filter(|gap| gap.store == *store && gap.open() != Open::Nothing) {

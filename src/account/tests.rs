@@ -220,6 +220,19 @@ fn reads_in_a_row_are_one_entry_and_found_orders_go_to_the_oldest() {
 }
 
 #[test]
+fn a_read_of_unknown_number_takes_nothing_from_one_that_certainly_lacks_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = start(dir.path());
+    let mut lost = vec![process.lose()];
+    process.answer(counted(95, 65));
+    lost.push(process.lose());
+    process.answer(counted(35, 5));
+    process.pass(30, lost);
+    assert!(!process.only().marked.counted, "the first read of all, which may have marked nothing");
+    assert_eq!(process.account.unaccounted(), Unaccounted { orders: 0, reads: 1 });
+}
+
+#[test]
 fn a_pass_that_was_killed_is_counted_by_the_next_once() {
     let dir = tempfile::tempdir().unwrap();
     let process = start(dir.path());
