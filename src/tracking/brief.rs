@@ -165,7 +165,7 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_panic(key: Vec<u8>, datum: Vec<u8>) {
-            let _: Option<Brief> = Brief::read(&key, &datum);
+            prop_assert_eq!(Brief::read(&key, &datum).is_some() && generally(&datum).is_none(), false);
         }
     }
 }
