@@ -26,7 +26,7 @@ use url::Url;
 pub use error::{ConfigError, Origin};
 pub use kafka::{Kafka, Properties, Topics};
 pub use key::Key;
-pub use secret::{PasswordSource, SecretError, TokenSource};
+pub use secret::{PasswordSource, SecretError, Token, TokenSource};
 pub use sections::{Admin, Reconcile, Resync, ResyncPolicy, SchemaRegistry, Spool};
 pub use settings::reference;
 pub use store::{Api, Paths, Store};

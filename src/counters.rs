@@ -47,7 +47,7 @@ pub struct StoreCounters {
     pub orders_read: Number,
     /// Orders that the marketplace still holds, as it last said.
     pub pending: Number,
-    /// When a read last found nothing pending.
+    /// When a read last brought a page, or found nothing pending.
     pub last_drained: Time,
     /// Reads that the marketplace refused.
     pub refused: RefusedReads,

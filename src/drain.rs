@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use jiff::Timestamp;
-use secrecy::SecretString;
 use thiserror::Error;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{OwnedPermit, UnboundedSender};
@@ -22,7 +21,7 @@ use tokio::task::{JoinHandle, spawn_blocking, yield_now};
 
 use crate::account::{Account, AccountError, PAGE};
 use crate::api::{Client, Fetched, Read, Refusal, UnknownOutcome};
-use crate::config::TokenSource;
+use crate::config::{SecretError, Token, TokenSource};
 use crate::counters::StoreCounters;
 use crate::fail_point;
 use crate::ids::{ReadId, StoreName};
@@ -55,7 +54,7 @@ pub struct Drain {
     pub store: StoreName,
     /// Its way to the marketplace. A connection that is opened here ends with the drain.
     pub client: Client,
-    /// Its token, read again when it is refused.
+    /// Its token, read again when its file has changed and when it is refused.
     pub token: TokenSource,
     /// Where pages go.
     pub spool: Spool,
@@ -227,7 +226,7 @@ impl Drain {
     }
 
     async fn read_on(&mut self, ahead: &mut Ahead) -> Result<(), DrainError> {
-        let mut token = self.read_token()?;
+        let mut token = Token::read(&self.token).map_err(|error| self.no_token(&error))?;
         let mut setbacks = Setbacks::none();
         let mut kept = None;
         while let Some(place) = self.may_read(&mut kept).await {
@@ -239,7 +238,6 @@ impl Drain {
                 }
                 Next::Wait(pause) => self.stop.within(pause).await,
                 Next::NothingPending => {
-                    self.counters.last_drained.now();
                     self.quiet.nothing_pending(began);
                     self.rest().await
                 }
@@ -292,9 +290,12 @@ impl Drain {
         place: OwnedPermit<Work>,
         kept: Option<Kept>,
         ahead: &mut Ahead,
-        token: &mut SecretString,
+        token: &mut Token,
         setbacks: &mut Setbacks,
     ) -> Result<Next, DrainError> {
+        if token.refresh() {
+            tracing::info!(store = %self.store, "the token file has changed: the new token is used");
+        }
         let reservation = ahead.take().await?;
         if let Err(error) = self.account.before(&self.store, reservation.read_id()) {
             ahead.give_back(reservation);
@@ -307,7 +308,7 @@ impl Drain {
             drop(kept);
             ahead.reserve_next();
         };
-        let (read, ()) = tokio::join!(self.client.new_orders(token), once_it_is_sent);
+        let (read, ()) = tokio::join!(self.client.new_orders(token.secret()), once_it_is_sent);
         fail_point::reach("fetched");
         match read {
             Read::Fetched(fetched) => {
@@ -344,6 +345,7 @@ impl Drain {
         };
         fail_point::reach("durable");
         self.account.answered(&self.store, counted, read_at, ahead.next().await)?;
+        self.counters.last_drained.now();
         self.counters.pages_read.add(1);
         self.counters.orders_read.add(records as u64);
         self.counters.pending.set(pending.unwrap_or(0));
@@ -412,21 +414,22 @@ impl Drain {
     }
 
     /// Reads that certainly marked nothing.
-    fn nothing_read(&self, read: Read, token: &mut SecretString, setbacks: &mut Setbacks) -> Result<Next, DrainError> {
+    fn nothing_read(&self, read: Read, token: &mut Token, setbacks: &mut Setbacks) -> Result<Next, DrainError> {
         let store = self.store.clone();
         let (error, pause) = match read {
             Read::Nothing { pending: 0, .. } => {
                 *setbacks = Setbacks::none();
+                self.counters.last_drained.now();
                 self.counters.pending.set(0);
                 return Ok(Next::NothingPending);
             }
             Read::Nothing { pending, .. } => (DrainError::NothingHandedOver { store, pending }, None),
             Read::Refused(refusal) => {
                 self.counters.refused.count(refusal);
-                let error = match (refusal, self.renewed(token)) {
+                let error = match (refusal, token.read_again()) {
                     (Refusal::Token, Ok(true)) => return Ok(Next::Again(None)),
                     // Whoever rotates a token may empty the file before filling it.
-                    (Refusal::Token, Err(unreadable)) => unreadable,
+                    (Refusal::Token, Err(unreadable)) => self.no_token(&unreadable),
                     _ if self.until == Until::Empty => return Err(DrainError::Refused { store, refusal }),
                     _ => DrainError::Refused { store, refusal },
                 };
@@ -448,17 +451,8 @@ impl Drain {
         self.until == Until::Empty && setbacks.count >= PATIENCE
     }
 
-    fn read_token(&self) -> Result<SecretString, DrainError> {
-        self.token.read().map_err(|error| DrainError::Token { store: self.store.clone(), why: error.to_string() })
-    }
-
-    /// Reads the token again; says whether it is another one than was refused.
-    fn renewed(&self, token: &mut SecretString) -> Result<bool, DrainError> {
-        use secrecy::ExposeSecret as _;
-        let now = self.read_token()?;
-        let changed = now.expose_secret() != token.expose_secret();
-        *token = now;
-        Ok(changed)
+    fn no_token(&self, error: &SecretError) -> DrainError {
+        DrainError::Token { store: self.store.clone(), why: error.to_string() }
     }
 }
 

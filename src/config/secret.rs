@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -99,8 +100,8 @@ impl SecretSource {
 pub struct TokenSource(pub(super) SecretSource);
 
 impl TokenSource {
-    /// The token as it is now, without blanks around it. Reads a small file where one is set, so call it when a
-    /// client is made and after each 401.
+    /// The token as it is now, without blanks around it. Reads a small file where one is set; [`Token`] does so only when
+    /// the file has changed.
     ///
     /// # Errors
     /// When the file can't be read, or holds no bare token.
@@ -112,6 +113,69 @@ impl TokenSource {
             return Err(SecretError::NotBare { place: self.0.place() });
         }
         Ok(token.into())
+    }
+}
+
+/// A store's token, as it was read last.
+#[derive(Debug, Clone)]
+pub struct Token {
+    source: TokenSource,
+    secret: SecretString,
+    stamp: Option<Stamp>,
+}
+
+/// What another content of a file, or another file in its place, changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    /// `None` where there is no file.
+    fn of(source: &TokenSource) -> Option<Self> {
+        let SecretSource::File(path) = &source.0 else { return None };
+        let file = fs::metadata(path).ok()?;
+        let (device, inode, size) = (file.dev(), file.ino(), file.size());
+        Some(Self { device, inode, size, changed: (file.ctime(), file.ctime_nsec()) })
+    }
+}
+
+impl Token {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// See [`TokenSource::read`].
+    pub fn read(source: &TokenSource) -> Result<Self, SecretError> {
+        // In this order: a file that changes in between is read once too often, and not once too few.
+        let stamp = Stamp::of(source);
+        Ok(Self { source: source.clone(), secret: source.read()?, stamp })
+    }
+
+    /// The token.
+    #[must_use]
+    pub fn secret(&self) -> &SecretString {
+        &self.secret
+    }
+
+    /// Reads it again if its file has changed, which costs a look at the file's times and no more; says whether it is
+    /// another one. A file that can't be used right now, because somebody is about to fill it, leaves the token as it is.
+    pub fn refresh(&mut self) -> bool {
+        let stamp = Stamp::of(&self.source);
+        stamp.is_some() && stamp != self.stamp && self.read_again().unwrap_or(false)
+    }
+
+    /// Reads it again; says whether it is another one.
+    ///
+    /// # Errors
+    /// See [`TokenSource::read`].
+    pub fn read_again(&mut self) -> Result<bool, SecretError> {
+        let now = Self::read(&self.source)?;
+        let changed = now.secret.expose_secret() != self.secret.expose_secret();
+        *self = now;
+        Ok(changed)
     }
 }
 
@@ -157,6 +221,28 @@ mod tests {
             fs::write(file.path(), format!("  {token}\r\n")).unwrap();
             assert_eq!(source.read().unwrap().expose_secret(), token);
         }
+    }
+
+    #[test]
+    fn a_token_is_taken_from_a_file_that_changed_and_kept_while_the_file_is_empty_or_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        fs::write(&path, "first").unwrap();
+        let mut token = Token::read(&TokenSource(SecretSource::File(path.clone()))).unwrap();
+        assert!(!token.refresh());
+
+        fs::write(&path, "").unwrap();
+        assert!(!token.refresh());
+        fs::remove_file(&path).unwrap();
+        assert!(!token.refresh());
+        assert_eq!(token.secret().expose_secret(), "first");
+
+        // Another file of the same size, renamed into its place.
+        fs::write(folder.path().join("new"), "later").unwrap();
+        fs::rename(folder.path().join("new"), &path).unwrap();
+        assert!(token.refresh());
+        assert_eq!(token.secret().expose_secret(), "later");
+        assert!(!token.refresh());
     }
 
     #[test]

@@ -117,7 +117,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     set("resync.policy", OneOf("publish, suppress_unchanged"), "What to do when a seller asks for a published order again: publish it with the next revision always, or only if it changed."),
     set_or("stores.NAME.country", OneOf("CO, MX, EC, CR"), "required", "Settles host, currency and time zone."),
     set_or("stores.NAME.token", Secret, "required", "The bare token of the shop's settings. Either this or `token_file`."),
-    set_or("stores.NAME.token_file", File, "required", "File that holds the token; read again on 401, so that a rotated token needs no restart."),
+    set_or("stores.NAME.token_file", File, "required", "File that holds the token; read again when it has changed and on 401, so that a rotated token needs no restart."),
     set_or("stores.NAME.base_url", Url, "the country's", "Where the marketplace answers. Plain http only to a loopback address."),
     set_or("stores.NAME.allow_insecure_http", Flag, "`false`", "Lets the token travel in the clear to another machine."),
     Setting { name: "stores.NAME.poll_interval", kind: Duration, default: AS_API, meaning: "For this store." },
