@@ -58,7 +58,7 @@ pub use plan::Tally;
 use reading::{Mapped, Stores};
 use release::Releasing;
 use retention::Retention;
-pub use status::{LaneState, LaneStatus};
+pub use status::{Hindrance, LaneState, LaneStatus};
 
 /// Pages that go into one transaction at most: enough to keep a broker busy, few enough to keep memory small.
 const GROUP: usize = 24;
@@ -230,6 +230,10 @@ pub enum LaneError {
 }
 
 impl LaneError {
+    fn hindrance(&self) -> Hindrance {
+        Hindrance { registry: matches!(self, Self::Encoding(_) | Self::Decode(_)), why: self.to_string() }
+    }
+
     fn is_passing(&self) -> bool {
         match self {
             Self::Kafka(fault) => !fault.needs_a_person(),
@@ -395,7 +399,7 @@ impl Publisher {
     /// Waits a little longer each time, unless it is time to leave: then the error, or `true` if nothing is left behind.
     fn give_up_or_pause(&mut self, error: LaneError) -> Result<bool, LaneError> {
         tracing::warn!(lane = self.parts.lane, %error, "not ready; orders stay on the marketplace or in the spool");
-        self.status.set(LaneState::Opening { why: Some(error.to_string()) });
+        self.status.set(LaneState::Opening { why: Some(error.hindrance()) });
         let trouble =
             self.trouble.get_or_insert_with(|| Trouble { since: Instant::now(), pause: Duration::from_millis(100) });
         let (since, pause) = (trouble.since, trouble.pause);
@@ -429,7 +433,7 @@ impl Publisher {
     /// The order matters: the fence first, so that nobody writes behind the index's back; then the index; then the rest.
     fn open(&mut self) -> Result<Open, LaneError> {
         fail_point::reach("opening");
-        self.status.set(LaneState::Opening { why: None });
+        self.status.opening();
         let transactions = Transactions::open(&self.parts.connection, self.parts.lane, OPEN_DEADLINE)?;
         fail_point::reach("fenced");
         self.catch_up()?;

@@ -52,6 +52,7 @@ mod lock;
 mod page;
 mod recovery;
 mod reservation;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -68,6 +69,7 @@ pub use inspect::{Entry, State};
 pub use page::{Durable, UnknownRead};
 pub use recovery::{CorruptFile, Recovery};
 pub use reservation::Reservation;
+pub use survey::Survey;
 
 use crate::committed::Committed;
 use crate::ids::{ReadId, StoreName};
@@ -233,6 +235,14 @@ impl Spool {
     /// [`SpoolError::Disk`] when the folder can't be listed.
     pub fn inspect(dir: &Path) -> Result<Vec<Entry>, SpoolError> {
         inspect::inspect(dir)
+    }
+
+    /// How full a spool is, without its lock and without reading the pages.
+    ///
+    /// # Errors
+    /// [`SpoolError::Disk`] when the folder is not there, or can't be read or written.
+    pub fn survey(dir: &Path) -> Result<Survey, SpoolError> {
+        survey::survey(dir)
     }
 
     /// The body in a file of a spool: a page as it came, or what came of a read of unknown outcome. Needs no lock.

@@ -15,7 +15,7 @@ pub enum LaneState {
     /// Becoming the owner and loading the index.
     Opening {
         /// What went wrong at the last attempt.
-        why: Option<String>,
+        why: Option<Hindrance>,
     },
     /// Ready.
     Ready,
@@ -23,6 +23,15 @@ pub enum LaneState {
     Stalled,
     /// Gone.
     Ended,
+}
+
+/// What keeps a lane from becoming ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hindrance {
+    /// Whether it is the schema registry; otherwise it is Kafka.
+    pub registry: bool,
+    /// What was said, without secrets.
+    pub why: String,
 }
 
 /// A lane's own side of its state.
@@ -47,6 +56,13 @@ impl LaneStatus {
             *current = state;
             changed
         });
+    }
+
+    /// Tries once more. What went wrong the last time is told until this attempt is over.
+    pub(super) fn opening(&self) {
+        if !matches!(*self.state.borrow(), LaneState::Opening { .. }) {
+            self.set(LaneState::Opening { why: None });
+        }
     }
 
     pub(super) fn busy(&self) {

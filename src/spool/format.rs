@@ -105,7 +105,7 @@ impl Seal {
     }
 
     /// The seal, and the length that it gives the body; not yet checked against anything.
-    fn parse(block: &[u8]) -> Option<(Self, usize)> {
+    pub(super) fn parse(block: &[u8]) -> Option<(Self, usize)> {
         let mut lines = text(block)?.lines();
         let at = field(lines.next(), "read at: ")?;
         let length = field(lines.next(), "length: ")?;

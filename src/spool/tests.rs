@@ -65,6 +65,26 @@ fn pages_come_back_after_a_restart_in_the_order_of_their_reservation() {
 }
 
 #[test]
+fn a_survey_counts_whole_pages_and_no_reservations() {
+    let dir = TempDir::new().unwrap();
+    let (spool, _) = open(dir.path());
+    let [old, new, lost, _waiting] = [(); 4].map(|()| spool.reserve(&store("bogota")).unwrap());
+    let read_at: Timestamp = "2026-01-02T03:04:05.678Z".parse().unwrap();
+    let old = old.write(read_at, Bytes::from_static(b"old")).unwrap();
+    let _new = write(new, "new");
+    lost.write_unknown("cut off", b"").unwrap();
+    let survey = Spool::survey(dir.path()).unwrap();
+    assert_eq!((survey.pages, survey.oldest, survey.unknown, survey.damaged), (2, Some(read_at), 1, 0));
+    assert!(survey.free_bytes > 0);
+
+    spool.release(old, &Committed::seen()).unwrap();
+    let survey = Spool::survey(dir.path()).unwrap();
+    assert_eq!(survey.pages, 1);
+    assert!(survey.oldest > Some(read_at));
+    assert!(Spool::survey(&dir.path().join("nowhere")).is_err());
+}
+
+#[test]
 fn the_first_reservation_without_an_answer_was_in_flight_and_the_later_ones_were_waiting() {
     let dir = TempDir::new().unwrap();
     let (spool, _) = open(dir.path());
