@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::account::{Account, AccountError, Unaccounted};
@@ -21,7 +21,7 @@ use crate::ids::{OrderId, StoreName};
 use crate::kafka::topics::{self, Layout, TopicNames, TopicPlan};
 use crate::kafka::{Connection, KafkaFault};
 use crate::mapping::Mapping;
-use crate::publish::{self, Lane, LaneError, LaneParts, Source, StoreFacts, Work};
+use crate::publish::{self, Lane, LaneError, LaneParts, LaneState, Source, StoreFacts, Work};
 use crate::reconcile::{Asker, ReconcileError, Reconciler, Republished, Summary};
 use crate::shutdown::{Stop, Stopper};
 use crate::spool::{Durable, Recovery, Spool, SpoolError, SpoolOptions, UnknownRead};
@@ -118,10 +118,33 @@ impl App {
         stopper: Stopper,
         stop: Stop,
     ) -> Result<Self, AppError> {
+        Self::assemble(layout, config, once, Arc::default(), stopper, stop).await
+    }
+
+    /// The same for a program that runs on: what was counted before stays counted.
+    ///
+    /// # Errors
+    /// See [`AppError`].
+    pub async fn build_counting(
+        counters: Arc<Counters>,
+        config: &Config,
+        stopper: Stopper,
+        stop: Stop,
+    ) -> Result<Self, AppError> {
+        Self::assemble(None, config, false, counters, stopper, stop).await
+    }
+
+    async fn assemble(
+        layout: Option<Layout>,
+        config: &Config,
+        once: bool,
+        counters: Arc<Counters>,
+        stopper: Stopper,
+        stop: Stop,
+    ) -> Result<Self, AppError> {
         let stores = config.stores_or_error()?;
         let (spool, recovery) =
             Spool::open(SpoolOptions { page_space: config.spool.page_space, ..SpoolOptions::new(&config.spool.dir) })?;
-        let counters = Arc::<Counters>::default();
         counters.set_stores(stores.keys());
         let account = Account::open(&config.spool.dir, &recovery, counters.clone())?;
         let connection = connection(&config.kafka);
@@ -160,6 +183,12 @@ impl App {
     #[must_use]
     pub fn counters(&self) -> Arc<Counters> {
         self.counters.clone()
+    }
+
+    /// The lanes' states, by their numbers.
+    #[must_use]
+    pub fn lanes(&self) -> BTreeMap<i32, watch::Receiver<LaneState>> {
+        self.lanes.iter().map(|(number, lane)| (*number, lane.handle.status.clone())).collect()
     }
 
     /// What reads of unknown outcome may have lost.
@@ -463,6 +492,20 @@ fn unreachable(connection: &Connection, fault: &KafkaFault) -> KafkaFault {
             connection.bootstrap_servers
         ),
     }
+}
+
+/// Looks whether a start with these settings would fail for the settings' own sake: whether there are stores, whether their
+/// clients can be made and their tokens read, and the registry's password. Asks nobody.
+///
+/// # Errors
+/// See [`AppError`].
+pub fn check(config: &Config) -> Result<(), AppError> {
+    EncoderSource::from_config(config)?;
+    for store in config.stores_or_error()?.values() {
+        client(store)?;
+        store.token.read()?;
+    }
+    Ok(())
 }
 
 /// The cluster as the settings describe it.

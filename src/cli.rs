@@ -9,6 +9,7 @@ pub mod look;
 pub mod order_row;
 pub mod reconcile;
 pub mod republish;
+pub mod run;
 pub mod sandbox;
 pub mod schemas;
 pub mod spool;
@@ -64,7 +65,7 @@ pub enum Command {
     /// Publish new orders as they come, until it is stopped
     ///
     /// The first SIGINT or SIGTERM finishes the read in flight, commits it and leaves; a second one leaves at once.
-    /// Nothing is lost either way.
+    /// Nothing is lost either way. SIGHUP reads the settings again. How it fares is shown at `admin.listen`.
     Run,
     /// Publish all pending orders, then leave
     ///

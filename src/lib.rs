@@ -79,7 +79,7 @@
 //! | [`config`] | settings: defaults, file, environment; secrets |
 //! | [`shutdown`] | the wish to stop |
 //! | [`counters`] | what was done, by store and by lane |
-//! | [`admin`] | how a running instance is watched |
+//! | [`admin`] | a running instance as seen from outside: health, metrics, status |
 //! | [`api`] | the marketplace's three resources, and how a read can end |
 //! | [`page`] | bodies of answers: records, counts, IDs |
 //! | [`drain`] | a thread per store: fetch, spool |

@@ -34,8 +34,8 @@ fn run(cli: &Cli) -> Result<u8> {
     }
     let config = Config::load(cli.config.as_deref(), config::environment(), &[])?;
     match &cli.command {
-        Command::Run => runtime.block_on(cli::drain::run(&config, cli::drain::Mode::Forever, cli.json, &bars))?,
-        Command::Drain => runtime.block_on(cli::drain::run(&config, cli::drain::Mode::Once, cli.json, &bars))?,
+        Command::Run => runtime.block_on(cli::run::run(cli.config.as_deref(), config, cli.json))?,
+        Command::Drain => runtime.block_on(cli::drain::run(&config, cli.json, &bars))?,
         Command::Reconcile(args) => return runtime.block_on(cli::reconcile::run(*args, &config, cli.json, &bars)),
         Command::Republish(args) => return runtime.block_on(cli::republish::run(args.clone(), &config, cli.json)),
         Command::Topics(command) => runtime.block_on(cli::topics::run(*command, &config, cli.json))?,

@@ -1,6 +1,6 @@
 //! The wish to stop: asked for once, seen by every task.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 /// Asks for the stop.
@@ -10,6 +10,49 @@ pub struct Stopper(watch::Sender<bool>);
 /// Sees whether the stop was asked for.
 #[derive(Debug, Clone)]
 pub struct Stop(watch::Receiver<bool>);
+
+/// What a person or a supervisor asks a running program for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// SIGINT or SIGTERM; with the exit code of a program that leaves at once.
+    Stop {
+        /// 128 and the signal's number.
+        code: i32,
+    },
+    /// SIGHUP.
+    Reload,
+}
+
+/// The signals as they come.
+#[derive(Debug)]
+pub struct Wishes {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Wishes {
+    /// From now on these signals no longer end the program.
+    ///
+    /// # Errors
+    /// If the signals can't be listened to.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next one. May be dropped and called again: no signal is missed.
+    pub async fn next(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.interrupt.recv() => Wish::Stop { code: 130 },
+            _ = self.terminate.recv() => Wish::Stop { code: 143 },
+            _ = self.hangup.recv() => Wish::Reload,
+        }
+    }
+}
 
 /// A pair of the two.
 #[must_use]

@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use clap::{CommandFactory as _, Parser as _};
+use imotriz_kafka::admin::metrics::METRICS;
 use imotriz_kafka::cli::{Cli, exit};
 use imotriz_kafka::config::{self, Config};
 use imotriz_kafka::mapping::Mapping;
@@ -165,7 +166,12 @@ fn what_is_generated_in_the_readme_is_up_to_date() {
     let path = root().join("README.md");
     let old = read("README.md");
     let mut new = old.clone();
-    for (name, content) in [("settings", config::reference()), ("mapping", mapping_reference()), ("fields", fields())] {
+    for (name, content) in [
+        ("settings", config::reference()),
+        ("mapping", mapping_reference()),
+        ("fields", fields()),
+        ("metrics", metrics()),
+    ] {
         let place = between_marks(&new, name);
         new.replace_range(place, &format!("\n{}", content.trim_end()));
     }
@@ -181,6 +187,16 @@ fn between_marks(readme: &str, name: &str) -> Range<usize> {
     let start = readme.find(&begin).unwrap_or_else(|| panic!("the README has no `{begin}`")) + begin.len() - 1;
     let length = readme[start..].find(&format!("\n<!-- {name}: end -->")).expect("what begins has an end");
     start..start + length
+}
+
+/// The metrics as the program exports them.
+fn metrics() -> String {
+    let mut table = "| metric | kind | labels | meaning |\n|---|---|---|---|\n".to_owned();
+    for metric in METRICS {
+        let labels = metric.labels.join(", ");
+        writeln!(table, "| `{}` | {} | {labels} | {} |", metric.name, metric.kind(), metric.help).unwrap();
+    }
+    table
 }
 
 /// The default places as they would stand in a settings file.

@@ -1,7 +1,6 @@
-//! `run` and `drain`.
+//! `drain`, and what it and `run` say in the end.
 
 use std::io::IsTerminal as _;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -13,25 +12,16 @@ use crate::config::Config;
 use crate::counters::{Counters, Number, StoreCounters};
 use crate::shutdown::stopper;
 
-/// Whether it comes to an end by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// `run`.
-    Forever,
-    /// `drain`.
-    Once,
-}
-
-/// Runs until nothing is pending, or until it is stopped; then says what was done.
+/// Drains until nothing is pending, or until it is stopped; then says what was done.
 ///
 /// # Errors
 /// See [`crate::app::AppError`].
-pub async fn run(config: &Config, mode: Mode, json: bool, bars: &MultiProgress) -> Result<()> {
+pub async fn run(config: &Config, json: bool, bars: &MultiProgress) -> Result<()> {
     let (stopper, stop) = stopper();
     stopper.clone().stop_on_signals().context("can't listen to signals")?;
-    let app = App::build(config, mode == Mode::Once, stopper, stop).await?;
+    let app = App::build(config, true, stopper, stop).await?;
     let counters = app.counters();
-    let bar = (mode == Mode::Once && !json && std::io::stderr().is_terminal()).then(|| bars.add(progress_bar()));
+    let bar = (!json && std::io::stderr().is_terminal()).then(|| bars.add(progress_bar()));
     let result = {
         let run = app.run();
         let watch = watch(bar.as_ref(), &counters);
@@ -72,7 +62,7 @@ async fn watch(bar: Option<&ProgressBar>, counters: &Counters) {
     }
 }
 
-fn summarize(counters: &Arc<Counters>, json: bool) {
+pub(super) fn summarize(counters: &Counters, json: bool) {
     let total = |number: fn(&StoreCounters) -> &Number| counters.total(|store| number(store).get());
     let published = counters.total(|store| store.published.total());
     let [dead, skipped, pages] = [total(|s| &s.dead_letters), total(|s| &s.skipped), total(|s| &s.pages_read)];

@@ -2,6 +2,7 @@
 
 use super::republish::WhichStore;
 use crate::account::AccountError;
+use crate::admin::CannotListen;
 use crate::app::AppError;
 use crate::config::{ConfigError, SecretError};
 use crate::demo::{AudienceError, StageError};
@@ -54,6 +55,7 @@ fn known(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     }
     let is = [
         (cause.is::<ConfigError>() || cause.is::<SecretError>() || cause.is::<WhichStore>(), USAGE),
+        (cause.is::<CannotListen>(), USAGE),
         (cause.is::<KafkaFault>() || cause.is::<MemoryError>() || cause.is::<AudienceError>(), KAFKA),
         (cause.is::<RegistryError>(), REGISTRY),
         (cause.is::<SpoolError>() || cause.is::<AccountError>(), SPOOL),

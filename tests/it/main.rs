@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "all of this is a test, and a panic is how a test reports")]
 
 mod account;
+mod admin;
 mod again;
 mod broker;
 mod commands;
@@ -20,6 +21,7 @@ mod outage;
 mod ownership;
 mod pause;
 mod reconcile;
+mod reload;
 mod replay;
 mod schemas;
 mod signals;
