@@ -2,7 +2,7 @@
 //!
 //! One binary, so that all of them share one broker and one registry, which the first test that needs them starts.
 //! They want a JDK 17 and Maven (which fetches both, once), or the addresses of running ones in `IMOTRIZ_TEST_KAFKA`
-//! and `IMOTRIZ_TEST_REGISTRY`. Without either they fail: a test that skips itself proves nothing.
+//! and `IMOTRIZ_TEST_REGISTRY`; the consumers under `examples` want their own languages as well. Without either they fail: a test that skips itself proves nothing.
 #![allow(clippy::unwrap_used, reason = "all of this is a test, and a panic is how a test reports")]
 
 mod account;
@@ -10,9 +10,11 @@ mod admin;
 mod again;
 mod broker;
 mod commands;
+mod consumers;
 mod demo;
 mod disk;
 mod drain;
+mod erp;
 mod faults;
 mod harness;
 mod kill;

@@ -4,11 +4,13 @@
 pub mod child;
 pub mod compose;
 pub mod consume;
+pub mod example;
 pub mod gate;
 pub mod http;
 pub mod interceptor;
 pub mod kafka;
 pub mod port;
+pub mod postgres;
 pub mod program;
 pub mod python;
 pub mod registry;

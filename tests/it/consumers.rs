@@ -1,0 +1,171 @@
+//! The consumers under `examples/consumers`: what each of them makes of the same orders.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use imotriz_kafka::ids::OrderId;
+use imotriz_kafka::sandbox::{Change, Fault, SandboxArgs};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan, civil};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
+
+use crate::support::consume::Record;
+use crate::support::program::Program;
+use crate::support::scene::Scene;
+use crate::support::{example, registry};
+
+/// A JVM that starts while everybody else is at work, with a rebalance to wait for.
+const CONSUMER_DEADLINE: Duration = Duration::from_secs(120);
+const CALL_DEADLINE: Duration = Duration::from_secs(20);
+
+#[test]
+fn the_consumer_in_python_reads_every_order_exactly_and_once() {
+    reads_every_order_exactly_and_once("python");
+}
+
+#[test]
+fn the_consumer_in_rust_reads_every_order_exactly_and_once() {
+    reads_every_order_exactly_and_once("rust");
+}
+
+#[test]
+fn the_consumer_in_java_reads_every_order_exactly_and_once() {
+    reads_every_order_exactly_and_once("java");
+}
+
+#[test]
+fn the_consumer_in_node_reads_every_order_exactly_and_once() {
+    reads_every_order_exactly_and_once("node");
+}
+
+#[test]
+fn the_consumer_in_go_reads_every_order_exactly_and_once() {
+    reads_every_order_exactly_and_once("go");
+}
+
+/// A topic with orders that came in every usual way, with a transaction that was given up, and with events that are
+/// there twice. What the consumer prints is compared with what the marketplace said.
+fn reads_every_order_exactly_and_once(language: &str) {
+    let scene = Scene::new(&format!("consumer-{language}"), SandboxArgs::with_orders(40));
+    let scene = scene.with("IMOTRIZ_SCHEMA_REGISTRY__URL", registry().url());
+    scene.shop().insert(EXACT).unwrap();
+    // The first page is lost after it was marked: its 30 orders are reconciled.
+    scene.script(&[Some(Fault::DropAfter)]);
+    scene.run(&["drain"], 0);
+    give_up_a_transaction(&scene);
+    let again: OrderId = scene.marked()[0].parse().unwrap();
+    scene.shop().unsynchronise(std::slice::from_ref(&again)).unwrap();
+    scene.shop().change(&again, Change { status: None, total: Some(json!("1.5")) }).unwrap();
+    scene.drain();
+    let events = scene.events();
+    let doubled = &events[..5];
+    write_again(&scene, doubled);
+
+    let lines = run(&scene, language, events.len() + doubled.len());
+    assert_eq!(lines.len(), 42, "41 orders, one of them twice");
+    let reasons = lines.iter().fold(BTreeMap::new(), |mut counts, line| {
+        *counts.entry(line["reason"].as_str().unwrap()).or_insert(0) += 1;
+        counts
+    });
+    assert_eq!(reasons, BTreeMap::from([("RECONCILED", 30), ("DRAINED", 11), ("RESYNCED", 1)]));
+    let names: BTreeSet<_> =
+        lines.iter().map(|line| (line["order_id"].to_string(), line["revision"].as_i64())).collect();
+    assert_eq!(names.len(), 42);
+    for line in &lines {
+        assert_is_what_the_marketplace_said(&scene, line, &again);
+        let event = events.iter().find(|event| event.header("ce_id") == Some(&ce_id(line))).unwrap();
+        assert_eq!(line["reason_header"], line["reason"]);
+        assert_eq!(Some(line["reason"].as_str().unwrap()), event.header("imotriz-reason"));
+        let read_at: Timestamp = event.header("ce_time").unwrap().parse().unwrap();
+        assert_eq!(time(&line["read_at"]).unwrap().as_millisecond(), read_at.as_millisecond());
+    }
+    let exact = lines.iter().find(|line| line["order_id"] == "990001").unwrap();
+    assert_eq!(exact["total"], "12345678901234.5678");
+    assert_eq!(time(&exact["created_at"]), Some("2026-11-20T19:03:11.250Z".parse().unwrap()));
+
+    // What was handled is committed: the next run begins behind it.
+    let new = scene.shop().add(1, 0)[0].to_string();
+    scene.drain();
+    let lines = run(&scene, language, 1);
+    assert_eq!(lines.iter().map(|line| line["order_id"].as_str().unwrap()).collect::<Vec<_>>(), [new]);
+}
+
+/// More digits than a double has, and a time with milliseconds.
+const EXACT: &str = r#"{"order":{"id":990001,"total":"12345678901234.5678","created_at":"2026-11-20 14:03:11.250"},
+    "products":[],"buyer":{"email":"ana@example.com"}}"#;
+
+/// Runs a consumer until it has handled so many messages; what it printed.
+fn run(scene: &Scene, language: &str, messages: usize) -> Vec<Value> {
+    let mut command = example::consumer(language);
+    command.args([scene.kafka().bootstrap_servers(), registry().url(), &scene.topics.orders]);
+    command.args([&scene.topics.orders, &messages.to_string()]);
+    let mut program = Program::spawn(command);
+    program.expect_exit(0, CONSUMER_DEADLINE);
+    assert!(!program.output().contains('@'), "a buyer's data in the output");
+    program.stdout().lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+}
+
+fn assert_is_what_the_marketplace_said(scene: &Scene, line: &Value, again: &OrderId) {
+    let id: OrderId = line["order_id"].as_str().unwrap().parse().unwrap();
+    let record: Value = serde_json::from_slice(&scene.shop().record(&id).unwrap()).unwrap();
+    let text = |field: &str| record["order"][field].as_str().map_or(record["order"][field].to_string(), str::to_owned);
+    let total: Decimal = line["total"].as_str().unwrap().parse().unwrap();
+    if id != *again || line["revision"] == 2 {
+        assert_eq!(total, text("total").parse::<Decimal>().unwrap(), "{line}");
+    }
+    assert_eq!(line["reason"] == "RESYNCED", line["revision"] == 2, "{line}");
+    assert_eq!((&line["store"], &line["currency"]), (&json!("bogota"), &json!("COP")));
+    // Bogotá is five hours behind, all year.
+    let local: civil::DateTime = text("created_at").parse().unwrap();
+    let utc = TimeZone::UTC.to_timestamp(local.checked_add(5.hours()).unwrap()).unwrap();
+    assert_eq!(time(&line["created_at"]), Some(utc), "{line}");
+}
+
+fn ce_id(line: &Value) -> String {
+    format!("{}/{}/{}", line["store"].as_str().unwrap(), line["order_id"].as_str().unwrap(), line["revision"])
+}
+
+fn time(value: &Value) -> Option<Timestamp> {
+    value.as_str().map(|text| text.parse().expect(text))
+}
+
+/// Orders that nobody may see: copies of events under IDs of their own, in a transaction that is aborted.
+fn give_up_a_transaction(scene: &Scene) {
+    let mut config = scene.kafka().client();
+    config.set("transactional.id", format!("{}-given-up", scene.topics.orders));
+    let producer: BaseProducer = config.create().unwrap();
+    producer.init_transactions(CALL_DEADLINE).unwrap();
+    producer.begin_transaction().unwrap();
+    for mut event in scene.events() {
+        let (key, payload) = (event.key.as_mut().unwrap(), event.payload.as_mut().unwrap());
+        let other = format!("9{}", &key[1..]).replace("990001", "990002");
+        let at = payload.windows(key.len()).position(|bytes| bytes == key.as_bytes()).expect("the ID is in the event");
+        payload[at..at + key.len()].copy_from_slice(other.as_bytes());
+        *key = other;
+        send(&producer, scene, &event);
+    }
+    producer.flush(CALL_DEADLINE).unwrap();
+    producer.abort_transaction(CALL_DEADLINE).unwrap();
+}
+
+/// The same events once more, as a tool that copies a topic may do it.
+fn write_again(scene: &Scene, events: &[Record]) {
+    let producer: BaseProducer = scene.kafka().client().create().unwrap();
+    for event in events {
+        send(&producer, scene, event);
+    }
+    producer.flush(CALL_DEADLINE).unwrap();
+}
+
+fn send(producer: &BaseProducer, scene: &Scene, event: &Record) {
+    let headers = event
+        .headers
+        .iter()
+        .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
+    let record = BaseRecord::to(&scene.topics.orders).partition(event.partition).headers(headers);
+    let record = record.key(event.key.as_deref().unwrap()).payload(event.payload.as_deref().unwrap());
+    producer.send(record).map_err(|(error, _)| error).unwrap();
+}
