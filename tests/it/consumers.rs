@@ -19,7 +19,7 @@ use crate::support::{example, registry};
 
 /// A JVM that starts while everybody else is at work, with a rebalance to wait for.
 const CONSUMER_DEADLINE: Duration = Duration::from_secs(120);
-const CALL_DEADLINE: Duration = Duration::from_secs(20);
+pub const CALL_DEADLINE: Duration = Duration::from_secs(20);
 
 #[test]
 fn the_consumer_in_python_reads_every_order_exactly_and_once() {
@@ -64,7 +64,7 @@ fn reads_every_order_exactly_and_once(language: &str) {
     let doubled = &events[..5];
     write_again(&scene, doubled);
 
-    let lines = run(&scene, language, events.len() + doubled.len());
+    let lines = run(&scene, language, "group", events.len() + doubled.len());
     assert_eq!(lines.len(), 42, "41 orders, one of them twice");
     let reasons = lines.iter().fold(BTreeMap::new(), |mut counts, line| {
         *counts.entry(line["reason"].as_str().unwrap()).or_insert(0) += 1;
@@ -89,7 +89,7 @@ fn reads_every_order_exactly_and_once(language: &str) {
     // What was handled is committed: the next run begins behind it.
     let new = scene.shop().add(1, 0)[0].to_string();
     scene.drain();
-    let lines = run(&scene, language, 1);
+    let lines = run(&scene, language, "group", 1);
     assert_eq!(lines.iter().map(|line| line["order_id"].as_str().unwrap()).collect::<Vec<_>>(), [new]);
 }
 
@@ -97,11 +97,11 @@ fn reads_every_order_exactly_and_once(language: &str) {
 const EXACT: &str = r#"{"order":{"id":990001,"total":"12345678901234.5678","created_at":"2026-11-20 14:03:11.250"},
     "products":[],"buyer":{"email":"ana@example.com"}}"#;
 
-/// Runs a consumer until it has handled so many messages; what it printed.
-fn run(scene: &Scene, language: &str, messages: usize) -> Vec<Value> {
+/// Runs a consumer until it has handled so many messages; what it printed. The name of its group begins with the topic's.
+pub fn run(scene: &Scene, language: &str, group: &str, messages: usize) -> Vec<Value> {
     let mut command = example::consumer(language);
     command.args([scene.kafka().bootstrap_servers(), registry().url(), &scene.topics.orders]);
-    command.args([&scene.topics.orders, &messages.to_string()]);
+    command.args([format!("{}-{group}", scene.topics.orders), messages.to_string()]);
     let mut program = Program::spawn(command);
     program.expect_exit(0, CONSUMER_DEADLINE);
     assert!(!program.output().contains('@'), "a buyer's data in the output");
@@ -140,32 +140,47 @@ fn give_up_a_transaction(scene: &Scene) {
     producer.init_transactions(CALL_DEADLINE).unwrap();
     producer.begin_transaction().unwrap();
     for mut event in scene.events() {
-        let (key, payload) = (event.key.as_mut().unwrap(), event.payload.as_mut().unwrap());
-        let other = format!("9{}", &key[1..]).replace("990001", "990002");
-        let at = payload.windows(key.len()).position(|bytes| bytes == key.as_bytes()).expect("the ID is in the event");
-        payload[at..at + key.len()].copy_from_slice(other.as_bytes());
-        *key = other;
-        send(&producer, scene, &event);
+        rename(&mut event);
+        send(&producer, &scene.topics.orders, &event);
     }
     producer.flush(CALL_DEADLINE).unwrap();
     producer.abort_transaction(CALL_DEADLINE).unwrap();
+}
+
+/// Gives an event or a tracking record the ID of an order that there isn't, which is as long as its own.
+pub fn rename(record: &mut Record) {
+    let other = other_id(record);
+    let key = record.key.as_mut().unwrap();
+    let at = key.len() - other.len();
+    let payload = record.payload.as_mut().unwrap();
+    let id = &key.as_bytes()[at..];
+    let place = payload.windows(id.len()).position(|bytes| bytes == id).expect("the ID is in the message");
+    payload[place..place + id.len()].copy_from_slice(other.as_bytes());
+    key.replace_range(at.., &other);
+}
+
+/// The ID that [`rename`] gives: no ID of the sandbox or of a test begins with an 8.
+pub fn other_id(record: &Record) -> String {
+    let id = record.key.as_deref().unwrap().rsplit('/').next().expect("a key is not empty");
+    format!("8{}", &id[1..])
 }
 
 /// The same events once more, as a tool that copies a topic may do it.
 fn write_again(scene: &Scene, events: &[Record]) {
     let producer: BaseProducer = scene.kafka().client().create().unwrap();
     for event in events {
-        send(&producer, scene, event);
+        send(&producer, &scene.topics.orders, event);
     }
     producer.flush(CALL_DEADLINE).unwrap();
 }
 
-fn send(producer: &BaseProducer, scene: &Scene, event: &Record) {
+/// Sends a record into its own partition of a topic.
+pub fn send(producer: &BaseProducer, topic: &str, event: &Record) {
     let headers = event
         .headers
         .iter()
         .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
-    let record = BaseRecord::to(&scene.topics.orders).partition(event.partition).headers(headers);
+    let record = BaseRecord::to(topic).partition(event.partition).headers(headers);
     let record = record.key(event.key.as_deref().unwrap()).payload(event.payload.as_deref().unwrap());
     producer.send(record).map_err(|(error, _)| error).unwrap();
 }

@@ -68,7 +68,8 @@ export class EventDecoder {
       const response = await fetch(`${this.#registry}/schemas/ids/${id}`, { signal: AbortSignal.timeout(10_000) })
       if (!response.ok) throw new Error(`the registry answers ${response.status} for the schema ${id}`)
       const { schema } = await response.json()
-      type = avro.Type.forSchema(JSON.parse(schema), OPTIONS)
+      // A copy, for avsc keeps the names that it has seen in there, and the next version has the same ones.
+      type = avro.Type.forSchema(JSON.parse(schema), { ...OPTIONS })
       this.#types.set(id, type)
     }
     return type

@@ -1,6 +1,6 @@
 """Prints every committed event of a topic, one JSON object a line.
 
-    read_orders.py BOOTSTRAP_SERVERS REGISTRY_URL|SCHEMA_FILE TOPIC
+    read_orders.py BOOTSTRAP_SERVERS REGISTRY_URL|SCHEMA_FILE TOPIC [READER_SCHEMA_FILE]
 
 It decodes with the writer's schema, which it gets from the registry by the ID that each event carries: the way of any
 consumer outside of the program. Where a schema file is given instead, events are in single-object encoding, and carry
@@ -12,6 +12,7 @@ import datetime
 import decimal
 import io
 import json
+import pathlib
 import sys
 import time
 import uuid
@@ -99,9 +100,10 @@ def single_object_decoder(schema_file):
     return decode
 
 
-def main(bootstrap_servers, schemas, topic):
+def main(bootstrap_servers, schemas, topic, reader_schema=None):
     if schemas.startswith("http"):
-        decode = AvroDeserializer(SchemaRegistryClient({"url": schemas}))
+        wanted = pathlib.Path(reader_schema).read_text(encoding="utf-8") if reader_schema else None
+        decode = AvroDeserializer(SchemaRegistryClient({"url": schemas}), wanted)
     else:
         decode = single_object_decoder(schemas)
     for message in committed(bootstrap_servers, topic):

@@ -1,4 +1,5 @@
-//! The consumers under `examples/consumers`, each built from a copy of its folder, as a person would begin with it.
+//! The consumers under `examples/consumers`, each built from a copy of its folder, as a person would begin with it; and a
+//! checker of AsyncAPI documents, built in the same way.
 
 use std::env;
 use std::fs;
@@ -9,6 +10,10 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::child;
 use super::services;
+
+const CONSUMERS: &str = "examples/consumers";
+const NPM: &[&str] = &["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"];
+const NODE: &str = "Node.js 20.19 or newer and npm (Debian: nodejs npm)";
 
 /// The command that runs the consumer in `language`, without its arguments.
 ///
@@ -22,25 +27,29 @@ pub fn consumer(language: &str) -> Command {
         "java" => {
             let needs = "a JDK 17 or newer and Maven (Debian: default-jdk-headless maven)";
             let compile = ["mvn", "--quiet", "--batch-mode", "--strict-checksums", "compile"];
-            let folder = built("java", needs, &compile).display().to_string();
+            let folder = built("examples/consumers/java", needs, &compile).display().to_string();
             let mut java = child::command("java");
             java.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]);
             java.arg(format!("{folder}/target/classes:{folder}/target/dependency/*")).arg("OrdersConsumer");
             java
         }
         "node" => {
-            let install = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"];
-            let folder = built("node", "Node.js 20.19 or newer and npm (Debian: nodejs npm)", &install);
             let mut node = child::command("node");
-            node.arg(folder.join("consumer.js"));
+            node.arg(built("examples/consumers/node", NODE, NPM).join("consumer.js"));
             node
         }
         "go" => {
             let build = ["go", "build", "-o", "orders-consumer", "."];
-            child::command(built("go", "Go 1.26 or newer (https://go.dev/dl)", &build).join("orders-consumer"))
+            let folder = built("examples/consumers/go", "Go 1.26 or newer (https://go.dev/dl)", &build);
+            child::command(folder.join("orders-consumer"))
         }
         other => panic!("there is no consumer in {other}"),
     }
+}
+
+/// The folder of the program that checks AsyncAPI documents, ready to run.
+pub fn asyncapi() -> PathBuf {
+    built("tests/it/asyncapi", NODE, NPM)
 }
 
 /// Python with the packages of all examples in Python, in an environment of its own, which is made once.
@@ -48,14 +57,14 @@ pub fn interpreter() -> PathBuf {
     let pip = ["venv/bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
     let pip = [&pip[..], &["--only-binary", ":all:", "-r", "erp/requirements.txt"]].concat();
     let needs = "Python 3.10 or newer with venv and pip (Debian: python3-venv)";
-    let files = ["python/requirements.txt", "erp/requirements.txt"];
-    prepared("python-packages", &files.map(PathBuf::from), needs, "", &[&["python3", "-m", "venv", "venv"], &pip])
-        .join("venv/bin/python")
+    let files = ["python/requirements.txt", "erp/requirements.txt"].map(|file| Path::new(CONSUMERS).join(file));
+    let commands = [["python3", "-m", "venv", "venv"].as_slice(), &pip];
+    prepared("python-packages", &files, needs, CONSUMERS, &commands).join("venv/bin/python")
 }
 
 fn python(script: &str) -> Command {
     let mut python = child::command(interpreter());
-    python.arg(examples().join(script));
+    python.arg(root().join(CONSUMERS).join(script));
     python
 }
 
@@ -70,30 +79,29 @@ fn rust() -> PathBuf {
     test.ancestors().nth(2).expect("tests are in target/PROFILE/deps").join("examples/consumer")
 }
 
-fn examples() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/consumers")
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A copy of the folder `name`, in which the command was run once.
-fn built(name: &str, needs: &str, command: &[&str]) -> PathBuf {
+/// A copy of a folder, in which the command was run once.
+fn built(folder: &str, needs: &str, command: &[&str]) -> PathBuf {
     let mut files = Vec::new();
-    list(Path::new(name), &mut files);
-    prepared(&format!("consumer-{name}"), &files, needs, name, &[command]).join(name)
+    list(Path::new(folder), &mut files);
+    prepared(&folder.replace('/', "-"), &files, needs, folder, &[command])
 }
 
-/// A copy of these files of the examples, in whose `folder` the commands were run once; it is made anew when one of
-/// the files changes.
+/// The `folder` in a copy of these files, in which the commands were run once. The copy is made anew when a file changes.
 fn prepared(name: &str, files: &[PathBuf], needs: &str, folder: &str, commands: &[&[&str]]) -> PathBuf {
     let mut hash = Xxh3::new();
     for file in files {
         hash.update(file.as_os_str().as_encoded_bytes());
-        hash.update(&fs::read(examples().join(file)).unwrap());
+        hash.update(&fs::read(root().join(file)).unwrap());
     }
-    services::prepared(&format!("{name}-{:016x}", hash.digest()), |directory| {
+    let copy = services::prepared(&format!("{name}-{:016x}", hash.digest()), |directory| {
         for file in files {
             let copy = directory.join(file);
             fs::create_dir_all(copy.parent().unwrap()).unwrap();
-            fs::copy(examples().join(file), copy).unwrap();
+            fs::copy(root().join(file), copy).unwrap();
         }
         let folder = directory.join(folder);
         for words in commands {
@@ -102,12 +110,13 @@ fn prepared(name: &str, files: &[PathBuf], needs: &str, folder: &str, commands: 
             command.args(&words[1..]).current_dir(&folder);
             services::run(command, &directory.join("build.log"), &format!("`{}`: it takes {needs}", words.join(" ")));
         }
-    })
+    });
+    copy.join(folder)
 }
 
-/// The files below a folder of the examples, in an order that is always the same, without what builds leave behind.
+/// The files below a folder, in an order that is always the same, without what builds leave behind.
 fn list(folder: &Path, files: &mut Vec<PathBuf>) {
-    let mut entries: Vec<_> = fs::read_dir(examples().join(folder)).unwrap().map(|entry| entry.unwrap()).collect();
+    let mut entries: Vec<_> = fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap()).collect();
     entries.sort_by_key(std::fs::DirEntry::file_name);
     for entry in entries {
         let path = folder.join(entry.file_name());

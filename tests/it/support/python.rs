@@ -1,5 +1,6 @@
 //! A reader in another language, with other libraries: what a seller's own consumer would see.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -29,9 +30,21 @@ pub fn read_orders_without_registry(kafka: &Kafka, topic: &str) -> Vec<Value> {
     read(kafka, SCHEMA, topic)
 }
 
+/// The same by the writer's schema and `reader`, a file with the schema that the reader would like to have.
+///
+/// # Panics
+/// As [`read_orders`].
+pub fn read_orders_as(kafka: &Kafka, registry: &Registry, topic: &str, reader: &Path) -> Vec<Value> {
+    read_with(kafka, registry.url(), topic, Some(reader))
+}
+
 fn read(kafka: &Kafka, schemas: &str, topic: &str) -> Vec<Value> {
+    read_with(kafka, schemas, topic, None)
+}
+
+fn read_with(kafka: &Kafka, schemas: &str, topic: &str, reader: Option<&Path>) -> Vec<Value> {
     let mut command = child::command(example::interpreter());
-    command.arg(SCRIPT).args([kafka.bootstrap_servers(), schemas, topic]);
+    command.arg(SCRIPT).args([kafka.bootstrap_servers(), schemas, topic]).args(reader);
     let mut reader = Program::spawn(command);
     let status = reader.wait(READ_DEADLINE);
     assert!(status.success(), "the Python reader failed: {status}\n{}", reader.output());
