@@ -114,9 +114,11 @@ fn an_entry_is_kept_until_the_trace_of_its_read_is_gone() {
     process.account.begin(&store(), ReadId::fresh(), 0).unwrap();
     process.account.end(&store(), 30, Some((&[lost.read_id], Timestamp::now()))).unwrap();
     drop(process);
-    let process = start(dir.path());
-    assert_eq!(process.recovery.unknown.len(), 1, "the process was killed before the trace went");
-    assert_eq!(process.account.entries(), [], "and the read is not taken for a new one");
+    for _ in 0..2 {
+        let process = start(dir.path());
+        assert_eq!(process.recovery.unknown.len(), 1, "each process is killed before the trace goes");
+        assert_eq!(process.account.entries(), [], "and the read is not taken for a new one");
+    }
 }
 
 #[test]
@@ -184,13 +186,13 @@ fn a_note_for_another_read_is_not_believed() {
 fn a_page_that_was_kept_before_a_kill_is_the_answer_after_the_reads_before_it() {
     let dir = tempfile::tempdir().unwrap();
     let process = start(dir.path());
-    process.answer(counted(95, 65));
+    process.answer(counted(70, 40));
     process.lose();
-    let _kept = process.begin().write(Timestamp::now(), page(30, 35, 5)).unwrap();
+    let _kept = process.begin().write(Timestamp::now(), page(20, 25, 5)).unwrap();
     drop(process);
     let process = start(dir.path());
     process.answer(counted(5, 0));
-    assert_eq!(process.only().marked.to_string(), "exactly 30", "what the page took is not taken for lost");
+    assert_eq!(process.only().marked.at_least, 15, "what the page took is not taken for lost");
 }
 
 #[test]

@@ -241,7 +241,7 @@ fn a_wrong_path_of_the_list_fails_the_pass_and_leaves_the_unknown_read_noted() {
 fn orders_and_lists_that_fail_at_first_are_asked_for_again() {
     let (scene, _) = with_a_lost_page("retry");
     let faults = [Fault::ErrorBefore, Fault::DropBefore, Fault::Truncate, Fault::Html, Fault::Throttle(Duration::ZERO)];
-    scene.shop().script(Call::OrderIds, &[Some(Fault::ErrorBefore), Some(Fault::Html)]).unwrap();
+    scene.shop().script(Call::OrderIds, &[Some(Fault::ErrorBefore), Some(Fault::Truncate), Some(Fault::Html)]).unwrap();
     scene.shop().script(Call::Order, &faults.map(Some)).unwrap();
     scene.run(&["reconcile"], REPAIRED);
     assert_eq!(scene.shop().summary().scripted, 0, "all faults struck");
