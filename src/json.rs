@@ -2,12 +2,41 @@
 //!
 //! Nothing here recurses, so that no nesting is too deep, and nothing is converted, so that numbers keep their text,
 //! and keys that stand twice stay two. That is why records are not read into a [`serde_json::Value`].
+//!
+//! The parser has seen all of it before: what is only taken apart here, in an [`Outline`] too, is not checked again.
+
+mod outline;
 
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+pub(crate) use outline::{Item, Outline};
+
+/// A JSON value as it is written. The parser found it well formed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Raw<'a>(&'a str);
+
+impl<'a> Raw<'a> {
+    pub(crate) fn get(self) -> &'a str {
+        self.0
+    }
+}
+
+impl<'a> From<&'a RawValue> for Raw<'a> {
+    fn from(value: &'a RawValue) -> Self {
+        Self(value.get())
+    }
+}
+
+/// As iterators hand it to their closures.
+impl<'a> From<&&'a RawValue> for Raw<'a> {
+    fn from(value: &&'a RawValue) -> Self {
+        Self(value.get())
+    }
+}
 
 /// What a JSON value is, by its first character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,8 +50,8 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) fn of(raw: &RawValue) -> Self {
-        match raw.get().as_bytes().first() {
+    pub(crate) fn of<'a>(raw: impl Into<Raw<'a>>) -> Self {
+        match raw.into().get().as_bytes().first() {
             Some(b'n') => Self::Null,
             Some(b't' | b'f') => Self::Bool,
             Some(b'"') => Self::Text,
@@ -34,23 +63,34 @@ impl Kind {
 }
 
 /// The text of a JSON string; `None` if it is no string, or names half of a surrogate pair, which is no Unicode text.
-pub(crate) fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
-    serde_json::from_str::<Text>(raw.get()).ok().map(|text| text.0)
+pub(crate) fn text<'a>(raw: impl Into<Raw<'a>>) -> Option<Cow<'a, str>> {
+    let raw = raw.into().get();
+    let inside = raw.strip_prefix('"')?.strip_suffix('"')?;
+    if !inside.contains('\\') {
+        return Some(inside.into());
+    }
+    serde_json::from_str::<Text>(raw).ok().map(|text| text.0)
 }
 
 /// Nothing said: `null`, or text of nothing but blanks.
-pub(crate) fn is_blank(raw: &RawValue) -> bool {
+pub(crate) fn is_blank<'a>(raw: impl Into<Raw<'a>>) -> bool {
+    let raw = raw.into();
     match Kind::of(raw) {
         Kind::Null => true,
-        Kind::Text => raw.get() == r#""""# || text(raw).is_some_and(|text| text.trim().is_empty()),
+        Kind::Text => text(raw).is_some_and(|text| text.trim().is_empty()),
         _ => false,
     }
 }
 
 /// A list or an object with nothing in it. PHP writes an empty object as an empty list.
-pub(crate) fn is_empty(raw: &RawValue) -> bool {
-    let inside = raw.get().strip_prefix(['[', '{']).and_then(|text| text.strip_suffix([']', '}']));
+pub(crate) fn is_empty<'a>(raw: impl Into<Raw<'a>>) -> bool {
+    let inside = raw.into().get().strip_prefix(['[', '{']).and_then(|text| text.strip_suffix([']', '}']));
     inside.is_some_and(|inside| inside.trim_ascii().is_empty())
+}
+
+/// A key that is a place in a list, as PHP writes it where one is missing from the list.
+pub(crate) fn number(key: &str) -> Option<u64> {
+    key.bytes().all(|c| c.is_ascii_digit()).then(|| key.parse().ok()).flatten()
 }
 
 /// A JSON string, borrowed where it has no escapes.
@@ -67,18 +107,11 @@ impl<'a> Entries<'a> {
         serde_json::from_str(raw.get()).ok()
     }
 
-    /// The elements of a list, with their places as keys; `None` if it is none.
-    pub(crate) fn of_list(raw: &'a RawValue) -> Option<Self> {
-        let elements = serde_json::from_str::<Vec<_>>(raw.get()).ok()?;
-        Some(Self(elements.into_iter().enumerate().map(|(place, raw)| (place.to_string().into(), raw)).collect()))
-    }
-
     /// The entries by number, if every key is one: this is how PHP writes a list from which something was removed.
     ///
     /// # Errors
     /// Hands the entries back if a key is no number.
     pub(crate) fn numbered(self) -> Result<Vec<(Cow<'a, str>, &'a RawValue)>, Self> {
-        let number = |key: &str| key.bytes().all(|c| c.is_ascii_digit()).then(|| key.parse::<u64>().ok()).flatten();
         let mut entries = self.0;
         if !entries.iter().all(|(key, _)| number(key).is_some()) {
             return Err(Self(entries));

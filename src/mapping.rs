@@ -19,10 +19,10 @@ use serde_json::value::RawValue;
 
 pub use self::places::{BuyerPlaces, Mapping, OrderPlaces, ProductPlaces};
 pub use self::pointer::{Pointer, PointerError, Pointers};
-use self::tree::Tree;
+use self::tree::{Found, Tree};
 use crate::country::Country;
 use crate::ids::OrderId;
-use crate::json::{self, Entries, Kind};
+use crate::json::{self, Kind, Outline, Raw};
 use crate::order::{Buyer, DateText, DeadLetter, Line, Order};
 
 /// What is wrong, and where as seen from the one who reports it: each level on the way up puts its own step in front.
@@ -64,11 +64,12 @@ impl Mapping {
 
     /// Leaves the ID behind as soon as it is known, so that a dead letter can carry it.
     fn read(&self, country: Country, record: &RawValue, known: &mut Option<OrderId>) -> Result<Order, Fault> {
-        let mut tree = object(record, "the record is not a JSON object")?;
+        let outline = Outline::of(record.into());
+        let mut tree = object(Found::new(outline.items()), "the record is not a JSON object")?;
         let places = &self.order;
-        let id = take(&mut tree, &places.id, order_id)?.ok_or_else(|| no_id(&places.id))?;
+        let id = take(&mut tree, &places.id, |found| order_id(found.raw()))?.ok_or_else(|| no_id(&places.id))?;
         *known = Some(id.clone());
-        let date = |raw| date(raw, country);
+        let date = |found: Found<'_, '_>| date(found.raw(), country);
         Ok(Order {
             id,
             status: take(&mut tree, &places.status, text)?,
@@ -82,19 +83,19 @@ impl Mapping {
             shipping: take(&mut tree, &places.shipping, amount)?,
             discount: take(&mut tree, &places.discount, amount)?,
             tax: take(&mut tree, &places.tax, amount)?,
-            buyer: take(&mut tree, &self.buyer.at, |raw| self.buyer.read(raw))?.unwrap_or_default(),
-            lines: take(&mut tree, &self.products.at, |raw| self.products.read(raw))?.unwrap_or_default(),
+            buyer: take(&mut tree, &self.buyer.at, |found| self.buyer.read(found))?.unwrap_or_default(),
+            lines: take(&mut tree, &self.products.at, |found| self.products.read(found))?.unwrap_or_default(),
             extra: tree.leftovers(),
         })
     }
 }
 
 impl BuyerPlaces {
-    fn read(&self, raw: &RawValue) -> Reading<Buyer> {
-        if json::is_blank(raw) || json::is_empty(raw) {
+    fn read(&self, found: Found<'_, '_>) -> Reading<Buyer> {
+        if json::is_blank(found.raw()) || json::is_empty(found.raw()) {
             return Ok(None);
         }
-        let mut tree = object(raw, "the buyer is not an object")?;
+        let mut tree = object(found, "the buyer is not an object")?;
         Ok(Some(Buyer {
             name: take(&mut tree, &self.name, text)?,
             email: take(&mut tree, &self.email, text)?,
@@ -110,23 +111,30 @@ impl BuyerPlaces {
 }
 
 impl ProductPlaces {
-    fn read(&self, raw: &RawValue) -> Reading<Vec<Line>> {
-        if json::is_blank(raw) || json::is_empty(raw) {
+    fn read(&self, found: Found<'_, '_>) -> Reading<Vec<Line>> {
+        if json::is_blank(found.raw()) || json::is_empty(found.raw()) {
             return Ok(None);
         }
-        let entries = match Kind::of(raw) {
-            Kind::List => Entries::of_list(raw).map(|entries| entries.0),
-            Kind::Object => Entries::of(raw).and_then(|entries| entries.numbered().ok()),
+        let products = match found.kind() {
+            Kind::List => Some(found.inside().collect()),
+            Kind::Object => numbered(found),
             _ => None,
         };
-        let entries =
-            entries.ok_or(Fault::from("the products are neither a list nor an object with numbers as keys"))?;
-        let lines = entries.iter().map(|(key, raw)| self.line(raw).map_err(|fault| fault.under(&pointer::step(key))));
-        lines.collect::<Result<_, _>>().map(Some)
+        let products: Vec<_> =
+            products.ok_or(Fault::from("the products are neither a list nor an object with numbers as keys"))?;
+        let step = |place: usize, product: Found<'_, '_>| match product.key() {
+            Some(key) => pointer::step(key),
+            None => pointer::step(&place.to_string()),
+        };
+        let lines = products.into_iter().enumerate();
+        lines
+            .map(|(place, product)| self.line(product).map_err(|fault| fault.under(&step(place, product))))
+            .collect::<Result<_, _>>()
+            .map(Some)
     }
 
-    fn line(&self, raw: &RawValue) -> Result<Line, Fault> {
-        let mut tree = object(raw, "the product is not an object")?;
+    fn line(&self, found: Found<'_, '_>) -> Result<Line, Fault> {
+        let mut tree = object(found, "the product is not an object")?;
         Ok(Line {
             code: take(&mut tree, &self.code, text)?,
             name: take(&mut tree, &self.name, text)?,
@@ -140,9 +148,13 @@ impl ProductPlaces {
 
 /// Takes the first value that one of the pointers finds, and reads it. What is missing in one place is looked for in
 /// the next; what can't be understood is not passed over for another spelling.
-fn take<'a, T>(tree: &mut Tree<'a>, places: &Pointers, read: impl Fn(&'a RawValue) -> Reading<T>) -> Reading<T> {
+fn take<'o, 'a, T>(
+    tree: &mut Tree<'o, 'a>,
+    places: &Pointers,
+    read: impl Fn(Found<'o, 'a>) -> Reading<T>,
+) -> Reading<T> {
     for pointer in places {
-        let found = tree.take(pointer.path()).and_then(|raw| raw.map_or(Ok(None), &read));
+        let found = tree.take(pointer.path()).and_then(|found| found.map_or(Ok(None), &read));
         if let Some(value) = found.map_err(|fault| fault.under(&pointer.to_string()))? {
             return Ok(Some(value));
         }
@@ -150,11 +162,20 @@ fn take<'a, T>(tree: &mut Tree<'a>, places: &Pointers, read: impl Fn(&'a RawValu
     Ok(None)
 }
 
-fn object<'a>(raw: &'a RawValue, otherwise: &'static str) -> Result<Tree<'a>, Fault> {
-    match Kind::of(raw) {
-        Kind::Object => Tree::open(raw)?.ok_or(otherwise.into()),
+fn object<'o, 'a>(found: Found<'o, 'a>, otherwise: &'static str) -> Result<Tree<'o, 'a>, Fault> {
+    match found.kind() {
+        Kind::Object => Tree::open(found),
         _ => Err(otherwise.into()),
     }
+}
+
+/// The values of an object by number, if every key is one: this is how PHP writes a list from which something was
+/// removed.
+fn numbered<'o, 'a>(object: Found<'o, 'a>) -> Option<Vec<Found<'o, 'a>>> {
+    let values = object.inside().map(|value| Some((json::number(value.key()?)?, value)));
+    let mut values = values.collect::<Option<Vec<_>>>()?;
+    values.sort_by_key(|(number, _)| *number);
+    Some(values.into_iter().map(|(_, value)| value).collect())
 }
 
 fn no_id(places: &Pointers) -> Fault {
@@ -164,12 +185,13 @@ fn no_id(places: &Pointers) -> Fault {
 
 /// The ID of an order: text, or a number written as a whole one. `123.0` and `1.23e2` are refused, since the same order
 /// would then be known under several keys.
-pub(crate) fn order_id(raw: &RawValue) -> Reading<OrderId> {
+pub(crate) fn order_id<'a>(raw: impl Into<Raw<'a>>) -> Reading<OrderId> {
+    let raw = raw.into();
     let text = match Kind::of(raw) {
         Kind::Number if raw.get().contains(['.', 'e', 'E']) => {
             return Err("the order ID is a number that is not written as a whole one".into());
         }
-        Kind::Number | Kind::Text => text(raw)?,
+        Kind::Number | Kind::Text => text_of(raw)?,
         Kind::Null => None,
         _ => return Err("the order ID is neither text nor a number".into()),
     };
@@ -179,7 +201,11 @@ pub(crate) fn order_id(raw: &RawValue) -> Reading<OrderId> {
 }
 
 /// Text as it is; a number or a truth value as it is written.
-fn text(raw: &RawValue) -> Reading<String> {
+fn text(found: Found<'_, '_>) -> Reading<String> {
+    text_of(found.raw())
+}
+
+fn text_of(raw: Raw<'_>) -> Reading<String> {
     match Kind::of(raw) {
         Kind::Number | Kind::Bool => Ok(Some(raw.get().to_owned())),
         Kind::List | Kind::Object => Err("there is a list or an object where text is expected".into()),
@@ -191,7 +217,8 @@ fn text(raw: &RawValue) -> Reading<String> {
     }
 }
 
-fn amount(raw: &RawValue) -> Reading<Decimal> {
+fn amount(found: Found<'_, '_>) -> Reading<Decimal> {
+    let raw = found.raw();
     match Kind::of(raw) {
         Kind::Number => Ok(Some(amount::parse(raw.get())?)),
         Kind::Text => {
@@ -203,16 +230,16 @@ fn amount(raw: &RawValue) -> Reading<Decimal> {
     }
 }
 
-fn date(raw: &RawValue, country: Country) -> Reading<DateText> {
+fn date(raw: Raw<'_>, country: Country) -> Reading<DateText> {
     match Kind::of(raw) {
         Kind::Number => Ok(Some(date::from_number(raw.get()))),
-        Kind::Text | Kind::Null => Ok(text(raw)?.map(|text| date::from_text(&text, country))),
+        Kind::Text | Kind::Null => Ok(text_of(raw)?.map(|text| date::from_text(&text, country))),
         Kind::Bool | Kind::List | Kind::Object => Err("there is something else where a date is expected".into()),
     }
 }
 
-fn currency(raw: &RawValue) -> Reading<String> {
-    let Some(code) = text(raw)? else { return Ok(None) };
+fn currency(found: Found<'_, '_>) -> Reading<String> {
+    let Some(code) = text(found)? else { return Ok(None) };
     let code = code.trim();
     if code.len() == 3 && code.bytes().all(|c| c.is_ascii_alphabetic()) {
         return Ok(Some(code.to_ascii_uppercase()));

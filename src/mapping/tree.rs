@@ -1,78 +1,127 @@
 //! A record whose fields are taken out one by one, so that what nobody took is known at the end.
 
-use std::borrow::Cow;
-
-use serde_json::value::RawValue;
-
 use super::Fault;
-use crate::json::{Entries, Kind};
+use crate::json::{Item, Kind, Raw};
 
-/// An object or a list, opened as far as pointers led into it.
-pub(super) struct Tree<'a> {
-    list: bool,
-    fields: Vec<Field<'a>>,
-}
+/// A value in a record, with all that is in it.
+#[derive(Clone, Copy)]
+pub(super) struct Found<'o, 'a>(&'o [Item<'a>]);
 
-struct Field<'a> {
-    key: Cow<'a, str>,
-    raw: &'a RawValue,
-    inside: Option<Tree<'a>>,
-    taken: bool,
-}
-
-impl<'a> Tree<'a> {
-    /// Opens an object or a list by one level; `None` for anything else.
-    pub(super) fn open(raw: &'a RawValue) -> Result<Option<Self>, Fault> {
-        let (list, entries) = match Kind::of(raw) {
-            Kind::Object => (false, Entries::of(raw)),
-            Kind::List => (true, Entries::of_list(raw)),
-            _ => return Ok(None),
-        };
-        let entries = entries.ok_or(Fault::from("a key in the object is not Unicode text"))?;
-        let fields = entries.0.into_iter().map(|(key, raw)| Field { key, raw, inside: None, taken: false }).collect();
-        Ok(Some(Self { list, fields }))
+impl<'o, 'a> Found<'o, 'a> {
+    /// `items` are a value's: one at least.
+    pub(super) fn new(items: &'o [Item<'a>]) -> Self {
+        Self(items)
     }
 
-    /// Takes what stands at the end of the path. It is read from its own text, so taking twice gives the same.
-    pub(super) fn take(&mut self, path: &[String]) -> Result<Option<&'a RawValue>, Fault> {
-        let Some((key, rest)) = path.split_first() else { return Ok(None) };
-        let mut same = self.fields.iter_mut().filter(|field| field.key == *key);
-        let Some(field) = same.next() else { return Ok(None) };
+    pub(super) fn raw(self) -> Raw<'a> {
+        self.0[0].raw
+    }
+
+    pub(super) fn kind(self) -> Kind {
+        Kind::of(self.raw())
+    }
+
+    /// Its key, if it stands in an object.
+    pub(super) fn key(self) -> Option<&'o str> {
+        self.0[0].key.as_deref()
+    }
+
+    /// The values directly in a list or an object.
+    pub(super) fn inside(self) -> impl Iterator<Item = Self> {
+        Item::inside(self.0).map(|(_, items)| Self(items))
+    }
+
+    /// Whether every key of an object is Unicode text.
+    pub(super) fn has_readable_keys(self) -> bool {
+        !self.0[0].unreadable
+    }
+
+    /// The value under a key of an object or at a place in a list, and how many items it is further on.
+    fn at(self, step: &str) -> Result<Option<(usize, Self)>, Fault> {
+        if self.kind() == Kind::List {
+            let place = step.parse::<usize>().ok().filter(|place| place.to_string() == step);
+            return Ok(place.and_then(|place| Item::inside(self.0).nth(place)).map(|(far, items)| (far, Self(items))));
+        }
+        let mut same = Item::inside(self.0).filter(|(_, items)| items[0].key.as_deref() == Some(step));
+        let found = same.next();
         if same.next().is_some() {
             return Err(Fault::from("the key stands more than once in its object"));
         }
-        if rest.is_empty() {
-            field.taken = true;
-            return Ok(Some(field.raw));
+        Ok(found.map(|(far, items)| (far, Self(items))))
+    }
+}
+
+/// An object or a list, opened as far as pointers led into it. What is taken here is not taken in another tree of the
+/// same value: one place can feed two fields.
+pub(super) struct Tree<'o, 'a> {
+    root: Found<'o, 'a>,
+    /// One for each item.
+    marks: Vec<Mark>,
+}
+
+/// What became of an item.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Mark {
+    /// No pointer led here.
+    Left,
+    /// A pointer led into it.
+    Opened,
+    /// It was taken with all that is in it.
+    Taken,
+}
+
+impl<'o, 'a> Tree<'o, 'a> {
+    /// Opens an object or a list.
+    pub(super) fn open(root: Found<'o, 'a>) -> Result<Self, Fault> {
+        open(root)?;
+        Ok(Self { root, marks: vec![Mark::Left; root.0.len()] })
+    }
+
+    /// Takes what stands at the end of the path. Taking twice gives the same.
+    pub(super) fn take(&mut self, path: &[String]) -> Result<Option<Found<'o, 'a>>, Fault> {
+        let Some((last, way)) = path.split_last() else { return Ok(None) };
+        let (mut place, mut found) = (0, self.root);
+        for step in way {
+            let Some((far, next)) = found.at(step)? else { return Ok(None) };
+            if !matches!(next.kind(), Kind::Object | Kind::List) {
+                return Ok(None);
+            }
+            open(next)?;
+            (place, found) = (place + far, next);
+            self.mark(place, Mark::Opened);
         }
-        if field.inside.is_none() {
-            field.inside = Self::open(field.raw)?;
-        }
-        field.inside.as_mut().map_or(Ok(None), |inside| inside.take(rest))
+        let Some((far, found)) = found.at(last)? else { return Ok(None) };
+        self.mark(place + far, Mark::Taken);
+        Ok(Some(found))
+    }
+
+    fn mark(&mut self, place: usize, mark: Mark) {
+        self.marks[place] = self.marks[place].max(mark);
     }
 
     /// What was not taken, with the structure around it, as JSON text; `None` if nothing is left.
     pub(super) fn leftovers(&self) -> Option<String> {
         let mut json = String::with_capacity(256);
-        (!self.fields.is_empty() && self.write_leftovers(&mut json)).then_some(json)
+        (self.root.0.len() > 1 && self.write_inside(0, self.root, &mut json)).then_some(json)
     }
 
-    /// Appends what was not taken, or nothing at all: then it returns `false`.
-    fn write_leftovers(&self, json: &mut String) -> bool {
+    /// Appends what was not taken of an opened value, or nothing at all: then it returns `false`.
+    fn write_inside(&self, place: usize, opened: Found<'_, '_>, json: &mut String) -> bool {
         let start = json.len();
-        json.push(if self.list { '[' } else { '{' });
+        let list = opened.kind() == Kind::List;
+        json.push(if list { '[' } else { '{' });
         // What was empty when it came is kept as it came.
-        let mut any = self.fields.is_empty();
+        let mut any = opened.0.len() == 1;
         let mut comma = "";
-        for field in &self.fields {
+        for (far, items) in Item::inside(opened.0) {
             let before = json.len();
             json.push_str(comma);
-            if !self.list {
-                field.write_key(json);
+            if !list {
+                write_key(items[0].key.as_deref().unwrap_or_default(), json);
             }
-            if field.write_leftovers(json) {
+            if self.write(place + far, Found(items), json) {
                 any = true;
-            } else if self.list {
+            } else if list {
                 // The others in a list keep their places.
                 json.push_str("null");
             } else {
@@ -81,44 +130,53 @@ impl<'a> Tree<'a> {
             }
             comma = ",";
         }
-        json.push(if self.list { ']' } else { '}' });
+        json.push(if list { ']' } else { '}' });
         if !any {
             json.truncate(start);
         }
         any
     }
-}
 
-impl Field<'_> {
-    fn write_key(&self, json: &mut String) {
-        // Nearly every key is written as it is read; to ask the serialiser cost a third of the mapping's time.
-        if self.key.bytes().any(|c| matches!(c, b'"' | b'\\' | ..b' ')) {
-            json.push_str(&serde_json::Value::from(self.key.as_ref()).to_string());
-        } else {
-            json.extend(["\"", &self.key, "\""]);
-        }
-        json.push(':');
-    }
-
-    fn write_leftovers(&self, json: &mut String) -> bool {
-        match &self.inside {
-            _ if self.taken => false,
-            Some(inside) => inside.write_leftovers(json),
-            None => {
-                json.push_str(self.raw.get());
+    fn write(&self, place: usize, found: Found<'_, '_>, json: &mut String) -> bool {
+        match self.marks[place] {
+            Mark::Taken => false,
+            Mark::Opened => self.write_inside(place, found, json),
+            Mark::Left => {
+                json.push_str(found.raw().get());
                 true
             }
         }
     }
 }
 
+fn open(value: Found<'_, '_>) -> Result<(), Fault> {
+    if value.has_readable_keys() { Ok(()) } else { Err("a key in the object is not Unicode text".into()) }
+}
+
+fn write_key(key: &str, json: &mut String) {
+    // Nearly every key is written as it is read; to ask the serialiser cost a third of the mapping's time.
+    if key.bytes().any(|c| matches!(c, b'"' | b'\\' | ..b' ')) {
+        json.push_str(&serde_json::Value::from(key).to_string());
+    } else {
+        json.extend(["\"", key, "\""]);
+    }
+    json.push(':');
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::value::RawValue;
+
     use super::*;
+    use crate::json::Outline;
+
+    fn outline(json: &str) -> Outline<'_> {
+        Outline::of(serde_json::from_str::<&RawValue>(json).unwrap().into())
+    }
 
     fn left(json: &str, paths: &[&[&str]]) -> Option<String> {
-        let raw: &RawValue = serde_json::from_str(json).unwrap();
-        let mut tree = Tree::open(raw).unwrap().unwrap();
+        let outline = outline(json);
+        let mut tree = Tree::open(Found(outline.items())).unwrap();
         for path in paths {
             let path: Vec<_> = path.iter().map(|&key| String::from(key)).collect();
             tree.take(&path).unwrap();
@@ -156,8 +214,8 @@ mod tests {
 
     #[test]
     fn a_key_that_stands_twice_is_a_fault_where_it_is_wanted_and_left_as_it_came_elsewhere() {
-        let raw: &RawValue = serde_json::from_str(r#"{"id":1,"id":2}"#).unwrap();
-        assert!(Tree::open(raw).unwrap().unwrap().take(&["id".into()]).is_err());
+        let outline = outline(r#"{"id":1,"id":2}"#);
+        assert!(Tree::open(Found(outline.items())).unwrap().take(&["id".into()]).is_err());
         assert_eq!(left(r#"{"a":1,"b":1,"b":2}"#, &[&["a"]]).as_deref(), Some(r#"{"b":1,"b":2}"#));
     }
 }
