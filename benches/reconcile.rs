@@ -267,7 +267,7 @@ fn fill(kafka: &Kafka, topic: &str, records: usize) {
             event_partition: Some(3),
             order_created_at: Some(1_763_999_000_000),
         };
-        let (key, value) = (record.key().to_string(), record.to_message(ORDER_TRACKING.frame()).unwrap());
+        let (key, value) = (record.key().to_string(), record.to_message(ORDER_TRACKING.frame()));
         let mut message = BaseRecord::to(topic).partition(0).key(&key).payload(&value);
         while let Err((error, unsent)) = producer.send(message) {
             assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::QueueFull));

@@ -32,7 +32,7 @@ impl Amount {
     const LIMIT: i128 = 10_i128.pow(Order::PRECISION);
 
     /// Unscaled value as Avro wants it: two's complement, big-endian, no more bytes than it takes.
-    fn with_bytes<R>(self, f: impl FnOnce(&[u8]) -> R) -> R {
+    pub(crate) fn with_bytes<R>(self, f: impl FnOnce(&[u8]) -> R) -> R {
         let bytes = self.unscaled.to_be_bytes();
         let spare = match self.unscaled {
             0.. => self.unscaled.leading_zeros(),
@@ -62,7 +62,8 @@ impl TryFrom<Decimal> for Amount {
     type Error = AmountError;
 
     fn try_from(value: Decimal) -> Result<Self, AmountError> {
-        let value = value.normalize();
+        // Only zeros beyond the fourth place need to go, and the mapping leaves none.
+        let value = if value.scale() > Order::SCALE { value.normalize() } else { value };
         let missing = Order::SCALE.checked_sub(value.scale()).ok_or(AmountError::Inexact)?;
         // A mantissa has 96 bits, and four more digits take 14: i128 holds that.
         Self::from_unscaled(value.mantissa() * 10_i128.pow(missing)).ok_or(AmountError::TooLarge)

@@ -10,8 +10,6 @@ use std::sync::LazyLock;
 use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::schema_compatibility::{Compatibility, SchemaCompatibility};
-use apache_avro::writer::datum::GenericDatumWriter;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
@@ -28,12 +26,9 @@ pub static ORDER_EVENT: LazyLock<Contract> =
 pub static ORDER_TRACKING: LazyLock<Contract> =
     LazyLock::new(|| Contract::new("OrderTracking", &[include_str!("../schemas/order_tracking.avsc")]));
 
-/// Why a record could not be written or read. Neither values nor bytes are told: they may be personal.
+/// Why a record could not be read. Neither values nor bytes are told: they may be personal.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ContractError {
-    /// The struct and the schema disagree: a fault of this program.
-    #[error("{0} could not be written by its own schema: please report this")]
-    Write(&'static str),
     /// The bytes are not what their schema says.
     #[error("the bytes are no {0} by the schema that they name: the message is damaged or its frame names another one")]
     Read(&'static str),
@@ -52,8 +47,6 @@ pub struct Contract {
     record: &'static str,
     text: String,
     versions: Vec<(u64, &'static Schema)>,
-    /// Made once: making one resolves all names of the schema, which takes longer than writing a small record.
-    writer: GenericDatumWriter<'static>,
 }
 
 impl Contract {
@@ -68,9 +61,7 @@ impl Contract {
             .map(|schema| (fingerprint(&schema), &*Box::leak(Box::new(schema))))
             .collect();
         let json: serde_json::Value = serde_json::from_str(texts[0]).expect("a schema that parses is JSON");
-        let writer =
-            GenericDatumWriter::builder(versions[0].1).build().expect("a schema that parses has all its names");
-        Self { record, text: json.to_string(), versions, writer }
+        Self { record, text: json.to_string(), versions }
     }
 
     /// The record's name.
@@ -112,17 +103,6 @@ impl Contract {
             Ok(Compatibility::Full) => Ok(()),
             Ok(Compatibility::Partial) | Err(_) => Err(ContractError::Incompatible(self.record)),
         }
-    }
-
-    /// A whole message: the frame and the record.
-    ///
-    /// # Errors
-    /// [`ContractError::Write`] if the struct does not match the schema.
-    pub fn write(&self, frame: Frame, record: &impl Serialize) -> Result<Vec<u8>, ContractError> {
-        let mut message = Vec::with_capacity(1024);
-        frame.write(&mut message);
-        self.writer.write_ser(&mut message, record).map_err(|_| ContractError::Write(self.record))?;
-        Ok(message)
     }
 
     /// The record in a datum (a message without its frame) that was written by `writer`.

@@ -115,6 +115,7 @@ pub mod config;
 pub mod contract;
 pub mod counters;
 pub mod country;
+mod datum;
 pub mod decoder;
 pub mod demo;
 pub mod drain;

@@ -32,7 +32,6 @@ use tokio::task::JoinHandle;
 
 use crate::account::{Account, AccountError};
 use crate::committed::Committed;
-use crate::contract::ContractError;
 use crate::counters::{Counters, LaneCounters, StoreCounters};
 use crate::country::Country;
 use crate::decoder::{DecodeError, Decoder};
@@ -213,9 +212,6 @@ pub enum LaneError {
     /// An order that the schema can't hold: a fault of this program.
     #[error(transparent)]
     Event(#[from] EventError),
-    /// Likewise for a tracking record.
-    #[error(transparent)]
-    Contract(#[from] ContractError),
     /// The tracking topic isn't the one that this spool remembers.
     #[error(transparent)]
     Memory(#[from] MemoryError),
@@ -519,7 +515,7 @@ impl Publisher {
         fail_point::reach("begun");
         let delivered = open.transactions.deliver(plan.events_and_dead_letters())?;
         fail_point::reach("delivered");
-        let mut tracking = plan.tracking_records(&delivered)?;
+        let mut tracking = plan.tracking_records(&delivered);
         let forgotten = match &mut self.retention {
             Some(retention) => {
                 // A lane that is never idle forgets as well.

@@ -102,7 +102,7 @@ fn of_lane(error: &LaneError) -> u8 {
         LaneError::Encoding(error) => of_encoding(error),
         LaneError::Spool(_) | LaneError::Account(_) => SPOOL,
         LaneError::UnknownStore(_) => USAGE,
-        LaneError::Event(_) | LaneError::Contract(_) => UNEXPECTED,
+        LaneError::Event(_) => UNEXPECTED,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Exact decimals: from text, never through a float, and never rounded.
 
+use std::borrow::Cow;
+
 use rust_decimal::Decimal;
 
 use crate::order::Order;
@@ -24,7 +26,10 @@ pub(super) fn parse(text: &str) -> Result<Decimal, &'static str> {
         Some(parts) => parts,
         None => (mantissa, ""),
     };
-    let digits = [whole, fraction].concat();
+    // Zeros at the end say nothing, and what is mostly left is a whole number: then nothing is put together.
+    let zeros = fraction.len() - fraction.trim_end_matches('0').len();
+    let fraction = &fraction[..fraction.len() - zeros];
+    let digits = if fraction.is_empty() { Cow::Borrowed(whole) } else { Cow::Owned([whole, fraction].concat()) };
     if whole.is_empty() || !digits.bytes().all(|c| c.is_ascii_digit()) {
         return Err(NOT_A_NUMBER);
     }

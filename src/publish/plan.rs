@@ -130,17 +130,17 @@ impl<'a> Plan<'a> {
     }
 
     /// Tracking records: delivered last, when it is known where the events stand.
-    pub(super) fn tracking_records(&self, delivered: &[Delivered]) -> Result<Vec<Record<'a>>, LaneError> {
+    pub(super) fn tracking_records(&self, delivered: &[Delivered]) -> Vec<Record<'a>> {
         let record = |mark: &Mark| {
             let event_partition = mark.event.and_then(|event| delivered.get(event)).map(|at| at.partition);
             let tracking = OrderTracking { event_partition, ..mark.tracking.clone() };
-            Ok(Record {
+            Record {
                 topic: &self.parts.topics.tracking,
                 partition: Some(self.parts.lane),
                 key: Some(tracking.key().to_string().into_bytes()),
-                value: Some(tracking.to_message(self.encoder.tracking)?),
+                value: Some(tracking.to_message(self.encoder.tracking)),
                 headers: Vec::new(),
-            })
+            }
         };
         self.marks.iter().map(record).collect()
     }

@@ -144,7 +144,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_record_is_read_as_it_is_read_generally(record in record()) {
-            let message = record.to_message(ORDER_TRACKING.frame()).unwrap();
+            let message = record.to_message(ORDER_TRACKING.frame());
             let (_, datum) = Frame::split(&message).unwrap();
             let key = record.key().to_string();
             prop_assert_eq!(Brief::read(key.as_bytes(), datum), Some(Brief::from(&record)));
@@ -153,7 +153,7 @@ mod tests {
 
         #[test]
         fn a_damaged_record_is_read_as_generally_or_left_to_that(record in record(), at: prop::sample::Index, byte: u8) {
-            let message = record.to_message(ORDER_TRACKING.frame()).unwrap();
+            let message = record.to_message(ORDER_TRACKING.frame());
             let mut datum = Frame::split(&message).unwrap().1.to_vec();
             let at = at.index(datum.len());
             datum[at] = byte;

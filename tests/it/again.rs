@@ -168,7 +168,7 @@ fn track(scene: &Scene, id: &str, days_ago: i64) {
         event_partition: Some(0),
         order_created_at: None,
     };
-    let value = record.to_message(ORDER_TRACKING.frame()).unwrap();
+    let value = record.to_message(ORDER_TRACKING.frame());
     let producer: BaseProducer = scene.kafka().client().create().unwrap();
     let key = record.key().to_string();
     let lane = tracked(scene)[0].partition;
