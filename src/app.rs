@@ -543,7 +543,11 @@ fn asker(store: &config::Store) -> Result<Asker, AppError> {
     Ok(Asker { client: client(store)?, token: store.token.clone() })
 }
 
-fn client(store: &config::Store) -> Result<Client, AppError> {
+/// A store's way to the marketplace, as the settings describe it.
+///
+/// # Errors
+/// [`AppError::Start`].
+pub(crate) fn client(store: &config::Store) -> Result<Client, AppError> {
     let api = &store.api;
     let options = ClientOptions {
         base_url: store.base_url.clone(),

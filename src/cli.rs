@@ -2,10 +2,13 @@
 
 pub mod config;
 pub mod demo;
+pub mod doctor;
 pub mod drain;
+pub mod event_json;
 pub mod exit;
 pub mod log;
 pub mod look;
+pub mod moment;
 pub mod order_row;
 pub mod reconcile;
 pub mod republish;
@@ -13,6 +16,7 @@ pub mod run;
 pub mod sandbox;
 pub mod schemas;
 pub mod spool;
+pub mod tail;
 pub mod topics;
 
 use std::path::PathBuf;
@@ -93,6 +97,32 @@ pub enum Command {
     Demo(demo::DemoArgs),
     /// Run a fake of the marketplace to try things out
     Sandbox(SandboxArgs),
+    /// Check everything that it needs, and say what to do about what is not well
+    ///
+    /// Looks at each store's token and clock, the broker, its transaction log, the topics, the schema registry, and the
+    /// spool's disk and lock. Safe at any time: it changes nothing and never reads new orders. A cross is to be mended; an
+    /// exclamation mark works, and wants a look; each says how.
+    #[command(after_help = "Examples:\n  imotriz-kafka doctor\n  \
+                            imotriz-kafka --json doctor\n  \
+                            imotriz-kafka doctor --quick\n  \
+                            imotriz-kafka doctor --quick --url http://127.0.0.1:9464/readyz\n\n\
+                            Exit codes: 0 nothing to mend · 7 something is to be mended · with --quick: 0 it lives · \
+                            1 it does not, or nobody answers")]
+    Doctor(doctor::DoctorArgs),
+    /// Show the events of the orders topic, decoded: the last ones, those since a time, or as they come
+    ///
+    /// Shows what is committed, as your consumers see it, and leaves no trace: no consumer group, no offset. Without -f it
+    /// ends where the topic ends. Amounts have every digit; personal values are masked unless you ask with --show-pii. On a
+    /// terminal the columns that don't fit are left out; elsewhere each event is a line of fields that are parted by tabs, or
+    /// with --json a JSON object.
+    #[command(after_help = "Examples:\n  imotriz-kafka tail\n  \
+                            imotriz-kafka tail -f --store bogota\n  \
+                            imotriz-kafka tail --from beginning --reason reconciled\n  \
+                            imotriz-kafka tail --since 2h --min-total 1000000.00\n  \
+                            imotriz-kafka --json tail -n 1 --order 4810007 --show-pii\n\n\
+                            Times: how long ago (90s, 15m, 2h, 7d), a date in UTC (2026-11-24), or a time \
+                            (2026-11-24T10:00:00-05:00); they are those of publication")]
+    Tail(tail::TailArgs),
     /// Create or check the Kafka topics
     #[command(subcommand)]
     Topics(topics::TopicsCommand),

@@ -1,6 +1,7 @@
 //! The way to Kafka: settings of the clients, topics, one lane's transactions, and the reader of its tracking records.
 
 pub mod error;
+pub mod glance;
 pub mod settings;
 pub mod topics;
 pub mod tracking_reader;

@@ -96,6 +96,7 @@
 //! | [`event`], [`amount`], [`contract`] | an order to an event and its headers; exact decimals; the Avro schemas |
 //! | [`framing`], [`encoding`], [`decoder`], [`registry`] | what stands before a datum, and gives it its meaning |
 //! | [`sandbox`] | a fake of the marketplace, with faults |
+//! | [`doctor`] | whether all that it needs is there and fit |
 //! | [`demo`] | an embedded broker, a consumer and a verdict around the real thing |
 //! | [`fail_point`] | places at which a test kills the program |
 //!
@@ -118,6 +119,7 @@ pub mod country;
 mod datum;
 pub mod decoder;
 pub mod demo;
+pub mod doctor;
 pub mod drain;
 pub mod encoding;
 pub mod event;

@@ -32,12 +32,20 @@ fn run(cli: &Cli) -> Result<u8> {
     if let Command::Demo(args) = &cli.command {
         return runtime.block_on(cli::demo::run(args.clone(), cli.json, &bars));
     }
+    if let Command::Doctor(args) = &cli.command
+        && args.quick
+    {
+        let config = || Ok(Config::load(cli.config.as_deref(), config::environment(), &[])?);
+        return runtime.block_on(cli::doctor::quick(args.url.as_ref(), config));
+    }
     let config = Config::load(cli.config.as_deref(), config::environment(), &[])?;
     match &cli.command {
         Command::Run => runtime.block_on(cli::run::run(cli.config.as_deref(), config, cli.json))?,
         Command::Drain => runtime.block_on(cli::drain::run(&config, cli.json, &bars))?,
         Command::Reconcile(args) => return runtime.block_on(cli::reconcile::run(*args, &config, cli.json, &bars)),
         Command::Republish(args) => return runtime.block_on(cli::republish::run(args.clone(), &config, cli.json)),
+        Command::Doctor(_) => return runtime.block_on(cli::doctor::run(&config, cli.json)),
+        Command::Tail(args) => runtime.block_on(cli::tail::run(args.clone(), &config, cli.json))?,
         Command::Topics(command) => runtime.block_on(cli::topics::run(*command, &config, cli.json))?,
         Command::Schemas(command) => runtime.block_on(cli::schemas::run(*command, &config, cli.json))?,
         Command::Spool(command) => return cli::spool::run(command, &config, cli.json),

@@ -46,6 +46,7 @@
 
 mod disk;
 mod error;
+mod fitness;
 mod format;
 mod inspect;
 mod lock;
@@ -65,6 +66,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 pub use error::{SpoolError, WriteFailed};
+pub use fitness::{Fitness, Holder};
 pub use inspect::{Entry, State};
 pub use page::{Durable, UnknownRead};
 pub use recovery::{CorruptFile, Recovery};
@@ -243,6 +245,23 @@ impl Spool {
     /// [`SpoolError::Disk`] when the folder is not there, or can't be read or written.
     pub fn survey(dir: &Path) -> Result<Survey, SpoolError> {
         survey::survey(dir)
+    }
+
+    /// Whether a folder is fit to be a spool, and who works with it. Leaves nothing behind and takes no lock for longer
+    /// than it takes to see that it is free.
+    ///
+    /// # Errors
+    /// [`SpoolError::Disk`] when the folder, or the nearest one above it, can't be written.
+    pub fn fitness(dir: &Path) -> Result<Fitness, SpoolError> {
+        fitness::measure(dir)
+    }
+
+    /// Who works with a spool.
+    ///
+    /// # Errors
+    /// [`SpoolError::Disk`] when the lock can't be looked at.
+    pub fn holder(dir: &Path) -> Result<Holder, SpoolError> {
+        fitness::holder(dir)
     }
 
     /// The body in a file of a spool: a page as it came, or what came of a read of unknown outcome. Needs no lock.

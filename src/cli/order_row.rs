@@ -46,7 +46,7 @@ pub fn masked(name: &str) -> String {
     letters.map(|letter| format!("{letter}•••")).collect::<Vec<_>>().join(" ")
 }
 
-fn products(lines: &[EventLine]) -> String {
+pub(super) fn products(lines: &[EventLine]) -> String {
     let Some(first) = lines.first() else { return String::new() };
     let name = shortened(first.name.as_deref().or(first.code.as_deref()).unwrap_or("?"));
     let quantity = first.quantity.map(|quantity| format!("{quantity} × ")).unwrap_or_default();
@@ -54,6 +54,12 @@ fn products(lines: &[EventLine]) -> String {
         0 => format!("{quantity}{name}"),
         more => format!("{quantity}{name} +{more}"),
     }
+}
+
+/// Without what would move the cursor or paint: an order's text is a stranger's.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
 }
 
 /// At most 28 characters.
@@ -65,7 +71,7 @@ fn shortened(name: &str) -> String {
 }
 
 /// All its digits, at least two of them after the point, thousands set apart.
-fn money(amount: Amount) -> String {
+pub(super) fn money(amount: Amount) -> String {
     let mut value = Decimal::from(amount);
     value.rescale(value.scale().max(2));
     let text = value.abs().to_string();

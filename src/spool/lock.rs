@@ -33,6 +33,6 @@ impl Lock {
     }
 }
 
-fn holder(path: &Path) -> Option<u32> {
+pub(super) fn holder(path: &Path) -> Option<u32> {
     std::str::from_utf8(&disk::read(path).ok()?).ok()?.trim().parse().ok()
 }

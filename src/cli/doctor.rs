@@ -1,0 +1,129 @@
+//! `doctor`: what is well, what is not, and what to do about it.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use comfy_table::Table;
+use reqwest::{Client, redirect};
+use serde_json::json;
+use url::Url;
+
+use super::exit;
+use super::look::Look;
+use crate::admin;
+use crate::config::Config;
+use crate::doctor::{self, Check, Health};
+
+/// For a check of a container's health, which is made every few seconds.
+const QUICK: Duration = Duration::from_secs(3);
+/// Where the standard output is no terminal, lines are as long as they get.
+const NARROWEST: usize = 40;
+
+/// How to look.
+#[derive(Debug, Clone, Args)]
+pub struct DoctorArgs {
+    /// Only ask the running instance whether it lives; exit code 0 or 1
+    #[arg(long)]
+    pub quick: bool,
+    /// With --quick: the address to ask in place of `/livez` at `admin.listen`
+    #[arg(long, requires = "quick", value_name = "URL")]
+    pub url: Option<Url>,
+}
+
+/// Returns the exit code: 7 if something is bad.
+///
+/// # Errors
+/// None that a check could tell by itself.
+pub async fn run(config: &Config, json: bool) -> Result<u8> {
+    let checks = doctor::examine(config).await;
+    let count = |health| checks.iter().filter(|check| check.health == health).count();
+    let (bad, doubtful) = (count(Health::Bad), count(Health::Doubtful));
+    if json {
+        println!("{:#}", json!({ "ok": bad == 0, "bad": bad, "doubtful": doubtful, "checks": checks }));
+    } else {
+        print(&checks);
+        let verdict = match (bad, doubtful) {
+            (0, 0) => "all is well".to_owned(),
+            (0, doubtful) => format!("it can run; {doubtful} to look at"),
+            (bad, 0) => format!("{bad} to mend"),
+            (bad, doubtful) => format!("{bad} to mend, {doubtful} to look at"),
+        };
+        let look = Look::of_stdout();
+        println!("\n{}", if bad == 0 { look.good(verdict) } else { look.bad(verdict) });
+    }
+    Ok(if bad == 0 { 0 } else { exit::FINDING })
+}
+
+fn print(checks: &[Check]) {
+    let look = Look::of_stdout();
+    let width = Table::new().width().map_or(usize::MAX, |width| usize::from(width).max(NARROWEST));
+    for check in checks {
+        let (sign, name) = match check.health {
+            Health::Good => (look.good("✓"), check.name.clone()),
+            Health::Doubtful => (look.bold("!"), look.bold(&check.name)),
+            Health::Bad => (look.bad("✗"), look.bad(&check.name)),
+            Health::Skipped => (look.dim("-"), look.dim(&check.name)),
+        };
+        println!("{sign} {name}");
+        for line in wrapped(&check.found, width.saturating_sub(4)) {
+            println!("    {}", if check.health == Health::Skipped { look.dim(line) } else { line });
+        }
+        for (index, line) in
+            wrapped(check.cure.as_deref().unwrap_or_default(), width.saturating_sub(6)).iter().enumerate()
+        {
+            println!("    {} {line}", if index == 0 { "→" } else { " " });
+        }
+    }
+}
+
+/// Lines of at most `width` characters, broken between words.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count().saturating_add(1 + word.chars().count()) <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// Whether the running instance lives: asks it, and nobody else. Returns the exit code, 0 or 1.
+///
+/// # Errors
+/// Nobody answers, or not in time.
+pub async fn quick(url: Option<&Url>, config: impl FnOnce() -> Result<Config>) -> Result<u8> {
+    let (status, asked) = match url {
+        Some(url) => (status_of(url).await?, url.to_string()),
+        None => {
+            let listen = config()?.admin.listen;
+            (admin::client::get(listen, "/livez").await?.status, format!("http://{listen}/livez"))
+        }
+    };
+    let lives = (200..300).contains(&status);
+    println!("{asked} answered {status}: {}", if lives { "it lives" } else { "it does not live" });
+    Ok(if lives { 0 } else { exit::UNEXPECTED })
+}
+
+async fn status_of(url: &Url) -> Result<u16> {
+    let client = Client::builder().no_proxy().redirect(redirect::Policy::none()).timeout(QUICK).build()?;
+    let answer = client.get(url.clone()).send().await.map_err(reqwest::Error::without_url);
+    Ok(answer.with_context(|| format!("nobody answers at {url}"))?.status().as_u16())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_break_between_words_and_no_word_is_lost() {
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("incomprehensibilities no", 5), ["incomprehensibilities", "no"]);
+        assert!(wrapped("", 5).is_empty());
+        assert_eq!(wrapped("a b c", usize::MAX), ["a b c"]);
+    }
+}

@@ -1,0 +1,331 @@
+//! `tail`: the orders topic, decoded, as a consumer of committed events sees it.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use comfy_table::Table;
+use rust_decimal::Decimal;
+use serde_json::json;
+
+use super::look::Look;
+use super::moment::{From, Moment};
+use super::order_row::{masked, money, products};
+use super::{event_json, order_row};
+use crate::app;
+use crate::config::Config;
+use crate::decoder::Decoder;
+use crate::encoding::{EncoderSource, EncodingError};
+use crate::event::{OrderEvent, Reason};
+use crate::ids::{OrderId, StoreName};
+use crate::kafka::glance::{Glance, Seen, Start};
+use crate::kafka::settings::Isolation;
+use crate::kafka::{Connection, KafkaFault};
+use crate::shutdown::{Stop, stopper};
+
+/// Shown where nothing else is said.
+const LAST: usize = 10;
+/// For a terminal that does not tell its width.
+const WIDTH: u16 = 100;
+
+/// What to show.
+#[derive(Debug, Clone, Args)]
+pub struct TailArgs {
+    /// Show the last N events, of those that match [default: 10]
+    #[arg(short = 'n', long, value_name = "N")]
+    pub last: Option<usize>,
+    /// Begin there: `beginning`, how long ago (2h), a date, or a time
+    #[arg(long, value_name = "TIME", conflicts_with = "last")]
+    pub from: Option<From>,
+    /// Go on with new events as they come, until stopped
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Show personal values, which are masked otherwise
+    #[arg(long)]
+    pub show_pii: bool,
+    /// Which events match
+    #[command(flatten)]
+    pub filter: Filter,
+}
+
+/// Which events are shown: those for which all of these hold.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Filter {
+    /// Of this store
+    #[arg(long, value_name = "STORE")]
+    pub store: Option<StoreName>,
+    /// Of this order
+    #[arg(long, value_name = "ORDER_ID")]
+    pub order: Option<OrderId>,
+    /// Published for this reason: drained, reconciled, resynced, updated, republished
+    #[arg(long, value_name = "REASON", value_parser = reason)]
+    pub reason: Option<Reason>,
+    /// Published then or later
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<Moment>,
+    /// Published before then
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<Moment>,
+    /// With at least this total, whatever the currency; compared exactly
+    #[arg(long, value_name = "AMOUNT")]
+    pub min_total: Option<Decimal>,
+}
+
+fn reason(text: &str) -> Result<Reason, String> {
+    let found = Reason::WRITTEN.into_iter().find(|reason| reason.as_str().eq_ignore_ascii_case(text));
+    found.ok_or_else(|| "expected drained, reconciled, resynced, updated or republished".to_owned())
+}
+
+impl Filter {
+    /// By what can be told before the event is decoded.
+    fn may_match(&self, seen: &Seen) -> bool {
+        let key = |id: &OrderId| seen.key.as_deref() == Some(id.as_str().as_bytes());
+        self.order.as_ref().is_none_or(key)
+            && self.since.is_none_or(|since| seen.at.is_none_or(|at| at >= since.0))
+            && self.until.is_none_or(|until| seen.at.is_none_or(|at| at < until.0))
+    }
+
+    fn matches(&self, event: &OrderEvent) -> bool {
+        let enough = |least: Decimal| event.total.is_some_and(|total| Decimal::from(total) >= least);
+        self.store.as_ref().is_none_or(|store| event.store == store.as_str())
+            && self.reason.is_none_or(|reason| event.reason == reason)
+            && self.min_total.is_none_or(enough)
+    }
+}
+
+/// Shows events until the end of the topic, or until it is stopped.
+///
+/// # Errors
+/// Kafka's, the registry's, or an event that can't be decoded.
+pub async fn run(args: TailArgs, config: &Config, json: bool) -> Result<()> {
+    let (stopper, stop) = stopper();
+    stopper.stop_on_signals().context("can't listen to signals")?;
+    let decoder = EncoderSource::from_config(config)?.order_decoder();
+    let topic = config.kafka.topics.orders.clone();
+    let tail = Tail {
+        connection: app::connection(&config.kafka),
+        topic,
+        decoder,
+        printer: Printer::new(json, args.show_pii),
+        args,
+    };
+    tail.run(stop).await
+}
+
+struct Tail {
+    connection: Connection,
+    topic: String,
+    decoder: Decoder,
+    printer: Printer,
+    args: TailArgs,
+}
+
+impl Tail {
+    async fn run(mut self, mut stop: Stop) -> Result<()> {
+        let glance = tokio::select! {
+            glance = self.what_is_there() => glance?,
+            () = stop.requested() => return Ok(()),
+        };
+        while self.args.follow {
+            let seen = tokio::select! {
+                seen = glance.wait() => seen?,
+                () = stop.requested() => break,
+            };
+            if let Some(event) = self.decode(&seen).await?
+                && !self.printer.print(&seen, &event)?
+            {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows what is there already, and returns where that ended.
+    async fn what_is_there(&mut self) -> Result<Glance> {
+        match (self.args.from, self.args.last, self.args.filter.since) {
+            (Some(From::Beginning), ..) => self.all_from(Start::Beginning).await,
+            (Some(From::Time(at)), ..) | (None, None, Some(at)) => self.all_from(Start::Time(at.0)).await,
+            (None, last, _) => self.the_last(last.unwrap_or(LAST)).await,
+        }
+    }
+
+    async fn all_from(&mut self, start: Start) -> Result<Glance> {
+        let mut glance = self.open(start)?;
+        while let Some(seen) = glance.next().await? {
+            if let Some(event) = self.decode(&seen).await?
+                && !self.printer.print(&seen, &event)?
+            {
+                break;
+            }
+        }
+        Ok(glance)
+    }
+
+    /// How many offsets an event takes is not known, nor how many events match: look back further and further.
+    async fn the_last(&mut self, wanted: usize) -> Result<Glance> {
+        let mut reach = i64::try_from(wanted).unwrap_or(i64::MAX).saturating_mul(2).saturating_add(16);
+        loop {
+            let mut glance = self.open(Start::Last(reach))?;
+            let mut found = Vec::new();
+            while let Some(seen) = glance.next().await? {
+                if let Some(event) = self.decode(&seen).await? {
+                    found.push((seen, event));
+                }
+            }
+            if found.len() >= wanted || glance.is_whole() {
+                // Partitions come one after the other.
+                found.sort_by_key(|(seen, _)| (seen.at, seen.partition, seen.offset));
+                let first = found.len().saturating_sub(wanted);
+                for (seen, event) in &found[first..] {
+                    self.printer.print(seen, event)?;
+                }
+                return Ok(glance);
+            }
+            reach = reach.saturating_mul(8);
+        }
+    }
+
+    fn open(&self, start: Start) -> Result<Glance, KafkaFault> {
+        Glance::open(&self.connection, &self.topic, Isolation::Committed, start)
+    }
+
+    /// None for what is not to be shown.
+    async fn decode(&mut self, seen: &Seen) -> Result<Option<OrderEvent>> {
+        let Some(value) = seen.value.as_deref().filter(|_| self.args.filter.may_match(seen)) else { return Ok(None) };
+        let event: OrderEvent = self
+            .decoder
+            .decode(value)
+            .await
+            .map_err(EncodingError::from)
+            .with_context(|| format!("the record at {} of `{}` can't be decoded", seen.place(), self.topic))?;
+        Ok(Some(event).filter(|event| self.args.filter.matches(event)))
+    }
+}
+
+/// A row for people, a line for scripts, or JSON.
+struct Printer {
+    form: Form,
+    show_pii: bool,
+    look: Look,
+    headed: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Row,
+    Line,
+    Json,
+}
+
+impl Printer {
+    fn new(json: bool, show_pii: bool) -> Self {
+        let form = match json {
+            true => Form::Json,
+            false if io::stdout().is_terminal() => Form::Row,
+            false => Form::Line,
+        };
+        Self { form, show_pii, look: Look::of_stdout(), headed: false }
+    }
+
+    /// Whether somebody still reads: `tail | head` is no error.
+    fn print(&mut self, seen: &Seen, event: &OrderEvent) -> Result<bool> {
+        let mut text = match self.form {
+            Form::Row => {
+                let width = usize::from(Table::new().width().unwrap_or(WIDTH));
+                let head = if self.headed { String::new() } else { self.look.dim(fitted(&HEAD, width)) + "\n" };
+                self.headed = true;
+                let row = fitted(&cells(seen, event, self.show_pii).each_ref().map(String::as_str), width);
+                let usual = event.reason == Reason::Drained && i32::from(event.revision) == 1;
+                head + &if usual { row } else { self.look.bold(row) }
+            }
+            Form::Line => cells(seen, event, self.show_pii).map(|cell| cell.replace(['\t', '\n'], " ")).join("\t"),
+            Form::Json => json!({
+                "partition": seen.partition, "offset": seen.offset, "published_at": seen.at.map(|at| at.to_string()),
+                "event": event_json::event(event, self.show_pii),
+            })
+            .to_string(),
+        };
+        text.push('\n');
+        let mut out = io::stdout().lock();
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            result => result.context("can't write to the standard output").map(|()| true),
+        }
+    }
+}
+
+const COLUMNS: usize = 9;
+/// The columns, from left to right.
+const HEAD: [&str; COLUMNS] = ["published", "at", "store", "order", "rev", "reason", "total", "buyer", "products"];
+/// How wide each is at least; the last takes what is left.
+const WIDTHS: [usize; COLUMNS] = [14, 7, 10, 9, 3, 11, 18, 14, 0];
+/// Those that a narrow terminal has no room for, the least important first.
+const LEFT_OUT: [usize; 4] = [8, 1, 7, 2];
+/// Numbers stand at the right.
+const NUMBERS: [usize; 2] = [4, 6];
+
+fn cells(seen: &Seen, event: &OrderEvent, show_pii: bool) -> [String; COLUMNS] {
+    let name = event.buyer.name.as_deref();
+    [
+        seen.at.map(|at| at.strftime("%d %b %H:%M:%S").to_string()).unwrap_or_default(),
+        seen.place(),
+        event.store.clone(),
+        event.order_id.clone(),
+        event.revision.to_string(),
+        event.reason.as_str().to_lowercase(),
+        event.total.map(|total| format!("{} {}", event.currency, money(total))).unwrap_or_default(),
+        name.map(|name| if show_pii { name.to_owned() } else { masked(name) }).unwrap_or_default(),
+        products(&event.lines),
+    ]
+}
+
+/// The cells in one line of at most `width` characters. Whole columns are left out before anything is cut.
+fn fitted(cells: &[&str; COLUMNS], width: usize) -> String {
+    let mut left_out = 0;
+    let shown = |left_out: usize| (0..COLUMNS).filter(move |column| !LEFT_OUT[..left_out].contains(column));
+    let least = |left_out| shown(left_out).map(|column| WIDTHS[column] + 2).sum::<usize>();
+    let products = 12;
+    while left_out < LEFT_OUT.len() && least(left_out) + if left_out == 0 { products } else { 0 } > width {
+        left_out += 1;
+    }
+    let mut line = String::new();
+    for column in shown(left_out) {
+        let (cell, at_least) = (order_row::printable(cells[column]), WIDTHS[column]);
+        if !line.is_empty() {
+            line.push_str("  ");
+        }
+        match NUMBERS.contains(&column) {
+            true => line.push_str(&format!("{cell:>at_least$}")),
+            false => line.push_str(&format!("{cell:<at_least$}")),
+        }
+    }
+    let cut: String = line.chars().take(width).collect();
+    cut.trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CELLS: [&str; COLUMNS] =
+        ["24 Nov 10:00:00", "3:1204", "bogota", "4810007", "1", "drained", "COP 129,900.00", "A••• P•••", "2 × Casco"];
+
+    #[test]
+    fn a_row_fits_the_terminal_and_never_loses_order_reason_and_total() {
+        for width in [60, 80, 100, 120, 200] {
+            let row = fitted(&CELLS, width);
+            assert!(row.chars().count() <= width, "{width}: {row}");
+            for needed in ["4810007", "COP"] {
+                assert!(row.contains(needed), "{width}: {row}");
+            }
+        }
+        assert!(fitted(&CELLS, 120).contains("Casco"));
+        assert!(fitted(&CELLS, 80).contains("COP 129,900.00"));
+    }
+
+    #[test]
+    fn reasons_are_known_in_any_case() {
+        assert_eq!(reason("Reconciled"), Ok(Reason::Reconciled));
+        assert!(reason("unknown").is_err());
+    }
+}

@@ -1,0 +1,84 @@
+//! Whether all that the program needs is there and fit for it: looks at everything, changes nothing, and never makes the
+//! destructive read. Each finding says what to do about it.
+
+mod broker;
+mod marketplace;
+mod registry;
+mod spool;
+
+use std::future::Future;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::timeout;
+
+use crate::config::Config;
+
+/// No check takes longer: an answer that comes later is as bad as none for whoever waits.
+const PATIENCE: Duration = Duration::from_secs(12);
+
+/// How it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// As it should be.
+    Good,
+    /// Works, and somebody should look at it.
+    Doubtful,
+    /// Does not work, or breaks the promise.
+    Bad,
+    /// Could not be looked at because of something else that is bad.
+    Skipped,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What was looked at, such as `token bogota`.
+    pub name: String,
+    /// How it stands.
+    pub health: Health,
+    /// What was found.
+    pub found: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cure: Option<String>,
+}
+
+impl Check {
+    fn good(name: impl Into<String>, found: impl Into<String>) -> Self {
+        Self { name: name.into(), health: Health::Good, found: found.into(), cure: None }
+    }
+
+    fn doubtful(name: impl Into<String>, found: impl Into<String>, cure: impl Into<String>) -> Self {
+        Self { name: name.into(), health: Health::Doubtful, found: found.into(), cure: Some(cure.into()) }
+    }
+
+    fn bad(name: impl Into<String>, found: impl Into<String>, cure: impl Into<String>) -> Self {
+        Self { name: name.into(), health: Health::Bad, found: found.into(), cure: Some(cure.into()) }
+    }
+
+    fn skipped(name: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { name: name.into(), health: Health::Skipped, found: why.into(), cure: None }
+    }
+}
+
+/// All checks, side by side, in the order in which a person would go about them.
+pub async fn examine(config: &Config) -> Vec<Check> {
+    let (spool, broker, registry, marketplace) = tokio::join!(
+        in_time("spool", "see whether the disk answers: `df` and the kernel's log tell", spool::check(&config.spool)),
+        in_time(
+            "broker",
+            "see that the broker of `kafka.bootstrap_servers` runs and is not overloaded",
+            broker::check(config)
+        ),
+        in_time("registry", "see that the registry of `schema_registry.url` runs", registry::check(config)),
+        marketplace::check(config),
+    );
+    [spool, broker, registry, marketplace].concat()
+}
+
+async fn in_time(name: &str, cure: &str, check: impl Future<Output = Vec<Check>>) -> Vec<Check> {
+    let late = |_| vec![Check::bad(name, format!("no answer within {} s", PATIENCE.as_secs()), cure)];
+    timeout(PATIENCE, check).await.unwrap_or_else(late)
+}

@@ -1,0 +1,114 @@
+//! Whether a folder is fit to be a spool: written, synced and measured, without taking it from a program at work.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::statvfs;
+
+use super::error::SpoolError;
+use super::{disk, lock};
+
+/// Syncs that are measured; the median counts.
+const SYNCS: usize = 5;
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fitness {
+    /// Whether the folder is there; if not, the nearest one above it was measured.
+    pub exists: bool,
+    /// What it takes to make a small write durable.
+    pub sync: Duration,
+    /// Bytes that this user may still write.
+    pub free: u64,
+    /// Who works with it.
+    pub holder: Holder,
+}
+
+/// Who has the lock of a spool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// It is free.
+    Nobody,
+    /// A process, by its ID where that can be read.
+    Process(Option<u32>),
+}
+
+/// Leaves nothing behind: the file that is written is removed.
+pub(super) fn measure(dir: &Path) -> Result<Fitness, SpoolError> {
+    let there = nearest(dir);
+    let free = statvfs(&there).map_err(|cause| SpoolError::disk("look at", &there)(cause.into()))?;
+    Ok(Fitness {
+        exists: there == dir,
+        sync: sync(&there)?,
+        free: free.f_bavail.saturating_mul(free.f_frsize),
+        holder: holder(dir)?,
+    })
+}
+
+fn nearest(dir: &Path) -> PathBuf {
+    let found = dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("."));
+    if found.as_os_str().is_empty() { PathBuf::from(".") } else { found.to_owned() }
+}
+
+fn sync(dir: &Path) -> Result<Duration, SpoolError> {
+    let path = dir.join(format!(".fitness-{}", std::process::id()));
+    disk::remove(&path)?;
+    let file = disk::create(&path)?;
+    let measured = measured(&file, &path);
+    disk::remove(&path)?;
+    measured
+}
+
+fn measured(file: &File, path: &Path) -> Result<Duration, SpoolError> {
+    let mut took = Vec::with_capacity(SYNCS);
+    for _ in 0..SYNCS {
+        let start = Instant::now();
+        disk::write_at(file, path, 0, &[7; 4096])?;
+        disk::sync_data(file, path)?;
+        took.push(start.elapsed());
+    }
+    took.sort_unstable();
+    Ok(took[SYNCS / 2])
+}
+
+/// Takes the lock for a moment, and as one of many, so that two who look don't see each other.
+pub(super) fn holder(dir: &Path) -> Result<Holder, SpoolError> {
+    let path = dir.join(lock::NAME);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(Holder::Nobody),
+        Err(cause) => return Err(SpoolError::disk("open", &path)(cause)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(Holder::Nobody),
+        Err(TryLockError::WouldBlock) => Ok(Holder::Process(lock::holder(&path))),
+        Err(TryLockError::Error(cause)) => Err(SpoolError::disk("lock", &path)(cause)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spool::{Spool, SpoolOptions};
+
+    #[test]
+    fn a_folder_that_is_not_there_is_measured_and_not_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = dir.path().join("not/yet");
+        let fitness = measure(&spool).unwrap();
+        assert!(!fitness.exists && fitness.free > 0 && fitness.holder == Holder::Nobody);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left behind");
+    }
+
+    #[test]
+    fn a_spool_at_work_is_told_with_its_process_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (spool, _) = Spool::open(SpoolOptions::new(dir.path())).unwrap();
+        let holder = measure(dir.path()).unwrap().holder;
+        assert_eq!(holder, Holder::Process(Some(std::process::id())));
+        drop(spool);
+        assert_eq!(measure(dir.path()).unwrap().holder, Holder::Nobody);
+        Spool::open(SpoolOptions::new(dir.path())).unwrap();
+    }
+}
