@@ -17,12 +17,12 @@ use crate::config::{self, Config, ConfigError, SecretError};
 use crate::counters::Counters;
 use crate::drain::{Drain, DrainError, Until, quiet};
 use crate::encoding::{EncoderSource, EncodingError};
-use crate::ids::{OrderId, StoreName};
+use crate::ids::StoreName;
 use crate::kafka::topics::{self, Layout, TopicNames, TopicPlan};
 use crate::kafka::{Connection, KafkaFault};
 use crate::mapping::Mapping;
 use crate::publish::{self, Lane, LaneError, LaneParts, LaneState, Source, StoreFacts, Work};
-use crate::reconcile::{Asker, ReconcileError, Reconciler, Republished, Summary};
+use crate::reconcile::{Asker, ReconcileError, Reconciler, Republished, Summary, Wanted};
 use crate::shutdown::{Stop, Stopper};
 use crate::spool::{Durable, Recovery, Spool, SpoolError, SpoolOptions, UnknownRead};
 use crate::tracking_memory::{MemoryError, TrackingMemory, lane_of};
@@ -234,7 +234,7 @@ impl App {
     ///
     /// # Errors
     /// See [`AppError`].
-    pub async fn republish(self, store: &StoreName, orders: Vec<OrderId>) -> Result<Republished, AppError> {
+    pub async fn republish(self, store: &StoreName, orders: Vec<Wanted>) -> Result<Republished, AppError> {
         let wanted = store.clone();
         let (mut republished, result) = self
             .run_stores(move |tasks, StoreTask { reconciler, .. }| {

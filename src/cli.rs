@@ -2,10 +2,12 @@
 
 pub mod config;
 pub mod demo;
+pub mod dlq;
 pub mod doctor;
 pub mod drain;
 pub mod event_json;
 pub mod exit;
+pub mod explain;
 pub mod log;
 pub mod look;
 pub mod moment;
@@ -16,6 +18,8 @@ pub mod run;
 pub mod sandbox;
 pub mod schemas;
 pub mod spool;
+pub mod status;
+pub mod table;
 pub mod tail;
 pub mod topics;
 
@@ -123,6 +127,21 @@ pub enum Command {
                             Times: how long ago (90s, 15m, 2h, 7d), a date in UTC (2026-11-24), or a time \
                             (2026-11-24T10:00:00-05:00); they are those of publication")]
     Tail(tail::TailArgs),
+    /// Tell everything that is known of an order: spool, events, tracking, dead letters, and where it is now
+    ///
+    /// Reads the topics from their beginning, and leaves no trace. Shows no personal data. Safe while the program runs.
+    #[command(after_help = "Examples:\n  imotriz-kafka explain 4810007\n  \
+                            imotriz-kafka --json explain --store bogota 4810007\n\n\
+                            Exit codes: 0 something is known of it · 7 nothing is, and it says what that means")]
+    Explain(explain::ExplainArgs),
+    /// Say how it stands: asks the running instance, or, where none answers, the topics and the spool
+    ///
+    /// Safe at any time; changes nothing.
+    #[command(after_help = "Examples:\n  imotriz-kafka status\n  imotriz-kafka --json status")]
+    Status,
+    /// List, show or retry dead letters: what came and could not be mapped
+    #[command(subcommand)]
+    Dlq(dlq::DlqCommand),
     /// Create or check the Kafka topics
     #[command(subcommand)]
     Topics(topics::TopicsCommand),
@@ -135,4 +154,12 @@ pub enum Command {
     /// Show or check the settings
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Print a script that completes commands and options in a shell
+    #[command(after_help = "Examples:\n  imotriz-kafka completions bash > /etc/bash_completion.d/imotriz-kafka\n  \
+                            imotriz-kafka completions zsh > ~/.zfunc/_imotriz-kafka\n  \
+                            imotriz-kafka completions fish > ~/.config/fish/completions/imotriz-kafka.fish")]
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
 }

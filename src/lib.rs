@@ -96,6 +96,7 @@
 //! | [`event`], [`amount`], [`contract`] | an order to an event and its headers; exact decimals; the Avro schemas |
 //! | [`framing`], [`encoding`], [`decoder`], [`registry`] | what stands before a datum, and gives it its meaning |
 //! | [`sandbox`] | a fake of the marketplace, with faults |
+//! | [`inquiry`] | what an operator asks about orders, from outside |
 //! | [`doctor`] | whether all that it needs is there and fit |
 //! | [`demo`] | an embedded broker, a consumer and a verdict around the real thing |
 //! | [`fail_point`] | places at which a test kills the program |
@@ -127,6 +128,7 @@ pub mod fail_point;
 pub mod framing;
 pub mod ids;
 pub mod index;
+pub mod inquiry;
 mod json;
 pub mod kafka;
 pub mod mapping;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use imotriz_kafka::cli::{self, Cli, Command, exit};
 use imotriz_kafka::config::{self, Config};
 
@@ -19,6 +19,10 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<u8> {
+    if let Command::Completions { shell } = cli.command {
+        clap_complete::generate(shell, &mut Cli::command(), "imotriz-kafka", &mut std::io::stdout());
+        return Ok(0);
+    }
     let quiet = matches!(cli.command, Command::Demo(_));
     let bars = cli::log::init(cli.json, if quiet { cli::log::QUIET } else { cli::log::USUAL });
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -46,11 +50,16 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::Republish(args) => return runtime.block_on(cli::republish::run(args.clone(), &config, cli.json)),
         Command::Doctor(_) => return runtime.block_on(cli::doctor::run(&config, cli.json)),
         Command::Tail(args) => runtime.block_on(cli::tail::run(args.clone(), &config, cli.json))?,
+        Command::Dlq(command) => return runtime.block_on(cli::dlq::run(command, &config, cli.json)),
+        Command::Explain(args) => return runtime.block_on(cli::explain::run(args.clone(), &config, cli.json)),
+        Command::Status => runtime.block_on(cli::status::run(&config, cli.json))?,
         Command::Topics(command) => runtime.block_on(cli::topics::run(*command, &config, cli.json))?,
         Command::Schemas(command) => runtime.block_on(cli::schemas::run(*command, &config, cli.json))?,
         Command::Spool(command) => return cli::spool::run(command, &config, cli.json),
         Command::Config(command) => cli::config::run(*command, &config, cli.json)?,
-        Command::Sandbox(_) | Command::Demo(_) => unreachable!("needs no settings and has returned"),
+        Command::Sandbox(_) | Command::Demo(_) | Command::Completions { .. } => {
+            unreachable!("needs no settings and has returned")
+        }
     }
     Ok(0)
 }

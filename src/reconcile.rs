@@ -47,7 +47,7 @@ pub use ask::{AskError, Asker};
 use changes::Changes;
 pub use diff::{Diff, missing};
 use repair::Repair;
-pub use republish::{Republished, Republisher, Unfetched};
+pub use republish::{Republished, Republisher, Unfetched, Wanted};
 
 /// One store's reconciler.
 pub struct Reconciler {

@@ -1,5 +1,6 @@
 //! Exit codes: a contract with scripts.
 
+use super::dlq::NoLetter;
 use super::republish::WhichStore;
 use crate::account::AccountError;
 use crate::admin::CannotListen;
@@ -7,6 +8,7 @@ use crate::app::AppError;
 use crate::config::{ConfigError, SecretError};
 use crate::demo::{AudienceError, StageError};
 use crate::encoding::EncodingError;
+use crate::inquiry::InquiryError;
 use crate::kafka::KafkaFault;
 use crate::publish::LaneError;
 use crate::reconcile::{AskError, ReconcileError};
@@ -53,7 +55,15 @@ fn known(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(error) = cause.downcast_ref::<StageError>() {
         return Some(of_stage(error));
     }
+    if let Some(error) = cause.downcast_ref::<InquiryError>() {
+        return Some(match error {
+            InquiryError::Kafka(_) => KAFKA,
+            InquiryError::Encoding(error) => of_encoding(error),
+            InquiryError::Spool(_) => SPOOL,
+        });
+    }
     let is = [
+        (cause.is::<NoLetter>(), USAGE),
         (cause.is::<ConfigError>() || cause.is::<SecretError>() || cause.is::<WhichStore>(), USAGE),
         (cause.is::<CannotListen>(), USAGE),
         (cause.is::<KafkaFault>() || cause.is::<MemoryError>() || cause.is::<AudienceError>(), KAFKA),

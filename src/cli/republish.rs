@@ -38,7 +38,7 @@ pub async fn run(args: RepublishArgs, config: &Config, json: bool) -> Result<u8>
     let (stopper, stop) = stopper();
     stopper.clone().stop_on_signals().context("can't listen to signals")?;
     let app = App::build(config, true, stopper, stop).await.map_err(explain)?;
-    let republished = app.republish(&store, args.orders).await?;
+    let republished = app.republish(&store, args.orders.into_iter().map(Into::into).collect()).await?;
     print(&republished, json);
     Ok(if republished.is_complete() { 0 } else { exit::NOT_REPAIRED })
 }
@@ -60,7 +60,7 @@ fn store(wanted: Option<StoreName>, config: &Config) -> Result<StoreName> {
     found.cloned().ok_or_else(|| WhichStore(stores.keys().map(ToString::to_string).collect()).into())
 }
 
-fn print(republished: &Republished, json: bool) {
+pub(super) fn print(republished: &Republished, json: bool) {
     if json {
         println!("{}", json!(republished));
         return;

@@ -1,5 +1,6 @@
 //! Orders that somebody names: fetched by their IDs and published anew.
 
+use bytes::Bytes;
 use serde::Serialize;
 
 use super::ask::Asker;
@@ -8,6 +9,21 @@ use super::{ReconcileError, or_stopped};
 use crate::ids::{OrderId, ReadId, StoreName};
 use crate::publish::{LaneHandle, Source};
 use crate::shutdown::Stop;
+
+/// An order that is wanted again.
+#[derive(Clone)]
+pub struct Wanted {
+    /// Its ID.
+    pub id: OrderId,
+    /// An answer that holds it as it once came, for the case that the marketplace no longer has it. Personal data.
+    pub kept: Option<Bytes>,
+}
+
+impl From<OrderId> for Wanted {
+    fn from(id: OrderId) -> Self {
+        Self { id, kept: None }
+    }
+}
 
 /// What became of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -56,19 +72,25 @@ impl Republisher {
     ///
     /// # Errors
     /// [`ReconcileError::LaneGone`], or the stop.
-    pub async fn publish(&self, orders: Vec<OrderId>, source: Source) -> Result<Republished, ReconcileError> {
+    pub async fn publish(
+        &self,
+        orders: Vec<impl Into<Wanted>>,
+        source: Source,
+    ) -> Result<Republished, ReconcileError> {
+        let orders = orders.into_iter().map(Into::into).collect();
         or_stopped(&mut self.stop.clone(), self.fetch_and_hand_over(orders, source)).await?
     }
 
-    async fn fetch_and_hand_over(&self, orders: Vec<OrderId>, source: Source) -> Result<Republished, ReconcileError> {
+    async fn fetch_and_hand_over(&self, orders: Vec<Wanted>, source: Source) -> Result<Republished, ReconcileError> {
         let mut hand_over = HandOver::new(&self.store, source, ReadId::fresh(), &self.lane);
         let (mut not_found, mut failed) = (Vec::new(), Vec::new());
-        for id in orders {
+        for Wanted { id, kept } in orders {
             hand_over.asking();
-            match self.asker.order(&id).await {
-                Ok(answer) => hand_over.take(id, answer).await?,
-                Err(error) if error.is_not_found() => not_found.push(id),
-                Err(error) => failed.push(Unfetched { order_id: id, why: error.to_string() }),
+            match (self.asker.order(&id).await, kept) {
+                (Ok(answer), _) => hand_over.take(id, answer).await?,
+                (Err(error), Some(kept)) if error.is_not_found() => hand_over.take(id, kept).await?,
+                (Err(error), None) if error.is_not_found() => not_found.push(id),
+                (Err(error), _) => failed.push(Unfetched { order_id: id, why: error.to_string() }),
             }
         }
         let tally = hand_over.settled().await?;

@@ -1,0 +1,228 @@
+//! `explain`: everything that is known of an order, along its way, and a sentence about where it is and why.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::exit;
+use super::look::Look;
+use crate::config::Config;
+use crate::ids::{OrderId, OrderKey, StoreName};
+use crate::inquiry::{self, Letter, Sighting};
+use crate::spool::{Entry, State};
+use crate::tracking::{OrderState, OrderTracking};
+
+/// Which order.
+#[derive(Debug, Clone, Args)]
+pub struct ExplainArgs {
+    /// The marketplace's ID of the order
+    #[arg(value_name = "ORDER_ID")]
+    pub order: OrderId,
+    /// Only of this store
+    #[arg(long)]
+    pub store: Option<StoreName>,
+}
+
+/// What is known of an order in one store.
+#[derive(Debug, Default)]
+struct Case {
+    spooled: Vec<Entry>,
+    events: Vec<Sighting>,
+    tracked: Option<OrderTracking>,
+    letters: Vec<Letter>,
+}
+
+/// Returns the exit code: 7 if the order is nowhere.
+///
+/// # Errors
+/// Kafka's, the registry's, the spool's.
+pub async fn run(args: ExplainArgs, config: &Config, json: bool) -> Result<u8> {
+    let cases = cases(&args, config).await?;
+    let found = !cases.is_empty();
+    if json {
+        let cases: Vec<Value> = cases.iter().map(|(store, case)| as_json(store, &args.order, case)).collect();
+        println!("{:#}", json!({ "order_id": args.order, "found": found, "stores": cases }));
+    } else {
+        cases.iter().for_each(|(store, case)| print(store, &args.order, case));
+        if !found {
+            println!("{}", nowhere(&args.order));
+        }
+    }
+    Ok(if found { 0 } else { exit::FINDING })
+}
+
+fn nowhere(id: &OrderId) -> String {
+    format!(
+        "The order {id} is not in the spool, not in the topics, and not tracked: this program never received it.\n\
+         It may still be waiting on the marketplace, which hands it over at the next read. If it was placed within the last \
+         8 days,\n`imotriz-kafka reconcile --dry-run` tells whether it is listed; `imotriz-kafka republish {id}` fetches it by \
+         its ID.\nOr it is older than what the topics and `reconcile.retention` keep."
+    )
+}
+
+/// The spool first: what leaves it meanwhile is then found in the topics.
+async fn cases(args: &ExplainArgs, config: &Config) -> Result<BTreeMap<String, Case>> {
+    let id = &args.order;
+    let mut cases = BTreeMap::<String, Case>::new();
+    for entry in inquiry::spooled(config, id)? {
+        let store = entry.store.as_ref().map(ToString::to_string).unwrap_or_default();
+        cases.entry(store).or_default().spooled.push(entry);
+    }
+    for sighting in inquiry::events_of(config, id).await? {
+        cases.entry(sighting.event.store.clone()).or_default().events.push(sighting);
+    }
+    for (OrderKey { store, .. }, record) in inquiry::tracked(config, |key| key.id == *id).await? {
+        cases.entry(store.to_string()).or_default().tracked = Some(record);
+    }
+    for letter in inquiry::letters(config).await? {
+        if letter.order_id.as_ref() == Some(id) {
+            let store = letter.store.as_ref().map(ToString::to_string).unwrap_or_default();
+            cases.entry(store).or_default().letters.push(letter);
+        }
+    }
+    if let Some(wanted) = &args.store {
+        cases.retain(|store, _| store == wanted.as_str());
+    }
+    Ok(cases)
+}
+
+fn print(store: &str, id: &OrderId, case: &Case) {
+    let look = Look::of_stdout();
+    println!("{}", look.bold(format!("order {id} of {store}")));
+    for entry in &case.spooled {
+        let (read, at) = (entry.read_id.map(|id| id.to_string()).unwrap_or_default(), when(entry.reserved_at));
+        println!("  {} {at}  {} (read {read})", look.dim("spool     "), state(entry));
+    }
+    for Sighting { seen, event, committed } in &case.events {
+        let visible = if *committed { String::new() } else { format!("  {}", look.bad("not visible: not committed")) };
+        println!(
+            "  {} {}  revision {}, {}, at {} (read {}){visible}",
+            look.dim("event     "),
+            when(seen.at),
+            event.revision,
+            event.reason.as_str(),
+            seen.place(),
+            event.read_id,
+        );
+    }
+    if let Some(record) = &case.tracked {
+        let at = when(Timestamp::from_millisecond(record.published_at).ok());
+        let revision = record.revision.map(|revision| format!(", revision {revision}")).unwrap_or_default();
+        let partition = record.event_partition.map(|number| format!(", partition {number}")).unwrap_or_default();
+        println!(
+            "  {} {at}  {}{revision}, {}{partition} (read {})",
+            look.dim("tracked   "),
+            tracked(record.state),
+            record.reason.as_str(),
+            record.read_id,
+        );
+    }
+    for letter in &case.letters {
+        let (at, place) = (when(letter.at), &letter.place);
+        println!("  {} {at}  {} at `{}` ({place})", look.dim("dead letter"), letter.reason, letter.pointer);
+    }
+    println!("{}\n", conclusion(id, case));
+}
+
+fn when(at: Option<Timestamp>) -> String {
+    at.map_or_else(|| " ".repeat(20), |at| at.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
+}
+
+fn state(entry: &Entry) -> &'static str {
+    match entry.state {
+        State::Page { .. } => "in a page that waits to be published",
+        State::Unknown { .. } => "in what came of a read of unknown outcome",
+        State::Unfinished => "in a reservation",
+        State::Corrupt { .. } => "in a damaged file",
+    }
+}
+
+fn tracked(state: OrderState) -> &'static str {
+    match state {
+        OrderState::Published => "published",
+        OrderState::DeadLettered => "dead letter",
+        OrderState::Gone => "gone from the marketplace",
+        OrderState::Unknown => "a state that this version does not know",
+    }
+}
+
+/// Where the order is and why, in a sentence.
+fn conclusion(id: &OrderId, case: &Case) -> String {
+    let waits = case.spooled.iter().any(|entry| matches!(entry.state, State::Page { .. }));
+    let latest = case.events.iter().rev().find(|sighting| sighting.committed);
+    let state = case.tracked.as_ref().map(|record| record.state);
+    let letter = case.letters.last();
+    let place = latest.map(|latest| {
+        let (event, seen) = (&latest.event, &latest.seen);
+        format!("revision {}, partition {}, offset {}", event.revision, seen.partition, seen.offset)
+    });
+    match (waits, state, place, letter) {
+        (true, ..) => format!(
+            "It is safe in the spool{} and is published as soon as the program runs and Kafka takes it.",
+            if latest.is_some() { ", in the topic already with what an earlier read brought," } else { "" },
+        ),
+        (_, Some(OrderState::DeadLettered), before, Some(letter)) => format!(
+            "It could not be mapped: {} at `{}`.{} Correct `[mapping]`, then `imotriz-kafka dlq retry {}`.",
+            letter.reason,
+            letter.pointer,
+            before.map(|place| format!(" Consumers still have its last event ({place}).")).unwrap_or_default(),
+            letter.place,
+        ),
+        (_, Some(OrderState::DeadLettered), _, None) => format!(
+            "It could not be mapped, and its dead letter is past the topic's retention: `imotriz-kafka republish {id}` tries \
+             again."
+        ),
+        (_, Some(OrderState::Gone), ..) => {
+            "It was listed, never arrived, and the marketplace answered 404 when asked for it: it is not asked for again."
+                .to_owned()
+        }
+        (_, _, Some(place), _) => format!("It is published ({place}); consumers that read committed see it."),
+        (_, Some(OrderState::Published), None, _) => {
+            "It was published; its event is past the retention of the orders topic.".to_owned()
+        }
+        (_, _, None, Some(letter)) => format!("It is a dead letter at {}, and is tracked no longer.", letter.place),
+        _ if !case.events.is_empty() => "It is in a transaction that is open or was given up: consumers that read committed \
+                                         don't see it. The program publishes it again by itself."
+            .to_owned(),
+        _ => format!(
+            "It came in part of an answer that was cut off. `imotriz-kafka reconcile` finds out whether it is missing; \
+             `imotriz-kafka republish {id}` publishes it in any case."
+        ),
+    }
+}
+
+fn as_json(store: &str, id: &OrderId, case: &Case) -> Value {
+    let text = |at: Option<Timestamp>| at.map(|at| at.to_string());
+    let spool = case.spooled.iter().map(|entry| {
+        json!({
+            "file": entry.path, "read_id": entry.read_id, "reserved_at": text(entry.reserved_at), "state": state(entry),
+        })
+    });
+    let events = case.events.iter().map(|Sighting { seen, event, committed }| {
+        json!({
+            "partition": seen.partition, "offset": seen.offset, "published_at": text(seen.at),
+            "revision": event.revision, "reason": event.reason.as_str(), "read_id": event.read_id,
+            "visible": committed,
+        })
+    });
+    let letters = case.letters.iter().map(|letter| {
+        json!({
+            "place": letter.place, "at": text(letter.at), "reason": letter.reason, "pointer": letter.pointer,
+            "read_id": letter.read_id,
+        })
+    });
+    let tracking = case.tracked.as_ref().map(|record| {
+        json!({
+            "state": record.state, "revision": record.revision, "reason": record.reason.as_str(),
+            "read_id": record.read_id, "at": text(Timestamp::from_millisecond(record.published_at).ok()),
+            "partition": record.event_partition,
+        })
+    });
+    json!({
+        "store": store, "spool": spool.collect::<Vec<_>>(), "events": events.collect::<Vec<_>>(), "tracking": tracking,
+        "dead_letters": letters.collect::<Vec<_>>(), "conclusion": conclusion(id, case),
+    })
+}

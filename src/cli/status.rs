@@ -1,0 +1,154 @@
+//! `status`: of the running instance, or, where none answers, from the topics and the spool.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::look::{Look, count};
+use super::table::Rows;
+use crate::account::{Account, Open};
+use crate::admin::client;
+use crate::config::Config;
+use crate::inquiry;
+use crate::spool::{Holder, Spool, State};
+use crate::tracking::OrderState;
+
+/// A store, as its tracking records tell.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+struct Tally {
+    published: u64,
+    dead_lettered: u64,
+    gone: u64,
+    last_published: Option<Timestamp>,
+}
+
+/// Prints it.
+///
+/// # Errors
+/// Nobody answers, and Kafka or the spool can't be asked either.
+pub async fn run(config: &Config, json: bool) -> Result<()> {
+    match client::get(config.admin.listen, "/status").await {
+        Ok(answer) if answer.is_good() => of_instance(&answer.body, json),
+        _ => from_topics(config, json).await,
+    }
+}
+
+fn of_instance(body: &str, json: bool) -> Result<()> {
+    let status: Value = serde_json::from_str(body)
+        .context("what answers at `admin.listen` is no instance of this program: its answer is not JSON")?;
+    if json {
+        println!("{:#}", json!({ "source": "instance", "status": status }));
+        return Ok(());
+    }
+    let look = Look::of_stdout();
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let ready = match &status["ready"] {
+        Value::Bool(true) => look.good("ready"),
+        _ => look.bad("not ready"),
+    };
+    println!("running, {ready}; version {}, up since {}", text(&status["version"]), text(&status["started_at"]));
+    for reason in status["not_ready"].as_array().into_iter().flatten() {
+        println!("  {}", text(reason));
+    }
+    let mut rows =
+        Rows::new(["store", "pending", "published", "dead letters", "unknown reads", "unaccounted", "last read"]);
+    for (name, store) in status["stores"].as_object().into_iter().flatten() {
+        let published = match &store["published"] {
+            Value::Object(reasons) => reasons.values().filter_map(Value::as_u64).sum::<u64>().to_string(),
+            other => text(other),
+        };
+        let last = store["last_good_read_at"].as_str().unwrap_or("never");
+        rows.add([
+            name.clone(),
+            text(&store["pending"]),
+            published,
+            text(&store["dead_letters"]),
+            text(&store["unknown_reads"]),
+            text(&store["unaccounted_orders"]),
+            last.to_owned(),
+        ]);
+    }
+    println!("\n{rows}");
+    Ok(())
+}
+
+async fn from_topics(config: &Config, json: bool) -> Result<()> {
+    let tracked = inquiry::tracked(config, |_| true).await?;
+    let letters = inquiry::letters(config).await?.len();
+    let mut stores: BTreeMap<String, Tally> =
+        config.stores.keys().map(|name| (name.to_string(), Tally::default())).collect();
+    for (key, record) in &tracked {
+        let tally = stores.entry(key.store.to_string()).or_default();
+        match record.state {
+            OrderState::Published => {
+                tally.published += 1;
+                tally.last_published = tally.last_published.max(Timestamp::from_millisecond(record.published_at).ok());
+            }
+            OrderState::DeadLettered => tally.dead_lettered += 1,
+            OrderState::Gone => tally.gone += 1,
+            OrderState::Unknown => {}
+        }
+    }
+    let spool = SpoolLook::of(config)?;
+    if json {
+        let status = json!({ "source": "topics", "stores": stores, "dead_letters": letters, "spool": spool });
+        println!("{status:#}");
+        return Ok(());
+    }
+    let look = Look::of_stdout();
+    println!("{}\n", look.dim("no running instance answers; from the topics and the spool:"));
+    let mut rows = Rows::new(["store", "published", "dead", "gone", "last published (UTC)"]);
+    for (name, tally) in &stores {
+        let last = tally.last_published.map(|at| at.strftime("%Y-%m-%d %H:%M:%S").to_string());
+        rows.add([
+            name.clone(),
+            count(tally.published),
+            count(tally.dead_lettered),
+            count(tally.gone),
+            last.unwrap_or_else(|| "never".to_owned()),
+        ]);
+    }
+    println!("{rows}\n");
+    let (letters, noun) = (count(letters as u64), if letters == 1 { "record" } else { "records" });
+    println!("dead letters  {letters} {noun} in the topic");
+    println!(
+        "spool         {} pages wait, {} reads of unknown outcome, {} damaged",
+        spool.pages, spool.unknown, spool.corrupt
+    );
+    println!("lock          {}", if spool.locked { "held by a program at work" } else { "free" });
+    println!("account       {}", if spool.gaps == 0 { "no read has lost orders".to_owned() } else { spool.told() });
+    Ok(())
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct SpoolLook {
+    pages: usize,
+    unknown: usize,
+    corrupt: usize,
+    locked: bool,
+    /// Entries of the account of which orders are, or may be, missing.
+    gaps: usize,
+}
+
+impl SpoolLook {
+    fn of(config: &Config) -> Result<Self> {
+        let dir = &config.spool.dir;
+        let entries = Spool::inspect(dir)?;
+        let count = |which: fn(&State) -> bool| entries.iter().filter(|entry| which(&entry.state)).count();
+        let open = |entry: &crate::account::Entry| entry.open != Open::Nothing;
+        Ok(Self {
+            pages: count(|state| matches!(state, State::Page { .. })),
+            unknown: count(|state| matches!(state, State::Unknown { .. })),
+            corrupt: count(|state| matches!(state, State::Corrupt { .. })),
+            locked: Spool::holder(dir)? != Holder::Nobody,
+            gaps: Account::look(dir)?.iter().filter(|entry| open(entry)).count(),
+        })
+    }
+
+    fn told(&self) -> String {
+        format!("{} cut reads may have lost orders: see `imotriz-kafka spool account`", self.gaps)
+    }
+}
