@@ -74,16 +74,21 @@ pub enum Command {
     ///
     /// The first SIGINT or SIGTERM finishes the read in flight, commits it and leaves; a second one leaves at once.
     /// Nothing is lost either way. SIGHUP reads the settings again. How it fares is shown at `admin.listen`.
+    #[command(
+        after_help = "Examples:\n  imotriz-kafka run\n  imotriz-kafka --config /etc/imotriz-kafka.toml --json run"
+    )]
     Run,
     /// Publish all pending orders, then leave
     ///
     /// If a read was cut off, the orders that it may have lost are looked for and published as well.
+    #[command(after_help = "Examples:\n  imotriz-kafka drain\n  imotriz-kafka --json drain")]
     Drain,
     /// Find orders that were handed over and never arrived, and publish them
     ///
     /// Takes the marketplace's list of IDs, publishes what is pending, and fetches one by one what is listed and yet not
     /// published.
-    #[command(after_help = "Exit codes: 0 nothing is missing · 10 orders were missing and are published now · \
+    #[command(after_help = "Examples:\n  imotriz-kafka reconcile --dry-run\n  imotriz-kafka --json reconcile\n\n\
+                            Exit codes: 0 nothing is missing · 10 orders were missing and are published now · \
                             11 some of them could not be published, or the account of losses is open: see \
                             help spool account · 12 with --dry-run: orders are missing")]
     Reconcile(reconcile::ReconcileArgs),
@@ -98,8 +103,14 @@ pub enum Command {
     /// Watch it work: made-up orders, a marketplace that misbehaves, and a broker inside this process
     ///
     /// Needs nothing else and touches nothing of yours. Exit code 7 if an order was lost or doubled.
+    #[command(
+        after_help = "Examples:\n  imotriz-kafka demo\n  imotriz-kafka demo --orders 300 --keep-running\n  imotriz-kafka demo --bootstrap-servers localhost:9092"
+    )]
     Demo(demo::DemoArgs),
     /// Run a fake of the marketplace to try things out
+    #[command(
+        after_help = "Examples:\n  imotriz-kafka sandbox\n  imotriz-kafka sandbox --listen 127.0.0.1:8080 --orders 500 --faults truncate=0.02"
+    )]
     Sandbox(SandboxArgs),
     /// Check everything that it needs, and say what to do about what is not well
     ///
@@ -140,19 +151,28 @@ pub enum Command {
     #[command(after_help = "Examples:\n  imotriz-kafka status\n  imotriz-kafka --json status")]
     Status,
     /// List, show or retry dead letters: what came and could not be mapped
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  imotriz-kafka dlq list\n  imotriz-kafka dlq show 0:17\n  imotriz-kafka dlq retry --all"
+    )]
     Dlq(dlq::DlqCommand),
     /// Create or check the Kafka topics
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Examples:\n  imotriz-kafka topics ensure\n  imotriz-kafka topics check")]
     Topics(topics::TopicsCommand),
     /// Register, check or show the Avro schemas
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  imotriz-kafka schemas check\n  imotriz-kafka schemas register\n  imotriz-kafka schemas show"
+    )]
     Schemas(schemas::SchemasCommand),
     /// Look into the spool; safe while the program runs
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  imotriz-kafka spool list\n  imotriz-kafka spool verify\n  imotriz-kafka spool account"
+    )]
     Spool(spool::SpoolCommand),
     /// Show or check the settings
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Examples:\n  imotriz-kafka config show\n  imotriz-kafka config check")]
     Config(config::ConfigCommand),
     /// Print a script that completes commands and options in a shell
     #[command(after_help = "Examples:\n  imotriz-kafka completions bash > /etc/bash_completion.d/imotriz-kafka\n  \
@@ -162,4 +182,43 @@ pub enum Command {
         /// For which shell
         shell: clap_complete::Shell,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// The command, and all below it.
+    fn all(command: &clap::Command) -> Vec<clap::Command> {
+        let below = command.get_subcommands().flat_map(all);
+        std::iter::once(command.clone()).chain(below).collect()
+    }
+
+    fn examples(command: &clap::Command) -> Vec<String> {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let lines = help.lines().map(str::trim).filter(|line| line.starts_with("imotriz-kafka "));
+        lines.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_command_has_examples_and_every_example_parses() {
+        let cli = Cli::command();
+        for command in cli.get_subcommands() {
+            assert!(!examples(command).is_empty(), "`{}` has no example", command.get_name());
+        }
+        for command in all(&cli) {
+            for example in examples(&command) {
+                let (words, _) = example.split_once(" > ").unwrap_or((&example, ""));
+                Cli::try_parse_from(words.split_whitespace()).unwrap_or_else(|error| panic!("{example}: {error}"));
+                assert!(words.contains(command.get_name()), "{example} is not of `{}`", command.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
 }

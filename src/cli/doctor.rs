@@ -55,24 +55,25 @@ pub async fn run(config: &Config, json: bool) -> Result<u8> {
     Ok(if bad == 0 { 0 } else { exit::FINDING })
 }
 
+/// A line for each where there is room, with what was found in a column of its own.
 fn print(checks: &[Check]) {
     let look = Look::of_stdout();
     let width = Table::new().width().map_or(usize::MAX, |width| usize::from(width).max(NARROWEST));
+    let names = checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0).min(width / 2);
+    let margin = " ".repeat(names + 3);
     for check in checks {
+        let name = format!("{:<names$}", check.name);
         let (sign, name) = match check.health {
-            Health::Good => (look.good("✓"), check.name.clone()),
-            Health::Doubtful => (look.bold("!"), look.bold(&check.name)),
-            Health::Bad => (look.bad("✗"), look.bad(&check.name)),
-            Health::Skipped => (look.dim("-"), look.dim(&check.name)),
+            Health::Good => (look.good("✓"), name),
+            Health::Doubtful => (look.bold("!"), look.bold(name)),
+            Health::Bad => (look.bad("✗"), look.bad(name)),
+            Health::Skipped => (look.dim("-"), look.dim(name)),
         };
-        println!("{sign} {name}");
-        for line in wrapped(&check.found, width.saturating_sub(4)) {
-            println!("    {}", if check.health == Health::Skipped { look.dim(line) } else { line });
-        }
-        for (index, line) in
-            wrapped(check.cure.as_deref().unwrap_or_default(), width.saturating_sub(6)).iter().enumerate()
-        {
-            println!("    {} {line}", if index == 0 { "→" } else { " " });
+        let room = width.saturating_sub(names + 5);
+        let found = wrapped(&check.found, room).join(&format!("\n{margin}"));
+        println!("{sign} {name} {}", if check.health == Health::Skipped { look.dim(found) } else { found });
+        if let Some(cure) = &check.cure {
+            println!("{margin}→ {}", wrapped(cure, room.saturating_sub(2)).join(&format!("\n{margin}  ")));
         }
     }
 }

@@ -178,22 +178,20 @@ async fn topic(admin: &Admin, cluster: &Cluster, name: &str, plan: &TopicPlan, j
     };
     judge(&what, topic, &settings).or_else(|| replicated(&what, topic, &settings)).unwrap_or_else(|| {
         let get = |key: &str| settings.get(key).map_or("unknown", String::as_str);
-        let found = format!(
-            "{}, {}, {}, retention {}",
-            plural(topic.partitions, "partition"),
-            plural(topic.replicas, "replica"),
-            get("cleanup.policy"),
-            retention(get("retention.ms")),
-        );
-        Check::good(what, found)
+        let (partitions, replicas) = (plural(topic.partitions, "partition"), plural(topic.replicas, "replica"));
+        let kept = match get("cleanup.policy") {
+            "compact" => "compact".to_owned(),
+            policy => format!("{policy} after {}", retention(get("retention.ms"))),
+        };
+        Check::good(what, format!("{partitions}, {replicas}, {kept}"))
     })
 }
 
 fn retention(millis: &str) -> String {
     match millis.parse::<i64>() {
         Ok(millis) if millis >= 0 => format!("{} days", millis / 86_400_000),
-        Ok(_) => "without end".to_owned(),
-        Err(_) => "unknown".to_owned(),
+        Ok(_) => "no time at all".to_owned(),
+        Err(_) => "an unknown time".to_owned(),
     }
 }
 

@@ -22,6 +22,7 @@ mod harness;
 mod kill;
 mod migration;
 mod network;
+mod operators;
 mod outage;
 mod ownership;
 mod pause;

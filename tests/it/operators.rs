@@ -1,0 +1,244 @@
+//! What an operator asks, and what the answers say: on a real broker, with a marketplace that refuses.
+
+use imotriz_kafka::sandbox::SandboxArgs;
+use serde_json::Value;
+
+use crate::support::registry;
+use crate::support::scene::{RUN_DEADLINE, Scene};
+use crate::support::topics;
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(json).collect()
+}
+
+/// The check of this name, by the JSON of `doctor`.
+fn check(scene: &Scene, name: &str, code: i32) -> Value {
+    let report = json(&scene.run(&["--json", "doctor"], code).stdout());
+    let checks = report["checks"].as_array().unwrap();
+    let found = checks.iter().find(|check| check["name"].as_str().unwrap().starts_with(name));
+    found.unwrap_or_else(|| panic!("no check {name}: {report}")).clone()
+}
+
+fn assert_bad(check: &Value, found: &str, cure: &str) {
+    assert_eq!(check["health"], "bad", "{check}");
+    assert!(check["found"].as_str().unwrap().contains(found), "{check}");
+    assert!(check["cure"].as_str().unwrap().contains(cure), "{check}");
+}
+
+#[test]
+fn a_doctor_who_finds_nothing_says_so_and_changes_nothing() {
+    let scene = Scene::new("doctor", SandboxArgs::with_orders(3));
+    let report = scene.run(&["doctor"], 0);
+    let text = report.stdout();
+    for part in
+        ["✓ token bogota", "✓ clock bogota", "✓ broker", "✓ transaction log", "✓ spool", "✓ lock", "all is well"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains('\u{1b}'), "colours in a pipe");
+    assert_eq!(scene.reads().len(), 0, "the destructive read");
+    scene.run(&["topics", "check"], 4);
+    scene.drain();
+    assert!(scene.run(&["doctor"], 0).stdout().contains("1 replica, compact"));
+}
+
+#[test]
+fn a_doctor_tells_401_403_and_a_wrong_path_apart_and_names_their_cures() {
+    let scene = Scene::new("doctor-token", SandboxArgs::with_orders(3));
+    let token = "IMOTRIZ_STORES__BOGOTA__TOKEN";
+    let scene = scene.with(token, "void");
+    let wrong = check(&scene, "token bogota", 7);
+    assert_bad(&wrong, "401", "generate a new one in the shop's settings");
+    assert!(!wrong.to_string().contains("void\""), "the token");
+    let scene = scene.with(token, "sandbox-token").without_list();
+    assert_bad(&check(&scene, "token bogota", 7), "/nowhere", "api.paths.order_ids");
+    let scene = scene.with(token, "void");
+    assert_bad(&check(&scene, "token bogota", 7), "401", "generate a new one");
+    let scene = Scene::new("doctor-start", SandboxArgs::with_orders(3));
+    scene.shop().set_start_date(false);
+    assert_bad(&check(&scene, "token bogota", 7), "403", "synchronise orders from");
+    assert_eq!(scene.reads().len(), 0);
+}
+
+#[test]
+fn a_doctor_without_a_broker_says_where_he_looked_for_one() {
+    let scene = Scene::new("doctor-broker", SandboxArgs::with_orders(3))
+        .with("IMOTRIZ_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1");
+    assert_bad(&check(&scene, "broker", 7), "failed", "127.0.0.1:1");
+    assert_eq!(check(&scene, "topic ", 7)["health"], "skipped");
+    assert_eq!(check(&scene, "token bogota", 7)["health"], "good");
+    for command in [["tail"].as_slice(), &["dlq", "list"], &["explain", "7"], &["status"]] {
+        scene.run(command, 4);
+    }
+}
+
+#[test]
+fn a_doctor_names_a_wrong_policy_and_what_sets_it_right() {
+    let scene = Scene::new("doctor-policy", SandboxArgs::with_orders(3));
+    let wrong = topics::unique("doctor-wrong");
+    topics::create(scene.kafka(), &wrong, 4, &[("cleanup.policy", "delete")]);
+    let scene = scene.with("IMOTRIZ_KAFKA__TOPICS__TRACKING", &wrong);
+    let check = check(&scene, &format!("topic {wrong}"), 7);
+    assert_bad(&check, "cleanup.policy is delete", "--add-config cleanup.policy=compact");
+}
+
+#[test]
+fn a_doctor_tells_a_registry_that_is_away_from_one_that_is_well() {
+    let url = "IMOTRIZ_SCHEMA_REGISTRY__URL";
+    let scene = Scene::new("doctor-registry", SandboxArgs::with_orders(3)).with(url, "http://127.0.0.1:1");
+    assert_bad(&check(&scene, "registry", 7), "can't be reached", "schema_registry.url");
+    let scene = scene.with(url, registry().url());
+    assert!(check(&scene, "schema ", 0)["found"].as_str().unwrap().contains("registered at the start"));
+    scene.run(&["schemas", "register"], 0);
+    assert!(check(&scene, "schema ", 0)["found"].as_str().unwrap().contains("FULL_TRANSITIVE"));
+}
+
+#[test]
+fn a_doctor_in_a_hurry_asks_the_instance_alone() {
+    let scene = Scene::new("quick", SandboxArgs::with_orders(0))
+        .with("IMOTRIZ_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")
+        .with("IMOTRIZ_ADMIN__LISTEN", "127.0.0.1:1");
+    let nobody = scene.run(&["doctor", "--quick"], 1);
+    assert!(nobody.stderr().contains("no running instance answers at 127.0.0.1:1"), "{}", nobody.stderr());
+    let state = format!("{}/_sandbox/state", scene.base_url());
+    assert!(scene.run(&["doctor", "--quick", "--url", &state], 0).stdout().contains("it lives"));
+    let missing = format!("{}/nothing/here", scene.base_url());
+    assert!(scene.run(&["doctor", "--quick", "--url", &missing], 1).stdout().contains("does not live"));
+    scene.run(&["doctor", "--url", &state], 2);
+}
+
+#[test]
+fn a_tail_shows_committed_events_with_exact_totals_and_no_personal_data() {
+    let scene = Scene::new("tail", SandboxArgs::with_orders(40));
+    scene.drain();
+    let all = lines(&scene.run(&["--json", "tail", "--from", "beginning"], 0).stdout());
+    assert_eq!(all.len(), 40);
+    let last = lines(&scene.run(&["--json", "tail", "-n", "7"], 0).stdout());
+    assert_eq!(last.len(), 7);
+    assert_eq!(scene.run(&["tail"], 0).stdout().lines().count(), 10);
+
+    let id = all[0]["event"]["order_id"].as_str().unwrap();
+    let one = lines(&scene.run(&["--json", "tail", "--order", id], 0).stdout());
+    assert_eq!((one.len(), &one[0]["event"]["order_id"]), (1, &all[0]["event"]["order_id"]));
+    let record = scene.shop().record(&id.parse().unwrap()).unwrap();
+    let record: Value = serde_json::from_slice(&record).unwrap();
+    let email = record["buyer"]["email"].as_str().unwrap();
+    let masked = scene.run(&["--json", "tail", "--order", id], 0).stdout();
+    assert!(!masked.contains(email) && masked.contains("•••"), "{masked}");
+    assert!(scene.run(&["--json", "tail", "--order", id, "--show-pii"], 0).stdout().contains(email));
+    let plain = scene.run(&["tail", "--order", id], 0).stdout();
+    assert!(plain.contains(id) && plain.contains('\t') && !plain.contains(record["buyer"]["name"].as_str().unwrap()));
+
+    let count = |arguments: &[&str]| {
+        let arguments = [["--json", "tail", "--from", "beginning"].as_slice(), arguments].concat();
+        scene.run(&arguments, 0).stdout().lines().count()
+    };
+    assert_eq!(count(&["--store", "bogota", "--reason", "drained", "--since", "1h"]), 40);
+    assert_eq!((count(&["--store", "cali"]), count(&["--reason", "updated"]), count(&["--until", "1h"])), (0, 0, 0));
+    let total = all[0]["event"]["total"].as_str().unwrap();
+    let more = all.iter().filter(|line| {
+        let parsed = |text: &str| text.parse::<rust_decimal::Decimal>().unwrap();
+        line["event"]["total"].as_str().is_some_and(|it| parsed(it) >= parsed(total))
+    });
+    assert_eq!(count(&["--min-total", total]), more.count());
+}
+
+#[test]
+fn a_tail_that_follows_shows_what_comes_and_ends_at_ctrl_c() {
+    let scene = Scene::new("follow", SandboxArgs::with_orders(3));
+    scene.drain();
+    let mut tail = scene.settings.start(&["tail", "-f", "-n", "1"]);
+    tail.wait_for_line("drained", RUN_DEADLINE);
+    scene.shop().add(1, 0);
+    scene.drain();
+    let newest = scene.marked().last().unwrap().clone();
+    tail.wait_for_line(&newest, RUN_DEADLINE);
+    tail.signal(rustix::process::Signal::INT);
+    assert_eq!(tail.wait(RUN_DEADLINE).code(), Some(0), "{}", tail.output());
+}
+
+#[test]
+fn an_order_is_explained_from_the_spool_to_the_topic() {
+    let scene = Scene::new("explain", SandboxArgs::with_orders(30));
+    scene.run(&["topics", "ensure"], 0);
+    assert!(scene.run(&["explain", "4810007"], 7).stdout().contains("never received it"));
+    scene.settings.start_with(&["drain"], &[("IMOTRIZ_TEST_KILL_AT", "durable:1")]).wait(RUN_DEADLINE);
+    let id = scene.marked()[0].clone();
+    let waiting = scene.run(&["explain", &id], 0).stdout();
+    assert!(waiting.contains("in a page that waits") && waiting.contains("safe in the spool"), "{waiting}");
+
+    scene.drain();
+    let explained = json(&scene.run(&["--json", "explain", &id, "--store", "bogota"], 0).stdout());
+    let case = &explained["stores"][0];
+    let record = scene.events().into_iter().find(|record| record.key.as_deref() == Some(&id)).unwrap();
+    assert_eq!(case["events"][0]["partition"], record.partition);
+    assert_eq!(case["events"][0]["offset"], record.offset);
+    assert_eq!((&case["events"][0]["visible"], &case["tracking"]["state"]), (&Value::from(true), &"PUBLISHED".into()));
+    assert!(case["conclusion"].as_str().unwrap().contains("It is published (revision 1"), "{case}");
+    assert!(scene.run(&["explain", &id], 0).stdout().contains("DRAINED"));
+    scene.run(&["explain", &id, "--store", "cali"], 7);
+}
+
+#[test]
+fn an_event_of_a_transaction_that_was_given_up_is_told_to_be_invisible() {
+    let scene = Scene::new("explain-aborted", SandboxArgs::with_orders(3));
+    scene.run(&["topics", "ensure"], 0);
+    // Killed with its events produced and not committed; the next run settles and publishes again.
+    let mut killed = scene.settings.start_with(&["drain"], &[("IMOTRIZ_TEST_KILL_AT", "delivered:1")]);
+    killed.wait(RUN_DEADLINE);
+    scene.drain();
+    let id = scene.marked()[0].clone();
+    let explained = json(&scene.run(&["--json", "explain", &id], 0).stdout());
+    let visible: Vec<_> =
+        explained["stores"][0]["events"].as_array().unwrap().iter().map(|it| &it["visible"]).collect();
+    assert_eq!(visible, [&Value::from(false), &Value::from(true)], "{explained}");
+    assert!(scene.run(&["explain", &id], 0).stdout().contains("not visible"));
+}
+
+#[test]
+fn dead_letters_are_listed_without_their_contents_and_retried_once_the_mapping_is_right() {
+    let wrong = "IMOTRIZ_MAPPING__ORDER__TOTAL";
+    let scene = Scene::new("dlq", SandboxArgs::with_orders(5)).with(wrong, "/buyer/name");
+    scene.drain();
+    assert_eq!(scene.events().len(), 0);
+    let letters = lines(&scene.run(&["--json", "dlq", "list"], 0).stdout());
+    assert_eq!((letters.len(), &letters[0]["pointer"]), (5, &Value::from("/buyer/name")));
+    let (place, id) = (letters[0]["place"].as_str().unwrap(), letters[0]["order_id"].as_str().unwrap());
+    let record: Value = serde_json::from_slice(&scene.shop().record(&id.parse().unwrap()).unwrap()).unwrap();
+    let name = record["buyer"]["name"].as_str().unwrap();
+    assert!(!scene.run(&["dlq", "list"], 0).stdout().contains(name));
+    assert_eq!(json(&scene.run(&["dlq", "show", place], 0).stdout())["buyer"]["name"], name);
+    scene.run(&["dlq", "show", "9:9"], 2);
+    let explained = scene.run(&["explain", id], 0).stdout();
+    assert!(explained.contains(&format!("dlq retry {place}")), "{explained}");
+
+    let still = scene.run(&["dlq", "retry", "--all"], 11).stdout();
+    assert!(still.contains("still can't be read") && !still.contains(name), "{still}");
+    assert_eq!(lines(&scene.run(&["--json", "dlq", "list"], 0).stdout()).len(), 5, "a retry makes no second letter");
+
+    let scene = scene.without(wrong);
+    scene.run(&["dlq", "retry", "--all", "--dry-run"], 0);
+    assert_eq!(scene.events().len(), 0);
+    scene.run(&["dlq", "retry", place], 0);
+    assert_eq!(scene.events().len(), 1);
+    assert_eq!(scene.events()[0].header("imotriz-reason"), Some("REPUBLISHED"));
+    scene.run(&["dlq", "retry", "--all"], 0);
+    scene.run(&["dlq", "retry", "--all"], 0);
+    assert_eq!(scene.events().len(), 5, "a retry is safe to repeat");
+    let status = json(&scene.run(&["--json", "status"], 0).stdout());
+    assert_eq!(status["stores"]["bogota"]["published"], 5, "{status}");
+    assert_eq!((&status["source"], &status["dead_letters"]), (&"topics".into(), &5.into()));
+}
+
+#[test]
+fn completions_know_every_command() {
+    let scene = Scene::new("completions", SandboxArgs::with_orders(0));
+    for shell in ["bash", "zsh", "fish"] {
+        let script = scene.run(&["completions", shell], 0).stdout();
+        assert!(script.contains("explain") && script.contains("show-pii"), "{shell}");
+    }
+}
