@@ -12,6 +12,7 @@ pub mod log;
 pub mod look;
 pub mod moment;
 pub mod order_row;
+pub mod out;
 pub mod reconcile;
 pub mod republish;
 pub mod run;

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::exit;
 use super::look::Look;
+use super::out;
 use super::table::Rows;
 use crate::app::App;
 use crate::config::Config;
@@ -93,11 +94,11 @@ fn find<'a>(letters: &'a [Letter], place: &str) -> Result<&'a Letter, NoLetter> 
 fn list(letters: &[Letter], store: Option<&StoreName>, json: bool) {
     let chosen: Vec<_> = letters.iter().filter(|letter| store.is_none() || letter.store.as_ref() == store).collect();
     if json {
-        chosen.iter().for_each(|letter| println!("{}", as_json(letter)));
+        chosen.iter().for_each(|letter| out::line(format_args!("{}", as_json(letter))));
         return;
     }
     if chosen.is_empty() {
-        println!("no dead letters: every order that came could be mapped");
+        out::line("no dead letters: every order that came could be mapped");
         return;
     }
     let mut rows = Rows::new(["place", "when", "store", "order", "where", "what is wrong"]);
@@ -111,7 +112,7 @@ fn list(letters: &[Letter], store: Option<&StoreName>, json: bool) {
             letter.reason.clone(),
         ]);
     }
-    println!("{rows}");
+    out::line(format_args!("{rows}"));
 }
 
 fn as_json(letter: &Letter) -> serde_json::Value {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::exit;
 use super::look::Look;
+use super::out;
 use crate::config::Config;
 use crate::ids::{OrderId, OrderKey, StoreName};
 use crate::inquiry::{self, Letter, Sighting};
@@ -25,6 +26,9 @@ pub struct ExplainArgs {
     #[arg(long)]
     pub store: Option<StoreName>,
 }
+
+/// Before what belongs to the line above.
+const MARGIN: &str = "                                    ";
 
 /// What is known of an order in one store.
 #[derive(Debug, Default)]
@@ -44,11 +48,11 @@ pub async fn run(args: ExplainArgs, config: &Config, json: bool) -> Result<u8> {
     let found = !cases.is_empty();
     if json {
         let cases: Vec<Value> = cases.iter().map(|(store, case)| as_json(store, &args.order, case)).collect();
-        println!("{:#}", json!({ "order_id": args.order, "found": found, "stores": cases }));
+        out::line(format_args!("{:#}", json!({ "order_id": args.order, "found": found, "stores": cases })));
     } else {
         cases.iter().for_each(|(store, case)| print(store, &args.order, case));
         if !found {
-            println!("{}", nowhere(&args.order));
+            out::line(nowhere(&args.order));
         }
     }
     Ok(if found { 0 } else { exit::FINDING })
@@ -91,40 +95,44 @@ async fn cases(args: &ExplainArgs, config: &Config) -> Result<BTreeMap<String, C
 
 fn print(store: &str, id: &OrderId, case: &Case) {
     let look = Look::of_stdout();
-    println!("{}", look.bold(format!("order {id} of {store}")));
+    out::line(look.bold(format_args!("order {id} of {store}")));
     for entry in &case.spooled {
         let (read, at) = (entry.read_id.map(|id| id.to_string()).unwrap_or_default(), when(entry.reserved_at));
-        println!("  {} {at}  {} (read {read})", look.dim("spool     "), state(entry));
+        out::line(format_args!("  {} {at}  {}\n{MARGIN}read {read}", look.dim("spool      "), state(entry)));
     }
     for Sighting { seen, event, committed } in &case.events {
         let visible = if *committed { String::new() } else { format!("  {}", look.bad("not visible: not committed")) };
-        println!(
-            "  {} {}  revision {}, {}, at {} (read {}){visible}",
-            look.dim("event     "),
+        out::line(format_args!(
+            "  {} {}  revision {}, {}, at {}{visible}",
+            look.dim("event      "),
             when(seen.at),
             event.revision,
             event.reason.as_str(),
             seen.place(),
-            event.read_id,
-        );
+        ));
     }
     if let Some(record) = &case.tracked {
         let at = when(Timestamp::from_millisecond(record.published_at).ok());
         let revision = record.revision.map(|revision| format!(", revision {revision}")).unwrap_or_default();
         let partition = record.event_partition.map(|number| format!(", partition {number}")).unwrap_or_default();
-        println!(
-            "  {} {at}  {}{revision}, {}{partition} (read {})",
-            look.dim("tracked   "),
+        out::line(format_args!(
+            "  {} {at}  {}{revision}, {}{partition}\n{MARGIN}read {}",
+            look.dim("tracked    "),
             tracked(record.state),
             record.reason.as_str(),
             record.read_id,
-        );
+        ));
     }
     for letter in &case.letters {
         let (at, place) = (when(letter.at), &letter.place);
-        println!("  {} {at}  {} at `{}` ({place})", look.dim("dead letter"), letter.reason, letter.pointer);
+        out::line(format_args!(
+            "  {} {at}  {} at `{}` ({place})",
+            look.dim("dead letter"),
+            letter.reason,
+            letter.pointer
+        ));
     }
-    println!("{}\n", conclusion(id, case));
+    out::line(format_args!("{}\n", conclusion(id, case)));
 }
 
 fn when(at: Option<Timestamp>) -> String {

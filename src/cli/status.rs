@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::look::{Look, count};
+use super::out;
 use super::table::Rows;
 use crate::account::{Account, Open};
 use crate::admin::client;
@@ -40,7 +41,7 @@ fn of_instance(body: &str, json: bool) -> Result<()> {
     let status: Value = serde_json::from_str(body)
         .context("what answers at `admin.listen` is no instance of this program: its answer is not JSON")?;
     if json {
-        println!("{:#}", json!({ "source": "instance", "status": status }));
+        out::line(format_args!("{:#}", json!({ "source": "instance", "status": status })));
         return Ok(());
     }
     let look = Look::of_stdout();
@@ -49,9 +50,13 @@ fn of_instance(body: &str, json: bool) -> Result<()> {
         Value::Bool(true) => look.good("ready"),
         _ => look.bad("not ready"),
     };
-    println!("running, {ready}; version {}, up since {}", text(&status["version"]), text(&status["started_at"]));
+    out::line(format_args!(
+        "running, {ready}; version {}, up since {}",
+        text(&status["version"]),
+        text(&status["started_at"])
+    ));
     for reason in status["not_ready"].as_array().into_iter().flatten() {
-        println!("  {}", text(reason));
+        out::line(format_args!("  {}", text(reason)));
     }
     let mut rows =
         Rows::new(["store", "pending", "published", "dead letters", "unknown reads", "unaccounted", "last read"]);
@@ -71,7 +76,7 @@ fn of_instance(body: &str, json: bool) -> Result<()> {
             last.to_owned(),
         ]);
     }
-    println!("\n{rows}");
+    out::line(format_args!("\n{rows}"));
     Ok(())
 }
 
@@ -95,11 +100,11 @@ async fn from_topics(config: &Config, json: bool) -> Result<()> {
     let spool = SpoolLook::of(config)?;
     if json {
         let status = json!({ "source": "topics", "stores": stores, "dead_letters": letters, "spool": spool });
-        println!("{status:#}");
+        out::line(format_args!("{status:#}"));
         return Ok(());
     }
     let look = Look::of_stdout();
-    println!("{}\n", look.dim("no running instance answers; from the topics and the spool:"));
+    out::line(format_args!("{}\n", look.dim("no running instance answers; from the topics and the spool:")));
     let mut rows = Rows::new(["store", "published", "dead", "gone", "last published (UTC)"]);
     for (name, tally) in &stores {
         let last = tally.last_published.map(|at| at.strftime("%Y-%m-%d %H:%M:%S").to_string());
@@ -111,15 +116,18 @@ async fn from_topics(config: &Config, json: bool) -> Result<()> {
             last.unwrap_or_else(|| "never".to_owned()),
         ]);
     }
-    println!("{rows}\n");
+    out::line(format_args!("{rows}\n"));
     let (letters, noun) = (count(letters as u64), if letters == 1 { "record" } else { "records" });
-    println!("dead letters  {letters} {noun} in the topic");
-    println!(
+    out::line(format_args!("dead letters  {letters} {noun} in the topic"));
+    out::line(format_args!(
         "spool         {} pages wait, {} reads of unknown outcome, {} damaged",
         spool.pages, spool.unknown, spool.corrupt
-    );
-    println!("lock          {}", if spool.locked { "held by a program at work" } else { "free" });
-    println!("account       {}", if spool.gaps == 0 { "no read has lost orders".to_owned() } else { spool.told() });
+    ));
+    out::line(format_args!("lock          {}", if spool.locked { "held by a program at work" } else { "free" }));
+    out::line(format_args!(
+        "account       {}",
+        if spool.gaps == 0 { "no read has lost orders".to_owned() } else { spool.told() }
+    ));
     Ok(())
 }
 

@@ -72,11 +72,7 @@ impl Republisher {
     ///
     /// # Errors
     /// [`ReconcileError::LaneGone`], or the stop.
-    pub async fn publish(
-        &self,
-        orders: Vec<impl Into<Wanted>>,
-        source: Source,
-    ) -> Result<Republished, ReconcileError> {
+    pub async fn publish(&self, orders: Vec<impl Into<Wanted>>, source: Source) -> Result<Republished, ReconcileError> {
         let orders = orders.into_iter().map(Into::into).collect();
         or_stopped(&mut self.stop.clone(), self.fetch_and_hand_over(orders, source)).await?
     }
