@@ -56,7 +56,7 @@ fn of_instance(body: &str, json: bool) -> Result<()> {
         text(&status["started_at"])
     ));
     for reason in status["not_ready"].as_array().into_iter().flatten() {
-        out::line(format_args!("  {}", text(reason)));
+        out::line(format_args!("  {}: {}", text(&reason["what"]), text(&reason["why"])));
     }
     let mut rows =
         Rows::new(["store", "pending", "published", "dead letters", "unknown reads", "unaccounted", "last read"]);

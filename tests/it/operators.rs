@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::support::registry;
 use crate::support::scene::{RUN_DEADLINE, Scene};
-use crate::support::topics;
+use crate::support::{port, topics, wait};
 
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -232,6 +232,24 @@ fn dead_letters_are_listed_without_their_contents_and_retried_once_the_mapping_i
     let status = json(&scene.run(&["--json", "status"], 0).stdout());
     assert_eq!(status["stores"]["bogota"]["published"], 5, "{status}");
     assert_eq!((&status["source"], &status["dead_letters"]), (&"topics".into(), &5.into()));
+}
+
+#[test]
+fn the_status_of_a_running_instance_is_its_own_word() {
+    let port = port::free();
+    let scene =
+        Scene::new("status", SandboxArgs::with_orders(3)).with("IMOTRIZ_ADMIN__LISTEN", &format!("127.0.0.1:{port}"));
+    let mut program = scene.settings.start(&["run"]);
+    wait::until("the orders are published", RUN_DEADLINE, || scene.events().len() == 3);
+    let status = json(&scene.run(&["--json", "status"], 0).stdout());
+    assert_eq!((&status["source"], &status["status"]["ready"]), (&"instance".into(), &true.into()), "{status}");
+    let text = scene.run(&["status"], 0).stdout();
+    assert!(text.contains("running, ready") && text.contains("bogota"), "{text}");
+    assert!(scene.run(&["doctor", "--quick"], 0).stdout().contains("it lives"));
+    let lock = check(&scene, "lock", 0);
+    assert!(lock["found"].as_str().unwrap().contains(&format!("held by process {}", program.pid())), "{lock}");
+    program.signal(rustix::process::Signal::TERM);
+    program.wait(RUN_DEADLINE);
 }
 
 #[test]
