@@ -116,7 +116,7 @@ fn print(store: &str, id: &OrderId, case: &Case) {
         let revision = record.revision.map(|revision| format!(", revision {revision}")).unwrap_or_default();
         let partition = record.event_partition.map(|number| format!(", partition {number}")).unwrap_or_default();
         out::line(format_args!(
-            "  {} {at}  {}{revision}, {}{partition}\n{MARGIN}read {}",
+            "  {} {at}  {}{revision}, {}\n{MARGIN}read {}{partition}",
             look.dim("tracked    "),
             tracked(record.state),
             record.reason.as_str(),

@@ -239,6 +239,7 @@ fn the_status_of_a_running_instance_is_its_own_word() {
     let port = port::free();
     let scene =
         Scene::new("status", SandboxArgs::with_orders(3)).with("IMOTRIZ_ADMIN__LISTEN", &format!("127.0.0.1:{port}"));
+    scene.run(&["topics", "ensure"], 0);
     let mut program = scene.settings.start(&["run"]);
     wait::until("the orders are published", RUN_DEADLINE, || scene.events().len() == 3);
     let status = json(&scene.run(&["--json", "status"], 0).stdout());
