@@ -280,7 +280,6 @@ fn fill(kafka: &Kafka, topic: &str, records: usize) {
 
 /// Role: loads the index, compares, and tells.
 fn load(servers: &str, topic: &str, records: usize) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let connection = Connection {
         bootstrap_servers: servers.to_owned(),
         properties: Default::default(),
@@ -294,7 +293,7 @@ fn load(servers: &str, topic: &str, records: usize) {
     let mut decoder = Decoder::new(&ORDER_TRACKING, None);
     let mut index = Index::default();
     let start = Instant::now();
-    catch_up(&mut index, &mut reader, &mut decoder, &memory, runtime.handle()).unwrap();
+    catch_up(&mut index, &mut reader, &mut decoder, &memory).unwrap();
     let seconds = start.elapsed().as_secs_f64();
     let usage = Usage::of(std::process::id()).unwrap();
 

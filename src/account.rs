@@ -33,6 +33,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::counters::Counters;
+use crate::disk::{Disk, RealDisk};
 use crate::ids::{ReadId, StoreName};
 use crate::page::{Counted, Page};
 use crate::spool::{Durable, Recovery, UnknownRead};
@@ -119,6 +120,7 @@ pub struct Account(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     ledger: Mutex<Ledger>,
     answers: Mutex<BTreeMap<StoreName, Answers>>,
@@ -138,21 +140,35 @@ impl Account {
     /// # Errors
     /// [`AccountError::File`].
     pub fn open(dir: &Path, recovery: &Recovery, counters: Arc<Counters>) -> Result<Self, AccountError> {
-        let before = Ledger::read(dir)?;
+        Self::open_on(RealDisk::shared(), dir, recovery, counters)
+    }
+
+    /// The same on any disk.
+    ///
+    /// # Errors
+    /// See [`Account::open`].
+    pub fn open_on(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        recovery: &Recovery,
+        counters: Arc<Counters>,
+    ) -> Result<Self, AccountError> {
+        let before = Ledger::read(&*disk, dir)?;
         let mut ledger = before.clone();
-        let wishes = ledger.take_settlements(dir)?;
+        let wishes = ledger.take_settlements(&*disk, dir)?;
         let mut answers = BTreeMap::new();
         for (store, left) in by_store(recovery) {
-            let last = ledger.take_up(dir, &store, left);
-            answers.insert(store.clone(), Answers::new(dir, &store, last));
+            let last = ledger.take_up(&*disk, dir, &store, left);
+            answers.insert(store.clone(), Answers::new(disk.clone(), dir, &store, last));
         }
         let traced: BTreeSet<ReadId> = recovery.unknown.iter().map(|read| read.read_id).collect();
         ledger.forget_settled(|read| traced.contains(&read));
         if ledger != before {
-            ledger.write(dir)?;
+            ledger.write(&*disk, dir)?;
         }
-        remove_all(&wishes);
-        let inner = Inner { dir: dir.to_owned(), ledger: Mutex::new(ledger), answers: Mutex::new(answers), counters };
+        remove_all(&*disk, &wishes);
+        let inner =
+            Inner { disk, dir: dir.to_owned(), ledger: Mutex::new(ledger), answers: Mutex::new(answers), counters };
         let account = Self(Arc::new(inner));
         account.sum_up(&account.ledger());
         Ok(account)
@@ -163,8 +179,8 @@ impl Account {
     /// # Errors
     /// [`AccountError::File`].
     pub fn look(dir: &Path) -> Result<Vec<Entry>, AccountError> {
-        let mut ledger = Ledger::read(dir)?;
-        ledger.take_settlements(dir)?;
+        let mut ledger = Ledger::read(&RealDisk, dir)?;
+        ledger.take_settlements(&RealDisk, dir)?;
         Ok(entries(&ledger))
     }
 
@@ -305,10 +321,10 @@ impl Account {
     pub fn tidy(&self, store: &StoreName, traced: &[UnknownRead]) -> Result<(), AccountError> {
         let mut wishes = Ok(Vec::new());
         self.change(|ledger| {
-            wishes = ledger.take_settlements(&self.0.dir);
+            wishes = ledger.take_settlements(&*self.0.disk, &self.0.dir);
             ledger.forget_settled_of(store, |read| traced.iter().any(|trace| trace.read_id == read));
         })?;
-        remove_all(&wishes?);
+        remove_all(&*self.0.disk, &wishes?);
         Ok(())
     }
 
@@ -333,7 +349,7 @@ impl Account {
         let before = ledger.clone();
         let told = change(&mut ledger);
         if *ledger != before {
-            if let Err(error) = ledger.write(&self.0.dir) {
+            if let Err(error) = ledger.write(&*self.0.disk, &self.0.dir) {
                 *ledger = before;
                 return Err(error);
             }
@@ -357,9 +373,10 @@ impl Account {
         let mut answers = self.0.answers.lock().unwrap_or_else(PoisonError::into_inner);
         // A store of which recovery found nothing has ended well, or never begun.
         let answers = answers.entry(store.clone()).or_insert_with(|| {
-            let last =
-                Answers::left(&self.0.dir, store).filter(|note| note.next.is_none()).and_then(|note| note.pending);
-            Answers::new(&self.0.dir, store, last)
+            let last = Answers::left(&*self.0.disk, &self.0.dir, store)
+                .filter(|note| note.next.is_none())
+                .and_then(|note| note.pending);
+            Answers::new(self.0.disk.clone(), &self.0.dir, store, last)
         });
         change(answers)
     }
@@ -372,8 +389,8 @@ impl Account {
 
 impl Ledger {
     /// A store's reads that a former process left, in their order; returns what was pending after the last.
-    fn take_up(&mut self, dir: &Path, store: &StoreName, left: Vec<Left<'_>>) -> Option<Pending> {
-        let note = Answers::left(dir, store);
+    fn take_up(&mut self, disk: &dyn Disk, dir: &Path, store: &StoreName, left: Vec<Left<'_>>) -> Option<Pending> {
+        let note = Answers::left(disk, dir, store);
         let mut last = None;
         for read in left {
             match read {
@@ -433,9 +450,9 @@ fn entries(ledger: &Ledger) -> Vec<Entry> {
 }
 
 /// A wish that is left over is granted once more, which changes nothing.
-fn remove_all(wishes: &[PathBuf]) {
+fn remove_all(disk: &dyn Disk, wishes: &[PathBuf]) {
     for wish in wishes {
-        if let Err(error) = std::fs::remove_file(wish) {
+        if let Err(error) = disk.remove(wish) {
             tracing::warn!(file = %wish.display(), %error, "a granted wish can't be removed");
         }
     }

@@ -9,6 +9,7 @@
 
 mod chunks;
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -158,6 +159,34 @@ impl ApiError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Busy(_) | Self::Failed(_))
+    }
+}
+
+/// What takes its time.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A store's marketplace: the seam at which a simulation puts one that loses answers.
+#[allow(clippy::missing_errors_doc)]
+pub trait Marketplace: std::fmt::Debug + Send + Sync {
+    /// The destructive read. Awaiting it must not be cancelled: the answer is the only copy.
+    fn new_orders<'a>(&'a self, token: &'a SecretString) -> Answer<'a, Read>;
+    /// IDs of all orders of the last 8 days, read or not. Safe to repeat. For errors see [`ApiError`].
+    fn order_ids<'a>(&'a self, token: &'a SecretString) -> Answer<'a, Result<OrderIds, ApiError>>;
+    /// One order by its ID: the body as it came. Safe to repeat. For errors see [`ApiError`].
+    fn order<'a>(&'a self, id: &'a OrderId, token: &'a SecretString) -> Answer<'a, Result<Bytes, ApiError>>;
+}
+
+impl Marketplace for Client {
+    fn new_orders<'a>(&'a self, token: &'a SecretString) -> Answer<'a, Read> {
+        Box::pin(self.new_orders(token))
+    }
+
+    fn order_ids<'a>(&'a self, token: &'a SecretString) -> Answer<'a, Result<OrderIds, ApiError>> {
+        Box::pin(self.order_ids(token))
+    }
+
+    fn order<'a>(&'a self, id: &'a OrderId, token: &'a SecretString) -> Answer<'a, Result<Bytes, ApiError>> {
+        Box::pin(self.order(id, token))
     }
 }
 
@@ -312,11 +341,15 @@ impl Client {
 }
 
 impl Read {
-    fn unknown(reason: String, partial: Bytes) -> Self {
+    /// The marketplace may have marked orders, of which so much came.
+    #[must_use]
+    pub fn unknown(reason: String, partial: Bytes) -> Self {
         Self::Unknown(UnknownOutcome { reason, partial })
     }
 
-    fn from_body(body: Bytes) -> Self {
+    /// What a whole body says.
+    #[must_use]
+    pub fn from_body(body: Bytes) -> Self {
         let read_at = Timestamp::now();
         let (records, pending, counted, disagreement) = match Page::parse(&body) {
             Ok(page) => (page.records.len(), page.pending, page.counted(), page.disagreement()),

@@ -18,8 +18,9 @@ use crate::counters::Counters;
 use crate::drain::{Drain, DrainError, Until, quiet};
 use crate::encoding::{EncoderSource, EncodingError};
 use crate::ids::StoreName;
+use crate::jobs::Threads;
 use crate::kafka::topics::{self, Layout, TopicNames, TopicPlan};
-use crate::kafka::{Connection, KafkaFault};
+use crate::kafka::{Broker, Cluster, Connection, KafkaFault};
 use crate::mapping::Mapping;
 use crate::publish::{self, Lane, LaneError, LaneParts, LaneState, Source, StoreFacts, Work};
 use crate::reconcile::{Asker, ReconcileError, Reconciler, Republished, Summary, Wanted};
@@ -154,7 +155,7 @@ impl App {
         };
         let memory = TrackingMemory::open(&config.spool.dir, &config.kafka.topics.tracking, layout.lanes)?;
         let template = LaneTemplate {
-            connection,
+            broker: Arc::new(Cluster { connection, tracking: config.kafka.topics.tracking.clone() }),
             topics: topic_names(&config.kafka),
             spool,
             account: account.clone(),
@@ -355,6 +356,7 @@ fn tasks(
         client: asker.client.clone(),
         token: asker.token.clone(),
         spool: template.spool.clone(),
+        jobs: Threads::shared(),
         account: template.account.clone(),
         lane: lane.handle.clone(),
         unknown: unknown_sender,
@@ -383,7 +385,7 @@ fn tasks(
 }
 
 struct LaneTemplate {
-    connection: Connection,
+    broker: Arc<dyn Broker>,
     topics: TopicNames,
     spool: Spool,
     account: Account,
@@ -409,7 +411,8 @@ fn start_lanes(config: &Config, layout: Layout, template: &LaneTemplate) -> Resu
         .map(|(lane, stores)| {
             let parts = LaneParts {
                 lane,
-                connection: template.connection.clone(),
+                broker: template.broker.clone(),
+                jobs: Threads::shared(),
                 topics: template.topics.clone(),
                 stores: Arc::new(stores),
                 spool: template.spool.clone(),
@@ -540,7 +543,7 @@ fn topic_names(kafka: &config::Kafka) -> TopicNames {
 }
 
 fn asker(store: &config::Store) -> Result<Asker, AppError> {
-    Ok(Asker { client: client(store)?, token: store.token.clone() })
+    Ok(Asker { client: Arc::new(client(store)?), token: store.token.clone() })
 }
 
 /// A store's way to the marketplace, as the settings describe it.

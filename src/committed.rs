@@ -5,7 +5,7 @@
 pub struct Committed(());
 
 impl Committed {
-    /// Called in exactly one place: after `commit_transaction` returned `Ok`.
+    /// Called in exactly one place: after the producer's commit returned `Ok`.
     pub(crate) fn seen() -> Self {
         Self(())
     }

@@ -9,7 +9,7 @@ mod quiet;
 
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use jiff::Timestamp;
@@ -17,14 +17,16 @@ use thiserror::Error;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{OwnedPermit, UnboundedSender};
 use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, spawn_blocking, yield_now};
+use tokio::task::yield_now;
+use tokio::time::Instant;
 
 use crate::account::{Account, AccountError, PAGE};
-use crate::api::{Client, Fetched, Read, Refusal, UnknownOutcome};
+use crate::api::{Fetched, Marketplace, Read, Refusal, UnknownOutcome};
 use crate::config::{SecretError, Token, TokenSource};
 use crate::counters::StoreCounters;
 use crate::fail_point;
 use crate::ids::{ReadId, StoreName};
+use crate::jobs::{Job, Jobs};
 use crate::page::PageError;
 use crate::publish::{LaneHandle, LaneState, Unspooled, Work};
 use crate::shutdown::Stop;
@@ -53,11 +55,13 @@ pub struct Drain {
     /// The store.
     pub store: StoreName,
     /// Its way to the marketplace. A connection that is opened here ends with the drain.
-    pub client: Client,
+    pub client: Arc<dyn Marketplace>,
     /// Its token, read again when its file has changed and when it is refused.
     pub token: TokenSource,
     /// Where pages go.
     pub spool: Spool,
+    /// Who reserves files beside the reading.
+    pub jobs: Arc<dyn Jobs>,
     /// Who knows what a read that ends without an answer may have marked.
     pub account: Account,
     /// Who publishes them.
@@ -217,8 +221,12 @@ impl Drain {
         ended.await.expect("the drain's thread does not panic")
     }
 
-    async fn read_to_the_end(mut self) -> Result<(), DrainError> {
-        let mut ahead = Ahead::new(self.spool.clone(), self.store.clone());
+    /// The same, on the runtime that it is called from.
+    ///
+    /// # Errors
+    /// See [`DrainError`].
+    pub async fn read_to_the_end(mut self) -> Result<(), DrainError> {
+        let mut ahead = Ahead::new(self.jobs.clone(), self.spool.clone(), self.store.clone());
         let result = self.read_on(&mut ahead).await;
         let left = ahead.discard().await;
         let rested = self.account.at_rest(&self.store);
@@ -458,17 +466,18 @@ impl Drain {
 
 /// Reserved files: one is made while the page before it is fetched, so that no read waits for it.
 struct Ahead {
+    jobs: Arc<dyn Jobs>,
     spool: Spool,
     store: StoreName,
     ready: Option<Reservation>,
-    coming: Option<JoinHandle<Result<Reservation, SpoolError>>>,
+    coming: Option<Job<Result<Reservation, SpoolError>>>,
     /// Why there is none: told to whoever takes it.
     failed: Option<SpoolError>,
 }
 
 impl Ahead {
-    fn new(spool: Spool, store: StoreName) -> Self {
-        Self { spool, store, ready: None, coming: None, failed: None }
+    fn new(jobs: Arc<dyn Jobs>, spool: Spool, store: StoreName) -> Self {
+        Self { jobs, spool, store, ready: None, coming: None, failed: None }
     }
 
     /// A reserved file for the next read.
@@ -480,13 +489,13 @@ impl Ahead {
             return Err(error);
         }
         let coming = self.coming.take().unwrap_or_else(|| self.reserve());
-        coming.await.expect("reserving a file does not panic")
+        coming.ended().await
     }
 
     /// The read after the one that was taken, if a file for it was asked for and can be had.
     async fn next(&mut self) -> Option<ReadId> {
         if let Some(coming) = self.coming.take() {
-            match coming.await.expect("reserving a file does not panic") {
+            match coming.ended().await {
                 Ok(reservation) => self.ready = Some(reservation),
                 Err(error) => self.failed = Some(error),
             }
@@ -506,15 +515,15 @@ impl Ahead {
         self.ready = Some(reservation);
     }
 
-    fn reserve(&self) -> JoinHandle<Result<Reservation, SpoolError>> {
+    fn reserve(&self) -> Job<Result<Reservation, SpoolError>> {
         let (spool, store) = (self.spool.clone(), self.store.clone());
-        spawn_blocking(move || spool.reserve(&store))
+        Job::start(&*self.jobs, move || spool.reserve(&store))
     }
 
     async fn discard(mut self) -> Result<(), SpoolError> {
         if let Some(coming) = self.coming.take() {
             // A disk that is full by now does not matter any more.
-            if let Ok(Ok(reservation)) = coming.await {
+            if let Ok(reservation) = coming.ended().await {
                 reservation.discard()?;
             }
         }

@@ -1,5 +1,6 @@
 //! The way to Kafka: settings of the clients, topics, one lane's transactions, and the reader of its tracking records.
 
+pub mod broker;
 pub mod error;
 pub mod glance;
 pub mod settings;
@@ -7,6 +8,7 @@ pub mod topics;
 pub mod tracking_reader;
 pub mod transaction;
 
+pub use broker::{Broker, Cluster};
 pub use error::KafkaFault;
 pub use settings::Connection;
 pub use transaction::{Delivered, Record, Transactions};

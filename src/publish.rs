@@ -11,6 +11,7 @@
 //! tracking partition on from where the index stood, and decides anew about the same pages: what was committed after all
 //! is then known to the index as published by this same read, and skipped.
 
+mod commit;
 pub mod decide;
 mod load;
 mod plan;
@@ -22,13 +23,13 @@ mod status;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::account::{Account, AccountError};
 use crate::committed::Committed;
@@ -40,9 +41,10 @@ use crate::event::EventError;
 use crate::fail_point;
 use crate::ids::{OrderId, OrderIds, ReadId, StoreName};
 use crate::index::Index;
+use crate::jobs::{Job, Jobs};
+use crate::kafka::KafkaFault;
+use crate::kafka::broker::{Broker, Producer, TrackingLog};
 use crate::kafka::topics::TopicNames;
-use crate::kafka::tracking_reader::TrackingReader;
-use crate::kafka::{Connection, KafkaFault, Transactions};
 use crate::mapping::Mapping;
 use crate::reconcile::{self, Diff};
 use crate::shutdown::Stop;
@@ -160,7 +162,9 @@ pub struct LaneParts {
     /// Its number: the partition of the tracking topic.
     pub lane: i32,
     /// The cluster.
-    pub connection: Connection,
+    pub broker: Arc<dyn Broker>,
+    /// Who maps and releases beside the lane.
+    pub jobs: Arc<dyn Jobs>,
     /// The topics.
     pub topics: TopicNames,
     /// Its stores.
@@ -262,21 +266,29 @@ pub struct Lane {
 /// # Errors
 /// If the operating system has no thread left.
 pub fn spawn(parts: LaneParts, bound: usize) -> std::io::Result<Lane> {
-    let (work, inbox) = mpsc::channel(bound);
-    let (status, watched) = status::channel();
+    let name = format!("lane-{}", parts.lane);
+    let (handle, publisher) = build(parts, bound);
     let (end, ended) = oneshot::channel();
     let runtime = Handle::current();
-    let watchdog = status.clone();
-    runtime.spawn(async move { watchdog.watch_for_stalls().await });
-    thread::Builder::new().name(format!("lane-{}", parts.lane)).spawn(move || {
-        let ended = EndsTheLane(status.clone());
-        let result = Publisher::new(parts, inbox, status, runtime).run();
-        drop(ended);
-        if end.send(result).is_err() {
+    thread::Builder::new().name(name).spawn(move || {
+        if end.send(runtime.block_on(publisher.run())).is_err() {
             tracing::debug!("nobody waits for the lane's end");
         }
     })?;
-    Ok(Lane { handle: LaneHandle { work, status: watched }, ended })
+    Ok(Lane { handle, ended })
+}
+
+/// A lane without a thread of its own, and what runs it. Not for librdkafka, whose calls block.
+pub fn unthreaded(parts: LaneParts, bound: usize) -> (LaneHandle, impl Future<Output = Result<(), LaneError>>) {
+    let (handle, publisher) = build(parts, bound);
+    (handle, publisher.run())
+}
+
+fn build(parts: LaneParts, bound: usize) -> (LaneHandle, Publisher) {
+    let (work, inbox) = mpsc::channel(bound);
+    let (status, watched) = status::channel();
+    tokio::spawn(status.clone().watch_for_stalls());
+    (LaneHandle { work, status: watched }, Publisher::new(parts, inbox, status))
 }
 
 /// Says that the lane is gone, also where a panic ends it: a drain would wait for it for ever.
@@ -290,7 +302,7 @@ impl Drop for EndsTheLane {
 
 /// What exists only while a producer is open.
 struct Open {
-    transactions: Transactions,
+    producer: Box<dyn Producer>,
     encoder: Encoder,
 }
 
@@ -299,9 +311,8 @@ struct Publisher {
     inbox: mpsc::Receiver<Work>,
     status: LaneStatus,
     counters: Arc<LaneCounters>,
-    runtime: Handle,
     index: Index,
-    reader: TrackingReader,
+    reader: Box<dyn TrackingLog>,
     decoder: Decoder,
     pending: Vec<Mapped>,
     /// What queued up since, being mapped.
@@ -316,7 +327,7 @@ struct Publisher {
 /// Work that is mapped on another thread.
 struct Ahead {
     pages: usize,
-    mapped: JoinHandle<Result<Vec<Mapped>, LaneError>>,
+    mapped: Job<Result<Vec<Mapped>, LaneError>>,
 }
 
 /// Failures since the last commit.
@@ -326,18 +337,17 @@ struct Trouble {
 }
 
 impl Publisher {
-    fn new(parts: LaneParts, inbox: mpsc::Receiver<Work>, status: LaneStatus, runtime: Handle) -> Self {
+    fn new(parts: LaneParts, inbox: mpsc::Receiver<Work>, status: LaneStatus) -> Self {
         let reader = tracking_reader(&parts);
         let counters = parts.counters.lane(parts.lane);
         let decoder = parts.encoder.tracking_decoder();
-        let releasing = Releasing::new(runtime.clone(), parts.spool.clone());
-        let retention = parts.retention.map(|keep| Retention::new(keep, runtime.clone(), parts.stop.clone()));
+        let releasing = Releasing::new(parts.jobs.clone(), parts.spool.clone());
+        let retention = parts.retention.map(|keep| Retention::new(keep, parts.stop.clone()));
         Self {
             parts,
             inbox,
             status,
             counters,
-            runtime,
             index: Index::default(),
             reader,
             decoder,
@@ -350,15 +360,16 @@ impl Publisher {
         }
     }
 
-    fn run(mut self) -> Result<(), LaneError> {
-        let result = self.publish_to_the_end();
-        let released = self.releasing.wait();
-        result.and(released.map_err(LaneError::from))
+    async fn run(mut self) -> Result<(), LaneError> {
+        let _ends = EndsTheLane(self.status.clone());
+        let result = self.publish_to_the_end().await;
+        let released = self.releasing.wait().await;
+        result.and(released.map(drop).map_err(LaneError::from))
     }
 
-    fn publish_to_the_end(&mut self) -> Result<(), LaneError> {
+    async fn publish_to_the_end(&mut self) -> Result<(), LaneError> {
         loop {
-            let result = self.open_and_publish();
+            let result = self.open_and_publish().await;
             if result.is_err() && self.status.is_busy() {
                 self.counters.failed.add(1);
             }
@@ -366,7 +377,7 @@ impl Publisher {
                 Ok(End::NoMoreWork) => return Ok(()),
                 Ok(End::Worn) => tracing::debug!(lane = self.parts.lane, "a connection broke: making a new producer"),
                 Err(error) if error.is_passing() || self.outlived_its_transaction(&error) => {
-                    if self.give_up_or_pause(error)? {
+                    if self.give_up_or_pause(error).await? {
                         return Ok(());
                     }
                 }
@@ -375,25 +386,25 @@ impl Publisher {
         }
     }
 
-    fn open_and_publish(&mut self) -> Result<End, LaneError> {
-        let open = self.open()?;
+    async fn open_and_publish(&mut self) -> Result<End, LaneError> {
+        let open = self.open().await?;
         if self.pending.is_empty() {
             self.trouble = None;
         }
         self.status.set(LaneState::Ready);
-        self.publish_all(&open)
+        self.publish_all(&open).await
     }
 
     /// A broker that ends a transaction for its age tells its owner the same as one that has a new owner. A process that
     /// slept, or waited for a broker, for that long may come back; one that was fenced in a young transaction has lost
     /// the lane to somebody who is alive, and taking it back would start a tug-of-war.
     fn outlived_its_transaction(&self, error: &LaneError) -> bool {
-        let timeout = self.parts.connection.transaction_timeout;
+        let timeout = self.parts.broker.transaction_timeout();
         matches!(error, LaneError::Kafka(KafkaFault::Fenced { .. })) && self.status.busy_for() > timeout * 9 / 10
     }
 
     /// Waits a little longer each time, unless it is time to leave: then the error, or `true` if nothing is left behind.
-    fn give_up_or_pause(&mut self, error: LaneError) -> Result<bool, LaneError> {
+    async fn give_up_or_pause(&mut self, error: LaneError) -> Result<bool, LaneError> {
         tracing::warn!(lane = self.parts.lane, %error, "not ready; orders stay on the marketplace or in the spool");
         self.status.set(LaneState::Opening { why: Some(error.hindrance()) });
         let trouble =
@@ -416,78 +427,75 @@ impl Publisher {
             }
         }
         let mut stop = self.parts.stop.clone();
-        self.runtime.block_on(async {
-            if stopping {
-                tokio::time::sleep(pause).await;
-            } else {
-                stop.within(pause).await;
-            }
-        });
+        if stopping {
+            tokio::time::sleep(pause).await;
+        } else {
+            stop.within(pause).await;
+        }
         Ok(false)
     }
 
     /// The order matters: the fence first, so that nobody writes behind the index's back; then the index; then the rest.
-    fn open(&mut self) -> Result<Open, LaneError> {
+    async fn open(&mut self) -> Result<Open, LaneError> {
         fail_point::reach("opening");
         self.status.opening();
-        let transactions = Transactions::open(&self.parts.connection, self.parts.lane, OPEN_DEADLINE)?;
+        let producer = self.parts.broker.open(self.parts.lane, OPEN_DEADLINE).await?;
         fail_point::reach("fenced");
         self.catch_up()?;
         fail_point::reach("loaded");
         let encoder = match self.encoder {
             Some(encoder) => encoder,
-            None => *self.encoder.insert(self.runtime.block_on(self.parts.encoder.open())?),
+            None => *self.encoder.insert(self.parts.encoder.open().await?),
         };
-        Ok(Open { transactions, encoder })
+        Ok(Open { producer, encoder })
     }
 
     fn catch_up(&mut self) -> Result<(), LaneError> {
-        let Self { parts, index, reader, decoder, runtime, .. } = self;
-        load::catch_up(index, reader, decoder, &parts.memory, runtime)?;
+        let Self { parts, index, reader, decoder, .. } = self;
+        load::catch_up(index, &mut **reader, decoder, &parts.memory)?;
         self.counters.index_orders.set(self.index.len() as u64);
         Ok(())
     }
 
-    fn publish_all(&mut self, open: &Open) -> Result<End, LaneError> {
+    async fn publish_all(&mut self, open: &Open) -> Result<End, LaneError> {
         loop {
-            if open.transactions.is_worn() {
+            if open.producer.is_worn() {
                 return Ok(End::Worn);
             }
             if self.pending.is_empty()
-                && let Some(end) = self.wait_for_work(open)?
+                && let Some(end) = self.wait_for_work(open).await?
             {
                 return Ok(end);
             }
             self.map_ahead();
-            self.publish(open)?;
+            self.publish(open).await?;
         }
     }
 
     /// Waits for the next work, or for the news that the producer can't be used for it.
-    fn wait_for_work(&mut self, open: &Open) -> Result<Option<End>, LaneError> {
+    async fn wait_for_work(&mut self, open: &Open) -> Result<Option<End>, LaneError> {
         if let Some(ahead) = self.ahead.take() {
-            self.pending = self.runtime.block_on(ahead.mapped).expect("mapping does not panic")?;
+            self.pending = ahead.mapped.ended().await?;
             return Ok(None);
         }
-        while !open.transactions.is_deserted() {
-            let next = async { tokio::time::timeout(IDLE_LOOK, self.inbox.recv()).await };
-            match self.runtime.block_on(next) {
+        while !open.producer.is_deserted() {
+            match tokio::time::timeout(IDLE_LOOK, self.inbox.recv()).await {
                 Ok(Some(work)) => {
                     self.pending.push(Mapped::from_work(work, &self.parts.stores)?);
                     return Ok(None);
                 }
                 Ok(None) => return Ok(Some(End::NoMoreWork)),
-                Err(_still_idle) if self.has_old_records() => return Ok(None),
+                Err(_still_idle) if self.has_old_records().await => return Ok(None),
                 Err(_still_idle) => {}
             }
         }
         Ok(Some(End::Worn))
     }
 
-    fn has_old_records(&mut self) -> bool {
+    async fn has_old_records(&mut self) -> bool {
         let Self { parts, retention, .. } = self;
         let Some(retention) = retention else { return false };
-        retention.look(|| (tracking_reader(parts), parts.encoder.tracking_decoder()));
+        retention.look(|| (tracking_reader(parts), parts.encoder.tracking_decoder())).await;
         retention.is_due()
     }
 
@@ -503,34 +511,34 @@ impl Publisher {
         let pages = work.iter().filter(|work| !work.is_question()).count();
         let stores = Arc::<Stores>::clone(&self.parts.stores);
         let map = move || work.into_iter().map(|work| Mapped::from_work(work, &stores)).collect();
-        self.ahead = Some(Ahead { pages, mapped: self.runtime.spawn_blocking(map) });
+        self.ahead = Some(Ahead { pages, mapped: Job::start(&*self.parts.jobs, map) });
     }
 
     /// One transaction with all that is pending.
-    fn publish(&mut self, open: &Open) -> Result<(), LaneError> {
+    async fn publish(&mut self, open: &Open) -> Result<(), LaneError> {
         let plan = Plan::of(&self.pending, &self.index, &self.parts, &open.encoder)?;
         fail_point::reach("planned");
         self.status.busy();
-        open.transactions.begin()?;
+        open.producer.begin().await?;
         fail_point::reach("begun");
-        let delivered = open.transactions.deliver(plan.events_and_dead_letters())?;
+        let delivered = open.producer.deliver(plan.events_and_dead_letters()).await?;
         fail_point::reach("delivered");
         let mut tracking = plan.tracking_records(&delivered);
         let forgotten = match &mut self.retention {
             Some(retention) => {
                 // A lane that is never idle forgets as well.
-                retention.look(|| (tracking_reader(&self.parts), self.parts.encoder.tracking_decoder()));
+                retention.look(|| (tracking_reader(&self.parts), self.parts.encoder.tracking_decoder())).await;
                 retention.take(&self.index, |key| plan.tracks(key))
             }
             None => Vec::new(),
         };
         tracking.extend(forgotten.iter().map(|key| plan.tombstone(key)));
-        open.transactions.deliver(&tracking)?;
+        open.producer.deliver(&tracking).await?;
         fail_point::reach("tracked");
         // The index knows an order's last read alone: the pages before must be gone before a later one can be committed,
         // or a kill would bring them back as reads of their own.
-        self.releasing.wait()?;
-        let committed = open.transactions.commit()?;
+        let released = self.releasing.wait().await?;
+        let committed = commit::commit(&*open.producer, released).await?;
         fail_point::reach("committed");
         self.status.idle();
         let outcome = plan.into_outcome();
@@ -603,6 +611,6 @@ enum End {
     Worn,
 }
 
-fn tracking_reader(parts: &LaneParts) -> TrackingReader {
-    TrackingReader::new(parts.connection.clone(), parts.topics.tracking.clone(), parts.lane, OPEN_DEADLINE)
+fn tracking_reader(parts: &LaneParts) -> Box<dyn TrackingLog> {
+    parts.broker.tracking(parts.lane, OPEN_DEADLINE)
 }

@@ -25,7 +25,7 @@ mod repair;
 mod republish;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use jiff::Timestamp;
@@ -33,12 +33,14 @@ use serde::Serialize;
 use thiserror::Error;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{oneshot, watch};
-use tokio::task::{JoinSet, block_in_place};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::account::{Account, AccountError, LISTED, Unaccounted};
 use crate::counters::StoreCounters;
 use crate::drain::QuietWatch;
 use crate::ids::{OrderIds, ReadId, StoreName};
+use crate::jobs::in_place;
 use crate::publish::{LaneHandle, LaneState, Question, Tally, Work};
 use crate::shutdown::Stop;
 use crate::spool::{Spool, SpoolError, UnknownRead};
@@ -314,14 +316,14 @@ impl Reconciler {
         let Diff { missing, published, tracked, earlier } = self.which_are_missing(ids, at).await?;
         self.counters.missing.add(missing.len() as u64);
         let pass = ReadId::fresh();
-        block_in_place(|| self.account.begin(&self.store, pass, earlier))?;
+        in_place(|| self.account.begin(&self.store, pass, earlier))?;
         let repair = Repair::new(self, pass).run(missing, published);
         let mut stop = self.stop.clone();
         let summary = Summary { listed: count, ..or_stopped(&mut stop, repair).await?? };
         self.log(&summary);
         // An empty list is what a wrong path answers as well: it is no proof that nothing is missing.
         let covers = (summary.failed == 0 && summary.listed > 0).then_some(covers);
-        let Unaccounted { orders, reads } = block_in_place(|| self.settle_accounts(&summary, covers, taken))?;
+        let Unaccounted { orders, reads } = in_place(|| self.settle_accounts(&summary, covers, taken))?;
         let summary = Summary { unaccounted: orders, unaccounted_reads: reads, ..summary };
         self.counters.reconciled(summary.clone());
         Ok((summary, tracked))
@@ -341,6 +343,7 @@ impl Reconciler {
         let (work, mut status) = (lane.work.clone(), lane.status.clone());
         let answer = async {
             tokio::select! {
+                biased;
                 quiet = quiet.after(at) => if !quiet { return Err(ReconcileError::DrainGone) },
                 () = work.closed() => return Err(ReconcileError::LaneGone),
             }

@@ -57,7 +57,6 @@ mod survey;
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -74,7 +73,9 @@ pub use reservation::Reservation;
 pub use survey::Survey;
 
 use crate::committed::Committed;
+use crate::disk::{Disk, DiskFile};
 use crate::ids::{ReadId, StoreName};
+use disk::SpoolDisk;
 use format::{BODY, HEAD, Head, Outcome, SEAL, Seal};
 use lock::Lock;
 
@@ -109,6 +110,7 @@ pub struct Spool(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    disk: SpoolDisk,
     dir: PathBuf,
     page_space: usize,
     spare_files: usize,
@@ -121,7 +123,7 @@ struct Inner {
 #[derive(Debug)]
 struct Spare {
     path: PathBuf,
-    file: File,
+    file: Box<dyn DiskFile>,
 }
 
 impl Spool {
@@ -131,11 +133,21 @@ impl Spool {
     /// [`SpoolError::Locked`] when another process has it, [`SpoolError::Disk`] when the folder can't be made, read
     /// or written.
     pub fn open(options: SpoolOptions) -> Result<(Self, Recovery), SpoolError> {
+        Self::open_on(SpoolDisk::real().0, options)
+    }
+
+    /// The same on any disk.
+    ///
+    /// # Errors
+    /// See [`Spool::open`].
+    pub fn open_on(disk: Arc<dyn Disk>, options: SpoolOptions) -> Result<(Self, Recovery), SpoolError> {
         let SpoolOptions { dir, page_space, spare_files } = options;
-        disk::create_dir(&dir)?;
-        let lock = Lock::take(&dir)?;
-        let (recovery, next_seq) = recovery::recover(&dir)?;
+        let disk = SpoolDisk(disk);
+        disk.create_dir(&dir)?;
+        let lock = Lock::take(&disk, &dir)?;
+        let (recovery, next_seq) = recovery::recover(&disk, &dir)?;
         let inner = Inner {
+            disk,
             dir,
             page_space: usize::try_from(page_space).unwrap_or(usize::MAX).max(BODY),
             spare_files,
@@ -160,7 +172,7 @@ impl Spool {
         };
         let mut reservation = self.0.clone().begin(head)?;
         // The name comes first: a rename after the sync would leave a journal commit to the fdatasync of the page.
-        match reservation.take_name().and_then(|()| disk::sync_data(&reservation.file, &reservation.path)) {
+        match reservation.take_name().and_then(|()| disk::sync_data(&*reservation.file, &reservation.path)) {
             Ok(()) => Ok(reservation),
             Err(error) => Err(self.0.undo(&reservation.path, error)),
         }
@@ -181,7 +193,7 @@ impl Spool {
     /// # Errors
     /// [`SpoolError::Disk`]; it is then reported so.
     pub fn release_unwritten(&self, read_id: ReadId, _proof: &Committed) -> Result<(), SpoolError> {
-        self.0.file_of(read_id)?.map_or(Ok(()), |path| disk::remove(&path))
+        self.0.file_of(read_id)?.map_or(Ok(()), |path| self.0.disk.remove(&path))
     }
 
     /// Writes a page to another file after [`WriteFailed`], in its place in the order, and puts the first file aside.
@@ -196,7 +208,7 @@ impl Spool {
         body: Bytes,
     ) -> Result<Durable, WriteFailed> {
         match self.try_rescue(store, read_id, read_at, &body) {
-            Ok((head, path)) => Ok(Durable::written(head, read_at, path, body)),
+            Ok((head, path)) => Ok(Durable::written(self.0.disk.clone(), head, read_at, path, body)),
             Err(error) => Err(WriteFailed { body, error }),
         }
     }
@@ -216,7 +228,7 @@ impl Spool {
         let seal = Seal { outcome: Outcome::Page, at: read_at };
         second.put(&seal, body).map_err(|error| self.0.undo(&second.path, error))?;
         if let Some(first) = first {
-            recovery::move_to_corrupt(&self.0.dir, &first)?;
+            recovery::move_to_corrupt(&self.0.disk, &self.0.dir, &first)?;
         }
         second.take_name()?;
         Ok((second.head, second.path))
@@ -227,8 +239,8 @@ impl Spool {
     /// # Errors
     /// [`SpoolError::Disk`]; the trace may then be found again after the next start.
     pub fn settle(&self, read: UnknownRead) -> Result<(), SpoolError> {
-        disk::remove(&read.path)?;
-        disk::sync_dir(&self.0.dir)
+        self.0.disk.remove(&read.path)?;
+        self.0.disk.sync_dir(&self.0.dir)
     }
 
     /// Lists the files of a spool, without its lock and without changing anything. A folder that is not there has none.
@@ -287,19 +299,19 @@ impl Inner {
     fn begin(self: Arc<Self>, head: Head) -> Result<Reservation, SpoolError> {
         let spare = self.spares().pop();
         let Spare { path, file } = spare.map_or_else(|| self.create_spare(), Ok)?;
-        disk::write_at(&file, &path, 0, &head.render()).map_err(|error| self.undo(&path, error))?;
+        disk::write_at(&*file, &path, 0, &head.render()).map_err(|error| self.undo(&path, error))?;
         Ok(Reservation { spool: self, head, file, path })
     }
 
     /// Zeros are written, rather than space allotted: the write of the page then changes bytes and no metadata.
     fn create_spare(&self) -> Result<Spare, SpoolError> {
         let path = self.spare_path();
-        let file = disk::create(&path)?;
+        let file = self.disk.create(&path)?;
         let mut content = format::free_head();
         content.resize(self.page_space, 0);
-        disk::write_at(&file, &path, 0, &content)
-            .and_then(|()| disk::sync_data(&file, &path))
-            .and_then(|()| disk::sync_dir(&self.dir))
+        disk::write_at(&*file, &path, 0, &content)
+            .and_then(|()| disk::sync_data(&*file, &path))
+            .and_then(|()| self.disk.sync_dir(&self.dir))
             .map_err(|error| self.undo(&path, error))?;
         Ok(Spare { path, file })
     }
@@ -310,34 +322,34 @@ impl Inner {
 
     /// Removes a file that nobody got. Should that fail too, recovery finds a reservation without a body.
     fn undo(&self, path: &Path, error: SpoolError) -> SpoolError {
-        disk::remove(path).ok();
+        self.disk.remove(path).ok();
         error
     }
 
     fn let_go(&self, path: &Path, length: usize) -> Result<(), SpoolError> {
         // A file from a process with other settings may have less space than is promised now, one that grew has more.
-        let usable = disk::size(path).is_ok_and(|size| size == self.page_space as u64);
+        let usable = self.disk.size(path).is_ok_and(|size| size == self.page_space as u64);
         if !usable || self.spares().len() >= self.spare_files {
-            return disk::remove(path);
+            return self.disk.remove(path);
         }
-        self.make_spare(path, length).or_else(|_| disk::remove(path))
+        self.make_spare(path, length).or_else(|_| self.disk.remove(path))
     }
 
     /// The wiping is made durable by the reservation that uses the file next.
     fn make_spare(&self, path: &Path, length: usize) -> Result<(), SpoolError> {
-        let file = disk::open_for_writing(path)?;
-        disk::write_at(&file, path, 0, &format::free_head())?;
-        disk::sync_data(&file, path)?;
-        disk::write_at(&file, path, HEAD, &vec![0; SEAL + length])?;
+        let file = self.disk.open_for_writing(path)?;
+        disk::write_at(&*file, path, 0, &format::free_head())?;
+        disk::sync_data(&*file, path)?;
+        disk::write_at(&*file, path, HEAD, &vec![0; SEAL + length])?;
         let spare = Spare { path: self.spare_path(), file };
-        disk::rename(path, &spare.path)?;
+        self.disk.rename(path, &spare.path)?;
         self.spares().push(spare);
         Ok(())
     }
 
     fn file_of(&self, read_id: ReadId) -> Result<Option<PathBuf>, SpoolError> {
         let ending = format!("-{read_id}.{PAGE}");
-        Ok(disk::list(&self.dir)?.into_iter().find(|path| path.to_string_lossy().ends_with(&ending)))
+        Ok(self.disk.list(&self.dir)?.into_iter().find(|path| path.to_string_lossy().ends_with(&ending)))
     }
 }
 
@@ -345,7 +357,7 @@ impl Drop for Inner {
     /// Spare files are worth nothing to the next process; those left behind by a kill it removes itself.
     fn drop(&mut self) {
         for spare in self.spares().drain(..) {
-            disk::remove(&spare.path).ok();
+            self.disk.remove(&spare.path).ok();
         }
     }
 }
@@ -353,7 +365,7 @@ impl Drop for Inner {
 impl Reservation {
     fn take_name(&mut self) -> Result<(), SpoolError> {
         let path = self.spool.dir.join(self.head.file_name(PAGE));
-        disk::rename(&self.path, &path)?;
+        self.spool.disk.rename(&self.path, &path)?;
         self.path = path;
         Ok(())
     }

@@ -2,15 +2,14 @@
 //! before every order is published a second time.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::disk::{self, Disk, RealDisk};
 use crate::ids::{OrderKey, StoreName};
 
 const FILE: &str = "tracking-topic.json";
@@ -78,6 +77,7 @@ struct Remembered {
 /// The memory, kept in the spool's directory.
 #[derive(Debug)]
 pub struct TrackingMemory {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
     lanes: i32,
     remembered: Mutex<Remembered>,
@@ -89,13 +89,21 @@ impl TrackingMemory {
     /// # Errors
     /// [`MemoryError::Repartitioned`], or a file that can't be read.
     pub fn open(dir: &Path, topic: &str, lanes: i32) -> Result<Self, MemoryError> {
+        Self::open_on(RealDisk::shared(), dir, topic, lanes)
+    }
+
+    /// The same on any disk.
+    ///
+    /// # Errors
+    /// See [`TrackingMemory::open`].
+    pub fn open_on(disk: Arc<dyn Disk>, dir: &Path, topic: &str, lanes: i32) -> Result<Self, MemoryError> {
         let path = dir.join(FILE);
         let fresh = Remembered { topic: topic.to_owned(), lanes, published_through: BTreeSet::new() };
-        let remembered = match fs::read_to_string(&path) {
+        let remembered = match disk.read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => fresh,
             Err(error) => return Err(MemoryError::File { path, why: error.to_string() }),
             Ok(text) => {
-                let old: Remembered = serde_json::from_str(&text)
+                let old: Remembered = serde_json::from_slice(&text)
                     .map_err(|error| MemoryError::File { path: path.clone(), why: error.to_string() })?;
                 if old.topic == topic { old } else { fresh }
             }
@@ -103,7 +111,7 @@ impl TrackingMemory {
         if remembered.lanes != lanes {
             return Err(MemoryError::Repartitioned { topic: topic.to_owned(), before: remembered.lanes, now: lanes });
         }
-        Ok(Self { path, lanes, remembered: Mutex::new(remembered) })
+        Ok(Self { disk, path, lanes, remembered: Mutex::new(remembered) })
     }
 
     /// Partitions of the tracking topic.
@@ -153,14 +161,8 @@ impl TrackingMemory {
         self.write(&remembered).map_err(|error| MemoryError::File { path: self.path.clone(), why: error.to_string() })
     }
 
-    /// Written beside and renamed, so that a crash leaves the old or the new.
     fn write(&self, remembered: &Remembered) -> std::io::Result<()> {
-        let beside = self.path.with_extension("json.new");
-        let mut file = File::create(&beside)?;
-        file.write_all(&serde_json::to_vec_pretty(remembered)?)?;
-        file.sync_all()?;
-        fs::rename(&beside, &self.path)?;
-        File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()
+        disk::replace(&*self.disk, &self.path, &serde_json::to_vec_pretty(remembered)?)
     }
 
     fn remembered(&self) -> MutexGuard<'_, Remembered> {

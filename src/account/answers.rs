@@ -5,14 +5,15 @@
 //! the kernel, which a kill does not harm, so that it costs a page no sync. After a power failure it may be an older one:
 //! it then names another read, and is not believed.
 
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::AccountError;
 use super::gap::Pending;
+use crate::disk::{Disk, DiskFile};
 use crate::ids::{ReadId, StoreName};
 
 /// Bytes of a note. Each is written as a whole.
@@ -55,8 +56,9 @@ impl Note {
 /// One store's.
 #[derive(Debug)]
 pub(super) struct Answers {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
-    file: Option<File>,
+    file: Option<Box<dyn DiskFile>>,
     pub(super) last: Option<Pending>,
     noted: Option<Note>,
 }
@@ -67,12 +69,12 @@ impl Answers {
     }
 
     /// The note that a former process left; one that can't be read says nothing.
-    pub(super) fn left(dir: &Path, store: &StoreName) -> Option<Note> {
-        Note::parse(&fs::read(Self::path(dir, store)).ok()?)
+    pub(super) fn left(disk: &dyn Disk, dir: &Path, store: &StoreName) -> Option<Note> {
+        Note::parse(&disk.read(&Self::path(dir, store)).ok()?)
     }
 
-    pub(super) fn new(dir: &Path, store: &StoreName, last: Option<Pending>) -> Self {
-        Self { path: Self::path(dir, store), file: None, last, noted: None }
+    pub(super) fn new(disk: Arc<dyn Disk>, dir: &Path, store: &StoreName, last: Option<Pending>) -> Self {
+        Self { disk, path: Self::path(dir, store), file: None, last, noted: None }
     }
 
     /// Durable where it is for no read in particular, or follows such a one, or nothing is pending.
@@ -92,11 +94,12 @@ impl Answers {
     fn write(&mut self, bytes: &[u8], durable: bool) -> std::io::Result<()> {
         let file = match &self.file {
             Some(file) => file,
-            None => self
-                .file
-                .insert(OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&self.path)?),
+            None => self.file.insert(match self.disk.open(&self.path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => self.disk.create(&self.path)?,
+                opened => opened?,
+            }),
         };
-        file.write_all_at(bytes, 0)?;
+        file.write_at(0, bytes)?;
         if durable { file.sync_data() } else { Ok(()) }
     }
 }

@@ -1,8 +1,6 @@
 //! The gaps of all stores, and the file that they are in.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -10,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::AccountError;
 use super::gap::{Gap, Helping, LostRead, Open, Pending};
+use crate::disk::{self, Disk, RealDisk, gone_is_as_good};
 use crate::ids::{ReadId, StoreName};
 
 const FILE: &str = "account.json";
@@ -99,31 +98,29 @@ impl Ledger {
         self.gaps.retain(|gap| gap.open() != Open::Nothing || gap.reads.iter().any(|read| is_traced(read.read_id)));
     }
 
-    pub(super) fn read(dir: &Path) -> Result<Self, AccountError> {
+    pub(super) fn read(disk: &dyn Disk, dir: &Path) -> Result<Self, AccountError> {
         let path = dir.join(FILE);
-        match fs::read(&path) {
+        match disk.read(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(AccountError::io(&path)(error)),
             Ok(text) => serde_json::from_slice(&text).map_err(AccountError::parse(&path)),
         }
     }
 
-    /// Written beside and renamed, so that a crash leaves the old or the new.
-    pub(super) fn write(&self, dir: &Path) -> Result<(), AccountError> {
-        let (path, beside) = (dir.join(FILE), dir.join(format!("{FILE}.new")));
+    pub(super) fn write(&self, disk: &dyn Disk, dir: &Path) -> Result<(), AccountError> {
+        let path = dir.join(FILE);
         let text = serde_json::to_vec_pretty(self).map_err(AccountError::parse(&path))?;
-        replace(&path, &beside, &text).map_err(AccountError::io(&path))
+        disk::replace(disk, &path, &text).map_err(AccountError::io(&path))
     }
 
     /// Takes the wishes of `spool account settle` into account; says which files held them.
-    pub(super) fn take_settlements(&mut self, dir: &Path) -> Result<Vec<PathBuf>, AccountError> {
+    pub(super) fn take_settlements(&mut self, disk: &dyn Disk, dir: &Path) -> Result<Vec<PathBuf>, AccountError> {
         let mut wishes = Vec::new();
-        let entries = match fs::read_dir(dir) {
+        let files = match disk.list(dir) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(wishes),
-            entries => entries.map_err(AccountError::io(dir))?,
+            files => files.map_err(AccountError::io(dir))?,
         };
-        for entry in entries {
-            let path = entry.map_err(AccountError::io(dir))?.path();
+        for path in files {
             if path.extension().is_none_or(|extension| extension != SETTLED) {
                 continue;
             }
@@ -140,17 +137,10 @@ impl Ledger {
 /// Leaves the wish to settle a read, for whoever has the spool, now or later.
 pub(super) fn wish_settled(dir: &Path, read_id: ReadId) -> Result<(), AccountError> {
     let path = dir.join(format!("{read_id}.{SETTLED}"));
-    File::create(&path).and_then(|file| file.sync_all()).and_then(|()| sync_dir(dir)).map_err(AccountError::io(&path))
-}
-
-fn replace(path: &Path, beside: &Path, text: &[u8]) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(beside)?;
-    file.write_all(text)?;
-    file.sync_all()?;
-    fs::rename(beside, path)?;
-    sync_dir(path.parent().unwrap_or(Path::new(".")))
-}
-
-fn sync_dir(dir: &Path) -> std::io::Result<()> {
-    File::open(dir)?.sync_all()
+    let wish = || {
+        gone_is_as_good(RealDisk.remove(&path))?;
+        RealDisk.create(&path)?.sync_data()?;
+        RealDisk.sync_dir(dir)
+    };
+    wish().map_err(AccountError::io(&path))
 }

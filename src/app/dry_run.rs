@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use serde::Serialize;
-use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
 use super::{AppError, asker, connection, topic_plan};
@@ -45,7 +44,6 @@ pub async fn dry_run(config: &Config) -> Result<Vec<Missing>, AppError> {
     let topic = config.kafka.topics.tracking.clone();
     let memory = TrackingMemory::open(&config.spool.dir, &topic, layout.lanes)?;
     let mut decoder = EncoderSource::from_config(config)?.tracking_decoder();
-    let runtime = Handle::current();
     spawn_blocking(move || {
         let mut indices: BTreeMap<i32, Index> = BTreeMap::new();
         let mut all = Vec::new();
@@ -56,7 +54,7 @@ pub async fn dry_run(config: &Config) -> Result<Vec<Missing>, AppError> {
                 Entry::Vacant(place) => {
                     let mut reader = TrackingReader::new(connection.clone(), topic.clone(), lane, OPEN_DEADLINE);
                     let mut index = Index::default();
-                    publish::catch_up(&mut index, &mut reader, &mut decoder, &memory, &runtime)?;
+                    publish::catch_up(&mut index, &mut reader, &mut decoder, &memory)?;
                     place.insert(index)
                 }
             };

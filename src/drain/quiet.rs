@@ -1,9 +1,9 @@
 //! When a store's drain last found nothing pending: what the reconciler must know before it may call an order missing.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 /// The drain's side.
 #[derive(Debug, Clone)]

@@ -13,6 +13,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::broker::{Apply, TrackingLog};
 use super::settings::Isolation;
 use super::{Connection, KafkaFault};
 
@@ -29,34 +30,16 @@ pub struct TrackingReader {
     patience: Duration,
 }
 
-impl TrackingReader {
-    /// A reader that has read nothing. `patience`: how long it goes on without any progress.
-    #[must_use]
-    pub fn new(connection: Connection, topic: String, lane: i32, patience: Duration) -> Self {
-        Self { connection, topic, lane, position: 0, patience }
-    }
-
-    /// The partition.
-    #[must_use]
-    pub fn lane(&self) -> i32 {
+impl TrackingLog for TrackingReader {
+    fn lane(&self) -> i32 {
         self.lane
     }
 
-    /// The next offset to read: everything before it was handed to `apply`.
-    #[must_use]
-    pub fn position(&self) -> i64 {
+    fn position(&self) -> i64 {
         self.position
     }
 
-    /// Hands every record between the position and the partition's end to `apply`, key and value, in order.
-    ///
-    /// # Errors
-    /// A failed or stalled read, or the first error of `apply`. What was applied until then stays applied: reading it
-    /// again changes nothing.
-    pub fn read_to_end<E: From<KafkaFault>>(
-        &mut self,
-        mut apply: impl FnMut(&[u8], Option<&[u8]>) -> Result<(), E>,
-    ) -> Result<(), E> {
+    fn read_to_end(&mut self, apply: &mut Apply<'_>) -> Result<(), KafkaFault> {
         let (low, high) = self.watermarks()?;
         if low > self.position {
             return Err(KafkaFault::Topic(format!(
@@ -64,8 +47,7 @@ impl TrackingReader {
                  never does there, and orders that they were about would be published again. Restore the topic, or name \
                  another one in `kafka.topics.tracking` in full knowledge of that",
                 self.lane, self.topic
-            ))
-            .into());
+            )));
         }
         if self.position > high {
             return Err(KafkaFault::Topic(format!(
@@ -73,8 +55,7 @@ impl TrackingReader {
                  deleted or lost records while the program ran. Restart to load it anew, and look into it first: orders \
                  that it no longer holds would be published again",
                 self.topic, self.lane, self.position
-            ))
-            .into());
+            )));
         }
         if self.position == high {
             return Ok(());
@@ -84,7 +65,9 @@ impl TrackingReader {
         while self.position < high {
             match consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => {
-                    apply(message.key().unwrap_or_default(), message.payload())?;
+                    if apply(message.key().unwrap_or_default(), message.payload()).is_break() {
+                        return Ok(());
+                    }
                     self.position = message.offset() + 1;
                     progress = Instant::now();
                 }
@@ -101,10 +84,18 @@ impl TrackingReader {
                      holds the partition back: `kafka-transactions.sh find-hanging` names it, `abort` ends it",
                     self.patience, self.position
                 );
-                return Err(KafkaFault::Passing { what: WHAT, why }.into());
+                return Err(KafkaFault::Passing { what: WHAT, why });
             }
         }
         Ok(())
+    }
+}
+
+impl TrackingReader {
+    /// A reader that has read nothing. `patience`: how long it goes on without any progress.
+    #[must_use]
+    pub fn new(connection: Connection, topic: String, lane: i32, patience: Duration) -> Self {
+        Self { connection, topic, lane, position: 0, patience }
     }
 
     /// The first and the last offset, the latter with open transactions counted in.

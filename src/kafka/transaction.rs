@@ -26,7 +26,6 @@ use rdkafka::statistics::Statistics;
 use rdkafka::util::Timeout;
 
 use super::{Connection, KafkaFault};
-use crate::committed::Committed;
 
 /// What is handed to the producer.
 #[derive(Debug, Clone, Default)]
@@ -193,12 +192,11 @@ impl Transactions {
         Ok(delivered)
     }
 
-    /// Ends the transaction. Only an `Ok` mints the proof that lets spool files go; an error says nothing about the
-    /// outcome.
+    /// Ends the transaction. An error says nothing about the outcome.
     ///
     /// # Errors
     /// See [`KafkaFault`].
-    pub fn commit(&self) -> Result<Committed, KafkaFault> {
+    pub fn commit(&self) -> Result<(), KafkaFault> {
         self.wait_until_none_in_flight();
         // Without a deadline: librdkafka bounds it by the transaction's, and giving up earlier would only leave the
         // outcome open. The lane's watchdog tells when it takes long.
@@ -206,7 +204,7 @@ impl Transactions {
             .commit_transaction(Timeout::Never)
             .map_err(|error| self.failed("committing a transaction", &error))?;
         self.worn.set(self.troubles().0 > self.before.get().0);
-        Ok(Committed::seen())
+        Ok(())
     }
 
     /// Whether a connection broke or a request timed out inside the last transaction: then a repeated EndTxn may still be

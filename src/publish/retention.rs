@@ -12,14 +12,14 @@ use std::mem;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::LaneError;
+use super::load::decoded;
 use crate::decoder::Decoder;
 use crate::index::{Index, Moment};
 use crate::kafka::KafkaFault;
-use crate::kafka::tracking_reader::TrackingReader;
+use crate::kafka::broker::TrackingLog;
 use crate::shutdown::Stop;
 use crate::tracking::OrderTracking;
 
@@ -35,7 +35,6 @@ const FOUND_AT_MOST: usize = 100_000;
 /// One lane's.
 pub(super) struct Retention {
     keep: Duration,
-    runtime: Handle,
     stop: Stop,
     old: Old,
     scan: Option<JoinHandle<Result<Old, LaneError>>>,
@@ -53,21 +52,21 @@ struct Old {
 }
 
 impl Retention {
-    pub(super) fn new(keep: Duration, runtime: Handle, stop: Stop) -> Self {
+    pub(super) fn new(keep: Duration, stop: Stop) -> Self {
         let now = Instant::now();
         let old = Old { before: Moment::from_millis(0), keys: Vec::new() };
-        Self { keep, runtime, stop, old, scan: None, next_scan: now, next_idle: now }
+        Self { keep, stop, old, scan: None, next_scan: now, next_idle: now }
     }
 
     /// Begins to look for old records when it is time, and takes over what was found.
-    pub(super) fn look(&mut self, scan: impl FnOnce() -> (TrackingReader, Decoder)) {
+    pub(super) async fn look(&mut self, scan: impl FnOnce() -> (Box<dyn TrackingLog>, Decoder)) {
         let now = Instant::now();
         if self.scan.as_ref().is_some_and(JoinHandle::is_finished) {
-            self.take_found();
+            self.take_found().await;
         } else if self.scan.is_none() && now >= self.next_scan {
             let (reader, decoder) = scan();
-            let (keep, runtime, stop) = (self.keep, self.runtime.clone(), self.stop.clone());
-            self.scan = Some(self.runtime.spawn_blocking(move || find_old(keep, reader, decoder, &runtime, &stop)));
+            let (keep, stop) = (self.keep, self.stop.clone());
+            self.scan = Some(spawn_blocking(move || find_old(keep, reader, decoder, &stop)));
             self.next_scan = now + BETWEEN_SCANS;
         }
     }
@@ -82,9 +81,9 @@ impl Retention {
         due
     }
 
-    fn take_found(&mut self) {
+    async fn take_found(&mut self) {
         let Some(scan) = self.scan.take() else { return };
-        match self.runtime.block_on(scan) {
+        match scan.await {
             Ok(Ok(old)) => {
                 if !old.keys.is_empty() {
                     tracing::info!(
@@ -111,20 +110,19 @@ impl Retention {
 /// Blocks, for as long as it takes to read the partition.
 fn find_old(
     keep: Duration,
-    mut reader: TrackingReader,
+    mut reader: Box<dyn TrackingLog>,
     mut decoder: Decoder,
-    runtime: &Handle,
     stop: &Stop,
 ) -> Result<Old, LaneError> {
     let (now, mut shown, mut found) = (Timestamp::now().as_millisecond(), Shown::default(), Vec::new());
     let before = |now: i64| now.saturating_sub_unsigned(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX));
-    reader.read_to_end(|key, value| {
+    reader.try_each(|key, value| {
         if stop.is_requested() {
             let why = "the program stops".to_owned();
             return Err(LaneError::from(KafkaFault::Passing { what: "looking for old records", why }));
         }
         let Some(value) = value else { return Ok(()) };
-        let tracking = runtime.block_on(decoder.decode::<OrderTracking>(value))?;
+        let tracking = decoded(&mut decoder, value)?;
         shown.see(&tracking);
         if found.len() < FOUND_AT_MOST && tracking.published_at < before(now) {
             found.push((key.to_vec(), tracking.published_at));
@@ -188,7 +186,7 @@ mod tests {
         index.apply(&keys[0], Some(published(1)));
         index.apply(&keys[1], None);
         let before = Moment::from_millis(Timestamp::now().as_millisecond() - 90 * DAY);
-        let mut retention = Retention::new(Duration::from_secs(90 * 86_400), Handle::current(), stopper().1);
+        let mut retention = Retention::new(Duration::from_secs(90 * 86_400), stopper().1);
         retention.old = Old { before, keys: keys.clone() };
         let first = retention.take(&index, |key| key == keys[2]);
         assert_eq!(first, keys[3..AT_ONCE]);

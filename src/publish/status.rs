@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// A transaction that takes longer than this is a broker in trouble: no more reads until it is through.
 const STALL: Duration = Duration::from_secs(3);

@@ -1,11 +1,12 @@
 //! The reads that are safe to repeat, and are repeated.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
 use bytes::Bytes;
 
-use crate::api::{ApiError, Client};
+use crate::api::{ApiError, Marketplace};
 use crate::config::{SecretError, TokenSource};
 use crate::ids::{OrderId, OrderIds};
 use crate::page::{self, PageError};
@@ -44,7 +45,7 @@ impl AskError {
 #[derive(Debug, Clone)]
 pub struct Asker {
     /// The way.
-    pub client: Client,
+    pub client: Arc<dyn Marketplace>,
     /// Read again for each call: a token that is rotated in mid-pass needs no second attempt.
     pub token: TokenSource,
 }

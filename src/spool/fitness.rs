@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::statvfs;
 
+use super::disk::{self, SpoolDisk};
 use super::error::SpoolError;
-use super::{disk, lock};
+use super::lock;
+use crate::disk::DiskFile;
 
 /// Syncs that are measured; the median counts.
 const SYNCS: usize = 5;
@@ -53,14 +55,15 @@ fn nearest(dir: &Path) -> PathBuf {
 
 fn sync(dir: &Path) -> Result<Duration, SpoolError> {
     let path = dir.join(format!(".fitness-{}", std::process::id()));
-    disk::remove(&path)?;
-    let file = disk::create(&path)?;
-    let measured = measured(&file, &path);
-    disk::remove(&path)?;
+    let disk = SpoolDisk::real();
+    disk.remove(&path)?;
+    let file = disk.create(&path)?;
+    let measured = measured(&*file, &path);
+    disk.remove(&path)?;
     measured
 }
 
-fn measured(file: &File, path: &Path) -> Result<Duration, SpoolError> {
+fn measured(file: &dyn DiskFile, path: &Path) -> Result<Duration, SpoolError> {
     let mut took = Vec::with_capacity(SYNCS);
     for _ in 0..SYNCS {
         let start = Instant::now();
@@ -82,7 +85,7 @@ pub(super) fn holder(dir: &Path) -> Result<Holder, SpoolError> {
     };
     match file.try_lock_shared() {
         Ok(()) => Ok(Holder::Nobody),
-        Err(TryLockError::WouldBlock) => Ok(Holder::Process(lock::holder(&path))),
+        Err(TryLockError::WouldBlock) => Ok(Holder::Process(lock::holder(&SpoolDisk::real(), &path))),
         Err(TryLockError::Error(cause)) => Err(SpoolError::disk("lock", &path)(cause)),
     }
 }

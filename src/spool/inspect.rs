@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use super::disk::SpoolDisk;
 use super::error::SpoolError;
 use super::format::{Found, Head, Outcome, examine, named};
 use super::recovery::{KILLED, torn};
-use super::{CORRUPT, UNKNOWN, disk, has_suffix, is_ours};
+use super::{CORRUPT, UNKNOWN, has_suffix, is_ours};
 use crate::ids::{ReadId, StoreName};
 
 /// A file of the spool.
@@ -58,15 +59,15 @@ pub enum State {
 /// right now may seem corrupt: look again.
 pub(super) fn inspect(dir: &Path) -> Result<Vec<Entry>, SpoolError> {
     let mut entries = Vec::new();
-    for path in disk::list(dir)?.into_iter().filter(|path| is_ours(path)) {
-        match disk::read(&path) {
+    for path in SpoolDisk::real().list(dir)?.into_iter().filter(|path| is_ours(path)) {
+        match SpoolDisk::real().read(&path) {
             Ok(bytes) => entries.extend(entry(path, &bytes)),
             // Published and released while we looked.
             Err(error) if error.is_missing() => {}
             Err(error) => entries.push(unreadable(path, error.to_string())),
         }
     }
-    for path in disk::list(&dir.join(CORRUPT))? {
+    for path in SpoolDisk::real().list(&dir.join(CORRUPT))? {
         entries.push(unreadable(path, "it was put aside".to_owned()));
     }
     Ok(entries)
@@ -74,7 +75,7 @@ pub(super) fn inspect(dir: &Path) -> Result<Vec<Entry>, SpoolError> {
 
 /// The body of a file of the spool, as it came: of a page, or what is left of a read of unknown outcome.
 pub(super) fn body(path: &Path) -> Result<Bytes, SpoolError> {
-    let bytes = Bytes::from(disk::read(path)?);
+    let bytes = Bytes::from(SpoolDisk::real().read(path)?);
     match examine(&bytes) {
         Found::Sealed(_, _, body) | Found::Torn(_, body, _) => Ok(bytes.slice(body)),
         Found::Free | Found::Blank | Found::Unfinished(_) => Ok(Bytes::new()),
@@ -106,6 +107,6 @@ fn entry(path: PathBuf, bytes: &[u8]) -> Option<Entry> {
 
 fn unreadable(path: PathBuf, why: String) -> Entry {
     let (store, read_id) = path.file_stem().and_then(|stem| named(stem.to_str()?)).unzip();
-    let size = disk::size(&path).unwrap_or(0);
+    let size = SpoolDisk::real().size(&path).unwrap_or(0);
     Entry { path, size, store, read_id, reserved_at: None, state: State::Corrupt { why } }
 }

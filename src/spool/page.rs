@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::disk;
+use super::disk::SpoolDisk;
 use super::error::SpoolError;
 use super::format::{Found, Head, Outcome, Seal, examine};
 use crate::ids::{ReadId, StoreName};
@@ -14,6 +14,7 @@ use crate::ids::{ReadId, StoreName};
 /// so whoever holds it may read on: nothing is lost if the process dies now.
 #[derive(Debug)]
 pub struct Durable {
+    disk: SpoolDisk,
     head: Head,
     read_at: Timestamp,
     path: PathBuf,
@@ -22,13 +23,13 @@ pub struct Durable {
 }
 
 impl Durable {
-    pub(super) fn written(head: Head, read_at: Timestamp, path: PathBuf, body: Bytes) -> Self {
-        Self { head, read_at, path, length: body.len(), body: Some(body) }
+    pub(super) fn written(disk: SpoolDisk, head: Head, read_at: Timestamp, path: PathBuf, body: Bytes) -> Self {
+        Self { disk, head, read_at, path, length: body.len(), body: Some(body) }
     }
 
     /// The body stays on the disk until it is asked for: after a long outage there may be many.
-    pub(super) fn recovered(head: Head, read_at: Timestamp, path: PathBuf, length: usize) -> Self {
-        Self { head, read_at, path, length, body: None }
+    pub(super) fn recovered(disk: SpoolDisk, head: Head, read_at: Timestamp, path: PathBuf, length: usize) -> Self {
+        Self { disk, head, read_at, path, length, body: None }
     }
 
     /// The store that was read.
@@ -74,7 +75,7 @@ impl Durable {
         if let Some(body) = &self.body {
             return Ok(body.clone());
         }
-        let bytes = Bytes::from(disk::read(&self.path)?);
+        let bytes = Bytes::from(self.disk.read(&self.path)?);
         let why = match examine(&bytes) {
             Found::Sealed(head, Seal { outcome: Outcome::Page, .. }, body) if head == self.head => {
                 return Ok(bytes.slice(body));

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use super::disk;
+use super::disk::{self, SpoolDisk};
 use super::error::SpoolError;
 use super::format::{Found, Head, Outcome, Seal, examine, named};
 use super::page::{Durable, UnknownRead};
@@ -56,32 +56,32 @@ enum Rest {
 }
 
 /// Reads all files, gives each its right name and removes those that hold nothing; also the next free sequence number.
-pub(super) fn recover(dir: &Path) -> Result<(Recovery, u64), SpoolError> {
+pub(super) fn recover(disk: &SpoolDisk, dir: &Path) -> Result<(Recovery, u64), SpoolError> {
     let mut recovery = Recovery::default();
     let mut known = Vec::new();
-    for path in disk::list(dir)?.into_iter().filter(|path| is_ours(path)) {
-        match content(&path)?.and_then(|found| kept(&path, found)) {
+    for path in disk.list(dir)?.into_iter().filter(|path| is_ours(path)) {
+        match content(disk, &path)?.and_then(|found| kept(&path, found)) {
             Ok(Some((head, rest))) => {
                 // It may only be in memory: the process can have been killed between its write and its fdatasync.
-                disk::sync_file(&path)?;
+                disk.sync_file(&path)?;
                 known.push(Known { path, head, rest });
             }
-            Ok(None) => disk::remove(&path)?,
-            Err(why) => recovery.corrupt.push(put_aside(dir, path, why)),
+            Ok(None) => disk.remove(&path)?,
+            Err(why) => recovery.corrupt.push(put_aside(disk, dir, path, why)),
         }
     }
     known.sort_by_key(|file| (file.head.seq, !file.is_page()));
     let next_seq = known.last().map_or(1, |file| file.head.seq.saturating_add(1));
-    recovery.sort_out(drop_copies(known)?)?;
+    recovery.sort_out(disk, drop_copies(disk, known)?)?;
     // A decision that the next recovery could take otherwise must not be lost.
-    disk::sync_dir(dir)?;
+    disk.sync_dir(dir)?;
     Ok((recovery, next_seq))
 }
 
 impl Recovery {
     /// Reads of a store follow each other and use their reservations in order. So of those that nothing was written
     /// to, only the first after the last finished one can have been in flight; the later ones were waiting.
-    fn sort_out(&mut self, known: Vec<Known>) -> Result<(), SpoolError> {
+    fn sort_out(&mut self, disk: &SpoolDisk, known: Vec<Known>) -> Result<(), SpoolError> {
         let mut in_flight: HashSet<StoreName> = HashSet::new();
         for Known { path, head, rest } in known {
             // Decided by an earlier recovery: it says nothing about the reservations of the last process.
@@ -89,30 +89,30 @@ impl Recovery {
             match rest {
                 Rest::Sealed(Seal { outcome: Outcome::Page, at }, length) => {
                     in_flight.remove(&head.store);
-                    let path = renamed(path, &head, PAGE)?;
-                    self.pages.push(Durable::recovered(head, at, path, length));
+                    let path = renamed(disk, path, &head, PAGE)?;
+                    self.pages.push(Durable::recovered(disk.clone(), head, at, path, length));
                 }
                 Rest::Sealed(Seal { outcome: Outcome::Unknown(reason), .. }, _) => {
                     in_flight.remove(&head.store);
-                    self.push_unknown(head, reason, path)?;
+                    self.push_unknown(disk, head, reason, path)?;
                 }
                 Rest::Torn(why) => {
                     if !decided {
                         in_flight.insert(head.store.clone());
                     }
-                    self.push_unknown(head, torn(why), path)?;
+                    self.push_unknown(disk, head, torn(why), path)?;
                 }
                 Rest::Nothing if decided || in_flight.insert(head.store.clone()) => {
-                    self.push_unknown(head, KILLED.to_owned(), path)?;
+                    self.push_unknown(disk, head, KILLED.to_owned(), path)?;
                 }
-                Rest::Nothing => disk::remove(&path)?,
+                Rest::Nothing => disk.remove(&path)?,
             }
         }
         Ok(())
     }
 
-    fn push_unknown(&mut self, head: Head, reason: String, path: PathBuf) -> Result<(), SpoolError> {
-        let path = renamed(path, &head, UNKNOWN)?;
+    fn push_unknown(&mut self, disk: &SpoolDisk, head: Head, reason: String, path: PathBuf) -> Result<(), SpoolError> {
+        let path = renamed(disk, path, &head, UNKNOWN)?;
         self.unknown.push(UnknownRead::new(head, reason, path));
         Ok(())
     }
@@ -125,18 +125,18 @@ impl Known {
 }
 
 /// A rescue that was killed leaves two files of one read. The whole one stays, or the first if none is.
-fn drop_copies(known: Vec<Known>) -> Result<Vec<Known>, SpoolError> {
+fn drop_copies(disk: &SpoolDisk, known: Vec<Known>) -> Result<Vec<Known>, SpoolError> {
     let mut seen = HashSet::new();
     let (kept, copies): (Vec<_>, Vec<_>) = known.into_iter().partition(|file| seen.insert(file.head.read_id));
     for copy in copies {
-        disk::remove(&copy.path)?;
+        disk.remove(&copy.path)?;
     }
     Ok(kept)
 }
 
 /// What a file holds, or why the disk can't tell: a bad sector must not keep the other files from being read.
-fn content(path: &Path) -> Result<Result<Found, String>, SpoolError> {
-    match disk::read(path) {
+fn content(disk: &SpoolDisk, path: &Path) -> Result<Result<Found, String>, SpoolError> {
+    match disk.read(path) {
         Ok(bytes) => Ok(Ok(examine(&bytes))),
         Err(SpoolError::Disk { cause, .. }) if cause.raw_os_error() == Some(disk::IO_ERROR) => {
             Ok(Err(cause.to_string()))
@@ -159,29 +159,29 @@ fn kept(path: &Path, found: Found) -> Result<Option<(Head, Rest)>, String> {
 }
 
 /// The head says what a file is; its name is for people, and a rename need not have survived.
-fn renamed(path: PathBuf, head: &Head, suffix: &str) -> Result<PathBuf, SpoolError> {
+fn renamed(disk: &SpoolDisk, path: PathBuf, head: &Head, suffix: &str) -> Result<PathBuf, SpoolError> {
     let right = path.with_file_name(head.file_name(suffix));
     if path != right {
-        disk::rename(&path, &right)?;
+        disk.rename(&path, &right)?;
     }
     Ok(right)
 }
 
 /// A file that can't even be moved, for want of room perhaps, must not keep the others from being published.
-fn put_aside(dir: &Path, path: PathBuf, why: String) -> CorruptFile {
+fn put_aside(disk: &SpoolDisk, dir: &Path, path: PathBuf, why: String) -> CorruptFile {
     let (store, read_id) = path.file_stem().and_then(|stem| named(stem.to_str()?)).unzip();
-    match move_to_corrupt(dir, &path) {
+    match move_to_corrupt(disk, dir, &path) {
         Ok(path) => CorruptFile { path, why, store, read_id },
         Err(error) => CorruptFile { path, why: format!("{why}; it was not put aside: {error}"), store, read_id },
     }
 }
 
 /// Moves a file out of the way under a name that nothing else has, and makes that durable.
-pub(super) fn move_to_corrupt(dir: &Path, path: &Path) -> Result<PathBuf, SpoolError> {
+pub(super) fn move_to_corrupt(disk: &SpoolDisk, dir: &Path, path: &Path) -> Result<PathBuf, SpoolError> {
     let corrupt = dir.join(CORRUPT);
-    disk::create_dir(&corrupt)?;
+    disk.create_dir(&corrupt)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let taken: HashSet<PathBuf> = disk::list(&corrupt)?.into_iter().collect();
+    let taken: HashSet<PathBuf> = disk.list(&corrupt)?.into_iter().collect();
     let mut target = corrupt.join(&*name);
     for copy in 1.. {
         if !taken.contains(&target) {
@@ -189,8 +189,8 @@ pub(super) fn move_to_corrupt(dir: &Path, path: &Path) -> Result<PathBuf, SpoolE
         }
         target = corrupt.join(format!("{copy}.{name}"));
     }
-    disk::rename(path, &target)?;
-    disk::sync_dir(&corrupt)?;
-    disk::sync_dir(dir)?;
+    disk.rename(path, &target)?;
+    disk.sync_dir(&corrupt)?;
+    disk.sync_dir(dir)?;
     Ok(target)
 }

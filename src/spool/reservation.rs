@@ -1,6 +1,5 @@
 //! A file with its space, made durable before the read that it is for.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use super::disk;
 use super::error::{SpoolError, WriteFailed};
 use super::format::{BODY, HEAD, Head, Outcome, Seal, one_line};
 use super::page::{Durable, UnknownRead};
+use crate::disk::DiskFile;
 use crate::fail_point;
 use crate::ids::{ReadId, StoreName};
 
@@ -24,7 +24,7 @@ use crate::ids::{ReadId, StoreName};
 pub struct Reservation {
     pub(super) spool: Arc<Inner>,
     pub(super) head: Head,
-    pub(super) file: File,
+    pub(super) file: Box<dyn DiskFile>,
     pub(super) path: PathBuf,
 }
 
@@ -48,7 +48,7 @@ impl Reservation {
     /// [`WriteFailed`], with the body.
     pub fn write(self, read_at: Timestamp, body: Bytes) -> Result<Durable, WriteFailed> {
         match self.put(&Seal { outcome: Outcome::Page, at: read_at }, &body) {
-            Ok(()) => Ok(Durable::written(self.head, read_at, self.path, body)),
+            Ok(()) => Ok(Durable::written(self.spool.disk.clone(), self.head, read_at, self.path, body)),
             Err(error) => Err(WriteFailed { body, error }),
         }
     }
@@ -64,8 +64,8 @@ impl Reservation {
         let seal = Seal { outcome: Outcome::Unknown(reason.clone()), at: Timestamp::now() };
         let written = self
             .put(&seal, partial_body)
-            .and_then(|()| disk::rename(&self.path, &named))
-            .and_then(|()| disk::sync_dir(&self.spool.dir));
+            .and_then(|()| self.spool.disk.rename(&self.path, &named))
+            .and_then(|()| self.spool.disk.sync_dir(&self.spool.dir));
         match written {
             Ok(()) => Ok(UnknownRead::new(self.head, reason, named)),
             Err(error) => Err(WriteFailed { body: Bytes::copy_from_slice(partial_body), error }),
@@ -78,14 +78,14 @@ impl Reservation {
     /// [`SpoolError::Disk`]; the reservation may then be reported as a read of unknown outcome after the next start.
     pub fn discard(self) -> Result<(), SpoolError> {
         self.spool.let_go(&self.path, 0)?;
-        disk::sync_dir(&self.spool.dir)
+        self.spool.disk.sync_dir(&self.spool.dir)
     }
 
     /// The file is whole only once both parts are down: the checksum makes their order irrelevant.
     pub(super) fn put(&self, seal: &Seal, body: &[u8]) -> Result<(), SpoolError> {
-        disk::write_at(&self.file, &self.path, HEAD, &seal.render(&self.head.render(), body))?;
+        disk::write_at(&*self.file, &self.path, HEAD, &seal.render(&self.head.render(), body))?;
         fail_point::reach("writing");
-        disk::write_at(&self.file, &self.path, BODY, body)?;
-        disk::sync_data(&self.file, &self.path)
+        disk::write_at(&*self.file, &self.path, BODY, body)?;
+        disk::sync_data(&*self.file, &self.path)
     }
 }

@@ -9,9 +9,10 @@ use std::path::Path;
 use jiff::Timestamp;
 use rustix::fs::{Access, access, statvfs};
 
+use super::disk::SpoolDisk;
 use super::error::SpoolError;
 use super::format::{HEAD, Outcome, SEAL, Seal};
-use super::{CORRUPT, PAGE, UNKNOWN, disk, has_suffix};
+use super::{CORRUPT, PAGE, UNKNOWN, has_suffix};
 
 /// What is in a spool, and whether more can be put there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,7 +34,7 @@ pub(super) fn survey(dir: &Path) -> Result<Survey, SpoolError> {
     access(dir, Access::WRITE_OK | Access::EXEC_OK).map_err(|errno| SpoolError::disk("write to", dir)(errno.into()))?;
     let space = statvfs(dir).map_err(|errno| SpoolError::disk("look at", dir)(errno.into()))?;
     let mut survey = Survey { free_bytes: space.f_bavail.saturating_mul(space.f_frsize), ..Survey::default() };
-    for path in disk::list(dir)? {
+    for path in SpoolDisk::real().list(dir)? {
         if has_suffix(&path, UNKNOWN) {
             survey.unknown += 1;
         } else if has_suffix(&path, PAGE)
@@ -43,7 +44,7 @@ pub(super) fn survey(dir: &Path) -> Result<Survey, SpoolError> {
             survey.oldest = Some(survey.oldest.map_or(read_at, |oldest| oldest.min(read_at)));
         }
     }
-    survey.damaged = disk::list(&dir.join(CORRUPT))?.len() as u64;
+    survey.damaged = SpoolDisk::real().list(&dir.join(CORRUPT))?.len() as u64;
     Ok(survey)
 }
 

@@ -39,7 +39,7 @@ fn write(reservation: Reservation, body: &'static str) -> Durable {
 }
 
 fn files(dir: &Path) -> Vec<PathBuf> {
-    disk::list(dir).unwrap().into_iter().filter(|path| is_ours(path)).collect()
+    SpoolDisk::real().list(dir).unwrap().into_iter().filter(|path| is_ours(path)).collect()
 }
 
 fn bodies(recovery: &Recovery) -> Vec<Bytes> {
@@ -105,7 +105,7 @@ fn a_write_cut_short_is_a_read_of_unknown_outcome_that_keeps_its_bytes() {
     let dir = TempDir::new().unwrap();
     let (spool, _) = open(dir.path());
     let [torn, waiting] = ["bogota", "bogota"].map(|name| spool.reserve(&store(name)).unwrap());
-    disk::write_at(&torn.file, &torn.path, BODY, b"[{\"order\":").unwrap();
+    disk::write_at(&*torn.file, &torn.path, BODY, b"[{\"order\":").unwrap();
     let expected = torn.read_id();
     drop((torn, waiting, spool));
 
@@ -156,7 +156,7 @@ fn a_released_page_does_not_come_back_and_its_file_takes_another_page_without_a_
     let next = spool.reserve(&store("cali")).unwrap();
 
     assert_eq!(files(dir.path()), std::slice::from_ref(&next.path), "the same file");
-    let bytes = disk::read(&next.path).unwrap();
+    let bytes = SpoolDisk::real().read(&next.path).unwrap();
     assert_eq!(super::format::examine(&bytes), super::format::Found::Unfinished(next.head.clone()));
     write(next, "second");
     drop(spool);
@@ -192,9 +192,9 @@ fn a_name_that_was_lost_with_the_power_is_given_again_by_the_head() {
     let page = write(spool.reserve(&store("bogota")).unwrap(), "page");
     let reserved = spool.reserve(&store("cali")).unwrap();
     let freed = spool.reserve(&store("quito")).unwrap();
-    disk::write_at(&freed.file, &freed.path, 0, &super::format::free_head()).unwrap();
-    disk::rename(page.path(), &dir.path().join("000000000077.free")).unwrap();
-    disk::rename(&reserved.path, &dir.path().join("000000000078.free")).unwrap();
+    disk::write_at(&*freed.file, &freed.path, 0, &super::format::free_head()).unwrap();
+    SpoolDisk::real().rename(page.path(), &dir.path().join("000000000077.free")).unwrap();
+    SpoolDisk::real().rename(&reserved.path, &dir.path().join("000000000078.free")).unwrap();
     std::fs::write(dir.path().join("000000000079.free"), [0; 5000]).unwrap();
     let read_id = reserved.read_id();
     drop((reserved, freed, spool));
@@ -226,7 +226,7 @@ fn a_file_that_cannot_be_read_is_put_aside_and_the_others_come_back() {
             spool.release(page, &Committed::seen()).unwrap();
         }
     }
-    assert_eq!(disk::list(&dir.path().join(CORRUPT)).unwrap().len(), 2);
+    assert_eq!(SpoolDisk::real().list(&dir.path().join(CORRUPT)).unwrap().len(), 2);
 }
 
 #[test]
@@ -304,7 +304,7 @@ fn a_look_from_outside_needs_no_lock_and_tells_the_states_apart() {
     let read_at = Timestamp::now();
     page.write(read_at, Bytes::from_static(b"12345")).unwrap();
     unknown.write_unknown("cut off", b"12").unwrap();
-    disk::write_at(&torn.file, &torn.path, BODY, b"x").unwrap();
+    disk::write_at(&*torn.file, &torn.path, BODY, b"x").unwrap();
     free.discard().unwrap();
 
     let entries = Spool::inspect(dir.path()).unwrap();
@@ -319,7 +319,7 @@ fn a_look_from_outside_needs_no_lock_and_tells_the_states_apart() {
 }
 
 fn flip(path: &Path, position: usize) {
-    let mut bytes = disk::read(path).unwrap();
+    let mut bytes = SpoolDisk::real().read(path).unwrap();
     bytes[position] ^= 0x20;
     std::fs::write(path, bytes).unwrap();
 }

@@ -23,7 +23,7 @@ GUARDS = [
           "Ok(place) => return Some(place),",
           "outage::while_the_broker_is_away_orders_stay_on_the_marketplace", "it"),
     Guard("a file before the read", "src/spool.rs",
-          "match reservation.take_name().and_then(|()| disk::sync_data(&reservation.file, &reservation.path)) {",
+          "match reservation.take_name().and_then(|()| disk::sync_data(&*reservation.file, &reservation.path)) {",
           "drop(std::fs::remove_file(&reservation.path));\n        match Ok(()) {",
           "kill::a_kill_at_any_place_loses_nothing_that_was_durable_and_doubles_nothing", "it"),
     Guard("a trace of each unknown read", "src/drain.rs",
@@ -31,8 +31,8 @@ GUARDS = [
           "let unknown = reservation.write_unknown(&outcome.reason, &outcome.partial);\n"
           "        if let Ok(read) = &unknown { drop(std::fs::remove_file(&read.path)); }",
           "faults::reads_with_an_unknown_outcome_leave_a_trace_and_the_others_are_published", "it"),
-    Guard("one process for each spool", "src/spool/lock.rs",
-          "Err(TryLockError::WouldBlock) => {", "Err(TryLockError::WouldBlock) if false => {",
+    Guard("one process for each spool", "src/disk.rs",
+          "        file.try_lock()?;\n", "",
           "ownership::a_second_process_on_the_same_spool_is_refused", "it"),
     # The decision.
     Guard("a page that is replayed is known", "src/publish/decide.rs",
@@ -47,7 +47,7 @@ GUARDS = [
           "        if self.index.is_empty() { self.catch_up()?; }\n        fail_point::reach(\"loaded\");",
           "pause::a_program_that_sleeps_at_any_place_for_longer_than_a_transaction_may_take_goes_on", "it"),
     Guard("tracking records beside the events", "src/publish.rs",
-          "        open.transactions.deliver(&tracking)?;\n", "",
+          "        open.producer.deliver(&tracking).await?;\n", "",
           "kill::a_kill_at_any_place_loses_nothing_that_was_durable_and_doubles_nothing", "it"),
     Guard("the index takes over what was committed", "src/publish.rs",
           "self.index.apply(key.to_string().as_bytes(), Some(entry));", "drop((key, entry));",
