@@ -353,7 +353,7 @@ fn tasks(
     let counters = template.counters.store(name);
     let drain = Drain {
         store: name.clone(),
-        client: asker.client.clone(),
+        client: Arc::new(client(store)?),
         token: asker.token.clone(),
         spool: template.spool.clone(),
         jobs: Threads::shared(),
