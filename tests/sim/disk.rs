@@ -1,0 +1,317 @@
+//! A disk that holds what was synced, and after a power failure any part of what was not.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::TryLockError;
+use std::io::{Error, ErrorKind, Result};
+use std::path::{Path, PathBuf};
+
+use imotriz_kafka::disk::{Disk, DiskFile};
+
+use xxhash_rust::xxh3::Xxh3Default;
+
+use crate::random::Random;
+use crate::world::{Shared, World};
+
+const SECTOR: usize = 512;
+const BODY: usize = 4608;
+const PAGE: &[u8] = b"imotriz-spool/1 page";
+const FREE: &[u8] = b"imotriz-spool/1 free";
+
+#[derive(Default, Clone)]
+struct File {
+    now: Vec<u8>,
+    durable: Vec<u8>,
+    pending: Vec<(usize, Vec<u8>)>,
+}
+
+#[derive(Clone)]
+enum Name {
+    Is(PathBuf, usize),
+    Moves(PathBuf, PathBuf),
+    Goes(PathBuf),
+}
+
+type Names = BTreeMap<PathBuf, usize>;
+
+#[derive(Default)]
+pub struct DiskState {
+    files: Vec<File>,
+    names: Names,
+    durable: Names,
+    pending: Vec<Name>,
+    /// Reads whose page was durable at some time.
+    pub pages: BTreeSet<String>,
+}
+
+impl Name {
+    fn apply(&self, names: &mut Names) {
+        match self {
+            Self::Is(path, file) => drop(names.insert(path.clone(), *file)),
+            Self::Moves(from, to) => {
+                if let Some(file) = names.remove(from) {
+                    names.insert(to.clone(), file);
+                }
+            }
+            Self::Goes(path) => drop(names.remove(path)),
+        }
+    }
+}
+
+fn write(bytes: &mut Vec<u8>, offset: usize, new: &[u8]) {
+    let end = offset + new.len();
+    if bytes.len() < end {
+        bytes.resize(end, 0);
+    }
+    bytes[offset..end].copy_from_slice(new);
+}
+
+fn text_field<'a>(bytes: &'a [u8], name: &str) -> Option<&'a str> {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    std::str::from_utf8(&bytes[..end]).ok()?.lines().find_map(|line| line.strip_prefix(name))
+}
+
+fn sealed_page(bytes: &[u8]) -> Option<(String, &[u8])> {
+    let seal = bytes.get(4096..BODY)?;
+    if !bytes.starts_with(PAGE) || text_field(seal, "outcome: ")? != "page" {
+        return None;
+    }
+    let length: usize = text_field(seal, "length: ")?.parse().ok()?;
+    let body = bytes.get(BODY..BODY + length)?;
+    // What is torn is no page.
+    let text = seal.split(|byte| *byte == 0).next()?;
+    let checked = text.windows(7).rposition(|window| window == b"check: ")?;
+    let mut check = Xxh3Default::new();
+    [&bytes[..4096], &text[..checked], body].iter().for_each(|part| check.update(part));
+    let stands = u128::from_str_radix(text_field(seal, "check: ")?, 16).ok()?;
+    if check.digest128() != stands {
+        return None;
+    }
+    Some((text_field(bytes, "read: ")?.to_owned(), body))
+}
+
+impl DiskState {
+    /// The names survive to some point, the bytes sector by sector or not.
+    pub fn lose_power(&mut self, random: &mut Random) {
+        let kept = random.below(self.pending.len() as u64 + 1) as usize;
+        for name in self.pending.drain(..).take(kept) {
+            name.apply(&mut self.durable);
+        }
+        self.names = self.durable.clone();
+        for file in &mut self.files {
+            for (offset, bytes) in file.pending.drain(..) {
+                for (index, sector) in bytes.chunks(SECTOR).enumerate() {
+                    if random.one_in(2) {
+                        write(&mut file.durable, offset + index * SECTOR, sector);
+                    }
+                }
+            }
+            file.now = file.durable.clone();
+        }
+    }
+
+    fn durable_files(&self) -> impl Iterator<Item = &[u8]> {
+        self.durable.values().map(|file| &self.files[*file].durable[..])
+    }
+
+    /// Whether a file is reserved for a read, durably.
+    pub fn holds_a_reservation(&self) -> bool {
+        self.durable_files().any(|file| file.starts_with(PAGE) && file[4096..].iter().all(|byte| *byte == 0))
+    }
+
+    /// A reservation, an unknown read, a torn page, or an entry on the account.
+    pub fn holds_a_trace(&self) -> bool {
+        let account = self.durable.iter().any(|(path, file)| {
+            path.ends_with("account.json") && String::from_utf8_lossy(&self.files[*file].durable).contains("read_id")
+        });
+        account || self.durable_files().any(|file| file.starts_with(PAGE) && sealed_page(file).is_none())
+    }
+
+    pub fn holds_order(&self, id: u64) -> bool {
+        let needle = format!("\"id\":{id},");
+        self.durable_files()
+            .filter_map(sealed_page)
+            .any(|(_, body)| body.windows(needle.len()).any(|window| window == needle.as_bytes()))
+    }
+
+    /// Whether this body is on the disk whatever happens.
+    pub fn holds_body(&self, body: &[u8]) -> bool {
+        self.durable_files().filter_map(sealed_page).any(|(_, page)| page == body)
+    }
+
+    /// Whether a page is still in the spool, or a read whose outcome nobody has settled.
+    pub fn is_busy(&self) -> bool {
+        // What was put aside stays there.
+        let mut waiting = self.names.iter().filter(|(path, _)| path.parent() == Some(Path::new("/spool")));
+        waiting.any(|(path, file)| {
+            path.extension().is_some_and(|suffix| suffix == "unknown") || sealed_page(&self.files[*file].now).is_some()
+        })
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct ModelDisk {
+    pub shared: Shared,
+    pub process: u64,
+}
+
+#[derive(Debug)]
+struct Open {
+    disk: ModelDisk,
+    file: usize,
+}
+
+fn off() -> Error {
+    Error::other("no power")
+}
+
+impl ModelDisk {
+    fn with<T>(&self, what: &str, path: &Path, act: impl FnOnce(&mut World) -> Result<T>) -> Result<T> {
+        let name = path.extension().unwrap_or_default().to_string_lossy().into_owned();
+        if !self.shared.io(self.process, &format!("disk: {what} {name}")) {
+            return Err(off());
+        }
+        act(&mut self.shared.lock())
+    }
+
+    fn fails(world: &mut World) -> Result<()> {
+        if let Some(left) = world.faults.disk_fails_in.as_mut() {
+            *left -= 1;
+            if *left == 0 {
+                world.faults.disk_fails_in = None;
+                return Err(Error::from_raw_os_error(5));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn found(world: &World, path: &Path) -> Result<usize> {
+    world.disk.names.get(path).copied().ok_or_else(|| ErrorKind::NotFound.into())
+}
+
+/// A page may go only once its orders are committed.
+fn check_release(world: &mut World, file: usize) {
+    let Some((read, _)) = sealed_page(&world.disk.files[file].now) else { return };
+    let copies = world
+        .disk
+        .names
+        .values()
+        .filter(|other| sealed_page(&world.disk.files[**other].now).is_some_and(|(other, _)| other == read));
+    if copies.count() < 2 && !world.broker.reads.contains(&read) {
+        world.breaks(format!("the page of read {read} left the spool before its commit"));
+    }
+}
+
+fn name(world: &mut World, name: Name) {
+    name.apply(&mut world.disk.names);
+    world.disk.pending.push(name);
+}
+
+impl Disk for ModelDisk {
+    fn create_dir(&self, dir: &Path) -> Result<()> {
+        self.with("make folder", dir, |_| Ok(()))
+    }
+
+    fn create(&self, path: &Path) -> Result<Box<dyn DiskFile>> {
+        self.with("create", path, |world| {
+            if std::mem::take(&mut world.faults.disk_full) {
+                return Err(ErrorKind::StorageFull.into());
+            }
+            if world.disk.names.contains_key(path) {
+                return Err(ErrorKind::AlreadyExists.into());
+            }
+            let file = world.disk.files.len();
+            world.disk.files.push(File::default());
+            name(world, Name::Is(path.to_owned(), file));
+            Ok(Box::new(Open { disk: self.clone(), file }) as Box<dyn DiskFile>)
+        })
+    }
+
+    fn open(&self, path: &Path) -> Result<Box<dyn DiskFile>> {
+        self.with("open", path, |world| {
+            Ok(Box::new(Open { disk: self.clone(), file: found(world, path)? }) as Box<dyn DiskFile>)
+        })
+    }
+
+    fn lock(&self, path: &Path) -> std::result::Result<Box<dyn DiskFile>, TryLockError> {
+        let open = self.open(path).or_else(|_| self.create(path));
+        open.map_err(TryLockError::Error)
+    }
+
+    fn read(&self, path: &Path) -> Result<Vec<u8>> {
+        self.with("read", path, |world| Ok(world.disk.files[found(world, path)?].now.clone()))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        self.with("rename", to, |world| {
+            found(world, from)?;
+            name(world, Name::Moves(from.to_owned(), to.to_owned()));
+            Ok(())
+        })
+    }
+
+    fn remove(&self, path: &Path) -> Result<()> {
+        self.with("remove", path, |world| {
+            let file = found(world, path)?;
+            check_release(world, file);
+            name(world, Name::Goes(path.to_owned()));
+            Ok(())
+        })
+    }
+
+    fn sync_dir(&self, dir: &Path) -> Result<()> {
+        self.with("sync folder", dir, |world| {
+            Self::fails(world)?;
+            let names: Vec<Name> = world.disk.pending.drain(..).collect();
+            names.iter().for_each(|name| name.apply(&mut world.disk.durable));
+            Ok(())
+        })
+    }
+
+    fn list(&self, dir: &Path) -> Result<Vec<PathBuf>> {
+        self.with("list", dir, |world| {
+            Ok(world.disk.names.keys().filter(|path| path.parent() == Some(dir)).cloned().collect())
+        })
+    }
+
+    fn size(&self, path: &Path) -> Result<u64> {
+        self.with("size", path, |world| Ok(world.disk.files[found(world, path)?].now.len() as u64))
+    }
+}
+
+impl DiskFile for Open {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.disk.with("write", Path::new(""), |world| {
+            ModelDisk::fails(world)?;
+            if offset == 0 && bytes.starts_with(FREE) {
+                check_release(world, self.file);
+            }
+            let file = &mut world.disk.files[self.file];
+            write(&mut file.now, offset as usize, bytes);
+            file.pending.push((offset as usize, bytes.to_vec()));
+            Ok(())
+        })
+    }
+
+    fn set_len(&self, len: u64) -> Result<()> {
+        self.disk.with("cut", Path::new(""), |world| {
+            let file = &mut world.disk.files[self.file];
+            file.now.resize(len as usize, 0);
+            file.durable.truncate(len as usize);
+            Ok(())
+        })
+    }
+
+    fn sync_data(&self) -> Result<()> {
+        self.disk.with("sync", Path::new(""), |world| {
+            ModelDisk::fails(world)?;
+            let file = &mut world.disk.files[self.file];
+            file.pending.clear();
+            file.durable = file.now.clone();
+            if let Some((read, _)) = sealed_page(&file.durable) {
+                world.disk.pages.insert(read);
+            }
+            Ok(())
+        })
+    }
+}
