@@ -32,9 +32,10 @@ pub fn reach(place: &str) {
 
 #[cfg(debug_assertions)]
 mod armed {
-    use std::env;
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+    use std::{env, thread};
 
     use rustix::process::{Signal, getpid, kill_process};
 
@@ -54,6 +55,8 @@ mod armed {
         for order in ORDERS.iter().filter(|order| order.place == place) {
             if order.visits_left.fetch_sub(1, Ordering::SeqCst) == 1 {
                 kill_process(getpid(), order.signal).expect("a process may signal itself");
+                // It takes a moment to reach every thread, and this one must not go past the place before.
+                thread::sleep(Duration::from_millis(200));
             }
         }
     }

@@ -56,7 +56,8 @@ fn while_the_broker_is_away_orders_stay_on_the_marketplace() {
     wait::until("the first orders are out", RUN_DEADLINE, || {
         scene.delivered().len() == 30 && scene.spooled("page") == 0
     });
-    scene.own_kafka().kill();
+    // In good order: one that is killed with markers of a commit still to write may never get over it (4.3.1).
+    scene.own_kafka().stop();
     program.wait_for_line("not ready; orders stay on the marketplace or in the spool", RUN_DEADLINE);
     let reads = scene.reads().len();
     scene.shop().add(300, 0);
