@@ -193,7 +193,7 @@ impl Spool {
     /// # Errors
     /// [`SpoolError::Disk`]; it is then reported so.
     pub fn release_unwritten(&self, read_id: ReadId, _proof: &Committed) -> Result<(), SpoolError> {
-        self.0.file_of(read_id)?.map_or(Ok(()), |path| self.0.disk.remove(&path))
+        self.0.file_of(read_id)?.map_or(Ok(()), |path| self.0.remove_durably(&path))
     }
 
     /// Writes a page to another file after [`WriteFailed`], in its place in the order, and puts the first file aside.
@@ -239,8 +239,7 @@ impl Spool {
     /// # Errors
     /// [`SpoolError::Disk`]; the trace may then be found again after the next start.
     pub fn settle(&self, read: UnknownRead) -> Result<(), SpoolError> {
-        self.0.disk.remove(&read.path)?;
-        self.0.disk.sync_dir(&self.0.dir)
+        self.0.remove_durably(&read.path)
     }
 
     /// Lists the files of a spool, without its lock and without changing anything. A folder that is not there has none.
@@ -326,25 +325,38 @@ impl Inner {
         error
     }
 
+    /// Gone for good, also if the power fails now: a page that came back would be older than what has become of its orders
+    /// since.
     fn let_go(&self, path: &Path, length: usize) -> Result<(), SpoolError> {
         // A file from a process with other settings may have less space than is promised now, one that grew has more.
         let usable = self.disk.size(path).is_ok_and(|size| size == self.page_space as u64);
+        let Ok(file) = self.make_free(path) else { return self.remove_durably(path) };
         if !usable || self.spares().len() >= self.spare_files {
             return self.disk.remove(path);
         }
-        self.make_spare(path, length).or_else(|_| self.disk.remove(path))
+        self.keep_spare(path, length, file).or_else(|_| self.disk.remove(path))
     }
 
-    /// The wiping is made durable by the reservation that uses the file next.
-    fn make_spare(&self, path: &Path, length: usize) -> Result<(), SpoolError> {
+    /// The head says that the file is nobody's, durably; what becomes of its name does not matter any more.
+    fn make_free(&self, path: &Path) -> Result<Box<dyn DiskFile>, SpoolError> {
         let file = self.disk.open_for_writing(path)?;
         disk::write_at(&*file, path, 0, &format::free_head())?;
         disk::sync_data(&*file, path)?;
+        Ok(file)
+    }
+
+    /// The wiping is made durable by the reservation that uses the file next.
+    fn keep_spare(&self, path: &Path, length: usize, file: Box<dyn DiskFile>) -> Result<(), SpoolError> {
         disk::write_at(&*file, path, HEAD, &vec![0; SEAL + length])?;
         let spare = Spare { path: self.spare_path(), file };
         self.disk.rename(path, &spare.path)?;
         self.spares().push(spare);
         Ok(())
+    }
+
+    fn remove_durably(&self, path: &Path) -> Result<(), SpoolError> {
+        self.disk.remove(path)?;
+        self.disk.sync_dir(&self.dir)
     }
 
     fn file_of(&self, read_id: ReadId) -> Result<Option<PathBuf>, SpoolError> {
