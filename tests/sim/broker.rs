@@ -48,7 +48,7 @@ pub struct BrokerState {
     transactions: Vec<Transaction>,
     tracking: Vec<Entry>,
     /// Last revision of each order, by committed events.
-    revisions: BTreeMap<u64, u64>,
+    pub revisions: BTreeMap<u64, u64>,
     /// Reads that brought a committed event.
     pub reads: BTreeSet<String>,
     /// Processes that have fenced the lane.

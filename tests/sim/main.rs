@@ -4,6 +4,8 @@
 //! `SIM_SEED=123 cargo test --test sim` plays one seed again and tells what happens; `SIM_SEEDS=100000` plays as many.
 //! The operations of a seed that fails are cut down to those without which it would not.
 
+#![allow(clippy::unwrap_used, reason = "all of this is a test, and a panic is how a test reports")]
+
 mod broker;
 mod disk;
 mod market;

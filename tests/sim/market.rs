@@ -20,6 +20,8 @@ pub struct MarketState {
     pub hidden: BTreeSet<u64>,
     /// The last page that came to its end, and to which process.
     last: Option<(u64, Bytes, Vec<u64>)>,
+    /// How often each order was handed over, or would have been if the answer had arrived.
+    pub marks: BTreeMap<u64, u64>,
     /// Orders that a 404 was answered for: they may be remembered as gone.
     pub denied: BTreeSet<u64>,
 }
@@ -63,6 +65,7 @@ impl MarketState {
             self.orders.iter().filter(|(_, (marked, _))| !marked).map(|(id, _)| *id).take(PAGE).collect();
         for id in &ids {
             self.orders.get_mut(id).unwrap().0 = true;
+            *self.marks.entry(*id).or_default() += 1;
         }
         ids
     }
@@ -99,6 +102,7 @@ fn check_read(world: &mut World, process: u64) {
         world.breaks("the next read before the page of the last one was durable".to_owned());
     }
     world.check_nothing_is_silent();
+    world.check_nothing_is_published_unasked();
 }
 
 fn cut() -> Read {

@@ -166,8 +166,18 @@ impl World {
         }
     }
 
+    /// An order has as many events at most as it was handed over: whatever is replayed, decided anew or reconciled.
+    pub fn check_nothing_is_published_unasked(&mut self) {
+        let asked_for = |id: &u64| self.market.marks.get(id).copied().unwrap_or(0);
+        let unasked = self.broker.revisions.iter().find(|(id, revision)| **revision > asked_for(id));
+        if let Some((id, revision)) = unasked.map(|(id, revision)| (*id, *revision)) {
+            self.breaks(format!("order {id} has revision {revision}, and was not handed over as often"));
+        }
+    }
+
     /// Once all faults are over and a pass was made.
     pub fn check_all_has_come_right(&mut self, is_well: bool) {
+        self.check_nothing_is_published_unasked();
         if !is_well {
             self.breaks("it does not come to rest".to_owned());
         }
