@@ -84,6 +84,7 @@
 //! | [`page`] | bodies of answers: records, counts, IDs |
 //! | [`drain`] | a thread per store: fetch, spool |
 //! | [`spool`] | reserve, write, recover, release |
+//! | [`disk`], [`jobs`] | files and threads, so that a simulation can put its own under the program |
 //! | [`account`] | how many orders reads of unknown outcome marked, and what is still missing |
 //! | [`publish`] | a thread per lane: decide, transaction, release |
 //! | [`reconcile`] | a task per store: what was marked and never arrived; what changed since; what an operator wants again |
