@@ -356,7 +356,11 @@ impl Inner {
 
     fn remove_durably(&self, path: &Path) -> Result<(), SpoolError> {
         self.disk.remove(path)?;
-        self.disk.sync_dir(&self.dir)
+        match self.disk.sync_dir(&self.dir) {
+            // Somebody removed the folder, and the file with it: what is still in memory has to be published.
+            Err(error) if error.is_missing() => Ok(()),
+            synced => synced,
+        }
     }
 
     fn file_of(&self, read_id: ReadId) -> Result<Option<PathBuf>, SpoolError> {
