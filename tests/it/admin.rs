@@ -11,38 +11,10 @@ use imotriz_kafka::sandbox::{Fault, SandboxArgs};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::http;
 use crate::support::program::Program;
 use crate::support::scene::{RUN_DEADLINE, Scene};
 use crate::support::wait;
-
-/// What dashboards and alerts rely on.
-const CONTRACT: &[&str] = &[
-    "imotriz_build_info",
-    "imotriz_dead_letters_total",
-    "imotriz_index_orders",
-    "imotriz_lane_ready",
-    "imotriz_last_reconcile_timestamp_seconds",
-    "imotriz_last_successful_drain_timestamp_seconds",
-    "imotriz_marketplace_pending_orders",
-    "imotriz_orders_gone_total",
-    "imotriz_orders_missing_total",
-    "imotriz_orders_published_total",
-    "imotriz_orders_read_total",
-    "imotriz_orders_skipped_total",
-    "imotriz_page_commit_seconds",
-    "imotriz_pages_read_total",
-    "imotriz_refused_reads_total",
-    "imotriz_spool_free_bytes",
-    "imotriz_spool_oldest_page_timestamp_seconds",
-    "imotriz_spool_pages",
-    "imotriz_transactions_total",
-    "imotriz_unaccounted_orders",
-    "imotriz_unaccounted_window_seconds",
-    "imotriz_unknown_reads_total",
-    "imotriz_unsettled_unknown_reads",
-    "process_start_time_seconds",
-];
+use crate::support::{http, metrics};
 
 /// Where a running program is watched, as it says in its log.
 pub fn address(program: &mut Program) -> String {
@@ -85,7 +57,7 @@ fn a_running_instance_exports_every_metric_of_the_contract_and_shows_no_secret()
 
     let (code, metrics) = http::get(&format!("{url}/metrics"));
     assert_eq!(code, 200);
-    for name in CONTRACT {
+    for name in metrics::CONTRACT {
         let exported = METRICS.iter().any(|metric| metric.name == *name);
         assert!(exported, "{name}");
         // A page that waits, and orders that are lost, are mostly not there.
@@ -156,23 +128,12 @@ fn an_address_that_is_taken_is_said_before_anything_is_read() {
     assert_eq!(scene.reads().len(), 0);
 }
 
-/// The words in a text that look like one of our metrics.
-fn named_metrics(text: &str) -> BTreeSet<String> {
-    let words = text.split(|char: char| !(char.is_ascii_alphanumeric() || char == '_'));
-    let ours = words.filter(|word| word.starts_with("imotriz_"));
-    ours.map(|word| {
-        let histogram = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| word.strip_suffix(suffix));
-        histogram.unwrap_or(word).to_owned()
-    })
-    .collect()
-}
-
 #[test]
 fn every_metric_that_the_dashboard_and_the_alerts_name_exists() {
     let stack = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/stack");
     let exported: BTreeSet<String> = METRICS.iter().map(|metric| metric.name.to_owned()).collect();
     for file in ["alerts.yml", "alerts.test.yml", "grafana/dashboards/imotriz-kafka.json"] {
-        let named = named_metrics(&fs::read_to_string(stack.join(file)).unwrap());
+        let named = metrics::named_in(&fs::read_to_string(stack.join(file)).unwrap());
         assert!(named.len() > 10, "{file}: {named:?}");
         assert!(named.is_subset(&exported), "{file}: {:?}", named.difference(&exported));
     }

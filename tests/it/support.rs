@@ -9,6 +9,7 @@ pub mod gate;
 pub mod http;
 pub mod interceptor;
 pub mod kafka;
+pub mod metrics;
 pub mod port;
 pub mod postgres;
 pub mod program;

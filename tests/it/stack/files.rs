@@ -9,34 +9,7 @@ use imotriz_kafka::config::Config;
 use serde_json::Value;
 
 use crate::support::compose::{Compose, Service, dot_env, parse, read};
-
-/// What the dashboard and the alerts may ask for; `examples/stack/README.md` says what each of them means.
-const METRICS: &[&str] = &[
-    "imotriz_build_info",
-    "imotriz_dead_letters_total",
-    "imotriz_index_orders",
-    "imotriz_lane_ready",
-    "imotriz_last_reconcile_timestamp_seconds",
-    "imotriz_last_successful_drain_timestamp_seconds",
-    "imotriz_marketplace_pending_orders",
-    "imotriz_orders_gone_total",
-    "imotriz_orders_missing_total",
-    "imotriz_orders_published_total",
-    "imotriz_orders_read_total",
-    "imotriz_orders_skipped_total",
-    "imotriz_page_commit_seconds",
-    "imotriz_pages_read_total",
-    "imotriz_refused_reads_total",
-    "imotriz_spool_free_bytes",
-    "imotriz_spool_oldest_page_timestamp_seconds",
-    "imotriz_spool_pages",
-    "imotriz_transactions_total",
-    "imotriz_unaccounted_orders",
-    "imotriz_unaccounted_window_seconds",
-    "imotriz_unknown_reads_total",
-    "imotriz_unsettled_unknown_reads",
-    "process_start_time_seconds",
-];
+use crate::support::metrics;
 
 const DASHBOARD: &str = "examples/stack/grafana/dashboards/imotriz-kafka.json";
 
@@ -171,22 +144,13 @@ fn the_image_has_no_shell_and_no_root_and_is_built_from_what_the_context_holds()
 
 #[test]
 fn the_dashboard_and_the_alerts_ask_for_metrics_that_there_are() {
-    let known: BTreeSet<_> = METRICS.iter().map(|name| (*name).to_owned()).collect();
-    let alerts = metrics(&read("examples/stack/alerts.yml"));
-    let dashboard = metrics(&read(DASHBOARD));
+    let known: BTreeSet<_> = metrics::CONTRACT.iter().map(|name| (*name).to_owned()).collect();
+    let alerts = metrics::named_in(&read("examples/stack/alerts.yml"));
+    let dashboard = metrics::named_in(&read(DASHBOARD));
     assert_eq!(alerts.difference(&known).collect::<Vec<_>>(), Vec::<&String>::new());
     assert_eq!(dashboard.difference(&known).collect::<Vec<_>>(), Vec::<&String>::new());
     assert_eq!(known.difference(&dashboard).collect::<Vec<_>>(), Vec::<&String>::new(), "the dashboard shows them all");
-    assert_eq!(metrics(&read("examples/stack/README.md")), known);
-}
-
-/// The names of metrics in a text, those of a histogram's parts without their endings.
-fn metrics(text: &str) -> BTreeSet<String> {
-    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    let names = words.filter(|word| word.starts_with("imotriz_") || word.starts_with("process_"));
-    let histogram = ["_bucket", "_count", "_sum"];
-    let whole = |name: &str| histogram.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name).to_owned();
-    names.map(whole).collect()
+    assert_eq!(metrics::named_in(&read("examples/stack/README.md")), known);
 }
 
 #[test]
