@@ -1,0 +1,136 @@
+//! One content of an order told from another.
+
+use std::fmt;
+use std::str::FromStr;
+
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::order::{Buyer, DateText, Line, Order};
+
+/// Tells one content of an order from another: XXH3-128, shown as 32 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ContentHash(u128);
+
+/// A text that is no content hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("a content hash has 32 hexadecimal digits")]
+pub struct ContentHashError;
+
+impl ContentHash {
+    /// Of bytes as they are, for what could not be mapped.
+    #[must_use]
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        Self(xxh3_128(bytes))
+    }
+
+    /// The upper 64 of its 128 bits, for a comparison in memory.
+    #[must_use]
+    pub fn first_half(self) -> u64 {
+        u64::try_from(self.0 >> 64).expect("128 bits less 64 are 64")
+    }
+
+    /// Of what the marketplace said about the order. How it was read, when and how often has no part in it, nor has the
+    /// way in which a number is written; the order of the unknown fields has.
+    #[must_use]
+    pub fn of(order: &Order) -> Self {
+        // Named one by one, so that a new field of an order can't be forgotten here.
+        let Order {
+            id,
+            status,
+            payment_status,
+            payment_method,
+            currency,
+            created_at,
+            updated_at,
+            total,
+            subtotal,
+            shipping,
+            discount,
+            tax,
+            buyer,
+            lines,
+            extra,
+        } = order;
+        let Buyer { name, email, mobile, document, address, city, region, postal_code, extra: buyer_extra } = buyer;
+        let raw = |date: &'_ Option<DateText>| date.as_ref().map(|date| date.raw.clone());
+        let mut content = Content(Vec::with_capacity(1024));
+        content.text(Some(id.as_str()));
+        content.text(Some(currency));
+        content.texts([status, payment_status, payment_method, &raw(created_at), &raw(updated_at), extra]);
+        content.amounts([total, subtotal, shipping, discount, tax]);
+        content.texts([name, email, mobile, document, address, city, region, postal_code, buyer_extra]);
+        for Line { code, name, quantity, unit_price, unit_price_before, extra } in lines {
+            content.texts([code, name, extra]);
+            content.amounts([quantity, unit_price, unit_price_before]);
+        }
+        Self::of_bytes(&content.0)
+    }
+}
+
+/// Values one after the other, each with its length before it, so that no two orders run together to the same bytes.
+struct Content(Vec<u8>);
+
+impl Content {
+    fn text(&mut self, text: Option<&str>) {
+        match text {
+            None => self.0.push(0),
+            Some(text) => {
+                self.0.push(1);
+                self.0.extend((text.len() as u64).to_le_bytes());
+                self.0.extend(text.as_bytes());
+            }
+        }
+    }
+
+    fn texts<const N: usize>(&mut self, texts: [&Option<String>; N]) {
+        texts.into_iter().for_each(|text| self.text(text.as_deref()));
+    }
+
+    fn amounts<const N: usize>(&mut self, amounts: [&Option<Decimal>; N]) {
+        for amount in amounts {
+            match amount.map(|amount| amount.normalize()) {
+                None => self.0.push(0),
+                Some(amount) => {
+                    self.0.push(1);
+                    self.0.extend(amount.serialize());
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for ContentHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for ContentHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for ContentHash {
+    type Err = ContentHashError;
+
+    fn from_str(text: &str) -> Result<Self, ContentHashError> {
+        let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        digits.then(|| u128::from_str_radix(text, 16).ok()).flatten().map(Self).ok_or(ContentHashError)
+    }
+}
+
+impl Serialize for ContentHash {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ContentHash {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
