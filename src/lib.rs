@@ -107,6 +107,8 @@
 //! time-out that gives up a late answer early. Corrections of what the marketplace says, sums above all. Traits for
 //! what has one implementation.
 
+#![warn(clippy::print_stdout, reason = "it panics once nobody reads: see `cli::out`")]
+
 pub mod account;
 pub mod admin;
 pub mod amount;

@@ -20,7 +20,9 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<u8> {
     if let Command::Completions { shell } = cli.command {
-        clap_complete::generate(shell, &mut Cli::command(), "imotriz-kafka", &mut std::io::stdout());
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "imotriz-kafka", &mut script);
+        cli::out::bytes(&script);
         return Ok(0);
     }
     let quiet = matches!(cli.command, Command::Demo(_));

@@ -1,10 +1,9 @@
 //! `config show` and `config check`.
 
-use std::io::{self, Write};
-
 use anyhow::{Context, Result};
 use clap::Subcommand;
 
+use super::out;
 use crate::config::Config;
 
 /// What to do with the settings.
@@ -19,14 +18,15 @@ pub enum ConfigCommand {
 /// Runs the command on settings that could be loaded, and writes to the standard output.
 ///
 /// # Errors
-/// When there is no store, a secret can't be read, or the standard output can't be written.
+/// When there is no store, or a secret can't be read.
 pub fn run(command: ConfigCommand, config: &Config, json: bool) -> Result<()> {
     let text = match command {
         ConfigCommand::Show if json => format!("{:#}\n", config.redacted_json()),
         ConfigCommand::Show => config.redacted_toml(),
         ConfigCommand::Check => check(config, json)?,
     };
-    io::stdout().lock().write_all(text.as_bytes()).context("can't write to the standard output")
+    out::bytes(text.as_bytes());
+    Ok(())
 }
 
 fn check(config: &Config, json: bool) -> Result<String> {

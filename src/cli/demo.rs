@@ -12,7 +12,7 @@ use tokio::task::block_in_place;
 use tokio::time::{MissedTickBehavior, interval};
 
 use self::screen::Screen;
-use super::exit;
+use super::{exit, out};
 use crate::app::{App, AppError, connection};
 use crate::counters::Counters;
 use crate::demo::{Audience, Ends, FAULTS, Ledger, Stage, StageOptions, Verdict};
@@ -181,6 +181,9 @@ impl Play {
                     let event = audience.decode(&message).await?;
                     self.ledger.note(&event);
                     self.screen.event(&event);
+                    if act == Act::GoOn && out::nobody_reads() {
+                        self.stopper.stop();
+                    }
                     last = Instant::now();
                 },
                 result = &mut run, if end.is_none() => {

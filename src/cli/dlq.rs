@@ -1,7 +1,6 @@
 //! `dlq list`, `dlq show` and `dlq retry`: what could not be mapped.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write as _};
 
 use anyhow::{Context as _, Result};
 use clap::{ArgGroup, Subcommand};
@@ -75,7 +74,7 @@ pub async fn run(command: &DlqCommand, config: &Config, json: bool) -> Result<u8
     let letters = inquiry::letters(config).await?;
     match command {
         DlqCommand::List { store } => list(&letters, store.as_ref(), json),
-        DlqCommand::Show { place } => show(find(&letters, place)?)?,
+        DlqCommand::Show { place } => show(find(&letters, place)?),
         DlqCommand::Retry { places, all, dry_run } => {
             let chosen: Vec<&Letter> = match all {
                 true => letters.iter().collect(),
@@ -122,10 +121,9 @@ fn as_json(letter: &Letter) -> serde_json::Value {
     })
 }
 
-fn show(letter: &Letter) -> Result<()> {
+fn show(letter: &Letter) {
     eprintln!("personal data: {} at {}: {}", letter.place, letter.pointer, letter.reason);
-    let mut out = io::stdout().lock();
-    out.write_all(&letter.json).and_then(|()| out.write_all(b"\n")).context("can't write to the standard output")
+    out::bytes(&[&letter.json, b"\n".as_slice()].concat());
 }
 
 /// What can be done about a letter.
@@ -196,14 +194,14 @@ fn report(said: &[(&Letter, &str, String)], json: bool) {
     let look = Look::of_stdout();
     for (letter, word, note) in said {
         if json {
-            println!("{}", json!({ "place": letter.place, "order_id": letter.order_id, "state": word, "note": note }));
+            out::report(json!({ "place": letter.place, "order_id": letter.order_id, "state": word, "note": note }));
             continue;
         }
         let order = letter.order_id.as_ref().map(|id| format!(" order {id}")).unwrap_or_default();
         match *word {
-            "ready" => println!("{}{order}: {}", letter.place, look.good("can be read now")),
-            "done" => println!("{}{order}: {}", letter.place, look.dim(note)),
-            _ => println!("{}{order}: {}: {note}", letter.place, look.bad("still can't be read")),
+            "ready" => out::report(format_args!("{}{order}: {}", letter.place, look.good("can be read now"))),
+            "done" => out::report(format_args!("{}{order}: {}", letter.place, look.dim(note))),
+            _ => out::report(format_args!("{}{order}: {}: {note}", letter.place, look.bad("still can't be read"))),
         }
     }
 }

@@ -41,7 +41,10 @@ pub async fn run(config: &Config, json: bool) -> Result<u8> {
     let count = |health| checks.iter().filter(|check| check.health == health).count();
     let (bad, doubtful) = (count(Health::Bad), count(Health::Doubtful));
     if json {
-        out::line(format_args!("{:#}", json!({ "ok": bad == 0, "bad": bad, "doubtful": doubtful, "checks": checks })));
+        out::report(format_args!(
+            "{:#}",
+            json!({ "ok": bad == 0, "bad": bad, "doubtful": doubtful, "checks": checks })
+        ));
     } else {
         print(&checks);
         let verdict = match (bad, doubtful) {
@@ -51,7 +54,7 @@ pub async fn run(config: &Config, json: bool) -> Result<u8> {
             (bad, doubtful) => format!("{bad} to mend, {doubtful} to look at"),
         };
         let look = Look::of_stdout();
-        out::line(format_args!("\n{}", if bad == 0 { look.good(verdict) } else { look.bad(verdict) }));
+        out::report(format_args!("\n{}", if bad == 0 { look.good(verdict) } else { look.bad(verdict) }));
     }
     Ok(if bad == 0 { 0 } else { exit::FINDING })
 }
@@ -72,12 +75,12 @@ fn print(checks: &[Check]) {
         };
         let room = width.saturating_sub(names + 5);
         let found = wrapped(&check.found, room).join(&format!("\n{margin}"));
-        out::line(format_args!(
+        out::report(format_args!(
             "{sign} {name} {}",
             if check.health == Health::Skipped { look.dim(found) } else { found }
         ));
         if let Some(cure) = &check.cure {
-            out::line(format_args!(
+            out::report(format_args!(
                 "{margin}→ {}",
                 wrapped(cure, room.saturating_sub(2)).join(&format!("\n{margin}  "))
             ));
@@ -113,7 +116,7 @@ pub async fn quick(url: Option<&Url>, config: impl FnOnce() -> Result<Config>) -
         }
     };
     let lives = (200..300).contains(&status);
-    out::line(format_args!("{asked} answered {status}: {}", if lives { "it lives" } else { "it does not live" }));
+    out::report(format_args!("{asked} answered {status}: {}", if lives { "it lives" } else { "it does not live" }));
     Ok(if lives { 0 } else { exit::UNEXPECTED })
 }
 

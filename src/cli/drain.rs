@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::out;
 use crate::app::App;
 use crate::config::Config;
 use crate::counters::{Counters, Number, StoreCounters};
@@ -77,27 +78,31 @@ pub(super) fn summarize(counters: &Counters, json: bool) {
             "unaccounted_reads": unaccounted_reads,
             "page_commit_ms": { "p50": p50, "p99": p99 }, "last_commit": counters.last_commit.get(),
         });
-        println!("{summary}");
+        out::report(summary);
         return;
     }
-    println!("{published} orders published, {dead} dead letters, {skipped} already known; {pages} pages read");
+    out::report(format_args!(
+        "{published} orders published, {dead} dead letters, {skipped} already known; {pages} pages read"
+    ));
     if missing > 0 {
-        println!("{missing} orders had been handed over and never arrived: they were fetched by their IDs");
+        out::report(format_args!(
+            "{missing} orders had been handed over and never arrived: they were fetched by their IDs"
+        ));
     }
     if unsettled > 0 {
-        println!(
+        out::report(format_args!(
             "{unsettled} reads had an unknown outcome: orders may have been marked that did not reach us \
              (`imotriz-kafka spool list` shows them, `imotriz-kafka reconcile` looks for the orders)"
-        );
+        ));
     }
     if unaccounted > 0 {
-        println!(
+        out::report(format_args!(
             "at least {unaccounted} orders were handed over, never arrived and are not listed: see `imotriz-kafka spool account`"
-        );
+        ));
     }
     if unaccounted_reads > 0 {
-        println!(
+        out::report(format_args!(
             "{unaccounted_reads} cut reads may have lost orders that are not listed: see `imotriz-kafka spool account`"
-        );
+        ));
     }
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::exit;
+use super::{exit, out};
 use crate::app::{self, App};
 use crate::config::Config;
 use crate::counters::Counters;
@@ -38,11 +38,11 @@ async fn dry_run(config: &Config, json: bool) -> Result<u8> {
     for store in &stores {
         for id in &store.missing {
             if json {
-                println!("{}", json!({ "store": store.store, "order_id": id }));
+                out::report(json!({ "store": store.store, "order_id": id }));
             } else if stores.len() == 1 {
-                println!("{id}");
+                out::report(id);
             } else {
-                println!("{}/{id}", store.store);
+                out::report(format_args!("{}/{id}", store.store));
             }
         }
         if !json {
@@ -90,23 +90,25 @@ fn code(summaries: &[Summary]) -> u8 {
 
 fn print(summary: &Summary, json: bool) {
     if json {
-        println!("{}", json!(summary));
+        out::report(json!(summary));
         return;
     }
     let Summary { store, listed, missing, published, skipped, dead_letters, gone, failed, .. } = summary;
     let Summary { unaccounted, unaccounted_reads, updated, not_found, .. } = summary;
     if *updated > 0 {
-        println!("{store}: {updated} orders had changed and are published anew");
+        out::report(format_args!("{store}: {updated} orders had changed and are published anew"));
     }
     if *not_found > 0 {
-        println!(
+        out::report(format_args!(
             "{store}: {not_found} published orders are not found any more (404), so nothing is known of their changes"
-        );
+        ));
     }
     if *missing == 0 {
-        println!("{store}: nothing is missing of {listed} orders that are listed");
+        out::report(format_args!("{store}: nothing is missing of {listed} orders that are listed"));
     } else {
-        println!("{store}: {missing} of {listed} listed orders were missing: {published} published now");
+        out::report(format_args!(
+            "{store}: {missing} of {listed} listed orders were missing: {published} published now"
+        ));
     }
     let rest = [
         (*skipped, "came by another way meanwhile"),
@@ -120,7 +122,7 @@ fn print(summary: &Summary, json: bool) {
         (*unaccounted_reads, "cut reads may have lost orders that are not listed: see `imotriz-kafka spool account`"),
     ];
     for (count, what) in rest.iter().filter(|(count, _)| *count > 0) {
-        println!("{store}: {count} {what}");
+        out::report(format_args!("{store}: {count} {what}"));
     }
 }
 

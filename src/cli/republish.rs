@@ -5,7 +5,7 @@ use clap::Args;
 use serde_json::json;
 use thiserror::Error;
 
-use super::exit;
+use super::{exit, out};
 use crate::app::{App, AppError};
 use crate::config::Config;
 use crate::ids::{OrderId, StoreName};
@@ -62,18 +62,20 @@ fn store(wanted: Option<StoreName>, config: &Config) -> Result<StoreName> {
 
 pub(super) fn print(republished: &Republished, json: bool) {
     if json {
-        println!("{}", json!(republished));
+        out::report(json!(republished));
         return;
     }
     let Republished { store, published, dead_letters, not_found, failed } = republished;
-    println!("{store}: {published} orders published anew");
+    out::report(format_args!("{store}: {published} orders published anew"));
     if *dead_letters > 0 {
-        println!("{store}: {dead_letters} could not be mapped and are dead letters");
+        out::report(format_args!("{store}: {dead_letters} could not be mapped and are dead letters"));
     }
     for id in not_found {
-        println!("{store}: the marketplace does not have the order {id} (404); it looks 30 days back at most");
+        out::report(format_args!(
+            "{store}: the marketplace does not have the order {id} (404); it looks 30 days back at most"
+        ));
     }
     for unfetched in failed {
-        println!("{store}: the order {} could not be fetched: {}", unfetched.order_id, unfetched.why);
+        out::report(format_args!("{store}: the order {} could not be fetched: {}", unfetched.order_id, unfetched.why));
     }
 }

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result};
 
+use super::out;
 use crate::sandbox::{Sandbox, SandboxArgs};
 use crate::shutdown::stopper;
 
@@ -18,11 +19,11 @@ pub async fn run(args: SandboxArgs, json: bool) -> Result<()> {
         .with_context(|| format!("the sandbox can't listen on {listen}: choose another address with --listen"))?;
     let base_url = sandbox.base_url();
     if json {
-        println!("{}", serde_json::json!({ "base_url": base_url, "token": token, "orders": orders }));
+        out::report(serde_json::json!({ "base_url": base_url, "token": token, "orders": orders }));
     } else {
-        println!(
+        out::report(format_args!(
             "sandbox with {orders} orders on {base_url}, token {token}; what was marked: {base_url}/_sandbox/state"
-        );
+        ));
     }
     stop.requested().await;
     sandbox.stop().await;

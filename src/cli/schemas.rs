@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
+use super::out;
 use crate::config::Config;
 use crate::encoding::{EncoderSource, Subject};
 use crate::registry::{Registry, Verdict};
@@ -40,16 +41,16 @@ fn registry(source: &EncoderSource) -> Result<&Registry> {
 
 fn show(subject: &Subject) -> Result<()> {
     let schema: Value = serde_json::from_str(subject.contract.text()).context("the schema is JSON")?;
-    println!("{:#}", json!({ "subject": subject.name, "schema": schema }));
+    out::line(format_args!("{:#}", json!({ "subject": subject.name, "schema": schema })));
     Ok(())
 }
 
 async fn register(registry: &Registry, subject: &Subject, json: bool) -> Result<()> {
     let id = registry.ensure(&subject.name, subject.contract.text(), true).await?;
     if json {
-        println!("{}", json!({ "subject": subject.name, "id": id }));
+        out::report(json!({ "subject": subject.name, "id": id }));
     } else {
-        println!("{} has the ID {id}", subject.name);
+        out::report(format_args!("{} has the ID {id}", subject.name));
     }
     Ok(())
 }
@@ -61,11 +62,11 @@ async fn check(registry: &Registry, subject: &Subject, json: bool) -> Result<()>
             bail!(crate::registry::RegistryError::Incompatible { subject: subject.name.clone(), messages })
         }
         Verdict::Compatible if json => {
-            println!("{}", json!({ "subject": subject.name, "compatible": true, "id": id }));
+            out::report(json!({ "subject": subject.name, "compatible": true, "id": id }));
         }
         Verdict::Compatible => match id {
-            Some(id) => println!("{} is registered with the ID {id}", subject.name),
-            None => println!("{} is compatible and not yet registered", subject.name),
+            Some(id) => out::report(format_args!("{} is registered with the ID {id}", subject.name)),
+            None => out::report(format_args!("{} is compatible and not yet registered", subject.name)),
         },
     }
     Ok(())

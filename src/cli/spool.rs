@@ -1,16 +1,15 @@
 //! `spool list`, `spool show`, `spool verify` and `spool account`: looks only, so they may run beside the program at
 //! work; to settle an entry of the account leaves a wish to whoever has the spool.
 
-use std::io::{self, Write as _};
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Subcommand;
 use comfy_table::Table;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::exit;
+use super::{exit, out};
 use crate::account::{self, Account, AccountError, Open};
 use crate::config::Config;
 use crate::spool::{Entry, Spool, State};
@@ -68,11 +67,11 @@ pub fn run(command: &SpoolCommand, config: &Config, json: bool) -> Result<u8> {
 
 fn list(entries: &[Entry], json: bool) {
     if json {
-        entries.iter().for_each(|entry| println!("{}", as_json(entry)));
+        entries.iter().for_each(|entry| out::line(as_json(entry)));
         return;
     }
     if entries.is_empty() {
-        println!("the spool is empty: every page that was read is in Kafka");
+        out::line("the spool is empty: every page that was read is in Kafka");
         return;
     }
     let mut table = Table::new();
@@ -88,7 +87,7 @@ fn list(entries: &[Entry], json: bool) {
             note.to_owned(),
         ]);
     }
-    println!("{table}");
+    out::line(table);
 }
 
 fn described(state: &State) -> (&'static str, Option<usize>, &str) {
@@ -115,7 +114,7 @@ fn show(entries: &[Entry], read_id: &str) -> Result<u8> {
         return Ok(exit::USAGE);
     };
     let body = Spool::read_body(Path::new(&entry.path))?;
-    io::stdout().lock().write_all(&body).context("can't write to the standard output")?;
+    out::bytes(&body);
     Ok(0)
 }
 
@@ -152,12 +151,12 @@ fn show_account(entries: &[account::Entry], json: bool) {
         for entry in entries {
             let mut value = json!(entry);
             value["hours_left"] = entry.hours_left(now).into();
-            println!("{value}");
+            out::report(value);
         }
         return;
     }
     if entries.is_empty() {
-        println!("the account is empty: no read has lost an order");
+        out::report("the account is empty: no read has lost an order");
         return;
     }
     let mut table = Table::new();
@@ -181,18 +180,18 @@ fn show_account(entries: &[account::Entry], json: bool) {
             ),
         ]);
     }
-    println!("{table}");
+    out::report(table);
 }
 
 fn verify(entries: &[Entry], json: bool) -> u8 {
     let damaged: Vec<_> = entries.iter().filter(|entry| matches!(entry.state, State::Corrupt { .. })).collect();
     if json {
-        println!("{}", json!({ "files": entries.len(), "damaged": damaged.len() }));
+        out::report(json!({ "files": entries.len(), "damaged": damaged.len() }));
     } else {
         for entry in &damaged {
-            println!("damaged: {}: {}", entry.path.display(), described(&entry.state).2);
+            out::report(format_args!("damaged: {}: {}", entry.path.display(), described(&entry.state).2));
         }
-        println!("{} files checked, {} damaged", entries.len(), damaged.len());
+        out::report(format_args!("{} files checked, {} damaged", entries.len(), damaged.len()));
     }
     if damaged.is_empty() { 0 } else { exit::FINDING }
 }

@@ -4,6 +4,7 @@ use anyhow::Result;
 use clap::Subcommand;
 use serde_json::json;
 
+use super::out;
 use crate::app;
 use crate::config::Config;
 use crate::kafka::topics::{self, TopicPlan};
@@ -26,12 +27,12 @@ pub async fn run(command: TopicsCommand, config: &Config, json: bool) -> Result<
     let names = plan.names;
     if json {
         let topics = json!({ "orders": names.orders, "tracking": names.tracking, "dead_letter": names.dead_letter });
-        println!("{}", json!({ "ok": true, "topics": topics, "lanes": layout.lanes }));
+        out::report(json!({ "ok": true, "topics": topics, "lanes": layout.lanes }));
     } else {
-        println!(
+        out::report(format_args!(
             "topics are fine: {}, {} ({} lanes), {}",
             names.orders, names.tracking, layout.lanes, names.dead_letter
-        );
+        ));
     }
     Ok(())
 }

@@ -1,8 +1,11 @@
 //! What an operator types, and what the program answers.
 
+use std::io;
+
 use imotriz_kafka::sandbox::SandboxArgs;
 use serde_json::Value;
 
+use crate::support::child::{self, Child};
 use crate::support::scene::{RUN_DEADLINE, Scene};
 use crate::support::topics;
 
@@ -115,4 +118,36 @@ fn nothing_that_the_program_says_holds_a_token_or_a_buyer() {
     // Every buyer of the sandbox, and ana, has an address there.
     assert!(!said.contains("@example.com"), "a buyer's address in the output");
     assert!(!said.contains("sandbox-token"), "the token in the output");
+}
+
+#[test]
+fn a_reader_who_has_gone_is_no_error_and_keeps_nothing_from_being_done() {
+    let scene = Scene::new("gone", SandboxArgs::with_orders(60));
+    assert_unread(&scene, 0, &["config show", "config check", "schemas show", "completions bash", "doctor"]);
+    assert_unread(&scene, 0, &["topics ensure", "spool list", "spool verify", "spool account"]);
+    assert_unread(&scene, 12, &["reconcile --dry-run"]);
+    assert_unread(&scene, 0, &["drain"]);
+    assert_eq!(scene.delivered().len(), 60);
+    scene.verdict().assert_clean();
+    let id = &scene.delivered()[0];
+    assert_unread(&scene, 0, &["tail", "status", "reconcile", "dlq list", "dlq retry --all"]);
+    assert_unread(&scene, 0, &[&format!("explain {id}"), &format!("republish {id}")]);
+    assert_eq!(scene.events().len(), 61);
+    // It would never end by itself.
+    assert_unread(&scene, 0, &["demo --orders 30 --keep-running"]);
+}
+
+/// Runs commands whose standard output is a pipe that nobody reads.
+fn assert_unread(scene: &Scene, code: i32, commands: &[&str]) {
+    for line in commands {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        let log = scene.settings.directory().join("unread.log");
+        let mut command = scene.settings.command(&line.split(' ').collect::<Vec<_>>());
+        child::log_to(&mut command, &log);
+        command.stdout(writer);
+        let status = Child::spawn(command).wait(RUN_DEADLINE);
+        let status = status.unwrap_or_else(|| panic!("`{line}` still runs\n{}", child::tail(&log)));
+        assert_eq!(status.code(), Some(code), "`{line}`: {status}\n{}", child::tail(&log));
+    }
 }

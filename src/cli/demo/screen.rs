@@ -11,6 +11,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use super::Report;
 use crate::cli::look::{Look, count, grouped};
 use crate::cli::order_row::{COLUMNS, NUMBERS, REASON, WIDEST, cells};
+use crate::cli::out;
 use crate::demo::Verdict;
 use crate::event::OrderEvent;
 
@@ -62,8 +63,15 @@ impl Screen {
             return;
         }
         let broker = bootstrap_servers.map_or_else(|| "an embedded broker".to_owned(), |at| format!("Kafka at {at}"));
-        println!("\n {}  {} orders of people who don't exist", self.look.bold("imotriz-kafka demo"), count(orders));
-        println!(" {}\n", self.look.dim(format!("a marketplace that misbehaves → spool → {broker} → a consumer")));
+        out::report(format_args!(
+            "\n {}  {} orders of people who don't exist",
+            self.look.bold("imotriz-kafka demo"),
+            count(orders)
+        ));
+        out::report(format_args!(
+            " {}\n",
+            self.look.dim(format!("a marketplace that misbehaves → spool → {broker} → a consumer"))
+        ));
         if io::stderr().is_terminal() {
             self.bar = Some(self.bars.add(progress_bar(orders)));
         }
@@ -80,8 +88,8 @@ impl Screen {
                 }
                 last.push_back(cells(event));
             }
-            Events::Live if self.json => println!("{}", as_json(event)),
-            Events::Live => println!("{}", live_line(self.look, &cells(event))),
+            Events::Live if self.json => out::report(as_json(event)),
+            Events::Live => out::report(live_line(self.look, &cells(event))),
         }
     }
 
@@ -97,7 +105,7 @@ impl Screen {
                 }
             }
             None if self.said.elapsed() > BETWEEN_LINES => {
-                println!(" {} of {} orders have arrived", count(events), count(self.orders));
+                out::report(format_args!(" {} of {} orders have arrived", count(events), count(self.orders)));
                 self.said = Instant::now();
             }
             None => {}
@@ -113,22 +121,25 @@ impl Screen {
 
     pub(super) fn verdict(&self, report: &Report) {
         if self.json {
-            println!("{}", report.as_json());
+            out::report(report.as_json());
             return;
         }
         match self.events {
             Events::Collected { .. } => self.list(),
-            Events::Live => println!(),
+            Events::Live => out::report(""),
         }
         print_indented(&self.numbers(report));
-        println!("\n {}\n", self.punch_line(report));
-        println!("{}\n", self.remarks(report).trim_fmt());
+        out::report(format_args!("\n {}\n", self.punch_line(report)));
+        out::report(format_args!("{}\n", self.remarks(report).trim_fmt()));
     }
 
     pub(super) fn going_on(&mut self) {
         self.events = Events::Live;
         if !self.json {
-            println!(" {}\n", self.look.bold("New orders come in every few seconds; stop with Ctrl-C."));
+            out::report(format_args!(
+                " {}\n",
+                self.look.bold("New orders come in every few seconds; stop with Ctrl-C.")
+            ));
         }
     }
 
@@ -142,7 +153,7 @@ impl Screen {
             gap[0] = format!("⋮ {} more", count(*left_out));
             gap
         });
-        println!("{}\n", order_table(self.look, first.iter().chain(&gap).chain(last)).trim_fmt());
+        out::report(format_args!("{}\n", order_table(self.look, first.iter().chain(&gap).chain(last)).trim_fmt()));
     }
 
     fn numbers(&self, report: &Report) -> Table {
@@ -262,7 +273,7 @@ fn live_line(look: Look, cells: &Cells) -> String {
 }
 
 fn print_indented(table: &Table) {
-    table.lines().for_each(|line| println!(" {line}"));
+    table.lines().for_each(|line| out::report(format_args!(" {line}")));
 }
 
 fn plural(number: u64, noun: &str) -> String {

@@ -73,11 +73,17 @@ impl Settings {
 
     /// Starts the program with these settings and, for this one run, some more variables.
     pub fn start_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Program {
+        let mut command = self.command(arguments);
+        command.envs(variables.iter().copied());
+        Program::spawn(command)
+    }
+
+    /// The program with these settings, not yet started.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = child::command(env!("CARGO_BIN_EXE_imotriz-kafka"));
         command.args(arguments).env_clear().envs(env::var_os("PATH").map(|path| ("PATH", path)));
         command.envs(self.variables.iter().map(|(name, value)| (name, value))).current_dir(self.directory.path());
-        command.envs(variables.iter().copied());
-        Program::spawn(command)
+        command
     }
 
     /// Where the program works; its spool is in `spool`.
