@@ -18,6 +18,7 @@ use std::io::{Read, Write as _};
 use std::time::{Duration, Instant};
 use std::{env, io};
 
+use imotriz_kafka::clock;
 use imotriz_kafka::contract::ORDER_TRACKING;
 use imotriz_kafka::decoder::Decoder;
 use imotriz_kafka::event::{ContentHash, Reason, Revision};
@@ -263,7 +264,7 @@ fn fill(kafka: &Kafka, topic: &str, records: usize) {
             reason: Reason::Drained,
             read_id: ReadId::fresh(),
             content_hash: Some(ContentHash::of_bytes(&number.to_be_bytes())),
-            published_at: Timestamp::now().as_millisecond(),
+            published_at: clock::now().as_millisecond(),
             event_partition: Some(3),
             order_created_at: Some(1_763_999_000_000),
         };

@@ -21,6 +21,7 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
+use crate::clock;
 use crate::ids::{OrderId, OrderIds};
 use crate::page::{self, Counted, Page, PageError};
 
@@ -350,7 +351,7 @@ impl Read {
     /// What a whole body says.
     #[must_use]
     pub fn from_body(body: Bytes) -> Self {
-        let read_at = Timestamp::now();
+        let read_at = clock::now();
         let (records, pending, counted, disagreement) = match Page::parse(&body) {
             Ok(page) => (page.records.len(), page.pending, page.counted(), page.disagreement()),
             Err(error) => return Self::unknown(format!("the answer can't be read: {error}"), body),

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use jiff::Timestamp;
 
 use crate::api::Refusal;
+use crate::clock;
 use crate::ids::StoreName;
 use crate::publish::Tally;
 use crate::reconcile::Summary;
@@ -164,7 +165,7 @@ impl StoreCounters {
 
     /// A pass is over.
     pub fn reconciled(&self, summary: Summary) {
-        *self.last_pass.lock().unwrap_or_else(PoisonError::into_inner) = Some(Pass { at: Timestamp::now(), summary });
+        *self.last_pass.lock().unwrap_or_else(PoisonError::into_inner) = Some(Pass { at: clock::now(), summary });
     }
 
     /// The last pass that came to its end.

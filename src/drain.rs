@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 use crate::account::{Account, AccountError, PAGE};
 use crate::api::{Fetched, Marketplace, Read, Refusal, UnknownOutcome};
+use crate::clock;
 use crate::config::{SecretError, Token, TokenSource};
 use crate::counters::StoreCounters;
 use crate::fail_point;
@@ -330,7 +331,7 @@ impl Drain {
                 let read_id = reservation.read_id();
                 ahead.give_back(reservation);
                 if let Read::Nothing { counted, .. } = &nothing {
-                    self.account.answered(&self.store, *counted, Timestamp::now(), Some(read_id))?;
+                    self.account.answered(&self.store, *counted, clock::now(), Some(read_id))?;
                 }
                 self.nothing_read(nothing, token, setbacks)
             }

@@ -7,7 +7,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use thiserror::Error;
-use uuid::Uuid;
+use uuid::{NoContext, Uuid};
+
+use crate::clock;
 
 pub use list::{Listed, OrderIds};
 
@@ -124,10 +126,12 @@ impl FromStr for OrderKey {
 pub struct ReadId(Uuid);
 
 impl ReadId {
-    /// A new ID, from the clock and the operating system's random numbers.
+    /// A new ID, from the clock and the operating system's random numbers. Whoever sets the clock back gets IDs as old.
     #[must_use]
     pub fn fresh() -> Self {
-        Self(Uuid::now_v7())
+        let (now, random) = (clock::now(), NoContext);
+        let (seconds, nanos) = (now.as_second().unsigned_abs(), now.subsec_nanosecond().unsigned_abs());
+        Self(Uuid::new_v7(uuid::Timestamp::from_unix(random, seconds, nanos)))
     }
 
     /// When it was made, in milliseconds since 1970. One that is not ours may not tell.

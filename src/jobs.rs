@@ -45,6 +45,11 @@ impl<T: Send + 'static> Job<T> {
         Self(told)
     }
 
+    /// Whether what it returned can be had at once. One that panicked never comes so far.
+    pub(crate) fn is_over(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// What it returned.
     ///
     /// # Panics

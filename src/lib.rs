@@ -84,7 +84,7 @@
 //! | [`page`] | bodies of answers: records, counts, IDs |
 //! | [`drain`] | a thread per store: fetch, spool |
 //! | [`spool`] | reserve, write, recover, release |
-//! | [`disk`], [`jobs`] | files and threads, so that a simulation can put its own under the program |
+//! | [`disk`], [`jobs`], [`clock`] | files, threads and the time, so that a simulation can put its own under the program |
 //! | [`account`] | how many orders reads of unknown outcome marked, and what is still missing |
 //! | [`publish`] | a thread per lane: decide, transaction, release |
 //! | [`reconcile`] | a task per store: what was marked and never arrived; what changed since; what an operator wants again |
@@ -115,6 +115,7 @@ pub mod amount;
 pub mod api;
 pub mod app;
 pub mod cli;
+pub mod clock;
 pub mod committed;
 pub mod config;
 pub mod contract;

@@ -32,6 +32,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::account::{Account, AccountError};
+use crate::clock;
 use crate::committed::Committed;
 use crate::counters::{Counters, LaneCounters, StoreCounters};
 use crate::country::Country;
@@ -163,7 +164,7 @@ pub struct LaneParts {
     pub lane: i32,
     /// The cluster.
     pub broker: Arc<dyn Broker>,
-    /// Who maps and releases beside the lane.
+    /// Who maps, releases and looks for old records beside the lane.
     pub jobs: Arc<dyn Jobs>,
     /// The topics.
     pub topics: TopicNames,
@@ -342,7 +343,7 @@ impl Publisher {
         let counters = parts.counters.lane(parts.lane);
         let decoder = parts.encoder.tracking_decoder();
         let releasing = Releasing::new(parts.jobs.clone(), parts.spool.clone());
-        let retention = parts.retention.map(|keep| Retention::new(keep, parts.stop.clone()));
+        let retention = parts.retention.map(|keep| Retention::new(keep, parts.jobs.clone(), parts.stop.clone()));
         Self {
             parts,
             inbox,
@@ -565,7 +566,7 @@ impl Publisher {
     /// Only now may the spool forget the pages, and the reconciler hear of its orders.
     fn release(&mut self, tallies: Vec<Tally>, committed: Committed) {
         let mut pages = Vec::with_capacity(tallies.len());
-        let now = Timestamp::now();
+        let now = clock::now();
         self.parts.counters.last_commit.set(now);
         self.counters.last_commit.set(now);
         // Work that the plan left out stays for the next transaction.

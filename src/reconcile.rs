@@ -37,6 +37,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::account::{Account, AccountError, LISTED, Unaccounted};
+use crate::clock;
 use crate::counters::StoreCounters;
 use crate::drain::QuietWatch;
 use crate::ids::{OrderIds, ReadId, StoreName};
@@ -302,7 +303,7 @@ impl Reconciler {
         let ids = or_stopped(&mut self.stop, self.asker.order_ids())
             .await?
             .map_err(|error| ReconcileError::no_list(&self.store, error))?;
-        Ok(Listed { ids, at: Instant::now(), taken: Timestamp::now(), covers })
+        Ok(Listed { ids, at: Instant::now(), taken: clock::now(), covers })
     }
 
     /// Everything after the list. Waits until the drain has found nothing pending in a read that began after it. Gives the

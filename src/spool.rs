@@ -72,6 +72,7 @@ pub use recovery::{CorruptFile, Recovery};
 pub use reservation::Reservation;
 pub use survey::Survey;
 
+use crate::clock;
 use crate::committed::Committed;
 use crate::disk::{Disk, DiskFile};
 use crate::ids::{ReadId, StoreName};
@@ -164,12 +165,8 @@ impl Spool {
     /// # Errors
     /// [`SpoolError::Disk`], for one that is full or read-only too: nothing was read, and nothing must be.
     pub fn reserve(&self, store: &StoreName) -> Result<Reservation, SpoolError> {
-        let head = Head {
-            seq: self.0.take_seq(),
-            store: store.clone(),
-            read_id: ReadId::fresh(),
-            reserved_at: Timestamp::now(),
-        };
+        let head =
+            Head { seq: self.0.take_seq(), store: store.clone(), read_id: ReadId::fresh(), reserved_at: clock::now() };
         let mut reservation = self.0.clone().begin(head)?;
         // The name comes first: a rename after the sync would leave a journal commit to the fdatasync of the page.
         match reservation.take_name().and_then(|()| disk::sync_data(&*reservation.file, &reservation.path)) {
@@ -223,7 +220,7 @@ impl Spool {
     ) -> Result<(Head, PathBuf), SpoolError> {
         let first = self.0.file_of(read_id)?;
         let seq = first.as_deref().and_then(seq_of).unwrap_or_else(|| self.0.take_seq());
-        let head = Head { seq, store: store.clone(), read_id, reserved_at: Timestamp::now() };
+        let head = Head { seq, store: store.clone(), read_id, reserved_at: clock::now() };
         let mut second = self.0.clone().begin(head)?;
         let seal = Seal { outcome: Outcome::Page, at: read_at };
         second.put(&seal, body).map_err(|error| self.0.undo(&second.path, error))?;

@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 use jiff::SignedDuration;
 
 use super::*;
+use crate::clock;
 use crate::committed::Committed;
 use crate::spool::{Reservation, Spool, SpoolError, SpoolOptions};
 
@@ -52,14 +53,14 @@ impl Process {
     }
 
     fn answer(&self, counted: Counted) {
-        self.account.answered(&store(), counted, Timestamp::now(), None).unwrap();
+        self.account.answered(&store(), counted, clock::now(), None).unwrap();
     }
 
     fn pass(&self, found: u64, covered: Vec<UnknownRead>) {
         let pass = ReadId::fresh();
         self.account.begin(&store(), pass, 0).unwrap();
         let reads: Vec<ReadId> = covered.iter().map(|read| read.read_id).collect();
-        self.account.end(&store(), found, Some((&reads, Timestamp::now()))).unwrap();
+        self.account.end(&store(), found, Some((&reads, clock::now()))).unwrap();
         covered.into_iter().for_each(|read| self.spool.settle(read).unwrap());
         self.account.tidy(&store(), &[]).unwrap();
     }
@@ -112,7 +113,7 @@ fn an_entry_is_kept_until_the_trace_of_its_read_is_gone() {
     let lost = process.lose();
     process.answer(counted(35, 5));
     process.account.begin(&store(), ReadId::fresh(), 0).unwrap();
-    process.account.end(&store(), 30, Some((&[lost.read_id], Timestamp::now()))).unwrap();
+    process.account.end(&store(), 30, Some((&[lost.read_id], clock::now()))).unwrap();
     drop(process);
     for _ in 0..2 {
         let process = start(dir.path());
@@ -188,7 +189,7 @@ fn a_page_that_was_kept_before_a_kill_is_the_answer_after_the_reads_before_it() 
     let process = start(dir.path());
     process.answer(counted(70, 40));
     process.lose();
-    let _kept = process.begin().write(Timestamp::now(), page(20, 25, 5)).unwrap();
+    let _kept = process.begin().write(clock::now(), page(20, 25, 5)).unwrap();
     drop(process);
     let process = start(dir.path());
     process.answer(counted(5, 0));
@@ -199,7 +200,7 @@ fn a_page_that_was_kept_before_a_kill_is_the_answer_after_the_reads_before_it() 
 fn a_page_that_was_kept_before_a_kill_tells_what_was_pending_before_the_read_after_it() {
     let dir = tempfile::tempdir().unwrap();
     let process = start(dir.path());
-    let _kept = process.begin().write(Timestamp::now(), page(30, 95, 65)).unwrap();
+    let _kept = process.begin().write(clock::now(), page(30, 95, 65)).unwrap();
     let _lost = process.begin().write_unknown("cut", b"").unwrap();
     drop(process);
     let process = start(dir.path());
@@ -247,7 +248,7 @@ fn a_pass_that_was_killed_is_counted_by_the_next_once() {
     let process = start(dir.path());
     assert_eq!(process.account.passes_of(&store()), [killed]);
     process.account.begin(&store(), ReadId::fresh(), 25).unwrap();
-    process.account.end(&store(), 5, Some((&[lost.read_id], Timestamp::now()))).unwrap();
+    process.account.end(&store(), 5, Some((&[lost.read_id], clock::now()))).unwrap();
     assert_eq!(process.account.passes_of(&store()), []);
     assert_eq!(process.account.entries(), []);
 }
@@ -263,7 +264,7 @@ fn orders_that_a_person_brought_back_are_ticked_off_and_a_replayed_page_counts_o
     process.pass(0, vec![lost]);
     assert!(process.account.awaits(&store()));
     assert!(!process.account.awaits(&"quito".parse().unwrap()));
-    let (old, new) = (Timestamp::now() - SignedDuration::from_hours(500), Timestamp::now());
+    let (old, new) = (clock::now() - SignedDuration::from_hours(500), clock::now());
     let read = ReadId::fresh();
     for _ in 0..2 {
         process.account.arrived(&store(), read, &[old, new, old]).unwrap();
@@ -298,10 +299,10 @@ fn a_person_settles_what_was_looked_for_and_nothing_else() {
 fn nothing_is_written_while_nothing_is_lost() {
     let dir = tempfile::tempdir().unwrap();
     let process = start(dir.path());
-    let page = process.begin().write(Timestamp::now(), page(30, 95, 65)).unwrap();
+    let page = process.begin().write(clock::now(), page(30, 95, 65)).unwrap();
     process.answer(counted(95, 65));
     process.pass(3, Vec::new());
-    process.account.arrived(&store(), page.read_id(), &[Timestamp::now()]).unwrap();
+    process.account.arrived(&store(), page.read_id(), &[clock::now()]).unwrap();
     process.spool.release(page, &Committed::seen()).unwrap();
     assert!(!dir.path().join("account.json").exists());
 }

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::Snapshot;
 use crate::account::Account;
 use crate::app::App;
+use crate::clock;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::publish::LaneState;
@@ -59,13 +60,13 @@ impl Board {
     #[must_use]
     pub fn new(counters: Arc<Counters>) -> Self {
         let state = RwLock::new(State { phase: Phase::Starting, works: None });
-        Self { counters, started_at: Timestamp::now(), state }
+        Self { counters, started_at: clock::now(), state }
     }
 
     /// From now on this is at work.
     pub fn at_work(&self, config: &Config, app: &App) {
         let works = Works {
-            since: Timestamp::now(),
+            since: clock::now(),
             lanes: app.lanes(),
             account: app.account(),
             spool: config.spool.dir.clone(),

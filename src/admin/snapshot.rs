@@ -11,6 +11,7 @@ use super::Board;
 use super::board::{Phase, State, Works};
 use super::health::{self, NotReady};
 use crate::account::{Entry, Open};
+use crate::clock;
 use crate::counters::{Counters, LaneCounters, Latency, Published, StoreCounters};
 use crate::event::Reason;
 use crate::ids::StoreName;
@@ -159,7 +160,7 @@ pub struct Commits {
 
 impl Snapshot {
     pub(super) fn of(board: &Board) -> Self {
-        let (at, state) = (Timestamp::now(), board.state());
+        let (at, state) = (clock::now(), board.state());
         let survey = state.works.as_ref().map(|works| Spool::survey(&works.spool).map_err(|error| error.to_string()));
         let not_ready = health::not_ready(&state, survey.as_ref());
         let State { phase, works } = state;

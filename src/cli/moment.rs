@@ -7,6 +7,8 @@ use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use thiserror::Error;
 
+use crate::clock;
+
 /// A text that is no time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("expected how long ago (90s, 15m, 2h, 7d), a date (2026-11-24, in UTC), or a time (2026-11-24T10:00:00-05:00)")]
@@ -38,7 +40,7 @@ impl FromStr for Moment {
             _ => return Err(MomentError),
         };
         let ago = number.checked_mul(seconds).and_then(|seconds| Span::new().try_seconds(seconds).ok());
-        ago.and_then(|ago| Timestamp::now().checked_sub(ago).ok()).map(Self).ok_or(MomentError)
+        ago.and_then(|ago| clock::now().checked_sub(ago).ok()).map(Self).ok_or(MomentError)
     }
 }
 
@@ -72,7 +74,7 @@ mod tests {
         let noon: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
         assert_eq!(parsed("2026-11-24T07:00:00-05:00"), Ok(noon));
         assert_eq!(parsed("2026-11-24"), Ok("2026-11-24T00:00:00Z".parse().unwrap()));
-        let ago = Timestamp::now().duration_since(parsed("2h").unwrap());
+        let ago = clock::now().duration_since(parsed("2h").unwrap());
         assert!((7199..=7201).contains(&ago.as_secs()));
     }
 

@@ -6,11 +6,11 @@ use std::path::Path;
 use anyhow::Result;
 use clap::Subcommand;
 use comfy_table::Table;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{exit, out};
 use crate::account::{self, Account, AccountError, Open};
+use crate::clock;
 use crate::config::Config;
 use crate::spool::{Entry, Spool, State};
 
@@ -146,7 +146,7 @@ fn settle(dir: &Path, read_id: &str) -> Result<u8> {
 }
 
 fn show_account(entries: &[account::Entry], json: bool) {
-    let now = Timestamp::now();
+    let now = clock::now();
     if json {
         for entry in entries {
             let mut value = json!(entry);

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use jiff::Timestamp;
 
+use crate::clock;
+
 /// A count, or how many of something there are.
 #[derive(Debug, Default)]
 pub struct Number(AtomicU64);
@@ -38,7 +40,7 @@ pub struct Time(AtomicI64);
 impl Time {
     /// It is now.
     pub fn now(&self) {
-        self.set(Timestamp::now());
+        self.set(clock::now());
     }
 
     /// It was then.

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::header::DATE;
 use reqwest::{Client, redirect};
@@ -103,7 +102,7 @@ async fn clock(name: &StoreName, base_url: &Url) -> Check {
     let Ok(answer) = client.head(base_url.clone()).send().await else {
         return Check::skipped(what, "the marketplace can't be reached");
     };
-    let now = Timestamp::now();
+    let now = crate::clock::now();
     let told = answer.headers().get(DATE).and_then(|date| date.to_str().ok());
     match told.and_then(|date| DateTimeParser::new().parse_timestamp(date).ok()) {
         Some(theirs) => judged(what, now.duration_since(theirs).as_secs()),

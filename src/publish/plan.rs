@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::decide::{Candidate, Decision, Source, decide};
 use super::reading::{Mapped, Reading};
 use super::{LaneError, LaneParts, Work};
+use crate::clock;
 use crate::counters::Published;
 use crate::country::Country;
 use crate::encoding::Encoder;
@@ -273,7 +274,7 @@ impl<'a> Plan<'a> {
             source: origin.source,
             read: origin.read_id.into(),
             read_at: origin.read_at.into(),
-            now: Timestamp::now().into(),
+            now: clock::now().into(),
             content: content.into(),
         };
         decide(self.known(key), candidate, self.parts.resync)
@@ -350,7 +351,7 @@ impl<'a> Plan<'a> {
             store = %origin.store, read = %origin.read_id, reason = letter.reason, pointer = letter.pointer,
             "order can't be mapped: it goes to the dead-letter topic"
         );
-        let headers = dead_letter_headers(letter, origin.store, origin.read_id, Timestamp::now());
+        let headers = dead_letter_headers(letter, origin.store, origin.read_id, clock::now());
         self.records.push(Record {
             topic: &self.parts.topics.dead_letter,
             partition: None,
@@ -380,7 +381,7 @@ fn tracking(origin: &Origin<'_>, key: &OrderKey, state: OrderState) -> OrderTrac
         reason: Reason::Unknown,
         read_id: origin.read_id,
         content_hash: None,
-        published_at: Timestamp::now().as_millisecond(),
+        published_at: clock::now().as_millisecond(),
         event_partition: None,
         order_created_at: None,
     }

@@ -9,15 +9,17 @@
 //! forgets nothing that is younger than the retention, counted back from the newest order of which it has heard.
 
 use std::mem;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use jiff::Timestamp;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::Instant;
 
 use super::LaneError;
 use super::load::decoded;
+use crate::clock;
 use crate::decoder::Decoder;
 use crate::index::{Index, Moment};
+use crate::jobs::{Job, Jobs};
 use crate::kafka::KafkaFault;
 use crate::kafka::broker::TrackingLog;
 use crate::shutdown::Stop;
@@ -35,9 +37,10 @@ const FOUND_AT_MOST: usize = 100_000;
 /// One lane's.
 pub(super) struct Retention {
     keep: Duration,
+    jobs: Arc<dyn Jobs>,
     stop: Stop,
     old: Old,
-    scan: Option<JoinHandle<Result<Old, LaneError>>>,
+    scan: Option<Job<Result<Old, LaneError>>>,
     next_scan: Instant,
     next_idle: Instant,
 }
@@ -52,21 +55,21 @@ struct Old {
 }
 
 impl Retention {
-    pub(super) fn new(keep: Duration, stop: Stop) -> Self {
+    pub(super) fn new(keep: Duration, jobs: Arc<dyn Jobs>, stop: Stop) -> Self {
         let now = Instant::now();
         let old = Old { before: Moment::from_millis(0), keys: Vec::new() };
-        Self { keep, stop, old, scan: None, next_scan: now, next_idle: now }
+        Self { keep, jobs, stop, old, scan: None, next_scan: now, next_idle: now }
     }
 
     /// Begins to look for old records when it is time, and takes over what was found.
     pub(super) async fn look(&mut self, scan: impl FnOnce() -> (Box<dyn TrackingLog>, Decoder)) {
         let now = Instant::now();
-        if self.scan.as_ref().is_some_and(JoinHandle::is_finished) {
+        if self.scan.as_ref().is_some_and(Job::is_over) {
             self.take_found().await;
         } else if self.scan.is_none() && now >= self.next_scan {
             let (reader, decoder) = scan();
             let (keep, stop) = (self.keep, self.stop.clone());
-            self.scan = Some(spawn_blocking(move || find_old(keep, reader, decoder, &stop)));
+            self.scan = Some(Job::start(&*self.jobs, move || find_old(keep, reader, decoder, &stop)));
             self.next_scan = now + BETWEEN_SCANS;
         }
     }
@@ -83,8 +86,8 @@ impl Retention {
 
     async fn take_found(&mut self) {
         let Some(scan) = self.scan.take() else { return };
-        match scan.await {
-            Ok(Ok(old)) => {
+        match scan.ended().await {
+            Ok(old) => {
                 if !old.keys.is_empty() {
                     tracing::info!(
                         records = old.keys.len(),
@@ -93,8 +96,7 @@ impl Retention {
                 }
                 self.old = old;
             }
-            Ok(Err(error)) => tracing::warn!(%error, "could not look for tracking records past their retention"),
-            Err(_) => tracing::error!("looking for old tracking records ended unexpectedly: please report this"),
+            Err(error) => tracing::warn!(%error, "could not look for tracking records past their retention"),
         }
     }
 
@@ -114,7 +116,7 @@ fn find_old(
     mut decoder: Decoder,
     stop: &Stop,
 ) -> Result<Old, LaneError> {
-    let (now, mut shown, mut found) = (Timestamp::now().as_millisecond(), Shown::default(), Vec::new());
+    let (now, mut shown, mut found) = (clock::now().as_millisecond(), Shown::default(), Vec::new());
     let before = |now: i64| now.saturating_sub_unsigned(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX));
     reader.try_each(|key, value| {
         if stop.is_requested() {
@@ -161,6 +163,7 @@ mod tests {
     use crate::event::{ContentHash, Reason, Revision};
     use crate::ids::ReadId;
     use crate::index::{Entry, State};
+    use crate::jobs::Threads;
     use crate::shutdown::stopper;
 
     const DAY: i64 = 86_400_000;
@@ -172,7 +175,7 @@ mod tests {
             reason: Reason::Drained,
             read: ReadId::fresh().into(),
             content: ContentHash::of_bytes(b"x").into(),
-            at: Moment::from_millis(Timestamp::now().as_millisecond() - days_ago * DAY),
+            at: Moment::from_millis(clock::now().as_millisecond() - days_ago * DAY),
         }
     }
 
@@ -185,8 +188,8 @@ mod tests {
         }
         index.apply(&keys[0], Some(published(1)));
         index.apply(&keys[1], None);
-        let before = Moment::from_millis(Timestamp::now().as_millisecond() - 90 * DAY);
-        let mut retention = Retention::new(Duration::from_secs(90 * 86_400), stopper().1);
+        let before = Moment::from_millis(clock::now().as_millisecond() - 90 * DAY);
+        let mut retention = Retention::new(Duration::from_secs(90 * 86_400), Threads::shared(), stopper().1);
         retention.old = Old { before, keys: keys.clone() };
         let first = retention.take(&index, |key| key == keys[2]);
         assert_eq!(first, keys[3..AT_ONCE]);

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
 use super::ReconcileError;
+use crate::clock;
 use crate::ids::{OrderId, ReadId, StoreName};
 use crate::publish::{FetchedOrders, LaneHandle, Source, Tally, Work};
 
@@ -35,7 +36,7 @@ impl HandOver {
 
     /// From now on an order may come whose content is as old as this moment.
     pub(super) fn asking(&mut self) {
-        self.since.get_or_insert_with(Timestamp::now);
+        self.since.get_or_insert_with(clock::now);
     }
 
     /// Takes an order with the marketplace's answer. Waits while the lane has enough to do.
@@ -61,7 +62,7 @@ impl HandOver {
             store: self.store.clone(),
             source: self.source,
             read_id: self.read_id,
-            read_at: self.since.take().unwrap_or_else(Timestamp::now),
+            read_at: self.since.take().unwrap_or_else(clock::now),
             answers: mem::take(&mut self.batch),
             gone,
             done,

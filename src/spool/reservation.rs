@@ -11,6 +11,7 @@ use super::disk;
 use super::error::{SpoolError, WriteFailed};
 use super::format::{BODY, HEAD, Head, Outcome, Seal, one_line};
 use super::page::{Durable, UnknownRead};
+use crate::clock;
 use crate::disk::DiskFile;
 use crate::fail_point;
 use crate::ids::{ReadId, StoreName};
@@ -61,7 +62,7 @@ impl Reservation {
     pub fn write_unknown(self, reason: &str, partial_body: &[u8]) -> Result<UnknownRead, WriteFailed> {
         let named = self.path.with_file_name(self.head.file_name(super::UNKNOWN));
         let reason = one_line(reason);
-        let seal = Seal { outcome: Outcome::Unknown(reason.clone()), at: Timestamp::now() };
+        let seal = Seal { outcome: Outcome::Unknown(reason.clone()), at: clock::now() };
         let written = self
             .put(&seal, partial_body)
             .and_then(|()| self.spool.disk.rename(&self.path, &named))

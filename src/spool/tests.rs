@@ -35,7 +35,7 @@ fn open_with(options: SpoolOptions) -> (Spool, Recovery) {
 }
 
 fn write(reservation: Reservation, body: &'static str) -> Durable {
-    reservation.write(Timestamp::now(), Bytes::from_static(body.as_bytes())).unwrap()
+    reservation.write(clock::now(), Bytes::from_static(body.as_bytes())).unwrap()
 }
 
 fn files(dir: &Path) -> Vec<PathBuf> {
@@ -168,7 +168,7 @@ fn a_page_that_outgrew_its_space_is_whole_and_its_file_is_not_used_again() {
     let dir = TempDir::new().unwrap();
     let (spool, _) = open(dir.path());
     let body = Bytes::from(vec![b'x'; 40_000]);
-    let mut page = spool.reserve(&store("bogota")).unwrap().write(Timestamp::now(), body.clone()).unwrap();
+    let mut page = spool.reserve(&store("bogota")).unwrap().write(clock::now(), body.clone()).unwrap();
     page.drop_body();
     assert_eq!(page.body().unwrap(), body);
     spool.release(page, &Committed::seen()).unwrap();
@@ -247,7 +247,7 @@ fn a_rescued_page_stands_in_for_the_first_file_in_its_place() {
     let [failed, next] = ["bogota", "bogota"].map(|name| spool.reserve(&store(name)).unwrap());
     let (read_id, first) = (failed.read_id(), failed.path.clone());
     drop(failed);
-    let page = spool.rescue(&store("bogota"), read_id, Timestamp::now(), Bytes::from_static(b"page")).unwrap();
+    let page = spool.rescue(&store("bogota"), read_id, clock::now(), Bytes::from_static(b"page")).unwrap();
     assert_eq!(page.path(), first);
     let in_flight = next.read_id();
     drop((next, spool));
@@ -301,7 +301,7 @@ fn a_look_from_outside_needs_no_lock_and_tells_the_states_apart() {
     let (spool, _) = open(dir.path());
     let [page, unknown, _reserved, torn, free] =
         ["a", "b", "c", "d", "e"].map(|name| spool.reserve(&store(name)).unwrap());
-    let read_at = Timestamp::now();
+    let read_at = clock::now();
     page.write(read_at, Bytes::from_static(b"12345")).unwrap();
     unknown.write_unknown("cut off", b"12").unwrap();
     disk::write_at(&*torn.file, &torn.path, BODY, b"x").unwrap();

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use imotriz_kafka::clock;
 use imotriz_kafka::contract::ORDER_TRACKING;
 use imotriz_kafka::event::{ContentHash, Reason, Revision};
 use imotriz_kafka::ids::{OrderId, ReadId, StoreName};
@@ -155,7 +156,7 @@ fn an_operator_is_told_that_the_running_program_has_the_spool() {
 
 /// As this program wrote it so many days ago.
 fn track(scene: &Scene, id: &str, days_ago: i64) {
-    let then = Timestamp::now() - (24 * days_ago).hours();
+    let then = clock::now() - (24 * days_ago).hours();
     let record = OrderTracking {
         store: "bogota".parse().unwrap(),
         order_id: id.parse().unwrap(),
@@ -214,7 +215,7 @@ fn a_page_that_waited_in_another_spool_while_its_order_was_reconciled_is_not_pub
     let (spool, _) = Spool::open(SpoolOptions::new(scene.settings.directory().join("spool"))).unwrap();
     let record = String::from_utf8(scene.shop().record(&id).unwrap().to_vec()).unwrap();
     let body = Bytes::from(format!(r#"{{"data":[{record}]}}"#));
-    drop(spool.reserve(&store).unwrap().write(Timestamp::now() - 2.minutes(), body).unwrap());
+    drop(spool.reserve(&store).unwrap().write(clock::now() - 2.minutes(), body).unwrap());
     drop(spool);
     let drained = scene.drain();
     assert!(drained.stdout().contains("1 already known"), "{}", drained.output());

@@ -1,10 +1,10 @@
 //! Pages that are published, and met again after a kill.
 
 use bytes::Bytes;
+use imotriz_kafka::clock;
 use imotriz_kafka::ids::{OrderId, StoreName};
 use imotriz_kafka::sandbox::SandboxArgs;
 use imotriz_kafka::spool::{Spool, SpoolOptions};
-use jiff::Timestamp;
 
 use crate::support::consume::Record;
 use crate::support::scene::{RUN_DEADLINE, Scene, was_killed};
@@ -16,7 +16,7 @@ fn spool_twice(scene: &Scene, id: &OrderId) {
     let record = String::from_utf8(scene.shop().record(id).unwrap().to_vec()).unwrap();
     for _ in 0..2 {
         let body = Bytes::from(format!(r#"{{"data":[{record}]}}"#));
-        drop(spool.reserve(&store).unwrap().write(Timestamp::now(), body).unwrap());
+        drop(spool.reserve(&store).unwrap().write(clock::now(), body).unwrap());
     }
 }
 

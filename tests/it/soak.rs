@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::env;
 use std::time::{Duration, Instant};
 
+use imotriz_kafka::clock;
 use imotriz_kafka::ids::OrderId;
 use imotriz_kafka::sandbox::{Change, Rates, SandboxArgs};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use rustix::process::Signal;
@@ -197,7 +198,7 @@ fn nothing_is_lost_and_nothing_doubled_however_much_goes_wrong() {
         "| date | seed | time | kills | sleeps | broker silent or restarted | commit answers lost | bad answers | orders | events | lost | doubled |\n\
          |---|---|---|---|---|---|---|---|---|---|---|---|\n\
          | {} | {seed} | {long:#} | {} | {} | {} | {} | {faults} | {orders} | {events} | {} | {} |",
-        Timestamp::now().strftime("%Y-%m-%d"),
+        clock::now().strftime("%Y-%m-%d"),
         blow(Blow::Kill),
         blow(Blow::Sleep),
         blow(Blow::BrokerSilent) + blow(Blow::BrokerRestarted),

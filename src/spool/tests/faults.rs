@@ -69,9 +69,9 @@ fn a_disk_that_fills_up_in_the_middle_of_a_page_gives_the_page_back() {
     spare.discard().unwrap();
     let (store, read_id) = (reservation.store().clone(), reservation.read_id());
     let body = Bytes::from(vec![b'x'; 300 * 1024]);
-    let failed = reservation.write(Timestamp::now(), body.clone()).unwrap_err();
+    let failed = reservation.write(clock::now(), body.clone()).unwrap_err();
     assert!(failed.error.disk_is_full());
-    let failed = spool.rescue(&store, read_id, Timestamp::now(), failed.body).unwrap_err();
+    let failed = spool.rescue(&store, read_id, clock::now(), failed.body).unwrap_err();
     assert_eq!(failed.body, body);
     drop(spool);
 

@@ -34,7 +34,7 @@ impl Model {
             Op::Write => {
                 if let Some(first) = self.reserved[lane].pop_front() {
                     let body = Bytes::from(first.read_id().to_string());
-                    self.pages.push(first.write(Timestamp::now(), body).unwrap());
+                    self.pages.push(first.write(clock::now(), body).unwrap());
                 }
             }
             Op::WriteUnknown => {
