@@ -5,6 +5,7 @@ use std::time::Duration;
 use imotriz_kafka::sandbox::SandboxArgs;
 use rustix::process::Signal;
 
+use crate::support::cluster::Cluster;
 use crate::support::scene::{RUN_DEADLINE, Scene};
 use crate::support::wait;
 
@@ -28,6 +29,23 @@ fn a_broker_that_is_killed_in_mid_drain_is_waited_for() {
     program.expect_exit(0, RUN_DEADLINE);
     scene.verdict().assert_clean();
     assert_eq!(scene.delivered().len(), 600);
+    assert_eq!(scene.spool().len(), 0);
+}
+
+#[test]
+fn a_drain_goes_on_through_another_coordinator_when_its_own_is_killed_for_good() {
+    let mut cluster = Cluster::start();
+    let scene = Scene::on_own(cluster.kafka(), "coordinator-dead", slow(300));
+    scene.run(&["topics", "ensure"], 0);
+    let mut program = scene.settings.start(&["drain"]);
+    wait::until("transactions are committed", RUN_DEADLINE, || !scene.events().is_empty());
+    let coordinator = cluster.coordinator(&scene.topics.orders);
+    cluster.kill(coordinator);
+    assert!(scene.shop().summary().pending > 0, "the coordinator was killed too late");
+    program.expect_exit(0, RUN_DEADLINE);
+    assert_ne!(cluster.coordinator(&scene.topics.orders), coordinator);
+    scene.verdict().assert_clean();
+    assert_eq!(scene.delivered().len(), 3000);
     assert_eq!(scene.spool().len(), 0);
 }
 

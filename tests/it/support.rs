@@ -2,6 +2,7 @@
 //! two can't be wrong in the same way.
 
 pub mod child;
+pub mod cluster;
 pub mod compose;
 pub mod consume;
 pub mod example;

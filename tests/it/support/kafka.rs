@@ -20,6 +20,8 @@ use super::{port, services, wait};
 pub const VERSION: &str = "4.3.1";
 /// The address of a running broker, instead of one of our own.
 const VARIABLE: &str = "IMOTRIZ_TEST_KAFKA";
+const PROPERTIES_FILE: &str = "server.properties";
+const LOG: &str = "broker.log";
 const START_DEADLINE: Duration = Duration::from_secs(90);
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -86,7 +88,7 @@ impl Kafka {
     fn start_on(port: u16, properties: &[(&str, &str)]) -> Self {
         let directory = services::run_dir("kafka");
         format_storage(&directory);
-        fs::write(directory.join("server.properties"), server_properties(&directory, port, properties)).unwrap();
+        configure(&directory, port, properties);
         let broker = Broker { directory, process: None };
         let mut kafka = Self { bootstrap_servers: format!("127.0.0.1:{port}"), own: Some(broker) };
         kafka.start(&[]);
@@ -174,16 +176,13 @@ impl Kafka {
     fn start(&mut self, overrides: &[&str]) {
         let broker = self.own();
         assert!(broker.process.is_none(), "the broker runs already");
-        let log = broker.directory.join("broker.log");
-        let mut command = java("kafka.Kafka");
-        command.arg(broker.directory.join("server.properties")).args(overrides);
-        child::log_to(&mut command, &log);
-        let mut process = Child::spawn(command);
+        let mut process = spawn(&broker.directory, overrides);
         let ready = wait::poll(START_DEADLINE, || {
             if process.ended().is_some() { Some(false) } else { self.probe().ok().map(|()| true) }
         });
-        assert!(ready == Some(true), "the broker did not come up\n{}", child::tail(&log));
-        self.own().process = Some(process);
+        let broker = self.own();
+        assert!(ready == Some(true), "the broker did not come up\n{}", child::tail(&broker.directory.join(LOG)));
+        broker.process = Some(process);
     }
 
     /// Changes who may do what, as `kafka-acls.sh` does.
@@ -209,8 +208,16 @@ impl Kafka {
     }
 }
 
+/// Starts the broker that is set up in `directory`.
+pub(super) fn spawn(directory: &Path, overrides: &[&str]) -> Child {
+    let mut command = java("kafka.Kafka");
+    command.arg(directory.join(PROPERTIES_FILE)).args(overrides);
+    child::log_to(&mut command, &directory.join(LOG));
+    Child::spawn(command)
+}
+
 /// A Java virtual machine for `main`, tuned for a quick start and little memory.
-fn java(main: &str) -> Command {
+pub(super) fn java(main: &str) -> Command {
     static JARS: LazyLock<PathBuf> = LazyLock::new(|| {
         services::prepared(&format!("kafka-{VERSION}-with-tools"), |directory| {
             let dependency = |group, artifact, version| {
@@ -238,11 +245,8 @@ fn java(main: &str) -> Command {
 fn format_storage(directory: &Path) {
     static FORMATTED: LazyLock<PathBuf> = LazyLock::new(|| {
         let directory = services::run_dir("kafka-storage");
-        let properties = directory.join("server.properties");
-        fs::write(&properties, server_properties(&directory, port::free(), &[])).unwrap();
-        let mut command = java("kafka.tools.StorageTool");
-        command.args(["format", "--cluster-id", "MkU3OEVBNTcwNTJENDM2Qg", "--config"]).arg(properties);
-        services::run(command, &directory.join("format.log"), "formatting the broker's storage");
+        configure(&directory, port::free(), &[]);
+        format(&directory);
         directory.join("data")
     });
     let data = directory.join("data");
@@ -252,7 +256,17 @@ fn format_storage(directory: &Path) {
     }
 }
 
-fn server_properties(directory: &Path, port: u16, properties: &[(&str, &str)]) -> String {
+/// Formats the storage of the broker that is set up in `directory`.
+pub(super) fn format(directory: &Path) {
+    let mut command = java("kafka.tools.StorageTool");
+    command.args(["format", "--cluster-id", "MkU3OEVBNTcwNTJENDM2Qg", "--config"]);
+    command.arg(directory.join(PROPERTIES_FILE));
+    services::run(command, &directory.join("format.log"), "formatting the broker's storage");
+}
+
+/// Writes the settings of a broker that is to live in `directory`, with `properties` added to the usual ones or in their
+/// place.
+pub(super) fn configure(directory: &Path, port: u16, properties: &[(&str, &str)]) {
     let controller = port::free();
     let place = [
         ("controller.quorum.voters", format!("1@127.0.0.1:{controller}")),
@@ -263,5 +277,6 @@ fn server_properties(directory: &Path, port: u16, properties: &[(&str, &str)]) -
     let place = place.iter().map(|(key, value)| (*key, value.as_str()));
     // The last of two lines with the same key counts.
     let all = PROPERTIES.iter().copied().chain(place).chain(properties.iter().copied());
-    all.map(|(key, value)| format!("{key}={value}\n")).collect()
+    let text: String = all.map(|(key, value)| format!("{key}={value}\n")).collect();
+    fs::write(directory.join(PROPERTIES_FILE), text).unwrap();
 }
