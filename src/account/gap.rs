@@ -190,7 +190,7 @@ impl Gap {
         }
         let unseen = marked.at_most.saturating_sub(found);
         let unseen = match self.before {
-            Some(before) if looked.listed_at.duration_since(before.at) < LISTED => {
+            Some(before) if is_in_time(looked.listed_at.duration_since(before.at)) => {
                 if marked.counted {
                     0
                 } else {
@@ -233,6 +233,12 @@ impl Gap {
     pub(super) fn forget_arrivals(&mut self, page: ReadId) {
         self.arrived.remove(&page);
     }
+}
+
+/// Whether a list goes back far enough that was taken so long after the last known count. A clock that says "before" was
+/// set back, by who knows how much: within what clocks are corrected by every day it is believed.
+fn is_in_time(age: SignedDuration) -> bool {
+    (SignedDuration::from_mins(-1)..LISTED).contains(&age)
 }
 
 /// Found orders are dealt out twice, so that what is certainly missing is no more than all gaps together certainly lack
@@ -308,9 +314,14 @@ mod tests {
     fn a_kill_while_nothing_was_pending_is_no_loss_unless_the_list_came_too_late() {
         assert_eq!(looked(Some(0), None, 0), Open::Nothing);
         assert_eq!(looked(Some(0), Some(3), 0), Open::Nothing);
-        let mut late = gap(Some(0), Some(Some(3)));
-        late.look(at(1000) + LISTED);
-        assert_eq!(late.open(), Open::UnknownUpTo(30));
+        let looked_at = |listed_at| {
+            let mut gap = gap(Some(0), Some(Some(3)));
+            gap.look(listed_at);
+            gap.open()
+        };
+        assert_eq!(looked_at(at(1000) + LISTED), Open::UnknownUpTo(30));
+        assert_eq!(looked_at(at(999)), Open::UnknownUpTo(30), "a clock that was set back proves nothing");
+        assert_eq!(looked_at(at(1000) - SignedDuration::from_secs(1)), Open::Nothing);
     }
 
     #[test]
