@@ -11,6 +11,7 @@ mod admin;
 mod again;
 mod asyncapi;
 mod broker;
+mod clock;
 mod commands;
 mod consumers;
 mod demo;
