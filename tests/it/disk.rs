@@ -11,18 +11,48 @@ use crate::support::scene::{RUN_DEADLINE, Scene};
 use crate::support::wait;
 
 /// A small disk of its own, taken away when it is dropped.
-struct Disk(PathBuf);
+struct Disk {
+    directory: PathBuf,
+    /// What a disk is kept in that can fail like a real one.
+    image: Option<PathBuf>,
+}
 
 impl Disk {
     fn mount(directory: &Path) -> Self {
         fs::create_dir_all(directory).unwrap();
         run("mount", &["-t", "tmpfs", "-o", "size=2m", "tmpfs"], directory);
-        Self(directory.to_owned())
+        Self { directory: directory.to_owned(), image: None }
+    }
+
+    /// One with a file system that turns read-only when its disk fails, whoever has files open on it.
+    fn that_can_fail(directory: &Path) -> Self {
+        fs::create_dir_all(directory).unwrap();
+        let image = directory.with_extension("image");
+        fs::File::create(&image).unwrap().set_len(16 << 20).unwrap();
+        run("mkfs.ext4", &["-q"], &image);
+        let disk = Self { directory: directory.to_owned(), image: Some(image) };
+        disk.mount_image();
+        disk
+    }
+
+    fn mount_image(&self) {
+        let image = self.image.as_ref().unwrap().to_str().unwrap();
+        run("mount", &["-o", "loop", image], &self.directory);
+    }
+
+    /// As the kernel does it on an error of the device: from now on every write is refused.
+    fn fail(&self) {
+        self.remount("abort");
+    }
+
+    fn mend(&self) {
+        run("umount", &[], &self.directory);
+        self.mount_image();
     }
 
     /// Nothing more can be written to it.
     fn fill(&self) {
-        let (mut size, filler) = (1 << 16, self.0.join("filler"));
+        let (mut size, filler) = (1 << 16, self.directory.join("filler"));
         let mut content = Vec::new();
         while size > 0 {
             content.resize(content.len() + size, b'x');
@@ -34,17 +64,17 @@ impl Disk {
     }
 
     fn make_room(&self) {
-        fs::remove_file(self.0.join("filler")).unwrap();
+        fs::remove_file(self.directory.join("filler")).unwrap();
     }
 
     fn remount(&self, option: &str) {
-        run("mount", &["-o", &format!("remount,{option}")], &self.0);
+        run("mount", &["-o", &format!("remount,{option}")], &self.directory);
     }
 }
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        Command::new("umount").arg("--lazy").arg(&self.0).status().ok();
+        Command::new("umount").arg("--lazy").arg(&self.directory).status().ok();
     }
 }
 
@@ -53,7 +83,7 @@ fn run(program: &str, arguments: &[&str], directory: &Path) {
     let output = output.unwrap_or_else(|error| panic!("`{program}` can't be run: {error}"));
     assert!(
         output.status.success(),
-        "`{program}` failed: {}\nThese tests need a disk that is full: run them as root, where mounting is allowed",
+        "`{program}` failed: {}\nThese tests need a disk that is full or fails: run them as root, where mounting is allowed",
         String::from_utf8_lossy(&output.stderr)
     );
 }
@@ -112,4 +142,25 @@ fn a_disk_that_cannot_be_written_is_met_before_anything_is_read() {
     disk.remount("rw");
     scene.drain();
     scene.verdict().assert_clean();
+}
+
+#[test]
+fn a_disk_that_turns_read_only_under_a_page_that_was_just_read_does_not_keep_it_from_kafka() {
+    // Time enough, while an answer is on its way, to see that the page before is through.
+    let args = SandboxArgs { delay: Duration::from_secs(2), page_size: 10, ..SandboxArgs::with_orders(50) };
+    let scene = Scene::new("disk-fails", args);
+    let disk = Disk::that_can_fail(&scene.settings.directory().join("spool"));
+    let mut program = scene.settings.start(&["drain"]);
+    wait::until("a page is read and released", RUN_DEADLINE, || scene.reads().len() == 2 && scene.spooled("page") == 0);
+    disk.fail();
+    program.expect_exit(6, RUN_DEADLINE);
+    let told = program.stderr();
+    assert!(told.contains("The page that was just read goes to Kafka from memory; no further page is read"), "{told}");
+    assert_eq!((scene.delivered().len(), scene.shop().summary().pending), (20, 30));
+    scene.verdict().assert_clean();
+
+    disk.mend();
+    scene.drain();
+    scene.verdict().assert_clean();
+    assert_eq!((scene.delivered().len(), scene.spool().len()), (50, 0));
 }
