@@ -2,6 +2,8 @@
 
 use super::dlq::NoLetter;
 use super::republish::WhichStore;
+use super::sandbox::AddressTaken;
+use super::schemas::NoRegistry;
 use crate::account::AccountError;
 use crate::admin::CannotListen;
 use crate::app::AppError;
@@ -65,7 +67,7 @@ fn known(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     let is = [
         (cause.is::<NoLetter>(), USAGE),
         (cause.is::<ConfigError>() || cause.is::<SecretError>() || cause.is::<WhichStore>(), USAGE),
-        (cause.is::<CannotListen>(), USAGE),
+        (cause.is::<CannotListen>() || cause.is::<AddressTaken>() || cause.is::<NoRegistry>(), USAGE),
         (cause.is::<KafkaFault>() || cause.is::<MemoryError>() || cause.is::<AudienceError>(), KAFKA),
         (cause.is::<RegistryError>(), REGISTRY),
         (cause.is::<SpoolError>() || cause.is::<AccountError>(), SPOOL),

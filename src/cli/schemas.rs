@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
 use serde_json::{Value, json};
+use thiserror::Error;
 
 use super::out;
 use crate::config::Config;
@@ -34,9 +35,13 @@ pub async fn run(command: SchemasCommand, config: &Config, json: bool) -> Result
     Ok(())
 }
 
-fn registry(source: &EncoderSource) -> Result<&Registry> {
-    let advice = "no schema registry is configured: set `schema_registry.url` (IMOTRIZ_SCHEMA_REGISTRY__URL)";
-    source.registry().context(advice)
+/// The settings name no registry.
+#[derive(Debug, Error)]
+#[error("no schema registry is configured: set `schema_registry.url` (IMOTRIZ_SCHEMA_REGISTRY__URL)")]
+pub struct NoRegistry;
+
+fn registry(source: &EncoderSource) -> Result<&Registry, NoRegistry> {
+    source.registry().ok_or(NoRegistry)
 }
 
 fn show(subject: &Subject) -> Result<()> {

@@ -75,7 +75,7 @@ impl Default for Spool {
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
     /// Where it listens; port 0 takes any free one.
-    #[serde(deserialize_with = "values::text")]
+    #[serde(deserialize_with = "values::address")]
     pub listen: SocketAddr,
 }
 

@@ -195,7 +195,11 @@ fn what_is_wrong_in_the_file_is_named_with_its_line() {
             "`spool.page_space` (settings.toml, line 2): takes a size in quotes, such as",
         ),
         ("[spool]\npage_space = \"4KB\"", none, "(settings.toml, line 2): `4KB` is no size: write a number and a unit"),
-        ("[admin]\nlisten = \"9464\"", none, "`admin.listen` (settings.toml, line 2): invalid socket address"),
+        (
+            "[admin]\nlisten = \"9464\"",
+            none,
+            "`admin.listen` (settings.toml, line 2): `9464` is no address with a port",
+        ),
         ("[api]\npoll_interval = 30", none, "`api.poll_interval` (settings.toml, line 2): takes a duration in quotes"),
         ("[api]\npoll_interval = \"30\"", none, "`api.poll_interval` (settings.toml, line 2): `30` is no duration: "),
         ("[api]\npoll_interval = \"0s\"", none, "(settings.toml, line 2): must be longer than nothing."),

@@ -1,6 +1,7 @@
 //! How single values are read: each accepts text, since that is all the environment has.
 
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -12,6 +13,17 @@ use url::{Host, Url};
 /// Anything that can be parsed from text.
 pub(super) fn text<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(deserializer: D) -> Result<T, D::Error> {
     String::deserialize(deserializer)?.trim().parse().map_err(D::Error::custom)
+}
+
+/// Where to listen: an address of this machine and a port.
+pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let reason = |_| {
+        D::Error::custom(format!(
+            "`{text}` is no address with a port: write one in digits, such as 127.0.0.1:9464 or 0.0.0.0:9464"
+        ))
+    };
+    text.trim().parse().map_err(reason)
 }
 
 /// A number of at least one.

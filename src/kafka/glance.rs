@@ -112,7 +112,8 @@ impl Glance {
         let consumer = StreamConsumer::from_config(&config).map_err(|error| fault(&error))?;
         let mut places = TopicPartitionList::new();
         let (mut left, mut whole) = (BTreeMap::new(), true);
-        for partition in 0..partitions(&consumer, topic)? {
+        let partitions = partitions(&consumer, topic).map_err(|fault| connection.looked_for(fault))?;
+        for partition in 0..partitions {
             let (low, high) = consumer.fetch_watermarks(topic, partition, CALL).map_err(|error| fault(&error))?;
             let from = match start {
                 Start::Beginning => low,

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 
+use super::KafkaFault;
+
 /// How to reach the cluster, for every client that is made.
 #[derive(Clone)]
 pub struct Connection {
@@ -38,6 +40,19 @@ impl Connection {
         }
         config.set("bootstrap.servers", &self.bootstrap_servers);
         config
+    }
+
+    /// A fault at the first contact, with where a broker was looked for.
+    #[must_use]
+    pub fn looked_for(&self, fault: KafkaFault) -> KafkaFault {
+        let servers = &self.bootstrap_servers;
+        match fault {
+            KafkaFault::Passing { what, why } => {
+                let why = format!("{why}. Is a broker running at `{servers}` (`kafka.bootstrap_servers`)?");
+                KafkaFault::Passing { what, why }
+            }
+            other => other,
+        }
     }
 
     /// A lane's transactional producer.
