@@ -23,6 +23,7 @@ pub mod status;
 pub mod table;
 pub mod tail;
 pub mod topics;
+pub mod wrap;
 
 use std::path::PathBuf;
 

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::snapshot::{Lane, Snapshot, Store};
 use crate::event::Reason;
+use crate::ids::StoreName;
 
 const STYLE: &str = "
 :root{color-scheme:light dark;--dim:#6b7280;--line:#d1d5db55;--good:#15803d;--bad:#b91c1c}
@@ -15,7 +16,10 @@ h1{font-size:1.3rem;margin:0}h2{font-size:1rem;margin:2rem 0 .3rem}p{margin:.2re
 table{border-collapse:collapse;width:100%}.wide{overflow-x:auto}
 th,td{text-align:right;padding:.3rem .7rem;border-bottom:1px solid var(--line);white-space:nowrap;font-variant-numeric:tabular-nums}
 th{font-weight:500;color:var(--dim);font-size:.85rem}th:first-child,td:first-child{text-align:left}
-.good{color:var(--good)}.bad{color:var(--bad);font-weight:600}.dim{color:var(--dim)}ul{margin:.3rem 0;padding-left:1.2rem}";
+.good{color:var(--good)}.bad{color:var(--bad);font-weight:600}.dim{color:var(--dim)}ul{margin:.3rem 0;padding-left:1.2rem}
+@media(max-width:45rem){tr:first-child{display:none}tr{display:block;margin-bottom:1rem}
+td,td:first-child{display:flex;justify-content:space-between;gap:1rem;white-space:normal;text-align:right}
+td::before{content:attr(title);color:var(--dim);font-size:.85rem;white-space:nowrap}}";
 
 /// The page; it loads itself anew every five seconds.
 pub(super) fn render(snapshot: &Snapshot) -> String {
@@ -59,68 +63,89 @@ fn write_head(page: &mut String, snapshot: &Snapshot) -> fmt::Result {
 }
 
 fn write_stores(page: &mut String, snapshot: &Snapshot) -> fmt::Result {
-    page.push_str(
-        "<h2>Stores</h2><div class=wide><table><tr><th>store<th>pending<th>last read<th>orders read<th>published\
-         <th>of them reconciled<th>dead letters<th>refused<th>cut reads<th>not settled<th>unaccounted<th>reconciled",
-    );
-    for (name, store) in &snapshot.stores {
-        write_store(page, &name.to_string(), store, snapshot.at)?;
-    }
-    page.push_str("</table></div>");
-    Ok(())
-}
-
-fn write_store(page: &mut String, name: &str, store: &Store, at: Timestamp) -> fmt::Result {
-    let refused = store.refused.token + store.refused.start_date + store.refused.other;
-    write!(page, "<tr><td>{}", Escaped(name))?;
-    write!(page, "<td>{}<td>{}<td>{}", store.pending, ago(store.last_good_read_at, at), store.orders_read)?;
-    write!(page, "<td>{}<td>{}", store.published.total(), store.published.of(Reason::Reconciled))?;
-    for number in [store.dead_letters, refused] {
-        write!(page, "<td>{}", Alarming(number))?;
-    }
-    write!(page, "<td>{}", store.unknown_reads)?;
-    for number in [store.unsettled_unknown_reads, store.unaccounted_orders] {
-        write!(page, "<td>{}", Alarming(number))?;
-    }
-    write!(page, "<td>{}", ago(store.last_reconcile.as_ref().map(|last| last.at), at))
+    const HEAD: [&str; 12] = [
+        "store",
+        "pending",
+        "last read",
+        "orders read",
+        "published",
+        "of them reconciled",
+        "dead letters",
+        "refused",
+        "cut reads",
+        "not settled",
+        "unaccounted",
+        "reconciled",
+    ];
+    let row = |(name, store): (&StoreName, &Store)| {
+        let refused = store.refused.token + store.refused.start_date + store.refused.other;
+        [
+            Escaped(name.as_str()).to_string(),
+            store.pending.to_string(),
+            ago(store.last_good_read_at, snapshot.at),
+            store.orders_read.to_string(),
+            store.published.total().to_string(),
+            store.published.of(Reason::Reconciled).to_string(),
+            Alarming(store.dead_letters).to_string(),
+            Alarming(refused).to_string(),
+            store.unknown_reads.to_string(),
+            Alarming(store.unsettled_unknown_reads).to_string(),
+            Alarming(store.unaccounted_orders).to_string(),
+            ago(store.last_reconcile.as_ref().map(|last| last.at), snapshot.at),
+        ]
+    };
+    write_table(page, "Stores", HEAD, snapshot.stores.iter().map(row))
 }
 
 fn write_account(page: &mut String, snapshot: &Snapshot) -> fmt::Result {
-    let entries: Vec<_> = snapshot.stores.values().flat_map(|store| &store.account).collect();
-    if entries.is_empty() {
+    let mut entries = snapshot.stores.values().flat_map(|store| &store.account).peekable();
+    if entries.peek().is_none() {
         return Ok(());
     }
-    page.push_str(
-        "<h2>Account of cut reads</h2><div class=wide><table><tr><th>store<th>since<th>marked<th>found<th>hours left\
-         <th>why",
-    );
-    for entry in entries {
-        write!(
-            page,
-            "<tr><td>{}<td>{}<td>{}<td>{}<td>{}<td>{}",
-            Escaped(entry.store.as_str()),
-            entry.since.strftime("%Y-%m-%d %H:%M UTC"),
-            entry.marked,
-            entry.found,
-            entry.hours_left(snapshot.at),
-            Escaped(&entry.reason),
-        )?;
-    }
-    page.push_str("</table></div>");
-    Ok(())
+    let rows = entries.map(|entry| {
+        [
+            Escaped(entry.store.as_str()).to_string(),
+            entry.since.strftime("%Y-%m-%d %H:%M UTC").to_string(),
+            entry.marked.to_string(),
+            entry.found.to_string(),
+            entry.open.to_string(),
+            entry.hours_left(snapshot.at).to_string(),
+            Escaped(&entry.reason).to_string(),
+        ]
+    });
+    let head = ["store", "since", "marked", "found", "missing", "hours left", "why"];
+    write_table(page, "Account of cut reads", head, rows)
 }
 
 fn write_lanes(page: &mut String, snapshot: &Snapshot) -> fmt::Result {
-    page.push_str(
-        "<h2>Lanes</h2><div class=wide><table><tr><th>lane<th>state<th>orders in its index<th>transactions<th>failed\
-         <th>last commit",
-    );
-    for (number, lane) in &snapshot.lanes {
+    let row = |(number, lane): (&i32, &Lane)| {
         let Lane { state, index_orders, committed, failed, last_commit_at, why: _ } = lane;
         let class = if *state == "ready" { "good" } else { "bad" };
-        let last = ago(*last_commit_at, snapshot.at);
-        write!(page, "<tr><td>{number}<td class={class}>{state}<td>{index_orders}<td>{committed}")?;
-        write!(page, "<td>{}<td>{last}", Alarming(*failed))?;
+        [
+            number.to_string(),
+            format!("<span class={class}>{state}</span>"),
+            index_orders.to_string(),
+            committed.to_string(),
+            Alarming(*failed).to_string(),
+            ago(*last_commit_at, snapshot.at),
+        ]
+    };
+    let head = ["lane", "state", "orders in its index", "transactions", "failed", "last commit"];
+    write_table(page, "Lanes", head, snapshot.lanes.iter().map(row))
+}
+
+/// Cells are HTML. Each carries its column's name: where there is no room for columns it stands beside it.
+fn write_table<const N: usize>(
+    page: &mut String,
+    title: &str,
+    head: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) -> fmt::Result {
+    write!(page, "<h2>{title}</h2><div class=wide><table><tr>")?;
+    head.iter().try_for_each(|name| write!(page, "<th>{name}"))?;
+    for row in rows {
+        page.push_str("<tr>");
+        head.iter().zip(row).try_for_each(|(name, cell)| write!(page, "<td title=\"{name}\">{cell}"))?;
     }
     page.push_str("</table></div>");
     Ok(())
@@ -132,7 +157,7 @@ fn write_spool(page: &mut String, snapshot: &Snapshot) -> fmt::Result {
         None => page.push_str("<p class=dim>not looked at yet, or it can't be"),
         Some(spool) => write!(
             page,
-            "<p>{} pages wait{} · {} cut reads · {} damaged files · {} MiB free",
+            "<p>pages that wait: {}{} · cut reads: {} · damaged files: {} · {} MiB free",
             spool.pages,
             spool
                 .oldest_page_at

@@ -4,23 +4,19 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use comfy_table::Table;
 use reqwest::{Client, redirect};
 use serde_json::json;
 use url::Url;
 
 use super::exit;
 use super::look::Look;
-use super::out;
+use super::{out, wrap};
 use crate::admin;
 use crate::config::Config;
 use crate::doctor::{self, Check, Health};
 
 /// For a check of a container's health, which is made every few seconds.
 const QUICK: Duration = Duration::from_secs(3);
-/// Where the standard output is no terminal, lines are as long as they get.
-const NARROWEST: usize = 40;
-
 /// How to look.
 #[derive(Debug, Clone, Args)]
 pub struct DoctorArgs {
@@ -62,9 +58,8 @@ pub async fn run(config: &Config, json: bool) -> Result<u8> {
 /// A line for each where there is room, with what was found in a column of its own.
 fn print(checks: &[Check]) {
     let look = Look::of_stdout();
-    let width = Table::new().width().map_or(usize::MAX, |width| usize::from(width).max(NARROWEST));
-    let names = checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0).min(width / 2);
-    let margin = " ".repeat(names + 3);
+    let names = checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0).min(wrap::columns() / 2);
+    let margin = names + 3;
     for check in checks {
         let name = format!("{:<names$}", check.name);
         let (sign, name) = match check.health {
@@ -73,34 +68,15 @@ fn print(checks: &[Check]) {
             Health::Bad => (look.bad("✗"), look.bad(name)),
             Health::Skipped => (look.dim("-"), look.dim(name)),
         };
-        let room = width.saturating_sub(names + 5);
-        let found = wrapped(&check.found, room).join(&format!("\n{margin}"));
+        let found = wrap::hanging(&check.found, margin);
         out::report(format_args!(
             "{sign} {name} {}",
             if check.health == Health::Skipped { look.dim(found) } else { found }
         ));
         if let Some(cure) = &check.cure {
-            out::report(format_args!(
-                "{margin}→ {}",
-                wrapped(cure, room.saturating_sub(2)).join(&format!("\n{margin}  "))
-            ));
+            out::report(format_args!("{:margin$}→ {}", "", wrap::hanging(cure, margin + 2)));
         }
     }
-}
-
-/// Lines of at most `width` characters, broken between words.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.chars().count().saturating_add(1 + word.chars().count()) <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }
 
 /// Whether the running instance lives: asks it, and nobody else. Returns the exit code, 0 or 1.
@@ -124,17 +100,4 @@ async fn status_of(url: &Url) -> Result<u16> {
     let client = Client::builder().no_proxy().redirect(redirect::Policy::none()).timeout(QUICK).build()?;
     let answer = client.get(url.clone()).send().await.map_err(reqwest::Error::without_url);
     Ok(answer.with_context(|| format!("nobody answers at {url}"))?.status().as_u16())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_break_between_words_and_no_word_is_lost() {
-        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
-        assert_eq!(wrapped("incomprehensibilities no", 5), ["incomprehensibilities", "no"]);
-        assert!(wrapped("", 5).is_empty());
-        assert_eq!(wrapped("a b c", usize::MAX), ["a b c"]);
-    }
 }

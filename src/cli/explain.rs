@@ -1,6 +1,7 @@
 //! `explain`: everything that is known of an order, along its way, and a sentence about where it is and why.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use anyhow::Result;
 use clap::Args;
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::exit;
 use super::look::Look;
-use super::out;
+use super::{out, wrap};
 use crate::config::Config;
 use crate::ids::{OrderId, OrderKey, StoreName};
 use crate::inquiry::{self, Letter, Sighting};
@@ -27,8 +28,8 @@ pub struct ExplainArgs {
     pub store: Option<StoreName>,
 }
 
-/// Before what belongs to the line above.
-const MARGIN: &str = "                                    ";
+/// Where what is known of a moment begins.
+const MARGIN: usize = 36;
 
 /// What is known of an order in one store.
 #[derive(Debug, Default)]
@@ -52,7 +53,7 @@ pub async fn run(args: ExplainArgs, config: &Config, json: bool) -> Result<u8> {
     } else {
         cases.iter().for_each(|(store, case)| print(store, &args.order, case));
         if !found {
-            out::line(nowhere(&args.order));
+            out::line(wrap::hanging(&nowhere(&args.order), 0));
         }
     }
     Ok(if found { 0 } else { exit::FINDING })
@@ -60,10 +61,10 @@ pub async fn run(args: ExplainArgs, config: &Config, json: bool) -> Result<u8> {
 
 fn nowhere(id: &OrderId) -> String {
     format!(
-        "The order {id} is not in the spool, not in the topics, and not tracked: this program never received it.\n\
+        "The order {id} is not in the spool, not in the topics, and not tracked: this program never received it. \
          It may still be waiting on the marketplace, which hands it over at the next read. If it was placed within the last \
-         8 days,\n`imotriz-kafka reconcile --dry-run` tells whether it is listed; `imotriz-kafka republish {id}` fetches it by \
-         its ID.\nOr it is older than what the topics and `reconcile.retention` keep."
+         8 days, `imotriz-kafka reconcile --dry-run` tells whether it is listed; `imotriz-kafka republish {id}` fetches it by \
+         its ID. Or it is older than what the topics and `reconcile.retention` keep."
     )
 }
 
@@ -96,43 +97,33 @@ async fn cases(args: &ExplainArgs, config: &Config) -> Result<BTreeMap<String, C
 fn print(store: &str, id: &OrderId, case: &Case) {
     let look = Look::of_stdout();
     out::line(look.bold(format_args!("order {id} of {store}")));
+    let fact = |name: &str, at: Option<Timestamp>, text: &str| {
+        let name = look.dim(format_args!("{name:<11}"));
+        out::line(format_args!("  {name} {}  {}", when(at), wrap::hanging(text, MARGIN)));
+    };
+    let more = |text: &dyn Display| out::line(format_args!("{:MARGIN$}{text}", ""));
     for entry in &case.spooled {
-        let (read, at) = (entry.read_id.map(|id| id.to_string()).unwrap_or_default(), when(entry.reserved_at));
-        out::line(format_args!("  {} {at}  {}\n{MARGIN}read {read}", look.dim("spool      "), state(entry)));
+        fact("spool", entry.reserved_at, state(entry));
+        more(&format_args!("read {}", entry.read_id.map(|id| id.to_string()).unwrap_or_default()));
     }
     for Sighting { seen, event, committed } in &case.events {
-        let visible = if *committed { String::new() } else { format!("  {}", look.bad("not visible: not committed")) };
-        out::line(format_args!(
-            "  {} {}  revision {}, {}, at {}{visible}",
-            look.dim("event      "),
-            when(seen.at),
-            event.revision,
-            event.reason.as_str(),
-            seen.place(),
-        ));
+        let (revision, reason, place) = (event.revision, event.reason.as_str(), seen.place());
+        fact("event", seen.at, &format!("revision {revision}, {reason}, at {place}"));
+        if !committed {
+            more(&look.bold("not visible: not committed"));
+        }
     }
     if let Some(record) = &case.tracked {
-        let at = when(Timestamp::from_millisecond(record.published_at).ok());
         let revision = record.revision.map(|revision| format!(", revision {revision}")).unwrap_or_default();
         let partition = record.event_partition.map(|number| format!(", partition {number}")).unwrap_or_default();
-        out::line(format_args!(
-            "  {} {at}  {}{revision}, {}\n{MARGIN}read {}{partition}",
-            look.dim("tracked    "),
-            tracked(record.state),
-            record.reason.as_str(),
-            record.read_id,
-        ));
+        let text = format!("{}{revision}, {}{partition}", tracked(record.state), record.reason.as_str());
+        fact("tracked", Timestamp::from_millisecond(record.published_at).ok(), &text);
+        more(&format_args!("read {}", record.read_id));
     }
     for letter in &case.letters {
-        let (at, place) = (when(letter.at), &letter.place);
-        out::line(format_args!(
-            "  {} {at}  {} at `{}` ({place})",
-            look.dim("dead letter"),
-            letter.reason,
-            letter.pointer
-        ));
+        fact("dead letter", letter.at, &format!("{} at `{}` ({})", letter.reason, letter.pointer, letter.place));
     }
-    out::line(format_args!("{}\n", conclusion(id, case)));
+    out::line(format_args!("{}\n", wrap::hanging(&conclusion(id, case), 0)));
 }
 
 fn when(at: Option<Timestamp>) -> String {

@@ -80,6 +80,12 @@ pub fn count(number: u64) -> String {
     grouped(&number.to_string())
 }
 
+/// So many of something: `1 page`, `1,204 pages`.
+#[must_use]
+pub fn plural(number: u64, noun: &str) -> String {
+    format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

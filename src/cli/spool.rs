@@ -5,10 +5,12 @@ use std::path::Path;
 
 use anyhow::Result;
 use clap::Subcommand;
-use comfy_table::Table;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{exit, out};
+use super::look::{Look, count};
+use super::table::Rows;
+use super::{exit, out, wrap};
 use crate::account::{self, Account, AccountError, Open};
 use crate::clock;
 use crate::config::Config;
@@ -18,6 +20,9 @@ use crate::spool::{Entry, Spool, State};
 #[derive(Debug, Clone, Subcommand)]
 pub enum SpoolCommand {
     /// List the files: pages that wait, reads with an unknown outcome, damaged files
+    ///
+    /// A page waits to be published. What is reserved is for the next read, or was cut off in it. Of an unknown read nobody
+    /// knows what it marked: it is reconciled. What is corrupt was put aside.
     List,
     /// Print the answer that a page holds, as it came: personal data
     Show {
@@ -74,20 +79,23 @@ fn list(entries: &[Entry], json: bool) {
         out::line("the spool is empty: every page that was read is in Kafka");
         return;
     }
-    let mut table = Table::new();
-    table.set_header(["store", "read", "reserved", "state", "bytes", "note"]);
+    let mut rows = Rows::new(["read", "store", "reserved", "state", "bytes"]);
     for entry in entries {
-        let (state, bytes, note) = described(&entry.state);
-        table.add_row([
-            entry.store.as_ref().map(ToString::to_string).unwrap_or_default(),
+        let (state, bytes, _) = described(&entry.state);
+        rows.add([
             entry.read_id.map(|id| id.to_string()).unwrap_or_default(),
-            entry.reserved_at.map(|at| format!("{at:.0}")).unwrap_or_default(),
+            entry.store.as_ref().map(ToString::to_string).unwrap_or_default(),
+            entry.reserved_at.map(|at| at.strftime("%d %b %H:%M").to_string()).unwrap_or_default(),
             state.to_owned(),
-            bytes.map(|bytes| bytes.to_string()).unwrap_or_default(),
-            note.to_owned(),
+            bytes.map(|bytes| count(bytes as u64)).unwrap_or_default(),
         ]);
     }
-    out::line(table);
+    out::line(rows);
+    for entry in entries {
+        if let (Some(id), State::Unknown { .. } | State::Corrupt { .. }) = (entry.read_id, &entry.state) {
+            out::line(format_args!(" {id}  {}", wrap::hanging(described(&entry.state).2, 39)));
+        }
+    }
 }
 
 fn described(state: &State) -> (&'static str, Option<usize>, &str) {
@@ -159,28 +167,32 @@ fn show_account(entries: &[account::Entry], json: bool) {
         out::report("the account is empty: no read has lost an order");
         return;
     }
-    let mut table = Table::new();
-    table.set_header(["store", "read", "since", "orders marked", "found since", "missing", "hours left", "note"]);
+    let look = Look::of_stdout();
     for entry in entries {
-        let more = entry.reads.len() - 1;
-        table.add_row([
-            entry.store.to_string(),
-            entry.reads.first().map(ToString::to_string).unwrap_or_default()
-                + &if more > 0 { format!(" and {more} more") } else { String::new() },
-            format!("{:.0}", entry.since),
-            entry.marked.to_string(),
-            entry.found.to_string(),
-            entry.open.to_string(),
-            entry.hours_left(now).to_string(),
-            entry.placed_before.map_or_else(
-                || entry.reason.clone(),
-                |before| {
-                    format!("un-synchronise by hand what was placed before {before:.0} and is not in the orders topic")
-                },
-            ),
-        ]);
+        let since = entry.since.strftime("%Y-%m-%d %H:%M:%S UTC");
+        out::report(format_args!("{}  cut at {since}", look.bold(entry.store.as_str())));
+        for (name, text) in told(entry, now) {
+            out::report(format_args!("  {} {}", look.dim(format_args!("{name:<8}")), wrap::hanging(&text, 11)));
+        }
     }
-    out::report(table);
+}
+
+fn told(entry: &account::Entry, now: Timestamp) -> Vec<(&'static str, String)> {
+    let reads: Vec<_> = entry.reads.iter().map(ToString::to_string).collect();
+    let mut told = vec![
+        ("read", reads.join(" ")),
+        ("why", entry.reason.clone()),
+        ("marked", entry.marked.to_string()),
+        ("found", format!("{} since", entry.found)),
+        ("missing", entry.open.to_string()),
+        ("listed", format!("for {} hours more, if placed when it began", entry.hours_left(now))),
+    ];
+    if let Some(before) = entry.placed_before {
+        let before = before.strftime("%Y-%m-%d %H:%M:%S UTC");
+        let advice = format!("un-synchronise by hand what was placed before {before} and is not in the orders topic");
+        told.push(("to do", advice));
+    }
+    told
 }
 
 fn verify(entries: &[Entry], json: bool) -> u8 {

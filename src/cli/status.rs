@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::look::{Look, count};
+use super::look::{Look, count, plural};
 use super::out;
 use super::table::Rows;
 use crate::account::{Account, Open};
@@ -45,39 +45,47 @@ fn of_instance(body: &str, json: bool) -> Result<()> {
         return Ok(());
     }
     let look = Look::of_stdout();
+    let number = |value: &Value| value.as_u64().map(count).unwrap_or_default();
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let ready = match &status["ready"] {
         Value::Bool(true) => look.good("ready"),
         _ => look.bad("not ready"),
     };
+    let started = when(&status["started_at"]);
     out::line(format_args!(
-        "running, {ready}; version {}, up since {}",
-        text(&status["version"]),
-        text(&status["started_at"])
+        "running, {ready}; version {}; counted since its start, {started} UTC",
+        text(&status["version"])
     ));
     for reason in status["not_ready"].as_array().into_iter().flatten() {
         out::line(format_args!("  {}: {}", text(&reason["what"]), text(&reason["why"])));
     }
-    let mut rows =
-        Rows::new(["store", "pending", "published", "dead letters", "unknown reads", "unaccounted", "last read"]);
+    let mut rows = Rows::new(["store", "pending", "published", "dead", "unknown", "unaccounted", "last read (UTC)"]);
     for (name, store) in status["stores"].as_object().into_iter().flatten() {
         let published = match &store["published"] {
-            Value::Object(reasons) => reasons.values().filter_map(Value::as_u64).sum::<u64>().to_string(),
+            Value::Object(reasons) => count(reasons.values().filter_map(Value::as_u64).sum()),
             other => text(other),
         };
-        let last = store["last_good_read_at"].as_str().unwrap_or("never");
         rows.add([
             name.clone(),
-            text(&store["pending"]),
+            number(&store["pending"]),
             published,
-            text(&store["dead_letters"]),
-            text(&store["unknown_reads"]),
-            text(&store["unaccounted_orders"]),
-            last.to_owned(),
+            number(&store["dead_letters"]),
+            number(&store["unknown_reads"]),
+            number(&store["unaccounted_orders"]),
+            when(&store["last_good_read_at"]),
         ]);
     }
     out::line(format_args!("\n{rows}"));
     Ok(())
+}
+
+fn when(value: &Value) -> String {
+    let at: Option<Timestamp> = value.as_str().and_then(|text| text.parse().ok());
+    at.map_or_else(|| "never".to_owned(), to_the_second)
+}
+
+fn to_the_second(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 async fn from_topics(config: &Config, json: bool) -> Result<()> {
@@ -107,21 +115,21 @@ async fn from_topics(config: &Config, json: bool) -> Result<()> {
     out::line(format_args!("{}\n", look.dim("no running instance answers; from the topics and the spool:")));
     let mut rows = Rows::new(["store", "published", "dead", "gone", "last published (UTC)"]);
     for (name, tally) in &stores {
-        let last = tally.last_published.map(|at| at.strftime("%Y-%m-%d %H:%M:%S").to_string());
         rows.add([
             name.clone(),
             count(tally.published),
             count(tally.dead_lettered),
             count(tally.gone),
-            last.unwrap_or_else(|| "never".to_owned()),
+            tally.last_published.map_or_else(|| "never".to_owned(), to_the_second),
         ]);
     }
     out::line(format_args!("{rows}\n"));
-    let (letters, noun) = (count(letters as u64), if letters == 1 { "record" } else { "records" });
-    out::line(format_args!("dead letters  {letters} {noun} in the topic"));
+    out::line(format_args!("dead letters  {} in the topic", plural(letters as u64, "record")));
     out::line(format_args!(
-        "spool         {} pages wait, {} reads of unknown outcome, {} damaged",
-        spool.pages, spool.unknown, spool.corrupt
+        "spool         {} to be published, {} of unknown outcome, {} damaged",
+        plural(spool.pages as u64, "page"),
+        plural(spool.unknown as u64, "read"),
+        spool.corrupt
     ));
     out::line(format_args!("lock          {}", if spool.locked { "held by a program at work" } else { "free" }));
     out::line(format_args!(
@@ -157,6 +165,7 @@ impl SpoolLook {
     }
 
     fn told(&self) -> String {
-        format!("{} cut reads may have lost orders: see `imotriz-kafka spool account`", self.gaps)
+        let reads = plural(self.gaps as u64, "cut read");
+        format!("{reads} may have lost orders: see `imotriz-kafka spool account`")
     }
 }

@@ -9,7 +9,7 @@ use rdkafka::config::FromClientConfig as _;
 use rdkafka::util::Timeout;
 use tokio::task::block_in_place;
 
-use super::Check;
+use super::{Check, plural};
 use crate::app;
 use crate::config::Config;
 use crate::kafka::topics::TopicPlan;
@@ -246,10 +246,6 @@ fn replicated(what: &str, topic: &Topic, settings: &Settings) -> Option<Check> {
         let cure = "set min.insync.replicas=2: with one, what was acknowledged can be lost with one broker";
         Check::doubtful(what, found, cure)
     })
-}
-
-fn plural(count: usize, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 #[cfg(test)]

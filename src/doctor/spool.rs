@@ -2,7 +2,7 @@
 
 use tokio::task::spawn_blocking;
 
-use super::Check;
+use super::{Check, plural};
 use crate::config;
 use crate::spool::{Fitness, Holder, Spool, State};
 
@@ -70,7 +70,8 @@ fn contents(settings: &config::Spool) -> Check {
     let pages = count(|state| matches!(state, State::Page { .. }));
     let unknown = count(|state| matches!(state, State::Unknown { .. }));
     let corrupt = count(|state| matches!(state, State::Corrupt { .. }));
-    let found = format!("{pages} wait to be published, {unknown} reads of unknown outcome, {corrupt} damaged");
+    let found =
+        format!("{pages} wait to be published, {} of unknown outcome, {corrupt} damaged", plural(unknown, "read"));
     match (unknown, corrupt) {
         (0, 0) => Check::good("pages", found),
         (_, 0) => Check::doubtful("pages", found, "run `imotriz-kafka reconcile`, or let `run` do it"),

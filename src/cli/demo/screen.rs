@@ -9,7 +9,7 @@ use comfy_table::{Attribute, Cell, CellAlignment, Color, ColumnConstraint, Conte
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::Report;
-use crate::cli::look::{Look, count, grouped};
+use crate::cli::look::{Look, count, grouped, plural};
 use crate::cli::order_row::{COLUMNS, NUMBERS, REASON, WIDEST, cells};
 use crate::cli::out;
 use crate::demo::Verdict;
@@ -249,7 +249,10 @@ fn order_table<'a>(look: Look, rows: impl Iterator<Item = &'a Cells>) -> Table {
         table.add_row(row);
     }
     let narrow = table.width().is_some_and(|width| width < NARROW);
+    // The widest row has to fit into 80 columns.
+    let padding = if narrow { (1, 0) } else { (1, 1) };
     for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding(padding);
         if NUMBERS.contains(&index) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -274,10 +277,6 @@ fn live_line(look: Look, cells: &Cells) -> String {
 
 fn print_indented(table: &Table) {
     table.lines().for_each(|line| out::report(format_args!(" {line}")));
-}
-
-fn plural(number: u64, noun: &str) -> String {
-    format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
 fn dim_if(look: Look, cell: Cell) -> Cell {

@@ -1,0 +1,46 @@
+//! Text that breaks between words where the terminal ends.
+
+use comfy_table::Table;
+
+/// No terminal is taken to be narrower: words have to go somewhere.
+const NARROWEST: usize = 40;
+
+/// How many columns there are. Where the standard output is no terminal, lines are as long as they get.
+#[must_use]
+pub fn columns() -> usize {
+    Table::new().width().map_or(usize::MAX, |width| usize::from(width).max(NARROWEST))
+}
+
+/// What stands behind `margin` columns of something else, and goes on below itself.
+#[must_use]
+pub fn hanging(text: &str, margin: usize) -> String {
+    wrapped(text, columns().saturating_sub(margin)).join(&format!("\n{}", " ".repeat(margin)))
+}
+
+/// Lines of at most `width` characters, broken between words.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count().saturating_add(1 + word.chars().count()) <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_break_between_words_and_no_word_is_lost() {
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("incomprehensibilities no", 5), ["incomprehensibilities", "no"]);
+        assert!(wrapped("", 5).is_empty());
+        assert_eq!(wrapped("a b c", usize::MAX), ["a b c"]);
+    }
+}
