@@ -48,7 +48,7 @@ fn every_command_of_the_readme_parses() {
             ["imotriz-kafka", arguments @ ..] | ["cargo", "run", "--release", "--", arguments @ ..] => {
                 arguments.to_vec()
             }
-            ["cargo", "test"] | ["export", _] | [] => continue,
+            ["cargo", "test"] | ["docker", "compose", ..] | ["export", _] | [] => continue,
             _ => panic!("neither a command of the program nor a setting: {line}"),
         };
         if let Err(error) = Cli::try_parse_from(["imotriz-kafka"].iter().chain(&arguments)) {

@@ -27,6 +27,7 @@ mod operators;
 mod outage;
 mod ownership;
 mod pause;
+mod readme;
 mod reconcile;
 mod reload;
 mod replay;

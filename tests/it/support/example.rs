@@ -12,60 +12,81 @@ use super::child;
 use super::services;
 
 const CONSUMERS: &str = "examples/consumers";
-const NPM: &[&str] = &["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"];
+const QUIETLY: &[&str] = &["--ignore-scripts", "--no-audit", "--no-fund"];
 const NODE: &str = "Node.js 20.19 or newer and npm (Debian: nodejs npm)";
 
-/// The command that runs the consumer in `language`, without its arguments.
+/// The command that runs the consumer in `language`, without its arguments: built and started as its README says, with
+/// nothing but what makes it quiet or small beside that.
 ///
 /// # Panics
 /// When it can't be built; the message says why.
 pub fn consumer(language: &str) -> Command {
+    let (build, start) = said(language);
+    let folder = |needs, options: &[&str]| {
+        let [build] = &build[..] else { panic!("{language}: one command builds it") };
+        let build: Vec<_> = build.iter().map(String::as_str).chain(options.iter().copied()).collect();
+        built(&format!("{CONSUMERS}/{language}"), needs, &build)
+    };
     match language {
-        "rust" => child::command(rust()),
-        "python" => python("python/consumer.py"),
-        "erp" => python("erp/erp.py"),
+        "rust" => {
+            assert_eq!((build.len(), start.join(" ").as_str()), (0, "cargo run --example consumer --"));
+            child::command(rust())
+        }
+        "python" | "erp" => {
+            assert_eq!((build, start[0].as_str()), (said("erp").0, "venv/bin/python"));
+            let mut python = child::command(interpreter());
+            python.args(&start[1..]).current_dir(root().join(CONSUMERS).join(language));
+            python
+        }
         "java" => {
             let needs = "a JDK 17 or newer and Maven (Debian: default-jdk-headless maven)";
-            let compile = ["mvn", "--quiet", "--batch-mode", "--strict-checksums", "compile"];
-            let folder = built("examples/consumers/java", needs, &compile).display().to_string();
-            let mut java = child::command("java");
-            java.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]);
-            java.arg(format!("{folder}/target/classes:{folder}/target/dependency/*")).arg("OrdersConsumer");
-            java
+            let folder = folder(needs, &["--quiet", "--batch-mode", "--strict-checksums"]);
+            started(&folder, &start, &["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
         }
-        "node" => {
-            let mut node = child::command("node");
-            node.arg(built("examples/consumers/node", NODE, NPM).join("consumer.js"));
-            node
-        }
-        "go" => {
-            let build = ["go", "build", "-o", "orders-consumer", "."];
-            let folder = built("examples/consumers/go", "Go 1.26 or newer (https://go.dev/dl)", &build);
-            child::command(folder.join("orders-consumer"))
-        }
+        "node" => started(&folder(NODE, QUIETLY), &start, &[]),
+        "go" => started(&folder("Go 1.26 or newer (https://go.dev/dl)", &[]), &start, &[]),
         other => panic!("there is no consumer in {other}"),
     }
 }
 
+/// The words of the commands in a consumer's README: those that build it, and the one that starts it.
+fn said(language: &str) -> (Vec<Vec<String>>, Vec<String>) {
+    let readme = fs::read_to_string(root().join(CONSUMERS).join(language).join("README.md")).unwrap();
+    let (_, block) = readme.split_once("```sh\n").expect("a block of commands");
+    let (block, _) = block.split_once("\n```").expect("its end");
+    let words = |line: &str| line.split_whitespace().map(|word| word.trim_matches('\'').to_owned()).collect();
+    let mut lines: Vec<Vec<String>> = block.lines().map(words).collect();
+    let mut start = lines.pop().expect("a command");
+    let arguments = start.iter().position(|word| word == "localhost:9092").expect("the broker comes first");
+    let given = start.split_off(arguments);
+    assert_eq!(given[1..3], ["http://localhost:8081", "imotriz.orders.v1"], "{language}: then registry, topic, group");
+    (lines, start)
+}
+
+/// What starts a consumer in its folder. Options come before its own arguments.
+fn started(folder: &Path, start: &[String], options: &[&str]) -> Command {
+    let program = if start[0].contains('/') { folder.join(&start[0]) } else { PathBuf::from(&start[0]) };
+    let mut command = child::command(program);
+    command.args(options).args(&start[1..]).current_dir(folder);
+    command
+}
+
 /// The folder of the program that checks AsyncAPI documents, ready to run.
 pub fn asyncapi() -> PathBuf {
-    built("tests/it/asyncapi", NODE, NPM)
+    built("tests/it/asyncapi", NODE, &[&["npm", "ci"], QUIETLY].concat())
 }
 
-/// Python with the packages of all examples in Python, in an environment of its own, which is made once.
+/// Python with the packages of all examples in Python, in an environment of its own, which is made once: as the README of
+/// the one that needs them all says.
 pub fn interpreter() -> PathBuf {
-    let pip = ["venv/bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-    let pip = [&pip[..], &["--only-binary", ":all:", "-r", "erp/requirements.txt"]].concat();
+    let (build, _) = said("erp");
+    let mut build: Vec<Vec<&str>> = build.iter().map(|line| line.iter().map(String::as_str).collect()).collect();
+    let pip = build.last_mut().expect("the packages are installed last");
+    pip.extend(["--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]);
     let needs = "Python 3.10 or newer with venv and pip (Debian: python3-venv)";
     let files = ["python/requirements.txt", "erp/requirements.txt"].map(|file| Path::new(CONSUMERS).join(file));
-    let commands = [["python3", "-m", "venv", "venv"].as_slice(), &pip];
-    prepared("python-packages", &files, needs, CONSUMERS, &commands).join("venv/bin/python")
-}
-
-fn python(script: &str) -> Command {
-    let mut python = child::command(interpreter());
-    python.arg(root().join(CONSUMERS).join(script));
-    python
+    let commands: Vec<_> = build.iter().map(Vec::as_slice).collect();
+    prepared("python-venv", &files, needs, &format!("{CONSUMERS}/erp"), &commands).join("venv/bin/python")
 }
 
 /// Cargo builds it with all tests, but not when only some are asked for.
