@@ -16,6 +16,7 @@ mod commands;
 mod consumers;
 mod demo;
 mod disk;
+mod doctor;
 mod drain;
 mod erp;
 mod faults;

@@ -1,11 +1,11 @@
-//! What an operator asks, and what the answers say: on a real broker, with a marketplace that refuses.
+//! What an operator asks, and what the answers say: on a real broker.
 
 use imotriz_kafka::sandbox::SandboxArgs;
 use serde_json::Value;
 
-use crate::support::registry;
+use crate::doctor::check;
 use crate::support::scene::{RUN_DEADLINE, Scene};
-use crate::support::{port, topics, wait};
+use crate::support::{port, wait};
 
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -13,102 +13,6 @@ fn json(text: &str) -> Value {
 
 fn lines(text: &str) -> Vec<Value> {
     text.lines().map(json).collect()
-}
-
-/// The check of this name, by the JSON of `doctor`.
-fn check(scene: &Scene, name: &str, code: i32) -> Value {
-    let report = json(&scene.run(&["--json", "doctor"], code).stdout());
-    let checks = report["checks"].as_array().unwrap();
-    let found = checks.iter().find(|check| check["name"].as_str().unwrap().starts_with(name));
-    found.unwrap_or_else(|| panic!("no check {name}: {report}")).clone()
-}
-
-fn assert_bad(check: &Value, found: &str, cure: &str) {
-    assert_eq!(check["health"], "bad", "{check}");
-    assert!(check["found"].as_str().unwrap().contains(found), "{check}");
-    assert!(check["cure"].as_str().unwrap().contains(cure), "{check}");
-}
-
-#[test]
-fn a_doctor_who_finds_nothing_says_so_and_changes_nothing() {
-    let scene = Scene::new("doctor", SandboxArgs::with_orders(3));
-    let report = scene.run(&["doctor"], 0);
-    let text = report.stdout();
-    for part in
-        ["✓ token bogota", "✓ clock bogota", "✓ broker", "✓ transaction log", "✓ spool", "✓ lock", "all is well"]
-    {
-        assert!(text.contains(part), "{part}: {text}");
-    }
-    assert!(!text.contains('\u{1b}'), "colours in a pipe");
-    assert_eq!(scene.reads().len(), 0, "the destructive read");
-    scene.run(&["topics", "check"], 4);
-    scene.drain();
-    assert!(scene.run(&["doctor"], 0).stdout().contains("1 replica, compact"));
-}
-
-#[test]
-fn a_doctor_tells_401_403_and_a_wrong_path_apart_and_names_their_cures() {
-    let scene = Scene::new("doctor-token", SandboxArgs::with_orders(3));
-    let token = "IMOTRIZ_STORES__BOGOTA__TOKEN";
-    let scene = scene.with(token, "void");
-    let wrong = check(&scene, "token bogota", 7);
-    assert_bad(&wrong, "401", "generate a new one in the shop's settings");
-    assert!(!wrong.to_string().contains("void\""), "the token");
-    let scene = scene.with(token, "sandbox-token").without_list();
-    assert_bad(&check(&scene, "token bogota", 7), "/nowhere", "api.paths.order_ids");
-    let scene = scene.with(token, "void");
-    assert_bad(&check(&scene, "token bogota", 7), "401", "generate a new one");
-    let scene = Scene::new("doctor-start", SandboxArgs::with_orders(3));
-    scene.shop().set_start_date(false);
-    assert_bad(&check(&scene, "token bogota", 7), "403", "synchronise orders from");
-    assert_eq!(scene.reads().len(), 0);
-}
-
-#[test]
-fn a_doctor_without_a_broker_says_where_he_looked_for_one() {
-    let scene = Scene::new("doctor-broker", SandboxArgs::with_orders(3))
-        .with("IMOTRIZ_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1");
-    assert_bad(&check(&scene, "broker", 7), "failed", "127.0.0.1:1");
-    assert_eq!(check(&scene, "topic ", 7)["health"], "skipped");
-    assert_eq!(check(&scene, "token bogota", 7)["health"], "good");
-    for command in [["tail"].as_slice(), &["dlq", "list"], &["explain", "7"], &["status"]] {
-        scene.run(command, 4);
-    }
-}
-
-#[test]
-fn a_doctor_names_a_wrong_policy_and_what_sets_it_right() {
-    let scene = Scene::new("doctor-policy", SandboxArgs::with_orders(3));
-    let wrong = topics::unique("doctor-wrong");
-    topics::create(scene.kafka(), &wrong, 4, &[("cleanup.policy", "delete")]);
-    let scene = scene.with("IMOTRIZ_KAFKA__TOPICS__TRACKING", &wrong);
-    let check = check(&scene, &format!("topic {wrong}"), 7);
-    assert_bad(&check, "cleanup.policy is delete", "--add-config cleanup.policy=compact");
-}
-
-#[test]
-fn a_doctor_tells_a_registry_that_is_away_from_one_that_is_well() {
-    let url = "IMOTRIZ_SCHEMA_REGISTRY__URL";
-    let scene = Scene::new("doctor-registry", SandboxArgs::with_orders(3)).with(url, "http://127.0.0.1:1");
-    assert_bad(&check(&scene, "registry", 7), "can't be reached", "schema_registry.url");
-    let scene = scene.with(url, registry().url());
-    assert!(check(&scene, "schema ", 0)["found"].as_str().unwrap().contains("registered at the start"));
-    scene.run(&["schemas", "register"], 0);
-    assert!(check(&scene, "schema ", 0)["found"].as_str().unwrap().contains("FULL_TRANSITIVE"));
-}
-
-#[test]
-fn a_doctor_in_a_hurry_asks_the_instance_alone() {
-    let scene = Scene::new("quick", SandboxArgs::with_orders(0))
-        .with("IMOTRIZ_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")
-        .with("IMOTRIZ_ADMIN__LISTEN", "127.0.0.1:1");
-    let nobody = scene.run(&["doctor", "--quick"], 1);
-    assert!(nobody.stderr().contains("no running instance answers at 127.0.0.1:1"), "{}", nobody.stderr());
-    let state = format!("{}/_sandbox/state", scene.base_url());
-    assert!(scene.run(&["doctor", "--quick", "--url", &state], 0).stdout().contains("it lives"));
-    let missing = format!("{}/nothing/here", scene.base_url());
-    assert!(scene.run(&["doctor", "--quick", "--url", &missing], 1).stdout().contains("does not live"));
-    scene.run(&["doctor", "--url", &state], 2);
 }
 
 #[test]
