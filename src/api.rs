@@ -10,10 +10,12 @@
 mod chunks;
 
 use std::pin::Pin;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
+use native_tls::TlsConnector;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
@@ -191,6 +193,9 @@ impl Marketplace for Client {
     }
 }
 
+/// Made once for all stores: to read the certificates of all authorities takes some 70 ms.
+static TLS: LazyLock<Option<TlsConnector>> = LazyLock::new(|| TlsConnector::new().ok());
+
 /// A store's way to the marketplace. Cheap to clone: clones share connections.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -210,7 +215,12 @@ impl Client {
     /// # Errors
     /// The TLS library's.
     pub fn new(options: ClientOptions) -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder()
+        let builder = match &*TLS {
+            Some(tls) => reqwest::Client::builder().tls_backend_preconfigured(tls.clone()),
+            // It fails once more, and says why.
+            None => reqwest::Client::builder(),
+        };
+        let http = builder
             .http1_only()
             .tcp_nodelay(true)
             .retry(reqwest::retry::never())
@@ -392,6 +402,10 @@ fn plain(error: reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = &error;
     while let Some(next) = cause.source() {
         cause = next;
+    }
+    let cause = cause.to_string();
+    if cause.contains("certificate verify failed") {
+        return format!("{kind}: its certificate is not trusted. `SSL_CERT_FILE` names a file of authorities to trust");
     }
     format!("{kind} ({cause})")
 }

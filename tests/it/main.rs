@@ -37,3 +37,4 @@ mod signals;
 mod soak;
 mod stack;
 mod support;
+mod tls;
