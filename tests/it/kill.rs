@@ -119,6 +119,23 @@ fn a_kill_at_any_place_loses_nothing_that_was_durable_and_doubles_nothing() {
 }
 
 #[test]
+fn a_start_that_is_killed_while_it_recovers_leaves_all_to_the_next() {
+    let mut massacre = Massacre::new("twice");
+    for place in PLACES {
+        if matches!(place, "reserved" | "fetched" | "writing" | "durable") {
+            // What is recovered has been read.
+            continue;
+        }
+        massacre.scene.shop().add(PAGE, 0);
+        massacre.kill("the first time", &[("IMOTRIZ_TEST_KILL_AT", "tracked")], |_| {});
+        assert_eq!(massacre.scene.spooled("page"), 1, "a page waits to be recovered");
+        massacre.kill(place, &[("IMOTRIZ_TEST_KILL_AT", place)], |_| {});
+        assert_eq!(massacre.finish(), BTreeSet::new(), "{place}");
+    }
+    assert_eq!(massacre.kills, 18);
+}
+
+#[test]
 fn twenty_kills_one_after_the_other_lose_nothing_that_was_durable_and_double_nothing() {
     let mut massacre = Massacre::new("massacre");
     let mut chance = StdRng::seed_from_u64(20);
