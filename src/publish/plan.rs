@@ -151,6 +151,11 @@ impl<'a> Plan<'a> {
         self.marks.iter().any(|mark| mark.tracking.key().to_string().as_bytes() == key)
     }
 
+    /// Whether no order in the plan was ever in another one.
+    pub(super) fn is_news(&self) -> bool {
+        self.marks.iter().all(|mark| self.index.get(&mark.tracking.key()).is_none())
+    }
+
     /// What lets the tracking topic forget an order.
     pub(super) fn tombstone(&self, key: &[u8]) -> Record<'a> {
         let (topic, partition) = (&self.parts.topics.tracking, Some(self.parts.lane));

@@ -155,7 +155,7 @@ impl Publisher {
         let pending = self.pending.iter().filter(|mapped| !mapped.work.is_question()).count();
         let waiting = pending + self.ahead.as_ref().map_or(0, |ahead| ahead.pages) + self.inbox.len();
         // A page that exists in memory alone is not given up for any stop but the second one.
-        if self.parts.counters.total(|store| store.unspooled.get()) == 0 {
+        if !self.has_unspooled() {
             if stopping && waiting == 0 {
                 return Ok(true);
             }
@@ -173,6 +173,10 @@ impl Publisher {
             stop.within(pause).await;
         }
         Ok(false)
+    }
+
+    fn has_unspooled(&self) -> bool {
+        self.parts.counters.total(|store| store.unspooled.get()) > 0
     }
 
     /// The order matters: the fence first, so that nobody writes behind the index's back; then the index; then the rest.
@@ -277,7 +281,11 @@ impl Publisher {
         fail_point::reach("tracked");
         // The index knows an order's last read alone: the pages before must be gone before a later one can be committed,
         // or a kill would bring them back as reads of their own.
-        let released = self.releasing.wait().await?;
+        let released = match self.releasing.wait().await {
+            // A disk that fails lets no page go, and the page that it failed under exists in memory alone.
+            Err(error) if self.has_unspooled() && plan.is_news() => self.releasing.in_spite_of(error),
+            released => released?,
+        };
         let committed = commit::commit(&*open.producer, released).await?;
         fail_point::reach("committed");
         self.status.idle();

@@ -13,14 +13,17 @@ pub(super) struct Releasing {
     jobs: Arc<dyn Jobs>,
     spool: Spool,
     running: Option<Job<Result<(), SpoolError>>>,
+    /// Why an earlier page is still there.
+    failed: Option<SpoolError>,
 }
 
-/// The pages of all former transactions have left the spool. Only [`Releasing::wait`] makes one, and a commit uses it up.
+/// No page of a former transaction can come back as news: all have left the spool, or have no order in common with what is
+/// about to be committed. Only [`Releasing`] makes one, and a commit uses it up.
 pub(super) struct Released(());
 
 impl Releasing {
     pub(super) fn new(jobs: Arc<dyn Jobs>, spool: Spool) -> Self {
-        Self { jobs, spool, running: None }
+        Self { jobs, spool, running: None, failed: None }
     }
 
     /// Lets go of pages on another thread.
@@ -41,8 +44,16 @@ impl Releasing {
     /// [`SpoolError::Disk`]; the page is then found again after the next start.
     pub(super) async fn wait(&mut self) -> Result<Released, SpoolError> {
         if let Some(running) = self.running.take() {
-            running.ended().await?;
+            let ended = running.ended().await;
+            self.failed = self.failed.take().or(ended.err());
         }
-        Ok(Released(()))
+        self.failed.take().map_or(Ok(Released(())), Err)
+    }
+
+    /// Goes on although a page could not leave, because what is committed next brings orders that no page brought before.
+    /// The next [`wait`](Self::wait) fails again.
+    pub(super) fn in_spite_of(&mut self, error: SpoolError) -> Released {
+        self.failed = Some(error);
+        Released(())
     }
 }

@@ -6,8 +6,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use imotriz_kafka::sandbox::SandboxArgs;
+use rustix::process::Signal;
 
+use crate::support::program::Program;
 use crate::support::scene::{RUN_DEADLINE, Scene};
+use crate::support::verdict::Verdict;
 use crate::support::wait;
 
 /// A small disk of its own, taken away when it is dropped.
@@ -144,23 +147,47 @@ fn a_disk_that_cannot_be_written_is_met_before_anything_is_read() {
     scene.verdict().assert_clean();
 }
 
-#[test]
-fn a_disk_that_turns_read_only_under_a_page_that_was_just_read_does_not_keep_it_from_kafka() {
-    // Time enough, while an answer is on its way, to see that the page before is through.
+/// Five pages. Time enough, while an answer is on its way, to see what becomes of the page before.
+fn scene_on_a_disk_that_can_fail() -> (Scene, Disk) {
     let args = SandboxArgs { delay: Duration::from_secs(2), page_size: 10, ..SandboxArgs::with_orders(50) };
     let scene = Scene::new("disk-fails", args);
     let disk = Disk::that_can_fail(&scene.settings.directory().join("spool"));
-    let mut program = scene.settings.start(&["drain"]);
-    wait::until("a page is read and released", RUN_DEADLINE, || scene.reads().len() == 2 && scene.spooled("page") == 0);
-    disk.fail();
+    (scene, disk)
+}
+
+/// The last of so many pages was read when the disk had failed.
+fn assert_published_and_the_others_later(pages: usize, scene: &Scene, disk: &Disk, program: &mut Program) {
     program.expect_exit(6, RUN_DEADLINE);
     let told = program.stderr();
     assert!(told.contains("The page that was just read goes to Kafka from memory; no further page is read"), "{told}");
-    assert_eq!((scene.delivered().len(), scene.shop().summary().pending), (20, 30));
-    scene.verdict().assert_clean();
+    assert_eq!((scene.delivered().len(), scene.shop().summary().pending), (10 * pages, 50 - 10 * pages));
+    assert_eq!(scene.verdict(), Verdict::default(), "{}", program.output());
 
     disk.mend();
     scene.drain();
     scene.verdict().assert_clean();
     assert_eq!((scene.delivered().len(), scene.spool().len()), (50, 0));
+}
+
+#[test]
+fn a_disk_that_turns_read_only_under_a_page_that_was_just_read_does_not_keep_it_from_kafka() {
+    let (scene, disk) = scene_on_a_disk_that_can_fail();
+    let mut program = scene.settings.start(&["drain"]);
+    wait::until("the second page is asked for, and the first released", RUN_DEADLINE, || {
+        scene.reads().len() == 2 && scene.spooled("page") == 0
+    });
+    disk.fail();
+    assert_published_and_the_others_later(2, &scene, &disk, &mut program);
+}
+
+#[test]
+fn a_page_that_a_failed_disk_does_not_let_go_keeps_no_page_in_memory_from_kafka() {
+    let (scene, disk) = scene_on_a_disk_that_can_fail();
+    let mut program = scene.settings.start_with(&["drain"], &[("IMOTRIZ_TEST_STOP_AT", "committed:2")]);
+    wait::until("the third page is asked for, and the second committed", RUN_DEADLINE, || {
+        scene.reads().len() == 3 && program.is_stopped()
+    });
+    disk.fail();
+    program.signal(Signal::CONT);
+    assert_published_and_the_others_later(3, &scene, &disk, &mut program);
 }

@@ -2,7 +2,6 @@
 //! virtual machine that is moved. Meanwhile the broker ends what was open; afterwards the program goes on by itself.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::time::Duration;
 
 use imotriz_kafka::fail_point::PLACES;
@@ -10,18 +9,10 @@ use imotriz_kafka::sandbox::SandboxArgs;
 use rustix::process::Signal;
 
 use crate::support::consume;
-use crate::support::program::Program;
 use crate::support::scene::{RUN_DEADLINE, Scene, keys};
 use crate::support::wait;
 
 const PAGE: usize = 10;
-
-/// Whether the kernel holds all of its threads.
-fn is_stopped(program: &Program) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", program.pid())).unwrap();
-    // The name in parentheses may hold anything; the state follows it.
-    stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
-}
 
 #[test]
 fn a_program_that_sleeps_at_any_place_for_longer_than_a_transaction_may_take_goes_on() {
@@ -32,7 +23,7 @@ fn a_program_that_sleeps_at_any_place_for_longer_than_a_transaction_may_take_goe
         scene.shop().add(PAGE, 0);
         let before = keys(&scene.events());
         let mut program = scene.settings.start_with(&["drain"], &[("IMOTRIZ_TEST_STOP_AT", place)]);
-        wait::until(&format!("it stops at {place}"), RUN_DEADLINE, || is_stopped(&program));
+        wait::until(&format!("it stops at {place}"), RUN_DEADLINE, || program.is_stopped());
 
         // Ends once the broker has given up the transaction, if one was open: a consumer is held up no longer.
         let written = consume::uncommitted(scene.kafka(), &scene.topics.orders).len();
@@ -60,7 +51,7 @@ fn a_program_that_sleeps_for_a_moment_loses_nothing_and_doubles_nothing() {
     for reads in [10, 30, 50, 70] {
         wait::until("the drain is under way", RUN_DEADLINE, || scene.reads().len() >= reads);
         program.signal(Signal::STOP);
-        wait::until("it stops", RUN_DEADLINE, || is_stopped(&program));
+        wait::until("it stops", RUN_DEADLINE, || program.is_stopped());
         program.signal(Signal::CONT);
     }
     program.expect_exit(0, RUN_DEADLINE);

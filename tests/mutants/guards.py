@@ -88,8 +88,12 @@ GUARDS = [
           "    producer.commit().await?;\n", "    producer.commit().await.ok();\n",
           SIM, "sim"),
     Guard("pages have left the spool before the next commit", "src/publish/release.rs",
-          "            running.ended().await?;\n", "            drop(running);\n",
+          "            let ended = running.ended().await;\n"
+          "            self.failed = self.failed.take().or(ended.err());\n", "            drop(running);\n",
           SIM, "sim"),
+    Guard("a page in memory is not given up for one that can't be let go", "src/publish/publisher.rs",
+          "Err(error) if self.has_unspooled() && plan.is_news()", "Err(error) if false",
+          "disk::a_page_that_a_failed_disk_does_not_let_go_keeps_no_page_in_memory_from_kafka", "it"),
     Guard("a transaction that was given up says why", "src/kafka/transaction.rs",
           "            RDKafkaErrorCode::PurgeQueue => self.why_purged(\"delivering a record\"),\n", "",
           "broker::a_user_that_may_not_write_ends_a_drain_with_advice_and_keeps_what_was_read", "it"),
