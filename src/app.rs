@@ -15,6 +15,7 @@ use crate::account::{Account, AccountError, Unaccounted};
 use crate::api::{Client, ClientOptions, Paths};
 use crate::config::{self, Config, ConfigError, SecretError};
 use crate::counters::Counters;
+use crate::desk::Desk;
 use crate::drain::{Drain, DrainError, Until, quiet};
 use crate::encoding::{EncoderSource, EncodingError};
 use crate::ids::StoreName;
@@ -213,8 +214,12 @@ impl App {
             let StoreTask { drain, reconciler, .. } = store;
             tasks.spawn(async move { Ok(drain.run().await.map(|()| None)?) });
             tasks.spawn(async move {
-                reconciler.run().await;
-                Ok(None)
+                // The desk goes with the reconciler: it holds the lane open.
+                let desk = open_desk(&reconciler);
+                tokio::select! {
+                    () = reconciler.run() => Ok(None),
+                    () = serve(desk) => unreachable!("it goes on until the reconciler ends"),
+                }
             });
         };
         self.run_stores(start).await.1
@@ -274,6 +279,21 @@ fn by_lane<T>(all: Vec<T>, lane: impl Fn(&T) -> i32) -> BTreeMap<i32, Vec<T>> {
         sorted.entry(lane(&one)).or_default().push(one);
     }
     sorted
+}
+
+/// Without it the program goes on: who wants an order anew has to stop it then.
+fn open_desk(reconciler: &Reconciler) -> Option<Desk> {
+    let Reconciler { store, spool, .. } = reconciler;
+    let desk = Desk::open(spool.dir(), store, reconciler.republisher());
+    desk.inspect_err(|error| tracing::warn!(%store, %error, "no requests can be taken: `republish` wants a stop")).ok()
+}
+
+/// Never returns.
+async fn serve(desk: Option<Desk>) {
+    match desk {
+        Some(desk) => desk.serve().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// A lane's stores read nothing before the pages that a former process left are in its queue: an order's older content

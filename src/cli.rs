@@ -97,7 +97,7 @@ pub enum Command {
     /// Publish orders anew, as the marketplace has them now
     ///
     /// Each is fetched by its ID and published with the next revision and the reason REPUBLISHED, whatever is known of it.
-    /// Stop the program that runs with the same spool first.
+    /// Where `run` is at work with the spool, it does so.
     #[command(after_help = "Examples:\n  imotriz-kafka republish 4810007\n  \
                             imotriz-kafka republish --store bogota 4810007 4810013\n\n\
                             Exit codes: 0 all are published anew · 11 some are not, and it says which")]

@@ -87,6 +87,7 @@
 //! | [`disk`], [`jobs`], [`clock`] | files, threads and the time, so that a simulation can put its own under the program |
 //! | [`account`] | how many orders reads of unknown outcome marked, and what is still missing |
 //! | [`publish`] | a thread per lane: decide, transaction, release |
+//! | [`desk`] | where a command asks the program at work to publish orders anew |
 //! | [`reconcile`] | a task per store: what was marked and never arrived; what changed since; what an operator wants again |
 //! | [`committed`] | the proof of a commit |
 //! | [`index`] | what a lane has published, in memory |
@@ -124,6 +125,7 @@ pub mod country;
 mod datum;
 pub mod decoder;
 pub mod demo;
+pub mod desk;
 pub mod disk;
 pub mod doctor;
 pub mod drain;

@@ -159,6 +159,12 @@ impl Spool {
         Ok((Self(Arc::new(inner)), recovery))
     }
 
+    /// Its folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.0.dir
+    }
+
     /// Makes room for the next page of a store and makes that durable. Reservations of a store must be used in the
     /// order in which they were made.
     ///

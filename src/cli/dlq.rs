@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::{ArgGroup, Subcommand};
 use serde_json::json;
 use thiserror::Error;
@@ -10,13 +10,12 @@ use thiserror::Error;
 use super::exit;
 use super::look::Look;
 use super::out;
+use super::republish;
 use super::table::Rows;
-use crate::app::App;
 use crate::config::Config;
 use crate::ids::{OrderId, OrderKey, StoreName};
 use crate::inquiry::{self, Letter};
 use crate::reconcile::Wanted;
-use crate::shutdown::stopper;
 use crate::tracking::{OrderState, OrderTracking};
 
 /// What to do with dead letters.
@@ -41,7 +40,8 @@ pub enum DlqCommand {
     ///
     /// Change `[mapping]` first. A letter that can be read now is fetched anew by its order's ID and published, or as it
     /// came if the marketplace no longer has it; one that still can't be read stays where it is, and it says why. An order
-    /// that was published meanwhile is left alone. Stop the program that runs with the same spool first.
+    /// that was published meanwhile is left alone. Where `run` is at work with the spool, it publishes them: let it read
+    /// the mapping first, by a SIGHUP or a start.
     #[command(
         group(ArgGroup::new("which").required(true)),
         after_help = "Examples:\n  imotriz-kafka dlq retry --all\n  imotriz-kafka dlq retry --all --dry-run\n  \
@@ -165,7 +165,9 @@ async fn retry(config: &Config, letters: &[&Letter], dry_run: bool, json: bool) 
         return Ok(if complete { 0 } else { exit::NOT_REPAIRED });
     }
     for (store, orders) in ready {
-        complete &= publish(config, &store, orders.into_values().collect(), json).await?;
+        let republished = republish::publish(config, &store, orders.into_values().collect()).await?;
+        republish::print(&republished, json);
+        complete &= republished.is_complete();
     }
     Ok(if complete { 0 } else { exit::NOT_REPAIRED })
 }
@@ -204,13 +206,4 @@ fn report(said: &[(&Letter, &str, String)], json: bool) {
             _ => out::report(format_args!("{}{order}: {}: {note}", letter.place, look.bad("still can't be read"))),
         }
     }
-}
-
-async fn publish(config: &Config, store: &StoreName, orders: Vec<Wanted>, json: bool) -> Result<bool> {
-    let (stopper, stop) = stopper();
-    stopper.clone().stop_on_signals().context("can't listen to signals")?;
-    let app = App::build(config, true, stopper, stop).await?;
-    let republished = app.republish(store, orders).await?;
-    super::republish::print(&republished, json);
-    Ok(republished.is_complete())
 }

@@ -9,6 +9,7 @@ use crate::admin::CannotListen;
 use crate::app::AppError;
 use crate::config::{ConfigError, SecretError};
 use crate::demo::{AudienceError, StageError};
+use crate::desk::DeskError;
 use crate::encoding::EncodingError;
 use crate::inquiry::InquiryError;
 use crate::kafka::KafkaFault;
@@ -63,6 +64,14 @@ fn known(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             InquiryError::Encoding(error) => of_encoding(error),
             InquiryError::Spool(_) => SPOOL,
         });
+    }
+    if let Some(error) = cause.downcast_ref::<DeskError>() {
+        return match error {
+            DeskError::Left => Some(STOPPED),
+            DeskError::Unanswered | DeskError::Failed(_) => Some(NOT_REPAIRED),
+            // Whoever is there instead is the reason.
+            DeskError::NobodyThere => None,
+        };
     }
     let is = [
         (cause.is::<NoLetter>(), USAGE),

@@ -8,8 +8,9 @@ use thiserror::Error;
 use super::{exit, out};
 use crate::app::{App, AppError};
 use crate::config::Config;
+use crate::desk::{self, DeskError};
 use crate::ids::{OrderId, StoreName};
-use crate::reconcile::Republished;
+use crate::reconcile::{Republished, Wanted};
 use crate::shutdown::stopper;
 use crate::spool::SpoolError;
 
@@ -35,19 +36,27 @@ pub struct WhichStore(Vec<String>);
 /// See [`crate::app::AppError`], and a store that the settings don't name.
 pub async fn run(args: RepublishArgs, config: &Config, json: bool) -> Result<u8> {
     let store = store(args.store, config)?;
-    let (stopper, stop) = stopper();
-    stopper.clone().stop_on_signals().context("can't listen to signals")?;
-    let app = App::build(config, true, stopper, stop).await.map_err(explain)?;
-    let republished = app.republish(&store, args.orders.into_iter().map(Into::into).collect()).await?;
+    let orders = args.orders.into_iter().map(Into::into).collect();
+    let republished = publish(config, &store, orders).await?;
     print(&republished, json);
     Ok(if republished.is_complete() { 0 } else { exit::NOT_REPAIRED })
 }
 
-/// Another spool is no way out: its lane would take over from the program that runs.
-fn explain(error: AppError) -> anyhow::Error {
-    let is_at_work = matches!(error, AppError::Spool(SpoolError::Locked { .. }));
-    let error = anyhow::Error::from(error);
-    if is_at_work { error.context("`run` is at work with this spool: stop it first") } else { error }
+/// Publishes orders anew; where `run` is at work with the spool, it does so. Another spool would be no way out: its lane
+/// would take over from the program that runs.
+pub(super) async fn publish(config: &Config, store: &StoreName, orders: Vec<Wanted>) -> Result<Republished> {
+    let (stopper, mut stop) = stopper();
+    stopper.clone().stop_on_signals().context("can't listen to signals")?;
+    match App::build(config, true, stopper, stop.clone()).await {
+        Ok(app) => Ok(app.republish(store, orders).await?),
+        Err(locked @ AppError::Spool(SpoolError::Locked { .. })) => {
+            match desk::ask(&config.spool.dir, store, &orders, &mut stop).await {
+                Err(nobody @ DeskError::NobodyThere) => Err(anyhow::Error::from(locked).context(nobody)),
+                answer => Ok(answer?),
+            }
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn store(wanted: Option<StoreName>, config: &Config) -> Result<StoreName> {

@@ -1,7 +1,7 @@
 //! Orders that somebody names: fetched by their IDs and published anew.
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::ask::Asker;
 use super::hand_over::HandOver;
@@ -26,7 +26,7 @@ impl From<OrderId> for Wanted {
 }
 
 /// What became of them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Republished {
     /// The store.
     pub store: StoreName,
@@ -41,7 +41,7 @@ pub struct Republished {
 }
 
 /// An order that could not be fetched.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unfetched {
     /// Its ID.
     pub order_id: OrderId,

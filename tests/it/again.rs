@@ -141,19 +141,6 @@ fn an_operator_gets_an_order_again_as_its_next_revision() {
     assert_eq!(scene.reads().len(), reads);
 }
 
-#[test]
-fn an_operator_is_told_that_the_running_program_has_the_spool() {
-    let scene = Scene::new("republish-busy", SandboxArgs::with_orders(3));
-    let mut program = scene.settings.start(&["run"]);
-    wait::until("it is at work", RUN_DEADLINE, || scene.shop().summary().pending == 0);
-    let refused = scene.run(&["republish", "1"], 6);
-    let told = refused.stderr();
-    assert!(told.contains("`run` is at work with this spool: stop it first"), "{told}");
-    assert!(told.contains("in use by another process"), "{told}");
-    program.signal(Signal::TERM);
-    program.expect_exit(0, RUN_DEADLINE);
-}
-
 /// As this program wrote it so many days ago.
 fn track(scene: &Scene, id: &str, days_ago: i64) {
     let then = clock::now() - (24 * days_ago).hours();

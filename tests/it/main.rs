@@ -15,6 +15,7 @@ mod clock;
 mod commands;
 mod consumers;
 mod demo;
+mod desk;
 mod disk;
 mod doctor;
 mod drain;
