@@ -1,12 +1,14 @@
 //! `drain`, and what it and `run` say in the end.
 
+use std::fmt;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use serde_json::json;
 
+use super::look::{count, plural};
 use super::out;
 use crate::app::App;
 use crate::config::Config;
@@ -20,7 +22,7 @@ use crate::shutdown::stopper;
 pub async fn run(config: &Config, json: bool, bars: &MultiProgress) -> Result<()> {
     let (stopper, stop) = stopper();
     stopper.clone().stop_on_signals().context("can't listen to signals")?;
-    let app = App::build(config, true, stopper, stop).await?;
+    let app = App::build(config, true, stopper, stop.clone()).await?;
     let counters = app.counters();
     let bar = (!json && std::io::stderr().is_terminal()).then(|| bars.add(progress_bar()));
     let result = {
@@ -36,14 +38,25 @@ pub async fn run(config: &Config, json: bool, bars: &MultiProgress) -> Result<()
         bar.finish_and_clear();
     }
     summarize(&counters, json);
+    let pending = counters.total(|store| store.pending.get());
+    if stop.is_requested() && pending > 0 && !json {
+        out::report(format_args!("stopped: {} still pending on the marketplace", plural(pending, "order")));
+    }
     Ok(result?)
 }
 
 fn progress_bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40.green/dim} {pos}/{len} orders  {per_sec}  {msg}  eta {eta}")
+    let style = ProgressStyle::with_template("{bar:30.green/dim} {pos}/{len} orders  {pace}  {msg}  eta {eta}")
         .expect("the template is fixed")
+        .with_key("pace", pace)
         .progress_chars("━━─");
     ProgressBar::new(0).with_style(style)
+}
+
+/// Whole orders a second.
+pub(super) fn pace(state: &ProgressState, text: &mut dyn fmt::Write) {
+    // What can't be shown is not missed.
+    write!(text, "{:.0}/s", state.per_sec()).unwrap_or_default();
 }
 
 /// Never returns.
@@ -58,7 +71,7 @@ async fn watch(bar: Option<&ProgressBar>, counters: &Counters) {
         bar.set_position(done);
         bar.set_message(match counters.total(|store| store.unknown_reads.get()) {
             0 => String::new(),
-            unknown => format!("{unknown} reads with an unknown outcome"),
+            unknown => format!("{} cut", plural(unknown, "read")),
         });
     }
 }
@@ -75,34 +88,39 @@ pub(super) fn summarize(counters: &Counters, json: bool) {
         let summary = json!({
             "published": published, "dead_letters": dead, "skipped": skipped, "pages": pages, "unknown_reads": unknown,
             "unsettled_reads": unsettled, "missing": missing, "unaccounted": unaccounted,
-            "unaccounted_reads": unaccounted_reads,
+            "unaccounted_reads": unaccounted_reads, "pending": total(|s| &s.pending),
             "page_commit_ms": { "p50": p50, "p99": p99 }, "last_commit": counters.last_commit.get(),
         });
         out::report(summary);
         return;
     }
     out::report(format_args!(
-        "{published} orders published, {dead} dead letters, {skipped} already known; {pages} pages read"
+        "{} published, {}, {} already known; {} read",
+        plural(published, "order"),
+        plural(dead, "dead letter"),
+        count(skipped),
+        plural(pages, "page"),
     ));
     if missing > 0 {
-        out::report(format_args!(
-            "{missing} orders had been handed over and never arrived: they were fetched by their IDs"
-        ));
+        out::report(format_args!("{} had been handed over and never arrived: fetched by ID", plural(missing, "order")));
     }
     if unsettled > 0 {
         out::report(format_args!(
-            "{unsettled} reads had an unknown outcome: orders may have been marked that did not reach us \
-             (`imotriz-kafka spool list` shows them, `imotriz-kafka reconcile` looks for the orders)"
+            "{} had an unknown outcome: orders may have been marked that did not reach us (`imotriz-kafka spool list` \
+             shows it, `imotriz-kafka reconcile` looks for the orders)",
+            plural(unsettled, "read")
         ));
     }
     if unaccounted > 0 {
         out::report(format_args!(
-            "at least {unaccounted} orders were handed over, never arrived and are not listed: see `imotriz-kafka spool account`"
+            "at least {} handed over, never arrived, and not listed: see `imotriz-kafka spool account`",
+            plural(unaccounted, "order")
         ));
     }
     if unaccounted_reads > 0 {
         out::report(format_args!(
-            "{unaccounted_reads} cut reads may have lost orders that are not listed: see `imotriz-kafka spool account`"
+            "{} may have lost orders that are not listed: see `imotriz-kafka spool account`",
+            plural(unaccounted_reads, "cut read")
         ));
     }
 }

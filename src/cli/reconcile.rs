@@ -127,8 +127,9 @@ fn print(summary: &Summary, json: bool) {
 }
 
 fn progress_bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40.green/dim} {pos}/{len} missing orders  {per_sec}  eta {eta}")
+    let style = ProgressStyle::with_template("{bar:30.green/dim} {pos}/{len} missing orders  {pace}  eta {eta}")
         .expect("the template is fixed")
+        .with_key("pace", super::drain::pace)
         .progress_chars("━━─");
     ProgressBar::new(0).with_style(style)
 }

@@ -5,6 +5,7 @@ use clap::Args;
 use serde_json::json;
 use thiserror::Error;
 
+use super::look::plural;
 use super::{exit, out};
 use crate::app::{App, AppError};
 use crate::config::Config;
@@ -75,7 +76,7 @@ pub(super) fn print(republished: &Republished, json: bool) {
         return;
     }
     let Republished { store, published, dead_letters, not_found, failed } = republished;
-    out::report(format_args!("{store}: {published} orders published anew"));
+    out::report(format_args!("{store}: {} published anew", plural(*published, "order")));
     if *dead_letters > 0 {
         out::report(format_args!("{store}: {dead_letters} could not be mapped and are dead letters"));
     }

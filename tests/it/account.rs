@@ -26,7 +26,7 @@ fn with_a_lost_old_page(test: &str) -> (Scene, Vec<OrderId>) {
     let scene = old_shop(test);
     scene.script(&[None, Some(Fault::DropAfter)]);
     let drained = scene.drain();
-    assert!(drained.stdout().contains("at least 30 orders were handed over"), "{}", drained.output());
+    assert!(drained.stdout().contains("at least 30 orders handed over"), "{}", drained.output());
     assert!(drained.stderr().contains("un-synchronise by hand"), "{}", drained.output());
     let lost = lost(&scene);
     assert_eq!((lost.len(), scene.spooled("unknown")), (PAGE, 0));
@@ -141,7 +141,7 @@ fn the_first_read_of_all_loses_an_unknown_number() {
     let scene = old_shop("first");
     scene.script(&[Some(Fault::DropAfter)]);
     let drained = scene.drain();
-    assert!(drained.stdout().contains("1 cut reads may have lost orders"), "{}", drained.output());
+    assert!(drained.stdout().contains("1 cut read may have lost orders"), "{}", drained.output());
     let entry = only(&scene, FINDING);
     assert_eq!((&entry["marked"]["counted"], &entry["open"]), (&false.into(), &json!({ "unknown_up_to": 30 })));
     let table = scene.run(&["spool", "account"], FINDING).stdout();

@@ -29,7 +29,7 @@ fn orders_are_published_anew_by_the_program_that_is_at_work() {
     let mut program = at_work(&scene);
     let id = &scene.marked()[0];
     let told = scene.run(&["republish", id], 0).stdout();
-    assert!(told.contains("bogota: 1 orders published anew"), "{told}");
+    assert!(told.contains("bogota: 1 order published anew"), "{told}");
     let told = scene.run(&["republish", id, "1"], 11).stdout();
     assert!(told.contains("does not have the order 1 (404)"), "{told}");
     assert_eq!(reasons(&scene).iter().filter(|reason| *reason == "REPUBLISHED").count(), 2);

@@ -152,11 +152,7 @@ fn an_unchanged_order_is_not_published_again_where_the_policy_says_so() {
     scene.shop().unsynchronise(&again).unwrap();
     scene.shop().change(&again[0], Change { status: Some("enviado hoy".to_owned()), total: None }).unwrap();
     let drained = scene.drain();
-    assert!(
-        drained.stdout().starts_with("1 orders published, 0 dead letters, 1 already known"),
-        "{}",
-        drained.stdout()
-    );
+    assert!(drained.stdout().starts_with("1 order published, 0 dead letters, 1 already known"), "{}", drained.stdout());
     assert_eq!(scene.events().len(), 4);
 }
 

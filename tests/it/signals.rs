@@ -32,6 +32,8 @@ fn assert_a_signal_lets_the_read_end(command: &str, signal: Signal) {
     program.signal(signal);
     program.expect_exit(0, RUN_DEADLINE);
     assert!(program.stderr().contains("stopping once the read in flight is committed"), "{}", program.output());
+    let tells = program.stdout().contains("stopped: 90 orders still pending on the marketplace");
+    assert_eq!(tells, command == "drain", "{}", program.output());
 
     assert_eq!(scene.reads().len(), 2, "it went on reading");
     assert_eq!(scene.events().len(), 60);
