@@ -57,3 +57,58 @@ impl Releasing {
         Released(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Mutex;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+    use crate::spool::SpoolOptions;
+
+    /// Does nothing before it is told to.
+    #[derive(Debug, Default)]
+    struct Held(Mutex<Vec<Pending>>);
+
+    struct Pending(Box<dyn FnOnce() + Send>);
+
+    impl std::fmt::Debug for Pending {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a job")
+        }
+    }
+
+    impl Jobs for Held {
+        fn start(&self, job: Box<dyn FnOnce() + Send>) {
+            self.0.lock().unwrap().push(Pending(job));
+        }
+    }
+
+    fn releasing(jobs: &Arc<Held>) -> (Releasing, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let (spool, _) = Spool::open(SpoolOptions::new(dir.path().join("spool"))).unwrap();
+        (Releasing::new(jobs.clone(), spool), dir)
+    }
+
+    #[test]
+    fn nothing_may_be_committed_before_the_pages_of_the_last_commit_have_left() {
+        let jobs = Arc::new(Held::default());
+        let (mut releasing, _dir) = releasing(&jobs);
+        releasing.begin(Vec::new(), Committed::seen());
+        let mut waiting = pin!(releasing.wait());
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(waiting.as_mut().poll(&mut context).is_pending());
+        let Pending(release) = jobs.0.lock().unwrap().pop().unwrap();
+        release();
+        assert!(matches!(waiting.poll(&mut context), Poll::Ready(Ok(_))));
+    }
+
+    #[test]
+    fn a_page_that_did_not_leave_is_told_of_again_by_whoever_goes_on_in_spite_of_it() {
+        let (mut releasing, _dir) = releasing(&Arc::default());
+        let Released(()) = releasing.in_spite_of(SpoolError::Locked { dir: "spool".into(), pid: None });
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(matches!(pin!(releasing.wait()).poll(&mut context), Poll::Ready(Err(_))));
+    }
+}

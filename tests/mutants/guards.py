@@ -90,7 +90,7 @@ GUARDS = [
     Guard("pages have left the spool before the next commit", "src/publish/release.rs",
           "            let ended = running.ended().await;\n"
           "            self.failed = self.failed.take().or(ended.err());\n", "            drop(running);\n",
-          SIM, "sim"),
+          "publish::release::"),
     Guard("a page in memory is not given up for one that can't be let go", "src/publish/publisher.rs",
           "Err(error) if self.has_unspooled() && plan.is_news()", "Err(error) if false",
           "disk::a_page_that_a_failed_disk_does_not_let_go_keeps_no_page_in_memory_from_kafka", "it"),
