@@ -2,7 +2,7 @@
 """Takes out one guard after the other and shows that a test fails without it: `tests/mutants/run.py [NAME…]`.
 
 Works on a copy of the sources under `target/mutants`, so that nothing of yours is touched. Each mutant costs a small
-build and the tests that are named for it, which must fail; the whole takes about half an hour on two cores. A mutant
+build and the tests that are named for it, which must fail; the whole takes about an hour on two cores. A mutant
 that does not build, or whose text is no longer in the code, is an error: a guard that was moved has to be found again.
 Needs what `cargo test` needs; with `IMOTRIZ_TEST_KAFKA` no broker is started for each mutant.
 """
