@@ -12,14 +12,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::account::{Account, AccountError, Unaccounted};
-use crate::api::{Client, ClientOptions, Paths};
+use crate::api::{Client, ClientOptions, Marketplace, Paths};
 use crate::config::{self, Config, ConfigError, SecretError};
 use crate::counters::Counters;
 use crate::desk::Desk;
+use crate::disk::{Disk, RealDisk};
 use crate::drain::{Drain, DrainError, Until, quiet};
 use crate::encoding::{EncoderSource, EncodingError};
 use crate::ids::StoreName;
-use crate::jobs::Threads;
+use crate::jobs::{Jobs, Threads};
 use crate::kafka::topics::{self, Layout, TopicNames, TopicPlan};
 use crate::kafka::{Broker, Cluster, Connection, KafkaFault};
 use crate::mapping::Mapping;
@@ -93,6 +94,36 @@ pub struct App {
     stopper: Stopper,
 }
 
+/// What the program meets outside of itself: the seam at which a simulation puts all of it.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// Where the spool is.
+    pub disk: Arc<dyn Disk>,
+    /// Threads.
+    pub jobs: Arc<dyn Jobs>,
+    /// Kafka.
+    pub broker: Arc<dyn Broker>,
+    /// The way to a store's marketplace.
+    pub marketplace: Arc<Marketplaces>,
+}
+
+/// Makes the way to a store's marketplace, as the settings describe it.
+pub type Marketplaces = dyn Fn(&StoreName, &config::Store) -> Result<Arc<dyn Marketplace>, AppError> + Send + Sync;
+
+impl Surroundings {
+    /// Those of a real program.
+    #[must_use]
+    pub fn real(config: &Config) -> Self {
+        let (connection, tracking) = (connection(&config.kafka), config.kafka.topics.tracking.clone());
+        Self {
+            disk: RealDisk::shared(),
+            jobs: Threads::shared(),
+            broker: Arc::new(Cluster { connection, tracking }),
+            marketplace: Arc::new(|_, store| Ok(Arc::new(client(store)?))),
+        }
+    }
+}
+
 /// What a store's task leaves: a summary of some kind, where one is asked for.
 type StoreEnd<T> = Result<Option<T>, AppError>;
 
@@ -120,7 +151,7 @@ impl App {
         stopper: Stopper,
         stop: Stop,
     ) -> Result<Self, AppError> {
-        Self::assemble(layout, config, once, Arc::default(), stopper, stop).await
+        Self::build_in(Surroundings::real(config), layout, config, once, Arc::default(), stopper, stop).await
     }
 
     /// The same for a program that runs on: what was counted before stays counted.
@@ -133,10 +164,15 @@ impl App {
         stopper: Stopper,
         stop: Stop,
     ) -> Result<Self, AppError> {
-        Self::assemble(None, config, false, counters, stopper, stop).await
+        Self::build_in(Surroundings::real(config), None, config, false, counters, stopper, stop).await
     }
 
-    async fn assemble(
+    /// The same in any surroundings.
+    ///
+    /// # Errors
+    /// See [`AppError`].
+    pub async fn build_in(
+        surroundings: Surroundings,
         layout: Option<Layout>,
         config: &Config,
         once: bool,
@@ -144,19 +180,18 @@ impl App {
         stopper: Stopper,
         stop: Stop,
     ) -> Result<Self, AppError> {
-        let stores = config.stores_or_error()?;
-        let (spool, recovery) =
-            Spool::open(SpoolOptions { page_space: config.spool.page_space, ..SpoolOptions::new(&config.spool.dir) })?;
+        let (stores, disk, dir) = (config.stores_or_error()?, &surroundings.disk, &config.spool.dir);
+        let options = SpoolOptions { page_space: config.spool.page_space, ..SpoolOptions::new(dir) };
+        let (spool, recovery) = Spool::open_on(disk.clone(), options)?;
         counters.set_stores(stores.keys());
-        let account = Account::open(&config.spool.dir, &recovery, counters.clone())?;
-        let connection = connection(&config.kafka);
+        let account = Account::open_on(disk.clone(), dir, &recovery, counters.clone())?;
         let layout = match layout {
             Some(known) => known,
-            None => ensure_topics(&connection, &topic_plan(&config.kafka), once, &stop).await?,
+            None => ensure_topics(&connection(&config.kafka), &topic_plan(&config.kafka), once, &stop).await?,
         };
-        let memory = TrackingMemory::open(&config.spool.dir, &config.kafka.topics.tracking, layout.lanes)?;
+        let memory = TrackingMemory::open_on(disk.clone(), dir, &config.kafka.topics.tracking, layout.lanes)?;
         let template = LaneTemplate {
-            broker: Arc::new(Cluster { connection, tracking: config.kafka.topics.tracking.clone() }),
+            surroundings,
             topics: topic_names(&config.kafka),
             spool,
             account: account.clone(),
@@ -369,14 +404,15 @@ fn tasks(
 ) -> Result<(Drain, Reconciler), AppError> {
     let (unknown_sender, unknown) = mpsc::unbounded_channel();
     let (quiet_report, quiet_watch) = quiet();
-    let asker = asker(store)?;
+    let Surroundings { jobs, marketplace, .. } = &template.surroundings;
+    let asker = Asker { client: marketplace(name, store)?, token: store.token.clone() };
     let counters = template.counters.store(name);
     let drain = Drain {
         store: name.clone(),
-        client: Arc::new(client(store)?),
+        client: marketplace(name, store)?,
         token: asker.token.clone(),
         spool: template.spool.clone(),
-        jobs: Threads::shared(),
+        jobs: jobs.clone(),
         account: template.account.clone(),
         lane: lane.handle.clone(),
         unknown: unknown_sender,
@@ -405,7 +441,7 @@ fn tasks(
 }
 
 struct LaneTemplate {
-    broker: Arc<dyn Broker>,
+    surroundings: Surroundings,
     topics: TopicNames,
     spool: Spool,
     account: Account,
@@ -431,8 +467,8 @@ fn start_lanes(config: &Config, layout: Layout, template: &LaneTemplate) -> Resu
         .map(|(lane, stores)| {
             let parts = LaneParts {
                 lane,
-                broker: template.broker.clone(),
-                jobs: Threads::shared(),
+                broker: template.surroundings.broker.clone(),
+                jobs: template.surroundings.jobs.clone(),
                 topics: template.topics.clone(),
                 stores: Arc::new(stores),
                 spool: template.spool.clone(),

@@ -8,15 +8,12 @@
 mod quiet;
 
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use jiff::Timestamp;
 use thiserror::Error;
-use tokio::runtime::Builder;
 use tokio::sync::mpsc::{OwnedPermit, UnboundedSender};
-use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
@@ -27,7 +24,7 @@ use crate::config::{SecretError, Token, TokenSource};
 use crate::counters::StoreCounters;
 use crate::fail_point;
 use crate::ids::{ReadId, StoreName};
-use crate::jobs::{Job, Jobs};
+use crate::jobs::{self, Job, Jobs, RuntimeOf};
 use crate::page::PageError;
 use crate::publish::{LaneHandle, LaneState, Unspooled, Work};
 use crate::shutdown::Stop;
@@ -61,7 +58,7 @@ pub struct Drain {
     pub token: TokenSource,
     /// Where pages go.
     pub spool: Spool,
-    /// Who reserves files beside the reading.
+    /// Who gives it a thread, and reserves files beside the reading.
     pub jobs: Arc<dyn Jobs>,
     /// Who knows what a read that ends without an answer may have marked.
     pub account: Account,
@@ -209,24 +206,12 @@ impl Drain {
     /// # Panics
     /// If the drain's thread did.
     pub async fn run(self) -> Result<(), DrainError> {
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(DrainError::Thread)?;
-        let (end, ended) = oneshot::channel();
-        thread::Builder::new()
-            .name(format!("drain-{}", self.store))
-            .spawn(move || {
-                if end.send(runtime.block_on(self.read_to_the_end())).is_err() {
-                    tracing::debug!("nobody waits for the drain's end");
-                }
-            })
-            .map_err(DrainError::Thread)?;
-        ended.await.expect("the drain's thread does not panic")
+        let (name, jobs) = (format!("drain-{}", self.store), self.jobs.clone());
+        let ended = jobs::dedicate(&*jobs, name, RuntimeOf::Thread, move || self.read_to_the_end());
+        ended.map_err(DrainError::Thread)?.await.expect("the drain's thread does not panic")
     }
 
-    /// The same, on the runtime that it is called from.
-    ///
-    /// # Errors
-    /// See [`DrainError`].
-    pub async fn read_to_the_end(mut self) -> Result<(), DrainError> {
+    async fn read_to_the_end(mut self) -> Result<(), DrainError> {
         let mut ahead = Ahead::new(self.jobs.clone(), self.spool.clone(), self.store.clone());
         let result = self.read_on(&mut ahead).await;
         let left = ahead.discard().await;

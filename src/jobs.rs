@@ -1,19 +1,39 @@
 //! Work that would hold up the thread that asks for it: the seam at which a simulation does everything on one thread.
 
 use std::fmt::Debug;
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::thread;
 
-use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::runtime::{Builder, Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 use tokio::task::{block_in_place, spawn_blocking};
 
-/// Does jobs beside whoever starts them.
+/// Does jobs beside whoever starts them. Called from within a runtime; both calls return at once.
 pub trait Jobs: Debug + Send + Sync {
-    /// Called from within a runtime; returns at once.
+    /// Does something that blocks for a while.
     fn start(&self, job: Box<dyn FnOnce() + Send>);
+    /// Gives a task a thread, which it may block as it likes.
+    ///
+    /// # Errors
+    /// The operating system's, which refuses a thread.
+    fn dedicate(&self, name: String, runtime: RuntimeOf, task: Task) -> io::Result<()>;
 }
 
-/// On threads of the runtime that may block.
+/// What a thread does. It is made on that thread, and need not leave it.
+pub type Task = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>;
+
+/// The runtime that has a thread's timers and connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RuntimeOf {
+    /// The starter's.
+    Starter,
+    /// One of its own, which spares it the hand-over between threads.
+    Thread,
+}
+
+/// On threads of the operating system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Threads;
 
@@ -29,6 +49,38 @@ impl Jobs for Threads {
     fn start(&self, job: Box<dyn FnOnce() + Send>) {
         drop(spawn_blocking(job));
     }
+
+    fn dedicate(&self, name: String, runtime: RuntimeOf, task: Task) -> io::Result<()> {
+        let thread = thread::Builder::new().name(name);
+        match runtime {
+            RuntimeOf::Starter => {
+                let runtime = Handle::current();
+                thread.spawn(move || runtime.block_on(task()))?;
+            }
+            RuntimeOf::Thread => {
+                let runtime = Builder::new_current_thread().enable_all().build()?;
+                thread.spawn(move || runtime.block_on(task()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Gives a task a thread. Told how it ended; nothing, if it panicked.
+pub(crate) fn dedicate<F: Future<Output: Send> + 'static>(
+    jobs: &dyn Jobs,
+    name: String,
+    runtime: RuntimeOf,
+    task: impl FnOnce() -> F + Send + 'static,
+) -> io::Result<oneshot::Receiver<F::Output>> {
+    let (end, ended) = oneshot::channel();
+    let task = move || -> Pin<Box<dyn Future<Output = ()>>> {
+        let task = task();
+        // Nobody need wait for it.
+        Box::pin(async { drop(end.send(task.await)) })
+    };
+    jobs.dedicate(name, runtime, Box::new(task))?;
+    Ok(ended)
 }
 
 /// A job that was started. It is done whether somebody waits for it or not.

@@ -25,10 +25,8 @@ mod work;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
-use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::account::Account;
@@ -37,7 +35,7 @@ use crate::counters::{Counters, StoreCounters};
 use crate::country::Country;
 use crate::encoding::EncoderSource;
 use crate::ids::StoreName;
-use crate::jobs::Jobs;
+use crate::jobs::{self, Jobs, RuntimeOf};
 use crate::kafka::broker::Broker;
 use crate::kafka::topics::TopicNames;
 use crate::mapping::Mapping;
@@ -73,7 +71,7 @@ pub struct LaneParts {
     pub lane: i32,
     /// The cluster.
     pub broker: Arc<dyn Broker>,
-    /// Who maps, releases and looks for old records beside the lane.
+    /// Who gives it a thread; and who maps, releases and looks for old records beside it.
     pub jobs: Arc<dyn Jobs>,
     /// The topics.
     pub topics: TopicNames,
@@ -121,27 +119,11 @@ pub struct Lane {
 /// # Errors
 /// If the operating system has no thread left.
 pub fn spawn(parts: LaneParts, bound: usize) -> std::io::Result<Lane> {
-    let name = format!("lane-{}", parts.lane);
-    let (handle, publisher) = build(parts, bound);
-    let (end, ended) = oneshot::channel();
-    let runtime = Handle::current();
-    thread::Builder::new().name(name).spawn(move || {
-        if end.send(runtime.block_on(publisher.run())).is_err() {
-            tracing::debug!("nobody waits for the lane's end");
-        }
-    })?;
-    Ok(Lane { handle, ended })
-}
-
-/// A lane without a thread of its own, and what runs it. Not for librdkafka, whose calls block.
-pub fn unthreaded(parts: LaneParts, bound: usize) -> (LaneHandle, impl Future<Output = Result<(), LaneError>>) {
-    let (handle, publisher) = build(parts, bound);
-    (handle, publisher.run())
-}
-
-fn build(parts: LaneParts, bound: usize) -> (LaneHandle, Publisher) {
+    let (name, jobs) = (format!("lane-{}", parts.lane), parts.jobs.clone());
     let (work, inbox) = mpsc::channel(bound);
     let (status, watched) = status::channel();
     tokio::spawn(status.clone().watch_for_stalls());
-    (LaneHandle { work, status: watched }, Publisher::new(parts, inbox, status))
+    let publisher = Publisher::new(parts, inbox, status);
+    let ended = jobs::dedicate(&*jobs, name, RuntimeOf::Starter, move || publisher.run())?;
+    Ok(Lane { handle: LaneHandle { work, status: watched }, ended })
 }

@@ -65,6 +65,7 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::*;
+    use crate::jobs::{RuntimeOf, Task};
     use crate::spool::SpoolOptions;
 
     /// Does nothing before it is told to.
@@ -82,6 +83,10 @@ mod tests {
     impl Jobs for Held {
         fn start(&self, job: Box<dyn FnOnce() + Send>) {
             self.0.lock().unwrap().push(Pending(job));
+        }
+
+        fn dedicate(&self, _: String, _: RuntimeOf, _: Task) -> std::io::Result<()> {
+            unreachable!("a release needs no thread of its own")
         }
     }
 

@@ -4,16 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use imotriz_kafka::event::ContentHash;
 use imotriz_kafka::kafka::broker::{Answer, Apply, Broker, Producer, TrackingLog};
+use imotriz_kafka::kafka::topics::Layout;
 use imotriz_kafka::kafka::{Delivered, KafkaFault, Record};
-use tokio::time::Instant;
+use imotriz_kafka::tracking::Brief;
+use imotriz_kafka::tracking_memory::lane_of;
 
 use crate::ops::CommitFault;
 use crate::random::Random;
-use crate::world::{Shared, World};
+use crate::world::{Actor, Shared, World};
 
 pub const ORDERS: &str = "orders";
 pub const TRACKING: &str = "tracking";
+/// What stands before a datum where there is no registry.
+const FRAME: usize = 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
@@ -25,8 +30,22 @@ enum Fate {
 }
 
 struct Event {
-    id: String,
+    key: String,
+    revision: u64,
+    reason: String,
     read: String,
+}
+
+/// What is committed of an order.
+#[derive(Default)]
+pub struct Published {
+    pub revision: u64,
+    /// How often because it was handed over.
+    pub handed_over: u64,
+    /// How often because an operator wanted it.
+    pub republished: u64,
+    /// What the last event says.
+    pub content: Option<ContentHash>,
 }
 
 #[derive(Default)]
@@ -42,58 +61,99 @@ struct Entry {
 }
 
 #[derive(Default)]
-pub struct BrokerState {
-    pub away_until: Duration,
+struct LaneState {
     epoch: u64,
     transactions: Vec<Transaction>,
     tracking: Vec<Entry>,
-    /// Last revision of each order, by committed events.
-    pub revisions: BTreeMap<u64, u64>,
-    /// Reads that brought a committed event.
-    pub reads: BTreeSet<String>,
     /// Processes that have fenced the lane.
     owners: BTreeSet<u64>,
 }
 
+#[derive(Default)]
+pub struct BrokerState {
+    pub away_until: Duration,
+    lanes: Vec<LaneState>,
+    /// Orders with a committed event, by their keys.
+    pub published: BTreeMap<String, Published>,
+    /// Reads that brought a committed event.
+    pub reads: BTreeSet<String>,
+}
+
 impl BrokerState {
-    pub fn has(&self, order: u64) -> bool {
-        self.revisions.contains_key(&order)
+    pub fn new(lanes: i32) -> Self {
+        Self { lanes: (0..lanes).map(|_| LaneState::default()).collect(), ..Self::default() }
     }
 
-    pub fn was_owned_by(&self, process: u64) -> bool {
-        self.owners.contains(&process)
+    pub fn layout(&self) -> Layout {
+        Layout { lanes: self.lanes.len() as i32 }
     }
 
-    pub fn fence(&mut self, process: u64, random: &mut Random, broken: &mut Vec<String>) -> u64 {
-        for index in 0..self.transactions.len() {
-            match self.transactions[index].fate {
-                Some(Fate::Open) => self.transactions[index].fate = Some(Fate::Aborted),
-                Some(Fate::Ending) if random.one_in(2) => self.commit(index, broken),
-                Some(Fate::Ending) => self.transactions[index].fate = Some(Fate::Aborted),
+    pub fn has(&self, key: &str) -> bool {
+        self.published.contains_key(key)
+    }
+
+    pub fn was_owned_by(&self, store: &str, process: u64) -> bool {
+        let lane = lane_of(&store.parse().unwrap(), self.layout().lanes);
+        self.lanes[lane as usize].owners.contains(&process)
+    }
+
+    pub fn fence(&mut self, lane: i32, process: u64, random: &mut Random, broken: &mut Vec<String>) -> u64 {
+        let lane = lane as usize % self.lanes.len();
+        for index in 0..self.lanes[lane].transactions.len() {
+            let fate = &mut self.lanes[lane].transactions[index].fate;
+            match fate {
+                Some(Fate::Open) => *fate = Some(Fate::Aborted),
+                Some(Fate::Ending) if random.one_in(2) => self.commit(lane, index, broken),
+                Some(Fate::Ending) => *fate = Some(Fate::Aborted),
                 _ => {}
             }
         }
-        self.epoch += 1;
-        self.owners.insert(process);
-        self.epoch
+        let lane = &mut self.lanes[lane];
+        lane.epoch += 1;
+        lane.owners.insert(process);
+        lane.epoch
     }
 
-    fn commit(&mut self, index: usize, broken: &mut Vec<String>) {
-        self.transactions[index].fate = Some(Fate::Committed);
-        for Event { id, read } in &self.transactions[index].events {
-            let mut parts = id.rsplit('/');
-            let revision: u64 = parts.next().unwrap().parse().unwrap();
-            let order: u64 = parts.next().unwrap().parse().unwrap();
-            let last = self.revisions.get(&order).copied().unwrap_or(0);
-            if revision <= last {
-                broken.push(format!("event {id} is doubled"));
-            } else if revision > last + 1 {
-                broken.push(format!("event {id} comes after revision {last}"));
+    fn commit(&mut self, lane: usize, index: usize, broken: &mut Vec<String>) {
+        let Self { lanes, published, reads, .. } = self;
+        let LaneState { transactions, tracking, .. } = &mut lanes[lane];
+        transactions[index].fate = Some(Fate::Committed);
+        let records = tracking.iter().filter(|entry| entry.transaction == index);
+        let contents: BTreeMap<&[u8], Brief> = records
+            .filter_map(|entry| Some((&entry.key[..], Brief::read(&entry.key, entry.value.as_ref()?.get(FRAME..)?)?)))
+            .collect();
+        for event in &transactions[index].events {
+            let Event { key, revision, read, .. } = event;
+            let content = contents.get(key.as_bytes()).and_then(|record| record.content_hash);
+            if content.is_none() {
+                broken.push(format!("event {key}/{revision} has no tracking record beside it"));
             }
-            self.revisions.insert(order, revision);
-            if !self.reads.insert(read.clone()) {
-                // More events of the same page.
+            let order = published.entry(key.clone()).or_default();
+            order.take(event, content).unwrap_or_else(|why| broken.push(why));
+            reads.insert(read.clone());
+        }
+    }
+}
+
+impl Published {
+    fn take(&mut self, event: &Event, content: Option<ContentHash>) -> Result<(), String> {
+        let Event { key, revision, reason, .. } = event;
+        let (last, before) = (std::mem::replace(&mut self.revision, *revision), self.content);
+        self.content = content;
+        match reason.as_str() {
+            "REPUBLISHED" => self.republished += 1,
+            "UPDATED" if content == before => {
+                return Err(format!("{key}/{revision} is an update that changes nothing"));
             }
+            "UPDATED" => {}
+            _ => self.handed_over += 1,
+        }
+        if *revision <= last {
+            Err(format!("event {key}/{revision} is doubled"))
+        } else if *revision > last + 1 {
+            Err(format!("event {key}/{revision} comes after revision {last}"))
+        } else {
+            Ok(())
         }
     }
 }
@@ -102,7 +162,6 @@ impl BrokerState {
 pub struct ModelBroker {
     pub shared: Shared,
     pub process: u64,
-    pub born: Instant,
 }
 
 fn passing(what: &'static str) -> KafkaFault {
@@ -110,9 +169,9 @@ fn passing(what: &'static str) -> KafkaFault {
 }
 
 impl ModelBroker {
-    async fn call(&self, what: &'static str) -> Result<(), KafkaFault> {
-        self.shared.call(self.process, what).await;
-        if self.born.elapsed() < self.shared.lock().broker.away_until {
+    async fn call(&self, lane: i32, what: &'static str) -> Result<(), KafkaFault> {
+        self.shared.call(self.process, Actor::lane(lane), what).await;
+        if self.shared.clock.elapsed() < self.shared.lock().broker.away_until {
             tokio::time::sleep(Duration::from_secs(1)).await;
             return Err(passing(what));
         }
@@ -123,10 +182,10 @@ impl ModelBroker {
 impl Broker for ModelBroker {
     fn open(&self, lane: i32, _deadline: Duration) -> Answer<'_, Box<dyn Producer>> {
         Box::pin(async move {
-            self.call("broker: open").await?;
+            self.call(lane, "broker: open").await?;
             let mut world = self.shared.lock();
             let World { broker, random, broken, .. } = &mut *world;
-            let epoch = broker.fence(self.process, random, broken);
+            let epoch = broker.fence(lane, self.process, random, broken);
             let producer = ModelProducer { broker: self.clone(), lane, epoch, worn: false.into() };
             Ok(Box::new(producer) as Box<dyn Producer>)
         })
@@ -150,12 +209,16 @@ struct ModelProducer {
 
 impl ModelProducer {
     async fn call(&self, what: &'static str) -> Result<(), KafkaFault> {
-        self.broker.call(what).await?;
-        if self.broker.shared.lock().broker.epoch == self.epoch {
+        self.broker.call(self.lane, what).await?;
+        if self.lane(&mut self.broker.shared.lock()).epoch == self.epoch {
             Ok(())
         } else {
             Err(KafkaFault::Fenced { lane: self.lane })
         }
+    }
+
+    fn lane<'w>(&self, world: &'w mut World) -> &'w mut LaneState {
+        &mut world.broker.lanes[self.lane as usize]
     }
 }
 
@@ -164,7 +227,8 @@ impl Producer for ModelProducer {
         Box::pin(async {
             self.call("broker: begin").await?;
             let fate = Some(Fate::Open);
-            self.broker.shared.lock().broker.transactions.push(Transaction { fate, ..Transaction::default() });
+            let transaction = Transaction { fate, ..Transaction::default() };
+            self.lane(&mut self.broker.shared.lock()).transactions.push(transaction);
             Ok(())
         })
     }
@@ -176,16 +240,19 @@ impl Producer for ModelProducer {
             if std::mem::take(&mut world.faults.delivery_fails) {
                 return Err(passing("broker: deliver"));
             }
-            let broker = &mut world.broker;
-            let transaction = broker.transactions.len() - 1;
+            let lane = self.lane(&mut world);
+            let transaction = lane.transactions.len() - 1;
             for record in records {
                 if record.topic == TRACKING {
                     let (key, value) = (record.key.clone().unwrap(), record.value.clone());
-                    broker.tracking.push(Entry { transaction, key, value });
+                    lane.tracking.push(Entry { transaction, key, value });
                 } else if record.topic == ORDERS {
                     let header = |name| record.headers.iter().find(|(key, _)| *key == name).unwrap().1.clone();
                     let read = uuid::Uuid::parse_str(&header("traceparent")[3..35]).unwrap().to_string();
-                    broker.transactions[transaction].events.push(Event { id: header("ce_id"), read });
+                    let (id, reason) = (header("ce_id"), header("imotriz-reason"));
+                    let (key, revision) = id.rsplit_once('/').unwrap();
+                    let (key, revision) = (key.to_owned(), revision.parse().unwrap());
+                    lane.transactions[transaction].events.push(Event { key, revision, reason, read });
                 }
             }
             Ok(records.iter().map(|_| Delivered { partition: 0, offset: 0 }).collect())
@@ -204,29 +271,30 @@ impl Producer for ModelProducer {
             let result = {
                 let mut world = self.broker.shared.lock();
                 let World { broker, broken, .. } = &mut *world;
-                let last = broker.transactions.len() - 1;
+                let lane = self.lane as usize;
+                let last = broker.lanes[lane].transactions.len() - 1;
                 match fault {
                     None | Some(CommitFault::Late) => {
-                        broker.commit(last, broken);
+                        broker.commit(lane, last, broken);
                         Ok(())
                     }
                     Some(CommitFault::AnswerLost) => {
-                        broker.commit(last, broken);
+                        broker.commit(lane, last, broken);
                         Err(passing("broker: commit"))
                     }
                     Some(CommitFault::RequestUnderWay) => {
-                        broker.transactions[last].fate = Some(Fate::Ending);
+                        broker.lanes[lane].transactions[last].fate = Some(Fate::Ending);
                         Err(passing("broker: commit"))
                     }
                     Some(CommitFault::RequestLost) => Err(passing("broker: commit")),
                     Some(CommitFault::TooOld) => {
-                        broker.transactions[last].fate = Some(Fate::Aborted);
+                        broker.lanes[lane].transactions[last].fate = Some(Fate::Aborted);
                         Err(KafkaFault::Fenced { lane: self.lane })
                     }
                 }
             };
             // The answer is on its way.
-            self.broker.shared.call(self.broker.process, "broker: committed").await;
+            self.broker.shared.call(self.broker.process, Actor::lane(self.lane), "broker: committed").await;
             result
         })
     }
@@ -236,7 +304,7 @@ impl Producer for ModelProducer {
     }
 
     fn is_deserted(&self) -> bool {
-        self.broker.born.elapsed() < self.broker.shared.lock().broker.away_until
+        self.broker.shared.clock.elapsed() < self.broker.shared.lock().broker.away_until
     }
 }
 
@@ -260,9 +328,9 @@ impl TrackingLog for ModelLog {
             return Err(passing("broker: read tracking"));
         }
         let world = self.broker.shared.lock();
-        let broker = &world.broker;
-        for entry in &broker.tracking[self.position as usize..] {
-            match broker.transactions[entry.transaction].fate {
+        let lane = &world.broker.lanes[self.lane as usize];
+        for entry in &lane.tracking[self.position as usize..] {
+            match lane.transactions[entry.transaction].fate {
                 Some(Fate::Committed) => {
                     if apply(&entry.key, entry.value.as_deref()) == ControlFlow::Break(()) {
                         return Ok(());

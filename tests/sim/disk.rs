@@ -70,6 +70,11 @@ fn text_field<'a>(bytes: &'a [u8], name: &str) -> Option<&'a str> {
     std::str::from_utf8(&bytes[..end]).ok()?.lines().find_map(|line| line.strip_prefix(name))
 }
 
+/// Whether it is a file for a read of this store.
+fn is_of(bytes: &[u8], store: &str) -> bool {
+    bytes.starts_with(PAGE) && text_field(bytes, "store: ") == Some(store)
+}
+
 fn sealed_page(bytes: &[u8]) -> Option<(String, &[u8])> {
     let seal = bytes.get(4096..BODY)?;
     if !bytes.starts_with(PAGE) || text_field(seal, "outcome: ")? != "page" {
@@ -114,20 +119,21 @@ impl DiskState {
     }
 
     /// Whether a file is reserved for a read, durably.
-    pub fn holds_a_reservation(&self) -> bool {
-        self.durable_files().any(|file| file.starts_with(PAGE) && file[4096..].iter().all(|byte| *byte == 0))
+    pub fn holds_a_reservation(&self, store: &str) -> bool {
+        self.durable_files().any(|file| is_of(file, store) && file[4096..].iter().all(|byte| *byte == 0))
     }
 
     /// A reservation, an unknown read, a torn page, or an entry on the account.
-    pub fn holds_a_trace(&self) -> bool {
+    pub fn holds_a_trace(&self, store: &str) -> bool {
+        let entry = format!("\"store\": \"{store}\",\n      \"reads\"");
         let account = self.durable.iter().any(|(path, file)| {
-            path.ends_with("account.json") && String::from_utf8_lossy(&self.files[*file].durable).contains("read_id")
+            path.ends_with("account.json") && String::from_utf8_lossy(&self.files[*file].durable).contains(&entry)
         });
-        account || self.durable_files().any(|file| file.starts_with(PAGE) && sealed_page(file).is_none())
+        account || self.durable_files().any(|file| is_of(file, store) && sealed_page(file).is_none())
     }
 
-    pub fn holds_order(&self, id: u64) -> bool {
-        let needle = format!("\"id\":{id},");
+    pub fn holds_order(&self, key: &str) -> bool {
+        let needle = format!("\"key\":\"{key}\"");
         self.durable_files()
             .filter_map(sealed_page)
             .any(|(_, body)| body.windows(needle.len()).any(|window| window == needle.as_bytes()))
@@ -141,7 +147,7 @@ impl DiskState {
     /// Whether a page is still in the spool, or a read whose outcome nobody has settled.
     pub fn is_busy(&self) -> bool {
         // What was put aside stays there.
-        let mut waiting = self.names.iter().filter(|(path, _)| path.parent() == Some(Path::new("/spool")));
+        let mut waiting = self.names.iter().filter(|(path, _)| path.parent() == Some(Path::new("/nowhere/spool")));
         waiting.any(|(path, file)| {
             path.extension().is_some_and(|suffix| suffix == "unknown") || sealed_page(&self.files[*file].now).is_some()
         })

@@ -7,7 +7,9 @@
 #![allow(clippy::unwrap_used, reason = "all of this is a test, and a panic is how a test reports")]
 
 mod broker;
+mod clock;
 mod disk;
+mod life;
 mod market;
 mod ops;
 mod process;
@@ -15,18 +17,21 @@ mod random;
 mod world;
 
 use std::any::Any;
+use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use imotriz_kafka::counters::Counters;
-use imotriz_kafka::ids::StoreName;
-use tokio::runtime::Builder;
-use tokio::task::{JoinHandle, LocalSet, spawn_local};
+use imotriz_kafka::app::AppError;
+use imotriz_kafka::config::Config;
+use imotriz_kafka::event::ContentHash;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::task::JoinError;
 use tokio::time::Instant;
 
-use ops::Op;
-use process::Settings;
+use life::{Life, Tokens};
+use ops::{Command, Op};
+use process::Process;
 use random::Random;
 use world::Shared;
 
@@ -42,30 +47,53 @@ struct Verdict {
     log: Vec<String>,
 }
 
-/// Starts the program again and again, as a supervisor does.
-struct Supervisor {
-    settings: Arc<Settings>,
+/// Starts the program again and again, as a supervisor does, and what an operator runs instead of it.
+struct Supervisor<'a> {
+    life: Life,
+    config: Arc<Config>,
+    tokens: &'a Tokens,
     shared: Shared,
-    born: Instant,
-    counters: Arc<Counters>,
-    running: Option<JoinHandle<String>>,
+    commands: VecDeque<Command>,
+    running: Option<Process>,
+    /// Stores that a pass went over since all faults were over, and could repair.
+    reconciled: BTreeSet<String>,
+    /// Stores that are known to have lost orders.
+    accounted: BTreeSet<String>,
 }
 
-impl Supervisor {
-    fn start(&mut self) -> &mut JoinHandle<String> {
-        let Self { settings, shared, born, counters, running } = self;
+impl Supervisor<'_> {
+    fn start(&mut self) -> &mut Process {
+        let Self { config, shared, commands, running, .. } = self;
         running.get_or_insert_with(|| {
-            *counters = Arc::default();
-            let process = shared.lock().process;
-            let (settings, shared, counters) = (settings.clone(), shared.clone(), counters.clone());
-            let born = *born;
-            spawn_local(async move { process::run(&settings, shared, process, born, counters).await })
+            let command = commands.pop_front();
+            shared.lock().note(&format!("--- {} starts", command.map_or("run".to_owned(), |c| format!("{c:?}"))));
+            Process::start(config.clone(), shared.clone(), command)
         })
     }
 
-    fn stop(&mut self) {
+    async fn kill(&mut self) {
         if let Some(running) = self.running.take() {
-            running.abort();
+            running.kill().await;
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        self.commands.push_back(command);
+        if let Some(running) = &self.running {
+            running.stop();
+        }
+    }
+
+    /// The token in the file is void from now on, or the file gets the new one.
+    fn rotate_token(&self, store: u64) {
+        let mut world = self.shared.lock();
+        let index = store as usize % world.market.shops.len();
+        let shop = &mut world.market.shops[index];
+        if shop.token_in_file == shop.token {
+            shop.token += 1;
+        } else {
+            shop.token_in_file = shop.token;
+            self.tokens.put(shop.name, shop.token);
         }
     }
 
@@ -75,18 +103,10 @@ impl Supervisor {
             let running = self.start();
             tokio::select! {
                 biased;
-                () = shared.crashed.notified() => self.stop(),
-                ended = running => {
-                    self.running = None;
-                    {
-                        let mut world = shared.lock();
-                        match ended {
-                            Ok(why) => world.note(&format!("--- the program ends: {why}")),
-                            Err(error) => world.breaks(format!("the program panics: {}", said(error.into_panic()))),
-                        }
-                        // What it left running has no say any more.
-                        world.process += 1;
-                    }
+                () = shared.crashed.notified() => self.kill().await,
+                ended = &mut running.task => {
+                    self.note_reconciled();
+                    self.ended(ended);
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
                 () = tokio::time::sleep_until(end) => {}
@@ -94,12 +114,57 @@ impl Supervisor {
         }
     }
 
+    fn ended(&mut self, ended: Result<Result<String, AppError>, JoinError>) {
+        self.running.take().iter().for_each(Process::kill_threads);
+        let mut world = self.shared.lock();
+        match ended {
+            Err(panic) => world.breaks(format!("the program panics: {}", said(panic.into_panic()))),
+            Ok(Err(AppError::Panicked)) => world.breaks("a task of the program panics".to_owned()),
+            Ok(Err(error)) => world.note(&format!("--- the program ends: {error}")),
+            Ok(Ok(why)) => world.note(&format!("--- the program ends: {why}")),
+        }
+        // What it left running has no say any more.
+        world.process += 1;
+    }
+
+    fn note_reconciled(&mut self) {
+        let Some(running) = &self.running else { return };
+        for store in self.life.stores() {
+            let pass = running.counters.store(&store.parse().unwrap()).last_pass();
+            if pass.is_some_and(|pass| pass.summary.failed == 0) {
+                self.reconciled.insert(store.to_owned());
+            }
+        }
+        if let Some(account) = &*running.account.lock().unwrap() {
+            let is_accounted = |store: &&str| !account.unaccounted_of(&store.parse().unwrap()).is_nothing();
+            self.accounted = self.life.stores().into_iter().filter(is_accounted).map(str::to_owned).collect();
+        }
+    }
+
     /// Whether all is quiet, after a pass of the reconciler that found nothing it could not repair.
-    fn is_well(&self) -> bool {
-        let store: StoreName = "bogota".parse().unwrap();
-        let reconciled = self.counters.store(&store).last_pass().is_some_and(|pass| pass.summary.failed == 0);
-        let world = self.shared.lock();
-        reconciled && world.market.pending() == 0 && !world.disk.is_busy()
+    fn is_well(&mut self) -> bool {
+        self.note_reconciled();
+        let (world, now) = (self.shared.lock(), self.shared.clock.true_time());
+        let is_quiet = world.market.pending(now) == 0 && !world.disk.is_busy();
+        drop(world);
+        is_quiet && self.reconciled.len() == self.life.stores().len() && self.is_up_to_date()
+    }
+
+    /// Whether each listed order's last event says what the marketplace says, where changes are looked for.
+    fn is_up_to_date(&self) -> bool {
+        if !self.life.follows_changes() {
+            return true;
+        }
+        let (world, now) = (self.shared.lock(), self.shared.clock.true_time());
+        world.market.shops.iter().all(|shop| {
+            let country = self.config.stores[&shop.name.parse().unwrap()].country;
+            shop.listed(now).all(|id| {
+                let Some(published) = world.broker.published.get(&shop.key(id)) else { return true };
+                let record = serde_json::value::RawValue::from_string(shop.record(id)).unwrap();
+                let order = self.config.mapping.order(country, &record).unwrap();
+                published.content == Some(ContentHash::of(&order))
+            })
+        })
     }
 }
 
@@ -108,12 +173,19 @@ fn said(panic: Box<dyn Any + Send>) -> String {
     text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
 }
 
-fn play(settings: &Arc<Settings>, seed: u64, ops: &[Op], log: bool) -> Verdict {
+fn play(seed: u64, ops: &[Op], log: bool) -> Verdict {
     fastrand::seed(seed);
-    let shared = Shared::new(seed, log);
-    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let (life, tokens) = (Life::of(seed), Tokens::new());
+    let runtime =
+        Builder::new_current_thread().enable_time().start_paused(true).build_local(LocalOptions::default()).unwrap();
+    let shared = {
+        let _within = runtime.enter();
+        Shared::new(seed, life, log)
+    };
+    let clock = shared.clock.clone();
+    imotriz_kafka::clock::simulate(move || clock.shown());
     let played = catch_unwind(AssertUnwindSafe(|| {
-        LocalSet::new().block_on(&runtime, live(settings.clone(), shared.clone(), ops));
+        runtime.block_on(live(life, &tokens, shared.clone(), ops));
     }));
     drop(runtime);
     if let Err(panic) = played {
@@ -123,43 +195,68 @@ fn play(settings: &Arc<Settings>, seed: u64, ops: &[Op], log: bool) -> Verdict {
     Verdict { broken: std::mem::take(&mut world.broken), trace: world.trace, log: world.log.take().unwrap_or_default() }
 }
 
-async fn live(settings: Arc<Settings>, shared: Shared, ops: &[Op]) {
-    let born = Instant::now();
-    let mut supervisor = Supervisor { settings, shared: shared.clone(), born, counters: Arc::default(), running: None };
+async fn live(life: Life, tokens: &Tokens, shared: Shared, ops: &[Op]) {
+    life.stores().iter().for_each(|store| tokens.put(store, 1));
+    let mut supervisor = Supervisor {
+        life,
+        config: Arc::new(life.config(tokens)),
+        tokens,
+        shared: shared.clone(),
+        commands: VecDeque::new(),
+        running: None,
+        reconciled: BTreeSet::new(),
+        accounted: BTreeSet::new(),
+    };
     for op in ops {
-        shared.lock().apply(*op, born.elapsed());
+        shared.lock().apply(*op, &shared.clock);
+        match op {
+            Op::Command(command) => supervisor.command(*command),
+            Op::RotateToken(store) => supervisor.rotate_token(*store),
+            _ => {}
+        }
         let pause = if let Op::Wait(ms) = op { *ms } else { shared.lock().random.below(30) };
         supervisor.run_for(Duration::from_millis(pause)).await;
         if !shared.lock().broken.is_empty() {
             return;
         }
     }
+    heal(&mut supervisor).await;
+}
+
+/// All faults are over, and so is the process: what comes after the last crash has to find everything by itself.
+async fn heal(supervisor: &mut Supervisor<'_>) {
+    let shared = supervisor.shared.clone();
     shared.lock().note("--- no more faults");
-    // The last crash: what comes after it has to find everything by itself.
-    supervisor.stop();
+    supervisor.kill().await;
+    supervisor.commands.clear();
+    supervisor.reconciled.clear();
     {
         let mut world = shared.lock();
-        world.heal();
+        world.heal(shared.clock.true_time());
         world.power_off();
+        world.market.shops.iter().for_each(|shop| supervisor.tokens.put(shop.name, shop.token));
     }
     let healed = Instant::now();
     while !supervisor.is_well() && healed.elapsed() < HEALING && shared.lock().broken.is_empty() {
+        if supervisor.life.by_command && supervisor.commands.is_empty() {
+            supervisor.commands.push_back(Command::Reconcile);
+        }
         supervisor.run_for(Duration::from_millis(500)).await;
     }
     let is_well = supervisor.is_well();
-    shared.lock().check_all_has_come_right(is_well);
-    supervisor.stop();
+    shared.lock().check_all_has_come_right(is_well, &supervisor.accounted, &shared.clock);
+    supervisor.kill().await;
 }
 
 /// Drops what may be dropped while it still fails, large pieces first.
-fn shrunk(settings: &Arc<Settings>, seed: u64, mut ops: Vec<Op>) -> Vec<Op> {
+fn shrunk(seed: u64, mut ops: Vec<Op>) -> Vec<Op> {
     let mut size = ops.len().div_ceil(2);
     while size > 0 {
         let mut start = 0;
         while start < ops.len() {
             let mut fewer = ops.clone();
             fewer.drain(start..(start + size).min(fewer.len()));
-            if play(settings, seed, &fewer, false).broken.is_empty() {
+            if play(seed, &fewer, false).broken.is_empty() {
                 start += size;
             } else {
                 ops = fewer;
@@ -174,9 +271,9 @@ fn scenario(seed: u64) -> Vec<Op> {
     ops::scenario(&mut Random::new(seed ^ 0x5eed))
 }
 
-fn fail(settings: &Arc<Settings>, seed: u64) -> ! {
-    let ops = shrunk(settings, seed, scenario(seed));
-    let verdict = play(settings, seed, &ops, true);
+fn fail(seed: u64) -> ! {
+    let ops = shrunk(seed, scenario(seed));
+    let verdict = play(seed, &ops, true);
     let ops: Vec<String> = ops.iter().map(|op| format!("    {op:?}  // {op}")).collect();
     let log = verdict.log[verdict.log.len().saturating_sub(150)..].join("\n");
     panic!(
@@ -192,12 +289,11 @@ fn variable(name: &str) -> Option<u64> {
 
 #[test]
 fn whatever_goes_wrong_nothing_is_lost_and_nothing_doubled() {
-    let settings = Arc::new(Settings::new());
     if let Some(seed) = variable("SIM_SEED") {
-        let verdict = play(&settings, seed, &scenario(seed), true);
+        let verdict = play(seed, &scenario(seed), true);
         println!("{}", verdict.log.join("\n"));
         if !verdict.broken.is_empty() {
-            fail(&settings, seed);
+            fail(seed);
         }
         return;
     }
@@ -205,11 +301,10 @@ fn whatever_goes_wrong_nothing_is_lost_and_nothing_doubled() {
     let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
     std::thread::scope(|scope| {
         for thread in 0..threads {
-            let settings = &settings;
             scope.spawn(move || {
                 for seed in (first..first + seeds).skip(thread as usize).step_by(threads as usize) {
-                    if !play(settings, seed, &scenario(seed), false).broken.is_empty() {
-                        fail(settings, seed);
+                    if !play(seed, &scenario(seed), false).broken.is_empty() {
+                        fail(seed);
                     }
                 }
             });
@@ -219,9 +314,8 @@ fn whatever_goes_wrong_nothing_is_lost_and_nothing_doubled() {
 
 #[test]
 fn a_seed_decides_everything() {
-    let settings = Arc::new(Settings::new());
     for seed in 0..10 {
-        let [one, other] = [0; 2].map(|_| play(&settings, seed, &scenario(seed), false).trace);
+        let [one, other] = [0; 2].map(|_| play(seed, &scenario(seed), false).trace);
         assert_eq!(one, other, "seed {seed}");
     }
 }

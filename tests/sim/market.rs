@@ -1,83 +1,206 @@
-//! A marketplace: what it hands over it marks, and hands over no more.
+//! Marketplaces, one for each store: what one hands over it marks, and hands over no more.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
+use std::time::Duration;
 
 use bytes::Bytes;
-use imotriz_kafka::api::{Answer, ApiError, Marketplace, Read};
+use imotriz_kafka::api::{Answer, ApiError, Marketplace, Read, Refusal};
 use imotriz_kafka::ids::{OrderId, OrderIds};
-use secrecy::SecretString;
+use jiff::{SignedDuration, Timestamp};
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::ops::ReadFault;
-use crate::world::{Shared, World};
+use crate::world::{Actor, Shared, World};
 
 /// Orders on a page: few, so that many pages come.
 const PAGE: usize = 5;
+const LISTED: SignedDuration = SignedDuration::from_hours(8 * 24);
+/// Older orders are not handed over any more, and can't be un-synchronised.
+const FOUND: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-#[derive(Default)]
-pub struct MarketState {
-    /// Whether an order is marked, and how often it was changed.
-    orders: BTreeMap<u64, (bool, u64)>,
+pub struct Order {
+    pub placed: Timestamp,
+    pub marked: bool,
+    /// How often it was changed.
+    version: u64,
+}
+
+/// One store's.
+pub struct Shop {
+    pub name: &'static str,
+    pub orders: BTreeMap<u64, Order>,
+    /// Which token is valid: they are told apart by their length.
+    pub token: usize,
+    /// Which one the program finds in the store's file.
+    pub token_in_file: usize,
+    /// The list does not show these for a while.
     pub hidden: BTreeSet<u64>,
     /// The last page that came to its end, and to which process.
     last: Option<(u64, Bytes, Vec<u64>)>,
-    /// How often each order was handed over, or would have been if the answer had arrived.
-    pub marks: BTreeMap<u64, u64>,
-    /// Orders that a 404 was answered for: they may be remembered as gone.
-    pub denied: BTreeSet<u64>,
+    gap: Gap,
+}
+
+/// Reads without a good answer. Where as many orders became pending meanwhile as they marked, the counts show nothing of
+/// it: see `account/gap.rs`.
+#[derive(Default)]
+struct Gap {
+    lost: Vec<u64>,
+    news: bool,
+    answer: Option<GoodAnswer>,
+}
+
+/// It ends the gap if its process lives on.
+struct GoodAnswer {
+    process: u64,
+    ids: Vec<u64>,
+    /// Whether orders became pending since the one before.
+    news: bool,
+}
+
+/// How often an order was asked for.
+#[derive(Default)]
+pub struct Asked {
+    /// It was handed over, or would have been if the answer had arrived.
+    pub marked: u64,
+    /// An operator asked for it.
+    pub republished: u64,
+}
+
+#[derive(Default)]
+pub struct MarketState {
+    pub shops: Vec<Shop>,
+    pub asked: BTreeMap<String, Asked>,
+    /// Orders that may be missing without anybody's knowledge, since the marketplace said that they are not there, or
+    /// since its counts did not show that they were marked.
+    pub excused: BTreeSet<String>,
+}
+
+impl Shop {
+    pub fn new(name: &'static str) -> Self {
+        let (orders, hidden) = (BTreeMap::new(), BTreeSet::new());
+        Self { name, orders, token: 1, token_in_file: 1, hidden, last: None, gap: Gap::default() }
+    }
+
+    pub fn key(&self, id: u64) -> String {
+        format!("{}/{id}", self.name)
+    }
+
+    fn place(&mut self, now: Timestamp) {
+        let id = self.orders.len() as u64 + 1;
+        self.orders.insert(id, Order { placed: now, marked: false, version: 0 });
+        self.gap.news = true;
+    }
+
+    fn pending(&self, now: Timestamp) -> impl Iterator<Item = u64> {
+        self.orders.iter().filter(move |(_, order)| !order.marked && now - FOUND < order.placed).map(|(id, _)| *id)
+    }
+
+    pub fn listed(&self, now: Timestamp) -> impl Iterator<Item = u64> {
+        self.orders.iter().filter(move |(_, order)| now - LISTED < order.placed).map(|(id, _)| *id)
+    }
+
+    pub fn record(&self, id: u64) -> String {
+        let Order { placed, version, .. } = &self.orders[&id];
+        let (key, total) = (self.key(id), 100 + version);
+        format!(r#"{{"order":{{"id":{id},"key":"{key}","created_at":"{placed}","total":"{total}.00"}}}}"#)
+    }
+
+    fn body(&self, ids: &[u64], returned: usize, now: Timestamp) -> Bytes {
+        let records: Vec<String> = ids.iter().map(|id| self.record(*id)).collect();
+        let pending = self.pending(now).count();
+        let found = pending + ids.len();
+        format!(
+            r#"{{"data":[{}],"metadata":{{"total_transactions_found":{found},"returned_transactions":{returned},"pending_transactions":{pending}}}}}"#,
+            records.join(",")
+        )
+        .into()
+    }
+
+    /// A read begins. Whoever reads once more has taken the answer of the read before into account. Returns orders of
+    /// which nothing shows that they were marked.
+    fn begin_read(&mut self, process: u64) -> Vec<String> {
+        let Some(answer) = self.gap.answer.take() else { return Vec::new() };
+        if answer.process != process {
+            self.gap.news |= answer.news;
+            self.gap.lost.extend(answer.ids);
+            return Vec::new();
+        }
+        let lost = mem::take(&mut self.gap.lost);
+        if answer.news { lost.into_iter().map(|id| self.key(id)).collect() } else { Vec::new() }
+    }
 }
 
 impl MarketState {
-    pub fn place(&mut self) {
-        let id = self.orders.len() as u64 + 1;
-        self.orders.insert(id, (false, 0));
+    pub fn shop(&self, name: &str) -> usize {
+        self.shops.iter().position(|shop| shop.name == name).unwrap()
+    }
+
+    pub fn place(&mut self, store: u64, now: Timestamp) {
+        let shops = self.shops.len() as u64;
+        self.shops[(store % shops) as usize].place(now);
+    }
+
+    fn pick(&mut self, which: u64) -> Option<(&mut Shop, u64)> {
+        let orders: Vec<(usize, u64)> =
+            (0..self.shops.len()).flat_map(|shop| self.shops[shop].orders.keys().map(move |id| (shop, *id))).collect();
+        let (shop, id) = *orders.get((which % (orders.len() as u64).max(1)) as usize)?;
+        Some((&mut self.shops[shop], id))
     }
 
     /// Un-synchronises it, changed or not.
-    pub fn unsynchronise(&mut self, which: u64) {
-        let count = self.orders.len() as u64;
-        if let Some((marked, version)) = self.orders.get_mut(&(which % count.max(1) + 1)) {
-            if *marked {
-                *version += which % 2;
-            }
-            *marked = false;
+    pub fn unsynchronise(&mut self, which: u64, now: Timestamp) {
+        let Some((shop, id)) = self.pick(which) else { return };
+        let order = shop.orders.get_mut(&id).unwrap();
+        if order.marked && now - FOUND < order.placed {
+            order.marked = false;
+            order.version += which % 2;
+            shop.gap.news = true;
+        }
+    }
+
+    pub fn change(&mut self, which: u64) {
+        if let Some((shop, id)) = self.pick(which) {
+            shop.orders.get_mut(&id).unwrap().version += 1;
         }
     }
 
     pub fn hide(&mut self, which: u64) {
-        self.hidden.insert(which % (self.orders.len() as u64).max(1) + 1);
+        let Some((shop, id)) = self.pick(which) else { return };
+        shop.hidden.insert(id);
+        let key = shop.key(id);
+        self.excused.insert(key);
     }
 
-    pub fn marked(&self) -> impl Iterator<Item = u64> {
-        self.orders.iter().filter(|(_, (marked, _))| *marked).map(|(id, _)| *id)
-    }
-
-    pub fn pending(&self) -> usize {
-        self.orders.values().filter(|(marked, _)| !marked).count()
-    }
-
-    fn record(&self, id: u64) -> String {
-        let (_, version) = self.orders[&id];
-        format!(r#"{{"order":{{"id":{id},"total":"{}.00"}}}}"#, 100 + version)
-    }
-
-    fn page(&mut self) -> Vec<u64> {
-        let ids: Vec<u64> =
-            self.orders.iter().filter(|(_, (marked, _))| !marked).map(|(id, _)| *id).take(PAGE).collect();
-        for id in &ids {
-            self.orders.get_mut(id).unwrap().0 = true;
-            *self.marks.entry(*id).or_default() += 1;
+    /// An operator wants it, and it is not so old that it may be forgotten that it was ever published.
+    pub fn republish(&mut self, which: u64, now: Timestamp) -> Option<(&'static str, u64)> {
+        let (shop, id) = self.pick(which)?;
+        let (name, key) = (shop.name, shop.key(id));
+        if shop.orders[&id].placed <= now - FOUND {
+            return None;
         }
-        ids
+        self.asked.entry(key).or_default().republished += 1;
+        Some((name, id))
     }
 
-    fn body(&self, ids: &[u64], returned: usize) -> Bytes {
-        let records: Vec<String> = ids.iter().map(|id| self.record(*id)).collect();
-        let (pending, found) = (self.pending(), self.pending() + ids.len());
-        format!(
-            r#"{{"total_transactions_found":{found},"returned_transactions":{returned},"pending_transactions":{pending},"data":[{}]}}"#,
-            records.join(",")
-        )
-        .into()
+    pub fn marked(&self) -> impl Iterator<Item = (&Shop, u64)> {
+        let marked = |shop: &Shop| shop.orders.iter().filter(|(_, order)| order.marked).map(|(id, _)| *id).collect();
+        self.shops.iter().flat_map(move |shop| {
+            let ids: Vec<u64> = marked(shop);
+            ids.into_iter().map(move |id| (shop, id))
+        })
+    }
+
+    /// Orders that nobody read in time.
+    pub fn too_old(&self, now: Timestamp) -> impl Iterator<Item = String> {
+        self.shops.iter().flat_map(move |shop| {
+            let old = shop.orders.iter().filter(move |(_, order)| !order.marked && order.placed <= now - FOUND);
+            old.map(|(id, _)| shop.key(*id))
+        })
+    }
+
+    pub fn pending(&self, now: Timestamp) -> usize {
+        self.shops.iter().map(|shop| shop.pending(now).count()).sum()
     }
 }
 
@@ -85,24 +208,62 @@ impl MarketState {
 pub struct ModelMarket {
     pub shared: Shared,
     pub process: u64,
+    pub shop: usize,
 }
 
-fn check_read(world: &mut World, process: u64) {
-    if !world.disk.holds_a_reservation() {
-        world.breaks("a destructive read without a reserved file".to_owned());
+impl ModelMarket {
+    fn is_refused(&self, token: &SecretString) -> bool {
+        token.expose_secret().len() != self.shared.lock().market.shops[self.shop].token
     }
-    if !world.broker.was_owned_by(process) {
-        world.breaks("a destructive read by a process that never owned the lane".to_owned());
+
+    fn check_read(&self, world: &mut World) {
+        let shop = &world.market.shops[self.shop];
+        let name = shop.name;
+        if !world.disk.holds_a_reservation(name) {
+            world.breaks(format!("a destructive read of {name} without a reserved file"));
+        }
+        if !world.broker.was_owned_by(name, self.process) {
+            world.breaks(format!("a destructive read of {name} by a process that never owned the lane"));
+        }
+        if let Some((reader, body, ids)) = world.market.shops[self.shop].last.take()
+            && reader == self.process
+            && !world.disk.holds_body(&body)
+            && !ids.iter().all(|id| world.broker.has(&world.market.shops[self.shop].key(*id)))
+        {
+            world.breaks(format!("the next read of {name} before the page of the last one was durable"));
+        }
+        let unseen = world.market.shops[self.shop].begin_read(self.process);
+        world.market.excused.extend(unseen);
+        world.check_nothing_is_silent(&self.shared.clock);
+        world.check_nothing_is_published_unasked(&self.shared.clock);
     }
-    if let Some((reader, body, ids)) = world.market.last.take()
-        && reader == process
-        && !world.disk.holds_body(&body)
-        && !ids.iter().all(|id| world.broker.has(*id))
-    {
-        world.breaks("the next read before the page of the last one was durable".to_owned());
+
+    /// Marks a page; what of it comes back is the fault's.
+    fn mark(&self, world: &mut World, fault: Option<ReadFault>, now: Timestamp) -> Read {
+        let shop = &mut world.market.shops[self.shop];
+        let ids: Vec<u64> = shop.pending(now).take(PAGE).collect();
+        ids.iter().for_each(|id| shop.orders.get_mut(id).unwrap().marked = true);
+        let wrong = usize::from(fault == Some(ReadFault::WrongCount) && !ids.is_empty());
+        let body = shop.body(&ids, ids.len() + wrong, now);
+        for id in &ids {
+            world.market.asked.entry(shop.key(*id)).or_default().marked += 1;
+        }
+        let shop = &mut world.market.shops[self.shop];
+        let read = if fault == Some(ReadFault::CutAfter) {
+            shop.gap.lost.extend(&ids);
+            cut()
+        } else {
+            let news = mem::take(&mut shop.gap.news);
+            shop.gap.answer = Some(GoodAnswer { process: self.process, ids: ids.clone(), news });
+            if !ids.is_empty() {
+                shop.last = Some((self.process, body.clone(), ids.clone()));
+            }
+            Read::from_body(body)
+        };
+        let name = shop.name;
+        world.note(&format!("market: {name} marks {ids:?}"));
+        read
     }
-    world.check_nothing_is_silent();
-    world.check_nothing_is_published_unasked();
 }
 
 fn cut() -> Read {
@@ -110,77 +271,83 @@ fn cut() -> Read {
 }
 
 impl Marketplace for ModelMarket {
-    fn new_orders<'a>(&'a self, _token: &'a SecretString) -> Answer<'a, Read> {
+    fn new_orders<'a>(&'a self, token: &'a SecretString) -> Answer<'a, Read> {
         Box::pin(async {
-            self.shared.call(self.process, "market: new orders").await;
-            let (fault, read, late) = {
+            self.shared.call(self.process, Actor::drain(self.shop), "market: new orders").await;
+            let (read, is_late) = {
+                let refused = self.is_refused(token);
+                let now = self.shared.clock.true_time();
                 let mut world = self.shared.lock();
-                check_read(&mut world, self.process);
+                self.check_read(&mut world);
                 let fault = world.faults.read.take();
+                let shop = &world.market.shops[self.shop];
                 let read = match fault {
                     Some(ReadFault::NotSent) => Read::NotSent { reason: "refused".to_owned() },
                     Some(ReadFault::Busy) => Read::Busy { retry_after: None },
                     Some(ReadFault::CutBefore) => cut(),
-                    Some(ReadFault::EmptyPage) if world.market.pending() > 0 => {
-                        Read::from_body(world.market.body(&[], 0))
+                    _ if refused => Read::Refused(Refusal::Token),
+                    Some(ReadFault::EmptyPage) if shop.pending(now).next().is_some() => {
+                        Read::from_body(shop.body(&[], 0, now))
                     }
-                    fault => {
-                        let ids = world.market.page();
-                        let wrong = usize::from(fault == Some(ReadFault::WrongCount) && !ids.is_empty());
-                        let body = world.market.body(&ids, ids.len() + wrong);
-                        world.note(&format!("market: marks {ids:?}"));
-                        if fault == Some(ReadFault::CutAfter) {
-                            cut()
-                        } else {
-                            if !ids.is_empty() {
-                                world.market.last = Some((self.process, body.clone(), ids));
-                            }
-                            Read::from_body(body)
-                        }
-                    }
+                    fault => self.mark(&mut world, fault, now),
                 };
-                (fault, read, fault == Some(ReadFault::Late))
+                (read, fault == Some(ReadFault::Late))
             };
-            if late {
-                tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+            if is_late {
+                tokio::time::sleep(Duration::from_secs(60)).await;
             }
-            let _: Option<ReadFault> = fault;
             // The answer is on its way.
-            self.shared.call(self.process, "market: answers").await;
+            self.shared.call(self.process, Actor::drain(self.shop), "market: answers").await;
             read
         })
     }
 
-    fn order_ids<'a>(&'a self, _token: &'a SecretString) -> Answer<'a, Result<OrderIds, ApiError>> {
+    fn order_ids<'a>(&'a self, token: &'a SecretString) -> Answer<'a, Result<OrderIds, ApiError>> {
         Box::pin(async {
-            self.shared.call(self.process, "market: list").await;
+            self.shared.call(self.process, Actor::reconciler(self.shop), "market: list").await;
             let ids: OrderIds = {
+                let refused = self.is_refused(token);
+                let now = self.shared.clock.true_time();
                 let mut world = self.shared.lock();
                 if std::mem::take(&mut world.faults.list_fails) {
                     return Err(ApiError::Failed("500".to_owned()));
                 }
-                let market = &world.market;
-                let listed = market.orders.keys().filter(|id| !market.hidden.contains(id));
+                if refused {
+                    return Err(Refusal::Token.into());
+                }
+                let shop = &world.market.shops[self.shop];
+                let listed = shop.listed(now).filter(|id| !shop.hidden.contains(id));
                 listed.map(|id| id.to_string().parse::<OrderId>().unwrap()).collect()
             };
-            self.shared.call(self.process, "market: listed").await;
+            self.shared.call(self.process, Actor::reconciler(self.shop), "market: listed").await;
             Ok(ids)
         })
     }
 
-    fn order<'a>(&'a self, id: &'a OrderId, _token: &'a SecretString) -> Answer<'a, Result<Bytes, ApiError>> {
+    fn order<'a>(&'a self, id: &'a OrderId, token: &'a SecretString) -> Answer<'a, Result<Bytes, ApiError>> {
         Box::pin(async move {
-            self.shared.call(self.process, "market: order").await;
-            let mut world = self.shared.lock();
-            let id: u64 = id.as_str().parse().unwrap();
-            if std::mem::take(&mut world.faults.order_fails) {
-                return Err(ApiError::Failed("500".to_owned()));
-            }
-            if std::mem::take(&mut world.faults.order_not_found) {
-                world.market.denied.insert(id);
-                return Err(ApiError::NotFound);
-            }
-            Ok(format!(r#"{{"data":{}}}"#, world.market.record(id)).into())
+            self.shared.call(self.process, Actor::reconciler(self.shop), "market: order").await;
+            let body = {
+                let refused = self.is_refused(token);
+                let mut world = self.shared.lock();
+                let id: u64 = id.as_str().parse().unwrap();
+                if std::mem::take(&mut world.faults.order_fails) {
+                    return Err(ApiError::Failed("500".to_owned()));
+                }
+                if refused {
+                    return Err(Refusal::Token.into());
+                }
+                let shop = &world.market.shops[self.shop];
+                let (key, record) = (shop.key(id), shop.record(id));
+                if std::mem::take(&mut world.faults.order_not_found) {
+                    world.market.excused.insert(key);
+                    return Err(ApiError::NotFound);
+                }
+                format!(r#"{{"data":{record}}}"#).into()
+            };
+            // It may change while the answer is on its way.
+            self.shared.call(self.process, Actor::reconciler(self.shop), "market: gives an order").await;
+            Ok(body)
         })
     }
 }

@@ -38,12 +38,28 @@ pub enum CommitFault {
     Late,
 }
 
-/// An operation of the world around the program.
+/// What an operator runs instead of the service, which he stops first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    Drain,
+    Reconcile,
+    Republish(u64),
+}
+
+/// An operation of the world around the program. Where one names an order or a store, it is taken modulo their number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op {
     Wait(u64),
-    Place(u64),
+    Place(u64, u64),
     Unsynchronise(u64),
+    Change(u64),
+    Command(Command),
+    /// The machine sleeps for so many days: its timers stand still, the marketplace goes on.
+    Sleep(i64),
+    /// The machine's clock is set forward by so many minutes, or back.
+    SetClock(i64),
+    /// A store's token is void, or the newer one arrives in its file.
+    RotateToken(u64),
     Read(ReadFault),
     HideFromList(u64),
     ListFails,
@@ -52,7 +68,7 @@ pub enum Op {
     Commit(CommitFault),
     DeliveryFails,
     BrokerAway(u64),
-    SecondInstance,
+    SecondInstance(u64),
     DiskFull,
     DiskFails(u64),
     /// The machine loses its power at its n-th input or output from now.
@@ -63,8 +79,13 @@ impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Wait(ms) => write!(f, "wait {ms} ms"),
-            Self::Place(orders) => write!(f, "place {orders} orders"),
+            Self::Place(orders, store) => write!(f, "place {orders} orders in store {store}"),
             Self::Unsynchronise(order) => write!(f, "un-synchronise order {order}"),
+            Self::Change(order) => write!(f, "order {order} changes"),
+            Self::Command(command) => write!(f, "stop it and run {command:?}"),
+            Self::Sleep(days) => write!(f, "the machine sleeps for {days} days"),
+            Self::SetClock(minutes) => write!(f, "the machine's clock is set by {minutes} minutes"),
+            Self::RotateToken(store) => write!(f, "the token of store {store} is void, or the new one arrives"),
             Self::Read(fault) => write!(f, "the next destructive read: {fault:?}"),
             Self::HideFromList(order) => write!(f, "the list misses order {order} for a while"),
             Self::ListFails => write!(f, "the next list fails"),
@@ -73,7 +94,7 @@ impl fmt::Display for Op {
             Self::Commit(fault) => write!(f, "the next commit: {fault:?}"),
             Self::DeliveryFails => write!(f, "the next delivery fails"),
             Self::BrokerAway(ms) => write!(f, "the broker is away for {ms} ms"),
-            Self::SecondInstance => write!(f, "a second instance takes the lane, and goes"),
+            Self::SecondInstance(lane) => write!(f, "a second instance takes lane {lane}, and goes"),
             Self::DiskFull => write!(f, "the disk is full for the next new file"),
             Self::DiskFails(after) => write!(f, "the disk fails a write or a sync, the {after}th from now"),
             Self::Crash(io) => write!(f, "the power goes at the {io}th input or output from now"),
@@ -92,21 +113,42 @@ fn op(random: &mut Random) -> Op {
     const READS: [R; 7] = [R::NotSent, R::Busy, R::CutBefore, R::CutAfter, R::WrongCount, R::EmptyPage, R::Late];
     const COMMITS: [C; 5] = [C::AnswerLost, C::RequestUnderWay, C::RequestLost, C::TooOld, C::Late];
     let pick = |random: &mut Random, most: u64| 1 + random.below(most);
-    match random.below(32) {
+    match random.below(40) {
         0..8 => Op::Wait([10, 100, 1_000, 5_000, 40_000][random.below(5) as usize]),
-        8..14 => Op::Place([1, 3, 7, 20][random.below(4) as usize]),
+        8..14 => Op::Place([1, 3, 7, 20][random.below(4) as usize], random.below(2)),
         14..17 => Op::Unsynchronise(random.next() % 1_000),
-        17..19 => Op::Read(READS[random.below(7) as usize]),
-        19 => Op::HideFromList(random.next() % 1_000),
-        20 => Op::ListFails,
-        21 => Op::OrderFails,
-        22 => Op::OrderNotFound,
-        23..26 => Op::Commit(COMMITS[random.below(5) as usize]),
-        26 => Op::DeliveryFails,
-        27 => Op::BrokerAway([300, 3_000, 30_000][random.below(3) as usize]),
-        28 => Op::SecondInstance,
-        29 if random.one_in(2) => Op::DiskFull,
-        29 => Op::DiskFails(pick(random, 12)),
+        17..19 => Op::Change(random.next() % 1_000),
+        19..21 => Op::Read(READS[random.below(7) as usize]),
+        21 => Op::HideFromList(random.next() % 1_000),
+        22 => Op::ListFails,
+        23 => Op::OrderFails,
+        24 => Op::OrderNotFound,
+        25..28 => Op::Commit(COMMITS[random.below(5) as usize]),
+        28 => Op::DeliveryFails,
+        29 => Op::BrokerAway([300, 3_000, 30_000][random.below(3) as usize]),
+        30 => Op::SecondInstance(random.below(2)),
+        31 if random.one_in(2) => Op::DiskFull,
+        31 => Op::DiskFails(pick(random, 12)),
+        32..34 => Op::Command(command(random)),
+        34 => Op::RotateToken(random.below(2)),
+        35 => clock(random),
         _ => Op::Crash(pick(random, 60)),
+    }
+}
+
+fn command(random: &mut Random) -> Command {
+    match random.below(3) {
+        0 => Command::Drain,
+        1 => Command::Reconcile,
+        _ => Command::Republish(random.next() % 1_000),
+    }
+}
+
+fn clock(random: &mut Random) -> Op {
+    const DAY: i64 = 24 * 60;
+    match random.below(3) {
+        0 => Op::Sleep([1, 5, 9, 33][random.below(4) as usize]),
+        1 => Op::SetClock([2, 90, 9 * DAY, 40 * DAY][random.below(4) as usize]),
+        _ => Op::SetClock(-[2, 90, 9 * DAY, 40 * DAY][random.below(4) as usize]),
     }
 }

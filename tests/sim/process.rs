@@ -1,163 +1,126 @@
-//! The program: the real drain, lane and reconciler of one store, put together as `app` does, over the models.
+//! The program: the real one, as `app` puts it together, in the model's surroundings.
 
-use std::collections::HashMap;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::io;
+use std::sync::{Arc, Mutex};
 
-use imotriz_kafka::account::{Account, Unaccounted};
+use imotriz_kafka::account::Account;
 use imotriz_kafka::api::Marketplace;
-use imotriz_kafka::config::{Config, TokenSource};
+use imotriz_kafka::app::{App, AppError, Surroundings};
+use imotriz_kafka::config::Config;
 use imotriz_kafka::counters::Counters;
-use imotriz_kafka::disk::Disk;
-use imotriz_kafka::drain::{Drain, Until, quiet};
-use imotriz_kafka::encoding::EncoderSource;
-use imotriz_kafka::ids::StoreName;
-use imotriz_kafka::jobs::Jobs;
-use imotriz_kafka::kafka::topics::TopicNames;
-use imotriz_kafka::publish::{self, LaneParts, StoreFacts, Work};
-use imotriz_kafka::reconcile::{Asker, Reconciler};
-use imotriz_kafka::shutdown::stopper;
-use imotriz_kafka::spool::{Spool, SpoolOptions};
-use imotriz_kafka::tracking_memory::TrackingMemory;
-use tokio::sync::mpsc;
-use tokio::time::Instant;
+use imotriz_kafka::ids::{OrderId, StoreName};
+use imotriz_kafka::jobs::{Jobs, RuntimeOf, Task};
+use imotriz_kafka::shutdown::{Stopper, stopper};
+use tokio::task::{AbortHandle, JoinHandle, spawn_local};
 
-use crate::broker::{ModelBroker, ORDERS, TRACKING};
+use crate::broker::ModelBroker;
 use crate::disk::ModelDisk;
 use crate::market::ModelMarket;
-use crate::world::Shared;
+use crate::ops::Command;
+use crate::world::{Actor, Shared};
 
-/// What no run changes, made once.
-pub struct Settings {
-    store: StoreName,
-    facts: StoreFacts,
-    token: TokenSource,
-    encoder: EncoderSource,
+/// A process, from its start to its end.
+pub struct Process {
+    /// Says why it ended.
+    pub task: JoinHandle<Result<String, AppError>>,
+    pub counters: Arc<Counters>,
+    pub account: Arc<Mutex<Option<Account>>>,
+    stopper: Stopper,
+    threads: Arc<InTurn>,
 }
 
-impl Settings {
-    pub fn new() -> Self {
-        let config = Config::from_toml("[stores.bogota]\ncountry = \"CO\"\ntoken = \"t\"\n").unwrap();
-        let store: StoreName = "bogota".parse().unwrap();
-        let facts = StoreFacts {
-            country: config.stores[&store].country,
-            mapping: Arc::new(config.mapping.clone()),
-            counters: Arc::default(),
-        };
-        let token = config.stores[&store].token.clone();
-        Self { store, facts, token, encoder: EncoderSource::from_config(&config).unwrap() }
+impl Process {
+    /// Without a command, the service.
+    pub fn start(config: Arc<Config>, shared: Shared, command: Option<Command>) -> Self {
+        let (stopper, stop) = stopper();
+        let process = shared.lock().process;
+        let threads = Arc::new(InTurn { shared: shared.clone(), dedicated: Mutex::default() });
+        let (counters, account) = (Arc::<Counters>::default(), Arc::<Mutex<Option<Account>>>::default());
+        let surroundings = surroundings(shared.clone(), process, threads.clone());
+        let (stopper_of_app, counted, accounted) = (stopper.clone(), counters.clone(), account.clone());
+        let task = spawn_local(async move {
+            let (layout, once) = (Some(shared.lock().broker.layout()), command.is_some());
+            let app = App::build_in(surroundings, layout, &config, once, counted, stopper_of_app, stop).await?;
+            *accounted.lock().unwrap() = Some(app.account());
+            match command {
+                None | Some(Command::Drain) => app.run().await?,
+                Some(Command::Reconcile) => app.reconcile().await.1?,
+                Some(Command::Republish(which)) => republish(app, &shared, which).await?,
+            }
+            Ok("it came to its end".to_owned())
+        });
+        Self { task, counters, account, stopper, threads }
+    }
+
+    /// As by SIGTERM.
+    pub fn stop(&self) {
+        self.stopper.stop();
+    }
+
+    /// As by SIGKILL. Jobs that were started find no disk any more.
+    pub async fn kill(mut self) {
+        self.task.abort();
+        drop((&mut self.task).await);
+        self.kill_threads();
+    }
+
+    pub fn kill_threads(&self) {
+        self.threads.dedicated.lock().unwrap().iter().for_each(AbortHandle::abort);
     }
 }
 
-/// Jobs come to their turn after a while of the model's time.
+fn surroundings(shared: Shared, process: u64, jobs: Arc<dyn Jobs>) -> Surroundings {
+    let (disk, broker) =
+        (ModelDisk { shared: shared.clone(), process }, ModelBroker { shared: shared.clone(), process });
+    let marketplace = move |name: &_, _: &_| {
+        let shop = shared.lock().market.shop(StoreName::as_str(name));
+        Ok(Arc::new(ModelMarket { shared: shared.clone(), process, shop }) as Arc<dyn Marketplace>)
+    };
+    Surroundings { disk: Arc::new(disk), jobs, broker: Arc::new(broker), marketplace: Arc::new(marketplace) }
+}
+
+async fn republish(app: App, shared: &Shared, which: u64) -> Result<(), AppError> {
+    let wanted = shared.lock().market.republish(which, shared.clock.true_time());
+    let (store, orders) = match wanted {
+        Some((store, id)) => (store, vec![id.to_string().parse::<OrderId>().unwrap().into()]),
+        None => ("bogota", Vec::new()),
+    };
+    app.republish(&store.parse().unwrap(), orders).await.map(drop)
+}
+
+/// Jobs come to their turn after a while of the model's time, and threads are tasks.
 #[derive(Debug)]
-struct InTurn(Shared);
+struct InTurn {
+    shared: Shared,
+    dedicated: Mutex<Vec<AbortHandle>>,
+}
+
+tokio::task_local! {
+    /// Whose thread it would be.
+    static THREAD: Actor;
+}
 
 impl Jobs for InTurn {
     fn start(&self, job: Box<dyn FnOnce() + Send>) {
-        let pause = Duration::from_millis([0, 1, 5, 60][self.0.lock().random.below(4) as usize]);
+        let pause = self.shared.lock().pause(THREAD.get(), &[0, 0, 1, 10, 70]);
         tokio::spawn(async move {
             tokio::time::sleep(pause).await;
             job();
         });
     }
-}
 
-/// Runs until something ends it, as a supervisor would find it.
-pub async fn run(settings: &Settings, shared: Shared, process: u64, born: Instant, counters: Arc<Counters>) -> String {
-    let dir = Path::new("/spool");
-    let disk: Arc<dyn Disk> = Arc::new(ModelDisk { shared: shared.clone(), process });
-    let options = SpoolOptions { page_space: 8 * 1024, spare_files: 2, ..SpoolOptions::new(dir) };
-    let (spool, recovery) = match Spool::open_on(disk.clone(), options) {
-        Ok(opened) => opened,
-        Err(error) => return error.to_string(),
-    };
-    let store = settings.store.clone();
-    counters.set_stores([&store]);
-    let account = match Account::open_on(disk.clone(), dir, &recovery, counters.clone()) {
-        Ok(account) => account,
-        Err(error) => return error.to_string(),
-    };
-    let memory = match TrackingMemory::open_on(disk, dir, TRACKING, 1) {
-        Ok(memory) => Arc::new(memory),
-        Err(error) => return error.to_string(),
-    };
-    let (stop_now, stop) = stopper();
-    let jobs: Arc<dyn Jobs> = Arc::new(InTurn(shared.clone()));
-    let facts = StoreFacts { counters: counters.store(&store), ..settings.facts.clone() };
-    let parts = LaneParts {
-        lane: 0,
-        broker: Arc::new(ModelBroker { shared: shared.clone(), process, born }),
-        jobs: jobs.clone(),
-        topics: TopicNames { orders: ORDERS.into(), tracking: TRACKING.into(), dead_letter: "dlq".into() },
-        stores: Arc::new(HashMap::from([(store.clone(), facts)])),
-        spool: spool.clone(),
-        account: account.clone(),
-        resync: imotriz_kafka::config::ResyncPolicy::Publish,
-        encoder: settings.encoder.clone(),
-        memory,
-        counters: counters.clone(),
-        stop: stop.clone(),
-        patience: None,
-        retention: None,
-    };
-    let (lane, lane_ends) = publish::unthreaded(parts, 8);
-    let market: Arc<dyn Marketplace> = Arc::new(ModelMarket { shared, process });
-    let (unknown_sender, unknown) = mpsc::unbounded_channel();
-    let (quiet_report, quiet_watch) = quiet();
-    let drain = Drain {
-        store: store.clone(),
-        client: market.clone(),
-        token: settings.token.clone(),
-        spool: spool.clone(),
-        jobs,
-        account: account.clone(),
-        lane: lane.clone(),
-        unknown: unknown_sender,
-        quiet: quiet_report,
-        counters: counters.store(&store),
-        stop: stop.clone(),
-        until: Until::Stopped { poll_interval: Duration::from_secs(5) },
-    };
-    let reconciler = Reconciler {
-        store: store.clone(),
-        asker: Asker { client: market, token: settings.token.clone() },
-        spool,
-        account,
-        reported: Unaccounted::default(),
-        lane: lane.clone(),
-        quiet: quiet_watch,
-        unknown,
-        unsettled: recovery.unknown,
-        concurrency: 3,
-        changes_per_second: None,
-        interval: Duration::from_secs(60),
-        counters: counters.store(&store),
-        stop,
-    };
-    let stores = async {
-        for page in recovery.pages {
-            if lane.work.send(Work::Page(page)).await.is_err() {
-                return None;
-            }
-        }
-        drop(lane);
-        let drained = async {
-            let ended = drain.read_to_the_end().await;
-            stop_now.stop();
-            ended
+    fn dedicate(&self, name: String, _runtime: RuntimeOf, task: Task) -> io::Result<()> {
+        let actor = match name.split_once('-').unwrap() {
+            ("lane", lane) => Actor::lane(lane.parse().unwrap()),
+            (_, store) => Actor::drain(self.shared.lock().market.shop(store)),
         };
-        let (drained, ()) = tokio::join!(drained, reconciler.run());
-        drained.err().map(|error| error.to_string())
-    };
-    let lane_ends = async {
-        let ended = lane_ends.await;
-        if ended.is_err() {
-            stop_now.stop();
-        }
-        ended.err().map(|error| error.to_string())
-    };
-    let (lane, stores) = tokio::join!(lane_ends, stores);
-    lane.or(stores).unwrap_or_else(|| "it came to its end".to_owned())
+        let pause = self.shared.lock().pause(actor, &[0, 1]);
+        let thread = async move {
+            // It takes a moment to start.
+            tokio::time::sleep(pause).await;
+            task().await;
+        };
+        self.dedicated.lock().unwrap().push(spawn_local(THREAD.scope(actor, thread)).abort_handle());
+        Ok(())
+    }
 }

@@ -1,13 +1,17 @@
 //! What outlives the program: the state of marketplace, broker and disk, what goes wrong next, and the verdict.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use crate::broker::BrokerState;
+use crate::clock::ModelClock;
 use crate::disk::DiskState;
-use crate::market::MarketState;
+use crate::life::Life;
+use crate::market::{MarketState, Shop};
 use crate::ops::{CommitFault, Op, ReadFault};
 use crate::random::Random;
 
@@ -25,8 +29,30 @@ pub struct Faults {
     pub crash_in: Option<u64>,
 }
 
+/// Who acts by itself: a lane, a store's drain, its reconciler.
+#[derive(Debug, Clone, Copy)]
+pub struct Actor(u64);
+
+impl Actor {
+    const MANY: u64 = 6;
+
+    pub fn lane(lane: i32) -> Self {
+        Self(lane as u64)
+    }
+
+    pub fn drain(shop: usize) -> Self {
+        Self(2 + shop as u64)
+    }
+
+    pub fn reconciler(shop: usize) -> Self {
+        Self(4 + shop as u64)
+    }
+}
+
 pub struct World {
+    seed: u64,
     pub random: Random,
+    actors: BTreeMap<u64, Random>,
     pub faults: Faults,
     pub market: MarketState,
     pub broker: BrokerState,
@@ -44,6 +70,7 @@ pub struct World {
 #[derive(Clone)]
 pub struct Shared {
     world: Arc<Mutex<World>>,
+    pub clock: ModelClock,
     pub crashed: Arc<Notify>,
 }
 
@@ -54,12 +81,16 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    pub fn new(seed: u64, log: bool) -> Self {
+    /// Within the runtime of the run.
+    pub fn new(seed: u64, life: Life, log: bool) -> Self {
+        let shops = life.stores().iter().map(|name| Shop::new(name)).collect();
         let world = World {
+            seed,
             random: Random::new(seed),
+            actors: BTreeMap::new(),
             faults: Faults::default(),
-            market: MarketState::default(),
-            broker: BrokerState::default(),
+            market: MarketState { shops, ..MarketState::default() },
+            broker: BrokerState::new(life.lanes),
             disk: DiskState::default(),
             process: 0,
             ios: 0,
@@ -67,7 +98,7 @@ impl Shared {
             broken: Vec::new(),
             log: log.then(Vec::new),
         };
-        Self { world: Arc::new(Mutex::new(world)), crashed: Arc::default() }
+        Self { world: Arc::new(Mutex::new(world)), clock: ModelClock::new(), crashed: Arc::default() }
     }
 
     pub fn lock(&self) -> MutexGuard<'_, World> {
@@ -93,9 +124,9 @@ impl Shared {
     }
 
     /// The same for one that takes its time. Never returns for a process without power.
-    pub async fn call(&self, process: u64, what: &str) {
-        let pause = 1 + self.lock().random.below(20);
-        tokio::time::sleep(Duration::from_millis(pause)).await;
+    pub async fn call(&self, process: u64, actor: Actor, what: &str) {
+        let pause = self.lock().pause(actor, &[0, 1, 2]);
+        tokio::time::sleep(pause).await;
         if !self.io(process, what) {
             std::future::pending::<()>().await;
         }
@@ -103,6 +134,16 @@ impl Shared {
 }
 
 impl World {
+    /// How long something takes: one of these times. Several tasks may be woken at once, in an order that nobody decides.
+    /// So each has its own stream of numbers, and two that begin at once never end at once.
+    pub fn pause(&mut self, actor: Actor, times: &[u64]) -> Duration {
+        let Actor(number) = actor;
+        let seed = self.seed;
+        let random = self.actors.entry(number).or_insert_with(|| Random::new(seed ^ (number << 32)));
+        let time = times[random.below(times.len() as u64) as usize];
+        Duration::from_millis(1 + time * Actor::MANY + number)
+    }
+
     pub fn note(&mut self, what: &str) {
         self.ios += 1;
         self.trace = what.bytes().fold(self.trace, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
@@ -124,13 +165,17 @@ impl World {
         self.broken.push(what);
     }
 
-    /// Sets off an operation; waiting is the driver's.
-    pub fn apply(&mut self, op: Op, now: Duration) {
+    /// Sets off an operation; waiting, commands and tokens are the driver's.
+    pub fn apply(&mut self, op: Op, clock: &ModelClock) {
         self.note(&format!("--- {op}"));
+        let now = clock.true_time();
         match op {
-            Op::Wait(_) => {}
-            Op::Place(orders) => (0..orders).for_each(|_| self.market.place()),
-            Op::Unsynchronise(order) => self.market.unsynchronise(order),
+            Op::Wait(_) | Op::Command(_) | Op::RotateToken(_) => {}
+            Op::Place(orders, store) => (0..orders).for_each(|_| self.market.place(store, now)),
+            Op::Unsynchronise(order) => self.market.unsynchronise(order, now),
+            Op::Change(order) => self.market.change(order),
+            Op::Sleep(days) => clock.sleep(days),
+            Op::SetClock(minutes) => clock.set(minutes),
             Op::Read(fault) => self.faults.read = Some(fault),
             Op::HideFromList(order) => self.market.hide(order),
             Op::ListFails => self.faults.list_fails = true,
@@ -138,10 +183,10 @@ impl World {
             Op::OrderNotFound => self.faults.order_not_found = true,
             Op::Commit(fault) => self.faults.commit = Some(fault),
             Op::DeliveryFails => self.faults.delivery_fails = true,
-            Op::BrokerAway(ms) => self.broker.away_until = now + Duration::from_millis(ms),
-            Op::SecondInstance => {
+            Op::BrokerAway(ms) => self.broker.away_until = clock.elapsed() + Duration::from_millis(ms),
+            Op::SecondInstance(lane) => {
                 let Self { broker, random, broken, .. } = self;
-                broker.fence(0, random, broken);
+                broker.fence(lane as i32, 0, random, broken);
             }
             Op::DiskFull => self.faults.disk_full = true,
             Op::DiskFails(after) => self.faults.disk_fails_in = Some(after),
@@ -149,41 +194,77 @@ impl World {
         }
     }
 
-    pub fn heal(&mut self) {
+    pub fn heal(&mut self, now: Timestamp) {
         self.faults = Faults::default();
         self.broker.away_until = Duration::ZERO;
-        self.market.hidden.clear();
-        // An empty list proves nothing, and so would settle nothing.
-        self.market.place();
-    }
-
-    /// Whether every order that was marked and did not come is known to be missing, durably.
-    pub fn check_nothing_is_silent(&mut self) {
-        let unaccounted: Vec<u64> = self.market.marked().filter(|id| !self.broker.has(*id)).collect();
-        let lost = unaccounted.into_iter().find(|id| !self.disk.holds_order(*id));
-        if let Some(id) = lost.filter(|_| !self.disk.holds_a_trace()) {
-            self.breaks(format!("order {id} was marked, is nowhere, and no trace says so"));
+        for store in 0..self.market.shops.len() {
+            self.market.shops[store].hidden.clear();
+            // An empty list proves nothing, and so would settle nothing.
+            self.market.place(store as u64, now);
         }
     }
 
-    /// An order has as many events at most as it was handed over: whatever is replayed, decided anew or reconciled.
-    pub fn check_nothing_is_published_unasked(&mut self) {
-        let asked_for = |id: &u64| self.market.marks.get(id).copied().unwrap_or(0);
-        let unasked = self.broker.revisions.iter().find(|(id, revision)| **revision > asked_for(id));
-        if let Some((id, revision)) = unasked.map(|(id, revision)| (*id, *revision)) {
-            self.breaks(format!("order {id} has revision {revision}, and was not handed over as often"));
+    /// Orders that were marked and did not come, although the marketplace did nothing to hide it.
+    fn lost(&self) -> impl Iterator<Item = (&Shop, u64)> {
+        self.market.marked().filter(|(shop, id)| {
+            let key = shop.key(*id);
+            !self.broker.has(&key) && !self.market.excused.contains(&key)
+        })
+    }
+
+    /// Whether every order that was marked and did not come is known to be missing, durably. A clock that was set may
+    /// make the program believe that it was in the list.
+    pub fn check_nothing_is_silent(&mut self, clock: &ModelClock) {
+        let now = clock.true_time();
+        let counts = |shop: &Shop, id: &u64| clock.was_right() || shop.listed(now).any(|listed| listed == *id);
+        let silent = self
+            .lost()
+            .filter(|(shop, id)| counts(shop, id))
+            .find(|(shop, id)| !self.disk.holds_order(&shop.key(*id)) && !self.disk.holds_a_trace(shop.name));
+        if let Some(key) = silent.map(|(shop, id)| shop.key(id)) {
+            self.breaks(format!("order {key} was marked, is nowhere, and no trace says so"));
         }
     }
 
-    /// Once all faults are over and a pass was made.
-    pub fn check_all_has_come_right(&mut self, is_well: bool) {
-        self.check_nothing_is_published_unasked();
+    /// An order has as many events at most as somebody asked for it: whatever is replayed, decided anew or reconciled.
+    /// Updates are not counted: the broker looks at what they say. One that was listed and grew too old to be handed over
+    /// is as good as missing.
+    pub fn check_nothing_is_published_unasked(&mut self, clock: &ModelClock) {
+        let too_old: BTreeSet<String> = self.market.too_old(clock.true_time()).collect();
+        let asked = |key: &String| {
+            let (marked, republished) =
+                self.market.asked.get(key).map_or((0, 0), |asked| (asked.marked, asked.republished));
+            (marked + u64::from(too_old.contains(key)), republished)
+        };
+        let unasked = self.broker.published.iter().find_map(|(key, published)| {
+            let (marked, republished) = asked(key);
+            let unasked = published.handed_over > marked || published.republished > republished;
+            unasked.then(|| format!("order {key} has revision {}, and was not asked for as often", published.revision))
+        });
+        if let Some(unasked) = unasked {
+            self.breaks(unasked);
+        }
+    }
+
+    /// Once all faults are over and a pass was made. `accounted`: the stores that are known to have lost orders.
+    pub fn check_all_has_come_right(&mut self, is_well: bool, accounted: &BTreeSet<String>, clock: &ModelClock) {
+        self.check_nothing_is_published_unasked(clock);
         if !is_well {
             self.breaks("it does not come to rest".to_owned());
         }
-        let lost = self.market.marked().find(|id| !self.broker.has(*id) && !self.market.denied.contains(id));
-        if let Some(id) = lost {
-            self.breaks(format!("order {id} is lost"));
+        let now = clock.true_time();
+        let lost = self.lost().find_map(|(shop, id)| {
+            let key = shop.key(id);
+            if shop.listed(now).any(|listed| listed == id) {
+                Some(format!("order {key} is lost"))
+            } else if clock.was_right() && !accounted.contains(shop.name) {
+                Some(format!("order {key} is past the list, and not on the account"))
+            } else {
+                None
+            }
+        });
+        if let Some(lost) = lost {
+            self.breaks(lost);
         }
         let unpublished = self.disk.pages.iter().find(|read| !self.broker.reads.contains(*read)).cloned();
         if let Some(read) = unpublished {

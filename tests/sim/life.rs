@@ -1,0 +1,78 @@
+//! What a seed decides for a whole run: how the program is set up.
+
+use std::fs;
+
+use imotriz_kafka::config::Config;
+use tempfile::TempDir;
+
+use crate::broker::{ORDERS, TRACKING};
+use crate::random::Random;
+
+const STORES: [(&str, &str); 2] = [("bogota", "CO"), ("quito", "EC")];
+
+#[derive(Clone, Copy)]
+pub struct Life {
+    stores: usize,
+    pub lanes: i32,
+    detect_changes: bool,
+    /// As short as it may be. Otherwise nothing is forgotten within a run.
+    forgets: bool,
+    /// Whether an operator puts things right in the end, by command, or the service by itself.
+    pub by_command: bool,
+}
+
+impl Life {
+    pub fn of(seed: u64) -> Self {
+        let mut random = Random::new(seed ^ 0x11fe);
+        Self {
+            stores: 1 + random.below(2) as usize,
+            lanes: 1 + random.below(2) as i32,
+            detect_changes: random.one_in(2),
+            forgets: random.one_in(2),
+            by_command: random.one_in(4),
+        }
+    }
+
+    pub fn stores(&self) -> Vec<&'static str> {
+        STORES.iter().take(self.stores).map(|(name, _)| *name).collect()
+    }
+
+    pub fn follows_changes(&self) -> bool {
+        self.detect_changes
+    }
+
+    pub fn config(&self, tokens: &Tokens) -> Config {
+        let Self { detect_changes, forgets, .. } = self;
+        let retention = if *forgets { "31d" } else { "10000d" };
+        let stores: String = STORES
+            .iter()
+            .take(self.stores)
+            .map(|(name, country)| {
+                let file = tokens.0.path().join(name);
+                format!("[stores.{name}]\ncountry = \"{country}\"\ntoken_file = \"{}\"\n", file.display())
+            })
+            .collect();
+        Config::from_toml(&format!(
+            "[kafka.topics]\norders = \"{ORDERS}\"\ntracking = \"{TRACKING}\"\ndead_letter = \"dlq\"\n\
+             [spool]\ndir = \"/nowhere/spool\"\nmax_pages = 8\npage_space = \"8KiB\"\n\
+             [api]\npoll_interval = \"5s\"\n\
+             [reconcile]\ninterval = \"1m\"\nconcurrency = 3\nretention = \"{retention}\"\n\
+             detect_changes = {detect_changes}\nchanges_per_second = 20\n{stores}"
+        ))
+        .unwrap()
+    }
+}
+
+/// The files in which the stores' tokens are: on the real disk, where the settings look for them.
+pub struct Tokens(TempDir);
+
+impl Tokens {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// Tokens are told apart by their length, and so are their files.
+    pub fn put(&self, store: &str, token: usize) {
+        fs::write(self.0.path().join(store), "t".repeat(token)).unwrap();
+    }
+}
