@@ -65,7 +65,7 @@ pub fn decide(known: Option<Entry>, candidate: Candidate, policy: ResyncPolicy) 
         Source::Reconcile => Decision::NothingToDo,
         Source::Changes if unchanged || known.state == State::Gone => Decision::NothingToDo,
         // A page brought it after it was asked for, and may say something newer: the next round looks again.
-        Source::Changes if read_at < known.at => Decision::NothingToDo,
+        Source::Changes if read_at < known.at && !was_set_back(known, now) => Decision::NothingToDo,
         Source::Changes => publish(known.revision, source),
         Source::Drain if is_late(known, read_at, now) => Decision::NothingToDo,
         Source::Drain if unchanged && known.state == State::Published && policy == ResyncPolicy::SuppressUnchanged => {
@@ -88,7 +88,12 @@ const CLOCKS: i64 = 60_000;
 /// Within one spool no page is late: it is in the lane's queue before anything that is fetched after it.
 fn is_late(known: Entry, read_at: Moment, now: Moment) -> bool {
     let was_fetched = matches!(known.reason, Reason::Reconciled | Reason::Updated | Reason::Republished);
-    was_fetched && read_at.millis() + CLOCKS < known.at.millis() && known.at.millis() <= now.millis() + CLOCKS
+    was_fetched && read_at.millis() + CLOCKS < known.at.millis() && !was_set_back(known, now)
+}
+
+/// Whether the clock is behind what it showed when the order was published: then it does not tell what came after that.
+fn was_set_back(known: Entry, now: Moment) -> bool {
+    now.millis() + CLOCKS < known.at.millis()
 }
 
 /// The next revision. An order that has an event already comes again because the seller asked for it, even if its last
@@ -216,5 +221,14 @@ mod tests {
             |millis| Candidate { read_at: Moment::from_millis(millis), ..candidate(Source::Changes, this, 'b') };
         assert_eq!(decide(entry, asked(NOON - 1), ResyncPolicy::Publish), Decision::NothingToDo);
         assert_eq!(decide(entry, asked(NOON), ResyncPolicy::Publish), published(Reason::Updated, 2));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_hides_no_change() {
+        let (this, other) = (ReadId::fresh().into(), ReadId::fresh().into());
+        let now = Moment::from_millis(NOON - CLOCKS - 1);
+        let asked = Candidate { read_at: now, now, ..candidate(Source::Changes, this, 'b') };
+        let entry = Some(known(State::Published, 1, other));
+        assert_eq!(decide(entry, asked, ResyncPolicy::Publish), published(Reason::Updated, 2));
     }
 }
