@@ -201,8 +201,8 @@ impl App {
             stop,
             patience: once.then_some(PATIENCE),
         };
-        let lanes = start_lanes(config, layout, &template)?;
         let Recovered { pages, mut unknown, damaged } = accept(recovery, stores);
+        let lanes = start_lanes(config, layout, &template, &pages)?;
         let stores = stores
             .iter()
             .map(|(name, store)| {
@@ -452,8 +452,13 @@ struct LaneTemplate {
     patience: Option<Duration>,
 }
 
-/// A lane for each partition that has a store.
-fn start_lanes(config: &Config, layout: Layout, template: &LaneTemplate) -> Result<BTreeMap<i32, Lane>, AppError> {
+/// A lane for each partition that has a store. `left`: what they will be sent first.
+fn start_lanes(
+    config: &Config,
+    layout: Layout,
+    template: &LaneTemplate,
+    left: &[Durable],
+) -> Result<BTreeMap<i32, Lane>, AppError> {
     let mapping = Arc::new(config.mapping.clone());
     let mut stores: BTreeMap<i32, HashMap<StoreName, StoreFacts>> = BTreeMap::new();
     for (name, store) in &config.stores {
@@ -481,6 +486,7 @@ fn start_lanes(config: &Config, layout: Layout, template: &LaneTemplate) -> Resu
                 patience: template.patience,
                 // A command that comes to an end has no time for housekeeping.
                 retention: template.patience.is_none().then_some(config.reconcile.retention),
+                left: left.iter().filter(|page| lane_of(page.store(), layout.lanes) == lane).count(),
             };
             let lane_started = publish::spawn(parts, bound)
                 .map_err(|error| AppError::Start { what: "starting a lane's thread", why: error.to_string() })?;

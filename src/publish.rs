@@ -95,6 +95,8 @@ pub struct LaneParts {
     pub patience: Option<Duration>,
     /// How long it is remembered that an order was published; without it, for ever.
     pub retention: Option<Duration>,
+    /// Pages that an earlier process left: the first ones that it will be sent.
+    pub left: usize,
 }
 
 /// The other side of a lane.

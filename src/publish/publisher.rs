@@ -82,7 +82,8 @@ impl Publisher {
         let counters = parts.counters.lane(parts.lane);
         let decoder = parts.encoder.tracking_decoder();
         let releasing = Releasing::new(parts.jobs.clone(), parts.spool.clone());
-        let retention = parts.retention.map(|keep| Retention::new(keep, parts.jobs.clone(), parts.stop.clone()));
+        let retention =
+            parts.retention.map(|keep| Retention::new(keep, parts.jobs.clone(), parts.stop.clone(), parts.left));
         Self {
             parts,
             inbox,
@@ -349,6 +350,9 @@ impl Publisher {
                     }
                 }
             }
+        }
+        if let Some(retention) = &mut self.retention {
+            retention.published(pages.len());
         }
         self.releasing.begin(pages, committed);
     }

@@ -7,6 +7,9 @@
 //! That rests on the clock, and a clock that runs weeks ahead would make the lane forget orders that still come: they would
 //! be published anew, as revision 1 once more. So it is never taken to be later than the partition itself shows: a lane
 //! forgets nothing that is younger than the retention, counted back from the newest order of which it has heard.
+//!
+//! Nor does it forget anything before the pages that an earlier process left are published: after a kill such a page may
+//! hold orders that are out, and only the index knows.
 
 use std::mem;
 use std::sync::Arc;
@@ -39,6 +42,8 @@ pub(super) struct Retention {
     keep: Duration,
     jobs: Arc<dyn Jobs>,
     stop: Stop,
+    /// Pages of an earlier process that are still to be published.
+    left: usize,
     old: Old,
     scan: Option<Job<Result<Old, LaneError>>>,
     next_scan: Instant,
@@ -55,14 +60,22 @@ struct Old {
 }
 
 impl Retention {
-    pub(super) fn new(keep: Duration, jobs: Arc<dyn Jobs>, stop: Stop) -> Self {
+    pub(super) fn new(keep: Duration, jobs: Arc<dyn Jobs>, stop: Stop, left: usize) -> Self {
         let now = Instant::now();
         let old = Old { before: Moment::from_millis(0), keys: Vec::new() };
-        Self { keep, jobs, stop, old, scan: None, next_scan: now, next_idle: now }
+        Self { keep, jobs, stop, left, old, scan: None, next_scan: now, next_idle: now }
+    }
+
+    /// So many pages are published. Those of an earlier process come first.
+    pub(super) fn published(&mut self, pages: usize) {
+        self.left = self.left.saturating_sub(pages);
     }
 
     /// Begins to look for old records when it is time, and takes over what was found.
     pub(super) async fn look(&mut self, scan: impl FnOnce() -> (Box<dyn TrackingLog>, Decoder)) {
+        if self.left > 0 {
+            return;
+        }
         let now = Instant::now();
         if self.scan.as_ref().is_some_and(Job::is_over) {
             self.take_found().await;
@@ -160,10 +173,12 @@ impl Shown {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::ORDER_TRACKING;
     use crate::event::{ContentHash, Reason, Revision};
     use crate::ids::ReadId;
     use crate::index::{Entry, State};
     use crate::jobs::Threads;
+    use crate::kafka::broker::Apply;
     use crate::shutdown::stopper;
 
     const DAY: i64 = 86_400_000;
@@ -189,12 +204,40 @@ mod tests {
         index.apply(&keys[0], Some(published(1)));
         index.apply(&keys[1], None);
         let before = Moment::from_millis(clock::now().as_millisecond() - 90 * DAY);
-        let mut retention = Retention::new(Duration::from_secs(90 * 86_400), Threads::shared(), stopper().1);
+        let mut retention = Retention::new(Duration::from_secs(90 * 86_400), Threads::shared(), stopper().1, 0);
         retention.old = Old { before, keys: keys.clone() };
         let first = retention.take(&index, |key| key == keys[2]);
         assert_eq!(first, keys[3..AT_ONCE]);
         assert_eq!(retention.take(&index, |_| false), keys[AT_ONCE..]);
         assert_eq!(retention.take(&index, |_| false), Vec::<Vec<u8>>::new());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_forgotten_before_the_pages_of_an_earlier_process_are_published() {
+        let mut retention = Retention::new(Duration::from_secs(1), Threads::shared(), stopper().1, 2);
+        let scan = || (Box::new(Empty) as Box<dyn TrackingLog>, Decoder::new(&ORDER_TRACKING, None));
+        retention.published(1);
+        retention.look(scan).await;
+        assert!(retention.scan.is_none());
+        retention.published(1);
+        retention.look(scan).await;
+        assert!(retention.scan.is_some());
+    }
+
+    struct Empty;
+
+    impl TrackingLog for Empty {
+        fn lane(&self) -> i32 {
+            0
+        }
+
+        fn position(&self) -> i64 {
+            0
+        }
+
+        fn read_to_end(&mut self, _: &mut Apply<'_>) -> Result<(), KafkaFault> {
+            Ok(())
+        }
     }
 
     #[test]
