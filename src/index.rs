@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::event::{ContentHash, Reason, Revision};
-use crate::ids::{OrderKey, ReadId};
+use crate::ids::{OrderIds, OrderKey, ReadId, StoreName};
 use crate::tracking::{Brief, OrderTracking};
 
 pub use crate::tracking::OrderState as State;
@@ -120,10 +120,14 @@ impl Fingerprint {
     /// Each shard gets a little more than the one before it, the last about twice as much as the first: so they grow one
     /// after the other. Of equal shares all would grow at about the same number of orders, and then be half empty.
     fn shard(self) -> usize {
-        let [first, second, ..] = self.0;
-        let share = f64::from(u16::from_be_bytes([first, second])) / 65_536.0;
         // From 0 up to, and without, the number of shards.
-        ((1.0 + share).log2() * SHARDS as f64) as usize
+        ((1.0 + f64::from(self.share()) / 65_536.0).log2() * SHARDS as f64) as usize
+    }
+
+    /// Grows with the shard.
+    fn share(self) -> u16 {
+        let [first, second, ..] = self.0;
+        u16::from_be_bytes([first, second])
     }
 }
 
@@ -208,6 +212,27 @@ impl Index {
         self.shards[key.shard()].get(&key).copied().map(Entry::from)
     }
 
+    /// Where each of a store's orders stands, in the order of the list; `None` for one that is not known.
+    ///
+    /// They are looked up shard after shard: a million orders are more than a processor's cache holds, a shard's are not.
+    #[must_use]
+    pub fn states(&self, store: &StoreName, ids: &OrderIds) -> Vec<Option<State>> {
+        let mut key = format!("{store}/").into_bytes();
+        let prefix = key.len();
+        let fingerprints = ids.iter().map(|id| {
+            key.truncate(prefix);
+            key.extend_from_slice(id.as_str().as_bytes());
+            Fingerprint::of(&key)
+        });
+        let mut asked: Vec<(usize, Fingerprint)> = fingerprints.enumerate().collect();
+        asked.sort_unstable_by_key(|(_, fingerprint)| fingerprint.share());
+        let mut states = vec![None; asked.len()];
+        for (place, fingerprint) in asked {
+            states[place] = self.shards[fingerprint.shard()].get(&fingerprint).map(|entry| entry.state);
+        }
+        states
+    }
+
     /// Takes over a tracking record, by its key as it stands in Kafka; `None` is a tombstone.
     pub fn apply(&mut self, key: &[u8], entry: Option<Entry>) {
         let key = Fingerprint::of(key);
@@ -244,6 +269,7 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::OrderId;
 
     fn entry() -> Entry {
         Entry {
@@ -264,6 +290,23 @@ mod tests {
         assert_eq!((index.get(&key), index.len()), (Some(entry), 1));
         index.apply(b"bogota/1", None);
         assert_eq!((index.get(&key), index.is_empty()), (None, true));
+    }
+
+    #[test]
+    fn of_many_orders_each_has_the_state_that_it_has_alone() {
+        let mut index = Index::default();
+        for number in 0..500 {
+            let state = [State::Published, State::DeadLettered, State::Gone][number % 3];
+            index.apply(format!("bogota/{}", number * 2).as_bytes(), Some(Entry { state, ..entry() }));
+        }
+        let store: StoreName = "bogota".parse().unwrap();
+        let listed: Vec<OrderId> = (0..1000).rev().map(|number| number.to_string().parse().unwrap()).collect();
+        let alone =
+            |id: &OrderId| index.get(&OrderKey { store: store.clone(), id: id.clone() }).map(|entry| entry.state);
+        let expected: Vec<_> = listed.iter().map(alone).collect();
+        assert_eq!(expected.iter().flatten().count(), 500);
+        assert_eq!(index.states(&store, &listed.into_iter().collect()), expected);
+        assert_eq!(index.states(&"quito".parse().unwrap(), &["2".parse().unwrap()].into_iter().collect()), [None]);
     }
 
     #[test]

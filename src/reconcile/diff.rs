@@ -21,19 +21,16 @@ pub struct Diff {
 /// Whatever is tracked is not missing: published, dead-lettered, and gone alike.
 #[must_use]
 pub fn missing(store: &StoreName, listed: &OrderIds, tracked: &Index, with_tracked: bool) -> Diff {
-    let mut key = format!("{store}/").into_bytes();
-    let prefix = key.len();
+    let states = tracked.states(store, listed);
     let mut diff = Diff::default();
     let mut seen = HashSet::new();
-    for id in listed.iter() {
-        key.truncate(prefix);
-        key.extend_from_slice(id.as_str().as_bytes());
-        match tracked.get_by_text(&key) {
-            Some(entry) => {
-                if diff.published.is_none() && entry.state == State::Published {
+    for (id, state) in listed.iter().zip(states) {
+        match state {
+            Some(state) => {
+                if diff.published.is_none() && state == State::Published {
                     diff.published = Some(id.into());
                 }
-                if with_tracked && matches!(entry.state, State::Published | State::DeadLettered) {
+                if with_tracked && matches!(state, State::Published | State::DeadLettered) {
                     diff.tracked.push(id);
                 }
             }
