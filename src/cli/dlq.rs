@@ -69,7 +69,7 @@ pub struct NoLetter(String);
 /// Returns the exit code.
 ///
 /// # Errors
-/// Kafka's, and those of [`App`].
+/// Kafka's, and those of [`App`](crate::app::App).
 pub async fn run(command: &DlqCommand, config: &Config, json: bool) -> Result<u8> {
     let letters = inquiry::letters(config).await?;
     match command {

@@ -14,7 +14,7 @@ pub fn line(text: impl Display) {
     bytes(format!("{text}\n").as_bytes());
 }
 
-/// As [`line`], for what is passed on as it is.
+/// As [`line()`], for what is passed on as it is.
 pub fn bytes(bytes: &[u8]) {
     write(bytes);
     if nobody_reads() {
