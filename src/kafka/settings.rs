@@ -95,7 +95,7 @@ impl Connection {
             .set("check.crcs", "true")
             // Halves the wait for the end of a partition.
             .set("fetch.wait.max.ms", "10")
-            .set("queued.max.messages.kbytes", "8192")
+            .set("queued.max.messages.kbytes", "4096")
             // A queue that is full is looked at again after a second by default: the reader would mostly wait.
             .set("fetch.queue.backoff.ms", "2");
         config
