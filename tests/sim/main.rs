@@ -36,7 +36,7 @@ use random::Random;
 use world::Shared;
 
 /// Seeds of an ordinary run.
-const SEEDS: u64 = 600;
+const SEEDS: u64 = 2_000;
 /// From the end of all faults until everything must have come right.
 const HEALING: Duration = Duration::from_secs(600);
 
