@@ -2,6 +2,7 @@
 
 mod dry_run;
 mod store;
+mod surroundings;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -12,17 +13,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::account::{Account, AccountError, Unaccounted};
-use crate::api::{Client, ClientOptions, Marketplace, Paths};
 use crate::config::{self, Config, ConfigError, SecretError};
 use crate::counters::Counters;
 use crate::desk::Desk;
-use crate::disk::{Disk, RealDisk};
 use crate::drain::{Drain, DrainError, Until, quiet};
 use crate::encoding::{EncoderSource, EncodingError};
 use crate::ids::StoreName;
-use crate::jobs::{Jobs, Threads};
 use crate::kafka::topics::{self, Layout, TopicNames, TopicPlan};
-use crate::kafka::{Broker, Cluster, Connection, KafkaFault};
+use crate::kafka::{Connection, KafkaFault};
 use crate::mapping::Mapping;
 use crate::publish::{self, Lane, LaneError, LaneParts, LaneState, Source, StoreFacts, Work};
 use crate::reconcile::{Asker, ReconcileError, Reconciler, Republished, Summary, Wanted};
@@ -32,6 +30,8 @@ use crate::tracking_memory::{MemoryError, TrackingMemory, lane_of};
 
 pub use dry_run::{Missing, dry_run};
 use store::StoreTask;
+pub(crate) use surroundings::client;
+pub use surroundings::{Marketplaces, Surroundings};
 
 /// How long a command that comes to an end waits for a broker or a registry that is away.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -92,36 +92,6 @@ pub struct App {
     counters: Arc<Counters>,
     account: Account,
     stopper: Stopper,
-}
-
-/// What the program meets outside of itself: the seam at which a simulation puts all of it.
-#[derive(Clone)]
-pub struct Surroundings {
-    /// Where the spool is.
-    pub disk: Arc<dyn Disk>,
-    /// Threads.
-    pub jobs: Arc<dyn Jobs>,
-    /// Kafka.
-    pub broker: Arc<dyn Broker>,
-    /// The way to a store's marketplace.
-    pub marketplace: Arc<Marketplaces>,
-}
-
-/// Makes the way to a store's marketplace, as the settings describe it.
-pub type Marketplaces = dyn Fn(&StoreName, &config::Store) -> Result<Arc<dyn Marketplace>, AppError> + Send + Sync;
-
-impl Surroundings {
-    /// Those of a real program.
-    #[must_use]
-    pub fn real(config: &Config) -> Self {
-        let (connection, tracking) = (connection(&config.kafka), config.kafka.topics.tracking.clone());
-        Self {
-            disk: RealDisk::shared(),
-            jobs: Threads::shared(),
-            broker: Arc::new(Cluster { connection, tracking }),
-            marketplace: Arc::new(|_, store| Ok(Arc::new(client(store)?))),
-        }
-    }
 }
 
 /// What a store's task leaves: a summary of some kind, where one is asked for.
@@ -552,10 +522,7 @@ async fn ensure_topics(connection: &Connection, plan: &TopicPlan, once: bool, st
 fn unreachable(connection: &Connection, fault: &KafkaFault) -> KafkaFault {
     KafkaFault::Passing {
         what: "reaching Kafka",
-        why: format!(
-            "{fault}. Is a broker running at `{}` (`kafka.bootstrap_servers`)? Nothing was read from the marketplace",
-            connection.bootstrap_servers
-        ),
+        why: format!("{fault}. {} Nothing was read from the marketplace", connection.is_it_running()),
     }
 }
 
@@ -602,29 +569,4 @@ fn topic_names(kafka: &config::Kafka) -> TopicNames {
         tracking: kafka.topics.tracking.clone(),
         dead_letter: kafka.topics.dead_letter.clone(),
     }
-}
-
-fn asker(store: &config::Store) -> Result<Asker, AppError> {
-    Ok(Asker { client: Arc::new(client(store)?), token: store.token.clone() })
-}
-
-/// A store's way to the marketplace, as the settings describe it.
-///
-/// # Errors
-/// [`AppError::Start`].
-pub(crate) fn client(store: &config::Store) -> Result<Client, AppError> {
-    let api = &store.api;
-    let options = ClientOptions {
-        base_url: store.base_url.clone(),
-        paths: Paths {
-            new_orders: api.paths.new_orders.clone(),
-            order_ids: api.paths.order_ids.clone(),
-            order: api.paths.order.clone(),
-        },
-        connect_timeout: api.connect_timeout,
-        idle_timeout: api.idle_timeout,
-        total_timeout: api.total_timeout,
-        max_body: usize::try_from(api.max_body).unwrap_or(usize::MAX),
-    };
-    Client::new(options).map_err(|error| AppError::Start { what: "making the HTTP client", why: error.to_string() })
 }

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
 
 use serde::Serialize;
 use tokio::task::spawn_blocking;
 
-use super::{AppError, asker, connection, topic_plan};
+use super::{AppError, client, connection, topic_plan};
 use crate::config::Config;
 use crate::encoding::EncoderSource;
 use crate::ids::{OrderId, StoreName};
@@ -15,7 +16,7 @@ use crate::index::Index;
 use crate::kafka::topics::{self, TopicPlan};
 use crate::kafka::tracking_reader::TrackingReader;
 use crate::publish::{self, OPEN_DEADLINE};
-use crate::reconcile::{self, ReconcileError};
+use crate::reconcile::{self, Asker, ReconcileError};
 use crate::tracking_memory::{TrackingMemory, lane_of};
 
 /// What one store lists and the tracking topic does not hold.
@@ -36,7 +37,8 @@ pub struct Missing {
 pub async fn dry_run(config: &Config) -> Result<Vec<Missing>, AppError> {
     let mut lists = Vec::new();
     for (name, store) in config.stores_or_error()? {
-        let ids = asker(store)?.order_ids().await.map_err(|error| ReconcileError::no_list(name, error))?;
+        let asker = Asker { client: Arc::new(client(store)?), token: store.token.clone() };
+        let ids = asker.order_ids().await.map_err(|error| ReconcileError::no_list(name, error))?;
         lists.push((name.clone(), ids));
     }
     let connection = connection(&config.kafka);

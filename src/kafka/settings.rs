@@ -45,14 +45,17 @@ impl Connection {
     /// A fault at the first contact, with where a broker was looked for.
     #[must_use]
     pub fn looked_for(&self, fault: KafkaFault) -> KafkaFault {
-        let servers = &self.bootstrap_servers;
         match fault {
             KafkaFault::Passing { what, why } => {
-                let why = format!("{why}. Is a broker running at `{servers}` (`kafka.bootstrap_servers`)?");
-                KafkaFault::Passing { what, why }
+                KafkaFault::Passing { what, why: format!("{why}. {}", self.is_it_running()) }
             }
             other => other,
         }
+    }
+
+    /// Where a broker was looked for, as a question.
+    pub(crate) fn is_it_running(&self) -> String {
+        format!("Is a broker running at `{}` (`kafka.bootstrap_servers`)?", self.bootstrap_servers)
     }
 
     /// A lane's transactional producer.
