@@ -61,7 +61,7 @@ pub enum ConfigError {
         reason: String,
     },
     /// A key that this program doesn't know.
-    #[error("`{key}` ({origin}) is no setting of this program. {hint}")]
+    #[error("`{key}` ({origin}) is no setting of this program. {hint}.")]
     Unknown {
         /// The key.
         key: Key,

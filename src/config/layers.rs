@@ -191,10 +191,7 @@ impl Layers {
         match settings::look_up(key) {
             _ if settings::is_mapping(key) && key.segments().len() > 1 => Ok(()),
             Known::Section if is_table => Ok(()),
-            Known::Section => {
-                let inside = settings::inside(key);
-                Err(invalid(format!("is a section, not a setting. {}", inside.trim_end_matches('.'))))
-            }
+            Known::Section => Err(invalid(format!("is a section, not a setting. {}", settings::inside(key)))),
             Known::Setting(_) if !is_table => Ok(()),
             Known::Setting(_) => Err(invalid(
                 "is a setting, not a section; a name with dots needs quotes, as in \"security.protocol\" = \"SSL\""

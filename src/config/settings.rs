@@ -169,7 +169,7 @@ pub(super) fn is_mapping(key: &Key) -> bool {
     key.segments().first().is_some_and(|section| section == "mapping")
 }
 
-/// What there is beside an unknown key, as a sentence.
+/// What there is beside an unknown key, as a sentence without its full stop.
 pub(super) fn hint(unknown: &Key) -> String {
     let mut section = unknown.parent().unwrap_or_default();
     while matches!(look_up(&section), Known::Unknown) {
@@ -178,7 +178,7 @@ pub(super) fn hint(unknown: &Key) -> String {
     inside(&section)
 }
 
-/// What there is in a section, as a sentence.
+/// What there is in a section, likewise.
 pub(super) fn inside(section: &Key) -> String {
     let depth = section.segments().len();
     let mut names: Vec<&str> = SETTINGS
@@ -189,9 +189,9 @@ pub(super) fn inside(section: &Key) -> String {
     names.dedup();
     let names = names.join(", ");
     match depth {
-        0 => format!("The sections are {names}."),
-        _ if names.is_empty() => format!("`{section}` has nothing below it."),
-        _ => format!("In `{section}` there are {names}."),
+        0 => format!("The sections are {names}"),
+        _ if names.is_empty() => format!("`{section}` has nothing below it"),
+        _ => format!("In `{section}` there are {names}"),
     }
 }
 

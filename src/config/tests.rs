@@ -270,7 +270,7 @@ fn a_broken_file_is_reported_without_quoting_it() {
     {
         let message = load(&format!("[stores.x]\n{line}"), &[], &[]).unwrap_err();
         assert!(message.starts_with("settings.toml, line 2, is not valid TOML: "), "{message}");
-        assert!(!message.contains("s3cret") && !message.contains(".."), "{message}");
+        assert!(!message.contains("s3cret"), "{message}");
     }
 }
 
@@ -327,7 +327,7 @@ fn what_is_wrong_in_the_environment_is_named_with_its_variable() {
     for (name, value, expected) in cases {
         let message = load("", &[(name, value)], &[]).expect_err(name);
         assert!(message.contains(expected), "{name}={value}\nsays     {message}\nand not  {expected}");
-        assert!(!message.contains("s3cret"), "{message}");
+        assert!(!message.contains("s3cret") && message.ends_with(['.', '?']) && !message.contains(".."), "{message}");
     }
 }
 
