@@ -16,6 +16,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::wait;
 
+/// A thread that waits for the disk is held when it has its answer.
+const STOP_DEADLINE: Duration = Duration::from_secs(20);
+
 /// The shell becomes the program, so that the process ID and the exit status are the program's own. The watcher goes
 /// without killing when it reads a line: that is how an orderly end is told from the parent's death.
 const TETHER: &str = r#"
@@ -85,13 +88,25 @@ impl Child {
         wait::poll(deadline, || self.ended())
     }
 
-    /// Sends a signal.
+    /// Sends a signal. One that stops the process takes a moment to reach every thread, and is waited for.
     ///
     /// # Panics
     /// When the process has ended: a fault that hits nobody proves nothing.
     pub fn signal(&mut self, signal: Signal) {
         assert!(self.ended().is_none(), "{signal:?} was meant for a process that has ended already");
         kill_process(Pid::from_child(&self.process), signal).unwrap();
+        if signal == Signal::STOP {
+            wait::until("every thread is stopped", STOP_DEADLINE, || self.is_stopped());
+        }
+    }
+
+    /// Whether the kernel holds all of its threads.
+    pub fn is_stopped(&self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        // One that has ended meanwhile has no state.
+        let states = threads.filter_map(|thread| fs::read_to_string(thread.unwrap().path().join("stat")).ok());
+        // The name in parentheses may hold anything; the state follows it.
+        states.into_iter().all(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
     }
 
     /// `kill -9`, and waits until it is gone.

@@ -5,7 +5,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use std::{env, fs, mem};
+use std::{env, mem};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -166,9 +166,7 @@ impl Program {
     /// Whether the kernel holds all of its threads.
     #[allow(dead_code, reason = "not for the benchmark, which shares this file")]
     pub fn is_stopped(&self) -> bool {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
-        // The name in parentheses may hold anything; the state follows it.
-        stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+        self.child.is_stopped()
     }
 
     /// The exit status. Both outputs are complete afterwards.
