@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::ask::Asker;
 use super::hand_over::HandOver;
@@ -69,7 +69,9 @@ impl Changes {
 
     async fn ask_for_each(&self, listed: &OrderIds) -> Result<Round, ReconcileError> {
         let mut hand_over = HandOver::new(&self.store, Source::Changes, ReadId::fresh(), &self.lane);
-        let mut ticks = interval(Duration::from_secs(1) / u32::from(self.per_second.max(1)));
+        let period = Duration::from_secs(1) / u32::from(self.per_second.max(1));
+        // The round before may have asked a moment ago.
+        let mut ticks = interval_at(Instant::now() + period, period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut not_found, mut failures) = (0, 0);
         for id in listed.iter().map(OrderId::from) {
