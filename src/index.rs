@@ -1,17 +1,20 @@
 //! What one lane has published, in memory: the tracking partition's last record for each order, made small.
 //!
-//! An order takes about 60 bytes, whatever their number: the key's text, which would be most of it, is a hash here, and of
-//! read ID and content there is as much as tells one from another.
+//! An order takes less than 50 bytes: the key's text, which would be most of it, is a hash here, and of read ID and content
+//! there is as much as tells one from another. The orders lie side by side as they came, which is about how a list names
+//! them too; the table, which has room to spare, holds no more of each than its place.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+mod slots;
 
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry as TableEntry;
 use jiff::Timestamp;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::event::{ContentHash, Reason, Revision};
 use crate::ids::{OrderIds, OrderKey, ReadId, StoreName};
 use crate::tracking::{Brief, OrderTracking};
+use slots::{Place, Slots};
 
 pub use crate::tracking::OrderState as State;
 
@@ -117,42 +120,10 @@ impl Fingerprint {
         Self(bytes)
     }
 
-    /// Each shard gets a little more than the one before it, the last about twice as much as the first: so they grow one
-    /// after the other. Of equal shares all would grow at about the same number of orders, and then be half empty.
-    fn shard(self) -> usize {
-        // From 0 up to, and without, the number of shards.
-        ((1.0 + f64::from(self.share()) / 65_536.0).log2() * SHARDS as f64) as usize
-    }
-
-    /// Grows with the shard.
-    fn share(self) -> u16 {
-        let [first, second, ..] = self.0;
-        u16::from_be_bytes([first, second])
-    }
-}
-
-impl Hash for Fingerprint {
-    fn hash<H: Hasher>(&self, state: &mut H) {
+    /// The key is a hash already.
+    fn hash(self) -> u64 {
         let [_, _, _, _, half @ ..] = self.0;
-        state.write_u64(u64::from_be_bytes(half));
-    }
-}
-
-/// The key is a hash already.
-#[derive(Debug, Default)]
-struct Unhashed(u64);
-
-impl Hasher for Unhashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = bytes.iter().fold(self.0, |hash, byte| hash.rotate_left(8) ^ u64::from(*byte));
-    }
-
-    fn write_u64(&mut self, half: u64) {
-        self.0 = half;
+        u64::from_be_bytes(half)
     }
 }
 
@@ -181,21 +152,33 @@ impl From<Packed> for Entry {
     }
 }
 
-/// Each grows by itself, so that old and new table never stand side by side for more than a few orders.
-const SHARDS: usize = 64;
-
-type Shard = HashMap<Fingerprint, Packed, BuildHasherDefault<Unhashed>>;
-
-/// One lane's orders.
-#[derive(Debug)]
-pub struct Index {
-    shards: Vec<Shard>,
+/// An order and what is remembered of it.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    key: Fingerprint,
+    entry: Packed,
 }
 
-impl Default for Index {
-    fn default() -> Self {
-        Self { shards: vec![Shard::default(); SHARDS] }
+/// A tracking record, as small as the index keeps it.
+#[derive(Debug, Clone, Copy)]
+pub struct Record {
+    key: Fingerprint,
+    entry: Option<Packed>,
+}
+
+impl Record {
+    /// By its key as it stands in Kafka; without an entry it is a tombstone.
+    #[must_use]
+    pub fn new(key: &[u8], entry: Option<Entry>) -> Self {
+        Self { key: Fingerprint::of(key), entry: entry.map(Packed::from) }
     }
+}
+
+/// One lane's orders.
+#[derive(Debug, Default)]
+pub struct Index {
+    table: HashTable<Place>,
+    slots: Slots,
 }
 
 impl Index {
@@ -208,39 +191,76 @@ impl Index {
     /// What is known of the order whose key reads like this.
     #[must_use]
     pub fn get_by_text(&self, key: &[u8]) -> Option<Entry> {
-        let key = Fingerprint::of(key);
-        self.shards[key.shard()].get(&key).copied().map(Entry::from)
+        self.find(Fingerprint::of(key)).map(|slot| slot.entry.into())
+    }
+
+    // As a call of its own it would make each look-up wait for the one before it.
+    #[inline(always)]
+    fn find(&self, key: Fingerprint) -> Option<&Slot> {
+        let Self { table, slots } = self;
+        let place = table.find(key.hash(), |place| slots[*place].key == key)?;
+        Some(&slots[*place])
     }
 
     /// Where each of a store's orders stands, in the order of the list; `None` for one that is not known.
     ///
-    /// They are looked up shard after shard: a million orders are more than a processor's cache holds, a shard's are not.
+    /// All keys are hashed before the first is looked up: look-ups that are close upon each other wait for the memory
+    /// together.
     #[must_use]
     pub fn states(&self, store: &StoreName, ids: &OrderIds) -> Vec<Option<State>> {
         let mut key = format!("{store}/").into_bytes();
         let prefix = key.len();
-        let fingerprints = ids.iter().map(|id| {
+        let hashed = ids.iter().map(|id| {
             key.truncate(prefix);
             key.extend_from_slice(id.as_str().as_bytes());
             Fingerprint::of(&key)
         });
-        let mut asked: Vec<(usize, Fingerprint)> = fingerprints.enumerate().collect();
-        asked.sort_unstable_by_key(|(_, fingerprint)| fingerprint.share());
-        let mut states = vec![None; asked.len()];
-        for (place, fingerprint) in asked {
-            states[place] = self.shards[fingerprint.shard()].get(&fingerprint).map(|entry| entry.state);
-        }
-        states
+        let keys: Vec<Fingerprint> = hashed.collect();
+        keys.into_iter().map(|key| self.find(key).map(|slot| slot.entry.state)).collect()
     }
 
-    /// Takes over a tracking record, by its key as it stands in Kafka; `None` is a tombstone.
-    pub fn apply(&mut self, key: &[u8], entry: Option<Entry>) {
-        let key = Fingerprint::of(key);
-        let shard = &mut self.shards[key.shard()];
+    /// Takes over a tracking record.
+    pub fn apply(&mut self, Record { key, entry }: Record) {
         match entry {
-            Some(entry) => shard.insert(key, entry.into()),
-            None => shard.remove(&key),
-        };
+            Some(entry) => self.remember(Slot { key, entry }),
+            None => self.forget(key),
+        }
+    }
+
+    fn remember(&mut self, slot: Slot) {
+        if self.table.len() == self.table.capacity() {
+            self.grow();
+        }
+        let Self { table, slots } = self;
+        let same = |place: &Place| slots[*place].key == slot.key;
+        match table.entry(slot.key.hash(), same, |place| slots[*place].key.hash()) {
+            TableEntry::Occupied(known) => slots[*known.get()] = slot,
+            TableEntry::Vacant(vacant) => {
+                vacant.insert(slots.push(slot));
+            }
+        }
+    }
+
+    /// Makes a table of twice the size. Slot after slot: the table itself would look each of them up, in its own order.
+    fn grow(&mut self) {
+        // The old one goes first: what it took is free for the new one.
+        self.table = HashTable::new();
+        self.table = HashTable::with_capacity(2 * self.slots.len().max(8));
+        for (place, slot) in self.slots.iter() {
+            self.table.insert_unique(slot.key.hash(), place, |place| self.slots[*place].key.hash());
+        }
+    }
+
+    fn forget(&mut self, key: Fingerprint) {
+        let Self { table, slots } = self;
+        let Ok(known) = table.find_entry(key.hash(), |place| slots[*place].key == key) else { return };
+        let (gap, _) = known.remove();
+        let Some((last, moved)) = slots.pop() else { return };
+        // It may have been the last itself, of which the table knows nothing any more.
+        if let Some(place) = table.find_mut(moved.key.hash(), |place| *place == last) {
+            *place = gap;
+            slots[gap] = moved;
+        }
     }
 
     /// How many orders were last brought by one of these reads, or passes of the reconciler.
@@ -250,24 +270,28 @@ impl Index {
         if marks.is_empty() {
             return 0;
         }
-        self.shards.iter().flat_map(HashMap::values).filter(|entry| marks.contains(&entry.read)).count() as u64
+        self.slots.iter().filter(|(_, slot)| marks.contains(&slot.entry.read)).count() as u64
     }
 
     /// Orders known.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shards.iter().map(HashMap::len).sum()
+        self.table.len()
     }
 
     /// Whether no order is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.shards.iter().all(HashMap::is_empty)
+        self.table.is_empty()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
     use super::*;
     use crate::ids::OrderId;
 
@@ -286,9 +310,9 @@ mod tests {
     fn a_tombstone_forgets_the_order() {
         let (mut index, entry) = (Index::default(), entry());
         let key = OrderKey { store: "bogota".parse().unwrap(), id: "1".parse().unwrap() };
-        index.apply(key.to_string().as_bytes(), Some(entry));
+        index.apply(Record::new(key.to_string().as_bytes(), Some(entry)));
         assert_eq!((index.get(&key), index.len()), (Some(entry), 1));
-        index.apply(b"bogota/1", None);
+        index.apply(Record::new(b"bogota/1", None));
         assert_eq!((index.get(&key), index.is_empty()), (None, true));
     }
 
@@ -297,7 +321,7 @@ mod tests {
         let mut index = Index::default();
         for number in 0..500 {
             let state = [State::Published, State::DeadLettered, State::Gone][number % 3];
-            index.apply(format!("bogota/{}", number * 2).as_bytes(), Some(Entry { state, ..entry() }));
+            index.apply(Record::new(format!("bogota/{}", number * 2).as_bytes(), Some(Entry { state, ..entry() })));
         }
         let store: StoreName = "bogota".parse().unwrap();
         let listed: Vec<OrderId> = (0..1000).rev().map(|number| number.to_string().parse().unwrap()).collect();
@@ -305,8 +329,9 @@ mod tests {
             |id: &OrderId| index.get(&OrderKey { store: store.clone(), id: id.clone() }).map(|entry| entry.state);
         let expected: Vec<_> = listed.iter().map(alone).collect();
         assert_eq!(expected.iter().flatten().count(), 500);
-        assert_eq!(index.states(&store, &listed.into_iter().collect()), expected);
-        assert_eq!(index.states(&"quito".parse().unwrap(), &["2".parse().unwrap()].into_iter().collect()), [None]);
+        let listed: OrderIds = listed.into_iter().collect();
+        assert_eq!(index.states(&store, &listed), expected);
+        assert!(index.states(&"quito".parse().unwrap(), &listed).iter().all(Option::is_none));
     }
 
     #[test]
@@ -318,32 +343,36 @@ mod tests {
         assert_eq!(Moment::from_millis(-1).millis(), 0);
     }
 
-    /// What the tables take: a slot has a byte of its own beside what is in it, and a table doubles when seven of eight
-    /// are taken. Capacity is what fits before that.
-    fn bytes(index: &Index) -> usize {
-        let slot = size_of::<(Fingerprint, Packed)>() + 1;
-        let slots: usize = index.shards.iter().map(|shard| shard.capacity().div_ceil(7) * 8).sum();
-        slots * slot + size_of_val(&*index.shards)
-    }
-
-    /// The largest table, old and new, while it grows.
-    fn most_while_growing(index: &Index) -> usize {
-        let slot = size_of::<(Fingerprint, Packed)>() + 1;
-        index.shards.iter().map(|shard| shard.capacity() / 7 * 8 * slot / 2).max().unwrap_or_default()
+    #[test]
+    fn what_is_remembered_and_forgotten_in_any_order_is_as_a_map_has_it() {
+        proptest!(|(steps in prop::collection::vec((0..40_u8, any::<Option<i32>>()), 0..400))| {
+            let (mut index, mut map) = (Index::default(), HashMap::new());
+            for (key, revision) in steps {
+                let entry = revision.map(|number| Entry { revision: Revision::try_from(number).ok(), ..entry() });
+                index.apply(Record::new(&[key], entry));
+                match entry {
+                    Some(entry) => map.insert(key, entry),
+                    None => map.remove(&key),
+                };
+                let known: HashMap<u8, Entry> = (0..40).filter_map(|key| Some((key, index.get_by_text(&[key])?))).collect();
+                prop_assert_eq!((&known, index.len()), (&map, map.len()));
+            }
+        });
     }
 
     #[test]
-    fn an_order_takes_at_most_64_bytes_whatever_their_number_and_while_it_grows() {
+    fn an_order_takes_less_than_50_bytes_whatever_their_number() {
         let (mut index, entry) = (Index::default(), entry());
         let mut worst = 0;
         for number in 1..=1_000_000_usize {
-            index.apply(format!("bogota/{number}").as_bytes(), Some(entry));
-            if number >= 20_000 && number.is_multiple_of(1_000) {
-                worst = worst.max((bytes(&index) + most_while_growing(&index)) / number);
+            let before = index.table.allocation_size();
+            index.apply(Record::new(format!("bogota/{number}").as_bytes(), Some(entry)));
+            let table = index.table.allocation_size();
+            // With few orders the last chunk's room counts.
+            if number >= 20_000 && (table != before || number.is_multiple_of(1_000)) {
+                worst = worst.max((table + index.slots.allocation_size()) / number);
             }
         }
-        assert!(worst <= 64, "{worst} bytes an order at worst");
-        let most = index.shards.iter().map(HashMap::len).max().unwrap_or_default();
-        assert!(most < 3 * index.len() / SHARDS, "one shard of {SHARDS} has {most}");
+        assert!((36..50).contains(&worst), "{worst} bytes an order at worst");
     }
 }

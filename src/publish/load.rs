@@ -1,18 +1,54 @@
 //! The tracking partition into the index.
 
 use std::pin::pin;
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
+use std::{mem, thread};
 
 use tokio::runtime::Handle;
 
 use super::LaneError;
 use crate::decoder::{DecodeError, Decoder};
-use crate::index::{Entry, Index};
+use crate::index::{Entry, Index, Record};
 use crate::jobs::in_place;
 use crate::kafka::broker::TrackingLog;
 use crate::tracking::{Brief, OrderTracking};
 use crate::tracking_memory::TrackingMemory;
+
+/// Records for the thread that takes them over: nearly each is a wait for the memory, which the reading shall not share.
+struct Batches {
+    next: Vec<Record>,
+    filled: SyncSender<Vec<Record>>,
+}
+
+impl Batches {
+    const SIZE: usize = 1024;
+
+    fn new() -> (Self, Receiver<Vec<Record>>) {
+        let (filled, receiver) = mpsc::sync_channel(4);
+        (Self { next: Vec::new(), filled }, receiver)
+    }
+
+    fn push(&mut self, record: Record) {
+        self.next.push(record);
+        if self.next.len() == Self::SIZE {
+            self.send();
+        }
+    }
+
+    fn send(&mut self) {
+        let batch = mem::replace(&mut self.next, Vec::with_capacity(Self::SIZE));
+        self.filled.send(batch).expect("the other thread takes them over until there are no more");
+    }
+}
+
+impl Drop for Batches {
+    /// Also after an error: the reader's position is behind what was read until then.
+    fn drop(&mut self) {
+        self.send();
+    }
+}
 
 /// Brings the index up to the end of its partition. Blocks: for a thread that may, within a runtime.
 ///
@@ -25,17 +61,21 @@ pub fn catch_up(
     memory: &TrackingMemory,
 ) -> Result<(), LaneError> {
     let (start, lane) = (Instant::now(), reader.lane());
-    reader.try_each(|key, value| {
-        memory.check_placed(key, lane)?;
-        let entry = match value {
-            None => None,
-            Some(value) => Some(match decoder.datum_of_ours(value).and_then(|datum| Brief::read(key, datum)) {
-                Some(brief) => brief.into(),
-                None => Entry::from(&decoded(decoder, value)?),
-            }),
-        };
-        index.apply(key, entry);
-        Ok::<_, LaneError>(())
+    thread::scope(|scope| {
+        let (mut batches, filled) = Batches::new();
+        scope.spawn(|| filled.into_iter().flatten().for_each(|record| index.apply(record)));
+        reader.try_each(|key, value| {
+            memory.check_placed(key, lane)?;
+            let entry = match value {
+                None => None,
+                Some(value) => Some(match decoder.datum_of_ours(value).and_then(|datum| Brief::read(key, datum)) {
+                    Some(brief) => brief.into(),
+                    None => Entry::from(&decoded(decoder, value)?),
+                }),
+            };
+            batches.push(Record::new(key, entry));
+            Ok::<_, LaneError>(())
+        })
     })?;
     memory.check_not_emptied(lane, reader.position() == 0)?;
     tracing::debug!(lane, orders = index.len(), took = ?start.elapsed(), "index is up to date");
@@ -48,5 +88,78 @@ pub(super) fn decoded(decoder: &mut Decoder, value: &[u8]) -> Result<OrderTracki
     match decoding.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(decoded) => decoded,
         Poll::Pending => in_place(|| Handle::current().block_on(decoding)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::ORDER_TRACKING;
+    use crate::event::Reason;
+    use crate::ids::ReadId;
+    use crate::kafka::KafkaFault;
+    use crate::kafka::broker::Apply;
+    use crate::tracking::OrderState;
+
+    /// Orders 0 to `end`, and a connection that breaks once.
+    struct Log {
+        position: i64,
+        end: i64,
+        breaks_at: Option<i64>,
+    }
+
+    impl TrackingLog for Log {
+        fn lane(&self) -> i32 {
+            0
+        }
+
+        fn position(&self) -> i64 {
+            self.position
+        }
+
+        fn read_to_end(&mut self, apply: &mut Apply<'_>) -> Result<(), KafkaFault> {
+            while self.position < self.end {
+                if self.breaks_at.take_if(|at| *at == self.position).is_some() {
+                    return Err(KafkaFault::Passing { what: "reading", why: "it broke".to_owned() });
+                }
+                let record = tracked(self.position);
+                let (key, value) = (record.key().to_string(), record.to_message(ORDER_TRACKING.frame()));
+                if apply(key.as_bytes(), Some(&value)).is_break() {
+                    return Ok(());
+                }
+                self.position += 1;
+            }
+            Ok(())
+        }
+    }
+
+    fn tracked(number: i64) -> OrderTracking {
+        OrderTracking {
+            store: "bogota".parse().unwrap(),
+            order_id: number.to_string().parse().unwrap(),
+            state: OrderState::Gone,
+            revision: None,
+            reason: Reason::Reconciled,
+            read_id: ReadId::fresh(),
+            content_hash: None,
+            published_at: 0,
+            event_partition: None,
+            order_created_at: None,
+        }
+    }
+
+    #[test]
+    fn what_was_read_before_a_connection_broke_is_in_the_index_and_the_rest_follows() {
+        let dir = tempfile::tempdir().unwrap();
+        let memory = TrackingMemory::open(dir.path(), "t", 1).unwrap();
+        let mut decoder = Decoder::new(&ORDER_TRACKING, None);
+        for breaks_at in [0, 1, 1023, 1024, 2500] {
+            let (mut index, mut log) = (Index::default(), Log { position: 0, end: 3000, breaks_at: Some(breaks_at) });
+            let error = catch_up(&mut index, &mut log, &mut decoder, &memory).unwrap_err();
+            assert!(error.to_string().contains("it broke"), "{error}");
+            assert_eq!((log.position, index.len()), (breaks_at, breaks_at as usize));
+            catch_up(&mut index, &mut log, &mut decoder, &memory).unwrap();
+            assert_eq!(index.len(), 3000);
+        }
     }
 }

@@ -18,7 +18,7 @@ use crate::counters::LaneCounters;
 use crate::decoder::Decoder;
 use crate::encoding::Encoder;
 use crate::fail_point;
-use crate::index::Index;
+use crate::index::{Index, Record};
 use crate::jobs::Job;
 use crate::kafka::KafkaFault;
 use crate::kafka::broker::{Producer, TrackingLog};
@@ -294,10 +294,10 @@ impl Publisher {
         self.trouble = None;
         let tracked = !outcome.entries.is_empty();
         for (key, entry) in outcome.entries {
-            self.index.apply(key.to_string().as_bytes(), Some(entry));
+            self.index.apply(Record::new(key.to_string().as_bytes(), Some(entry)));
         }
         for key in &forgotten {
-            self.index.apply(key, None);
+            self.index.apply(Record::new(key, None));
         }
         self.counters.index_orders.set(self.index.len() as u64);
         self.counters.committed.add(1);

@@ -176,7 +176,7 @@ mod tests {
     use crate::contract::ORDER_TRACKING;
     use crate::event::{ContentHash, Reason, Revision};
     use crate::ids::ReadId;
-    use crate::index::{Entry, State};
+    use crate::index::{Entry, Record, State};
     use crate::jobs::Threads;
     use crate::kafka::broker::Apply;
     use crate::shutdown::stopper;
@@ -199,10 +199,10 @@ mod tests {
         let mut index = Index::default();
         let keys: Vec<Vec<u8>> = (0..AT_ONCE + 5).map(|number| format!("bogota/{number}").into_bytes()).collect();
         for key in &keys {
-            index.apply(key, Some(published(91)));
+            index.apply(Record::new(key, Some(published(91))));
         }
-        index.apply(&keys[0], Some(published(1)));
-        index.apply(&keys[1], None);
+        index.apply(Record::new(&keys[0], Some(published(1))));
+        index.apply(Record::new(&keys[1], None));
         let before = Moment::from_millis(clock::now().as_millisecond() - 90 * DAY);
         let mut retention = Retention::new(Duration::from_secs(90 * 86_400), Threads::shared(), stopper().1, 0);
         retention.old = Old { before, keys: keys.clone() };

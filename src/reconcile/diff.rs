@@ -46,7 +46,7 @@ mod tests {
     use super::*;
     use crate::event::{ContentHash, Reason, Revision};
     use crate::ids::{OrderKey, ReadId};
-    use crate::index::{Entry, Moment};
+    use crate::index::{Entry, Moment, Record};
 
     fn ids(texts: &[&str]) -> Vec<OrderId> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -68,7 +68,7 @@ mod tests {
                 content: ContentHash::of_bytes(b"x").into(),
                 at: Moment::from_millis(0),
             };
-            index.apply(key.to_string().as_bytes(), Some(entry));
+            index.apply(Record::new(key.to_string().as_bytes(), Some(entry)));
         }
         index
     }

@@ -1,0 +1,85 @@
+//! Many slots side by side, each found by its place.
+//!
+//! They lie in chunks: when more are needed none is copied, and no old storage stands beside the new.
+
+use std::ops::{Index, IndexMut};
+
+use super::Slot;
+
+/// Slots of a chunk: 36 kB.
+const CHUNK: usize = 1024;
+
+/// Where a slot lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place(u32);
+
+impl Place {
+    fn of(number: usize) -> Self {
+        Self(u32::try_from(number).expect("so many slots take 150 GB, which the allocator has refused before"))
+    }
+
+    fn chunk(self) -> usize {
+        self.0 as usize / CHUNK
+    }
+
+    fn within(self) -> usize {
+        self.0 as usize % CHUNK
+    }
+}
+
+/// All slots.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    /// All but the last are full.
+    chunks: Vec<Vec<Slot>>,
+    len: usize,
+}
+
+impl Slots {
+    /// Puts one behind the last.
+    pub(super) fn push(&mut self, slot: Slot) -> Place {
+        let place = Place::of(self.len);
+        if place.chunk() == self.chunks.len() {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        self.chunks[place.chunk()].push(slot);
+        self.len += 1;
+        place
+    }
+
+    /// Takes the last one out, with its place.
+    pub(super) fn pop(&mut self) -> Option<(Place, Slot)> {
+        let place = Place::of(self.len.checked_sub(1)?);
+        let slot = self.chunks[place.chunk()].pop()?;
+        self.chunks.truncate(place.chunk() + usize::from(place.within() > 0));
+        self.len -= 1;
+        Some((place, slot))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Place, &Slot)> {
+        self.chunks.iter().flatten().enumerate().map(|(number, slot)| (Place::of(number), slot))
+    }
+
+    #[cfg(test)]
+    pub(super) fn allocation_size(&self) -> usize {
+        self.chunks.iter().map(Vec::capacity).sum::<usize>() * size_of::<Slot>() + size_of_val(&*self.chunks)
+    }
+}
+
+impl Index<Place> for Slots {
+    type Output = Slot;
+
+    fn index(&self, place: Place) -> &Slot {
+        &self.chunks[place.chunk()][place.within()]
+    }
+}
+
+impl IndexMut<Place> for Slots {
+    fn index_mut(&mut self, place: Place) -> &mut Slot {
+        &mut self.chunks[place.chunk()][place.within()]
+    }
+}
