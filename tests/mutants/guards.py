@@ -75,8 +75,11 @@ GUARDS = [
           "        open.producer.deliver(&tracking).await?;\n", "",
           "kill::a_kill_at_any_place_loses_nothing_that_was_durable_and_doubles_nothing", "it"),
     Guard("the index takes over what was committed", "src/publish/publisher.rs",
-          "self.index.apply(key.to_string().as_bytes(), Some(entry));", "drop((key, entry));",
+          "self.index.apply(Record::new(key.to_string().as_bytes(), Some(entry)));", "drop((key, entry));",
           REPLAY, "it"),
+    Guard("what was read before a connection broke is in the index", "src/publish/load.rs",
+          "    fn drop(&mut self) {\n        self.send();\n    }", "    fn drop(&mut self) {}",
+          "publish::load::tests::what_was_read_before_a_connection_broke_is_in_the_index_and_the_rest_follows"),
     Guard("the fence before the load", "src/publish/publisher.rs",
           "        let producer = self.parts.broker.open(self.parts.lane, OPEN_DEADLINE).await?;\n"
           "        fail_point::reach(\"fenced\");\n        self.catch_up()?;\n",

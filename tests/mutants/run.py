@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Takes out one guard after the other and shows that a test fails without it: `tests/mutants/run.py [NAME…]`.
+"""Takes out one guard after the other and shows that a test fails without it: `tests/mutants/run.py [--check] [NAME…]`.
 
 Works on a copy of the sources under `target/mutants`, so that nothing of yours is touched. Each mutant costs a small
 build and the tests that are named for it, which must fail; the whole takes about an hour on two cores. A mutant
 that does not build, or whose text is no longer in the code, is an error: a guard that was moved has to be found again.
+`--check` only looks whether texts and tests are still there, which takes no time.
 Needs what `cargo test` needs; with `IMOTRIZ_TEST_KAFKA` no broker is started for each mutant.
 """
 
@@ -40,12 +41,23 @@ def cargo(*arguments):
     )
 
 
+def misplaced():
+    """What is wrong with the list itself."""
+    sources = "".join(path.read_text() for folder in ["src", "tests"] for path in (PROJECT / folder).rglob("*.rs"))
+    for guard in GUARDS:
+        found = (PROJECT / guard.file).read_text().count(guard.old)
+        if found != 1:
+            yield f"{guard.name}: its text is {found} times in {guard.file}"
+        name = guard.test.rpartition("::")[2]
+        # Without a name it is all of a module.
+        if name and f"fn {name}(" not in sources:
+            yield f"{guard.name}: there is no test {guard.test}"
+
+
 def outcome(guard):
     """`killed`, `SURVIVED`, or what stands in the way of telling."""
     path = COPY / guard.file
     text = path.read_text()
-    if text.count(guard.old) != 1:
-        return f"ERROR: its text is {text.count(guard.old)} times in {guard.file}"
     path.write_text(text.replace(guard.old, guard.new))
     try:
         built = cargo("--no-run", *guard.target())
@@ -60,6 +72,10 @@ def outcome(guard):
 
 
 def main():
+    if wrong := list(misplaced()):
+        sys.exit("\n".join(wrong))
+    if sys.argv[1:] == ["--check"]:
+        sys.exit(0)
     wanted = [guard for guard in GUARDS if not sys.argv[1:] or guard.name in sys.argv[1:]]
     refresh()
     killed = 0
