@@ -5,6 +5,8 @@
 //! transaction holds back, so stopping there could miss committed records; and since commit markers take offsets too,
 //! waiting for a message just before the end would wait for ever. Hence: until the position has reached the mark.
 
+use std::ops::Deref;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::config::FromClientConfig as _;
@@ -18,6 +20,26 @@ use super::settings::Isolation;
 use super::{Connection, KafkaFault};
 
 const WHAT: &str = "reading the tracking topic";
+
+/// A consumer whose end nobody waits for: the library takes 100 ms to close what could be in a group, and this one never
+/// was.
+struct EndedBeside(Option<BaseConsumer>);
+
+impl Deref for EndedBeside {
+    type Target = BaseConsumer;
+
+    fn deref(&self) -> &BaseConsumer {
+        self.0.as_ref().expect("it is there until the end")
+    }
+}
+
+impl Drop for EndedBeside {
+    fn drop(&mut self) {
+        let consumer = self.0.take();
+        // Without a thread it ends here.
+        drop(thread::Builder::new().spawn(|| drop(consumer)));
+    }
+}
 
 /// Where the reading of one partition stands.
 #[derive(Debug)]
@@ -60,7 +82,7 @@ impl TrackingLog for TrackingReader {
         if self.position == high {
             return Ok(());
         }
-        let consumer = self.assigned()?;
+        let consumer = EndedBeside(Some(self.assigned()?));
         // A look at the clock for each of a million records would take a tenth of the time.
         let mut idle_since = None;
         while self.position < high {
@@ -103,8 +125,10 @@ impl TrackingReader {
 
     /// The first and the last offset, the latter with open transactions counted in.
     fn watermarks(&self) -> Result<(i64, i64), KafkaFault> {
-        let probe = BaseConsumer::from_config(&self.connection.consumer(Isolation::Uncommitted))
-            .map_err(|error| self.fault(&error))?;
+        let mut config = self.connection.consumer(Isolation::Uncommitted);
+        // Nobody has to be in a group for a question, and what is in one takes 100 ms to end.
+        config.remove("group.id");
+        let probe = BaseConsumer::from_config(&config).map_err(|error| self.fault(&error))?;
         probe.fetch_watermarks(&self.topic, self.lane, self.patience).map_err(|error| self.fault(&error))
     }
 
