@@ -123,7 +123,7 @@ fn of_lane(error: &LaneError) -> u8 {
         LaneError::Encoding(error) => of_encoding(error),
         LaneError::Spool(_) | LaneError::Account(_) => SPOOL,
         LaneError::UnknownStore(_) => USAGE,
-        LaneError::Event(_) => UNEXPECTED,
+        LaneError::Event(_) | LaneError::Thread(_) => UNEXPECTED,
     }
 }
 

@@ -42,6 +42,9 @@ pub enum LaneError {
     /// The tracking topic isn't the one that this spool remembers.
     #[error(transparent)]
     Memory(#[from] MemoryError),
+    /// No thread to fill the index on. A moment later there may be one.
+    #[error("the operating system refuses a thread: {0}")]
+    Thread(std::io::Error),
     /// The stop was asked for while Kafka or the registry was away.
     #[error("stopped with {pages} pages not yet published: {why}. They are in the spool and go out at the next start")]
     StoppedWaiting {
@@ -62,6 +65,7 @@ impl LaneError {
             Self::Kafka(fault) => !fault.needs_a_person(),
             Self::Encoding(error) => error.is_transient(),
             Self::Decode(error) => error.is_transient(),
+            Self::Thread(_) => true,
             _ => false,
         }
     }

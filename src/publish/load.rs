@@ -63,7 +63,10 @@ pub fn catch_up(
     let (start, lane) = (Instant::now(), reader.lane());
     thread::scope(|scope| {
         let (mut batches, filled) = Batches::new();
-        scope.spawn(|| filled.into_iter().flatten().for_each(|record| index.apply(record)));
+        thread::Builder::new()
+            .name(format!("index-{lane}"))
+            .spawn_scoped(scope, || filled.into_iter().flatten().for_each(|record| index.apply(record)))
+            .map_err(LaneError::Thread)?;
         reader.try_each(|key, value| {
             memory.check_placed(key, lane)?;
             let entry = match value {
