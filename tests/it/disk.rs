@@ -1,6 +1,7 @@
 //! The spool's disk is full, or can't be written.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -53,14 +54,13 @@ impl Disk {
         self.mount_image();
     }
 
-    /// Nothing more can be written to it.
+    /// Nothing more can be written to it, until somebody lets go of a file.
     fn fill(&self) {
-        let (mut size, filler) = (1 << 16, self.directory.join("filler"));
-        let mut content = Vec::new();
+        let filler = self.directory.join("filler");
+        let mut filler = OpenOptions::new().create(true).append(true).open(filler).unwrap();
+        let mut size = 1 << 16;
         while size > 0 {
-            content.resize(content.len() + size, b'x');
-            if fs::write(&filler, &content).is_err() {
-                content.truncate(content.len() - size);
+            if filler.write_all(&vec![b'x'; size]).is_err() {
                 size /= 2;
             }
         }
@@ -121,7 +121,11 @@ fn a_disk_that_fills_up_loses_no_page_that_was_read() {
     let (scene, disk) = scene(3000);
     let mut program = scene.settings.start(&["drain"]);
     wait::until("the drain is under way", RUN_DEADLINE, || scene.reads().len() >= 10);
-    disk.fill();
+    // Pages that were under way let go of their files, which is room enough for the next ones.
+    wait::until("the drain has ended on the full disk", RUN_DEADLINE, || {
+        disk.fill();
+        program.ended().is_some()
+    });
     program.expect_exit(6, RUN_DEADLINE);
     assert!(program.stderr().contains("make room on that disk, then start again"), "{}", program.stderr());
     let pending = scene.shop().summary().pending;
