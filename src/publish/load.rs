@@ -1,7 +1,7 @@
 //! The tracking partition into the index.
 
 use std::pin::pin;
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::mpsc::{self, SyncSender};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 use std::{mem, thread};
@@ -24,11 +24,6 @@ struct Batches {
 
 impl Batches {
     const SIZE: usize = 1024;
-
-    fn new() -> (Self, Receiver<Vec<Record>>) {
-        let (filled, receiver) = mpsc::sync_channel(4);
-        (Self { next: Vec::new(), filled }, receiver)
-    }
 
     fn push(&mut self, record: Record) {
         self.next.push(record);
@@ -62,11 +57,13 @@ pub fn catch_up(
 ) -> Result<(), LaneError> {
     let (start, lane) = (Instant::now(), reader.lane());
     thread::scope(|scope| {
-        let (mut batches, filled) = Batches::new();
+        let (filled, batches) = mpsc::sync_channel::<Vec<Record>>(4);
         thread::Builder::new()
             .name(format!("index-{lane}"))
-            .spawn_scoped(scope, || filled.into_iter().flatten().for_each(|record| index.apply(record)))
+            .spawn_scoped(scope, || batches.into_iter().flatten().for_each(|record| index.apply(record)))
             .map_err(LaneError::Thread)?;
+        // Not before there is somebody to take them over.
+        let mut batches = Batches { next: Vec::new(), filled };
         reader.try_each(|key, value| {
             memory.check_placed(key, lane)?;
             let entry = match value {
