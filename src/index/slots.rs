@@ -30,34 +30,33 @@ impl Place {
 /// All slots.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
-    /// All but the last are full.
+    /// All but the last are full, and none is empty.
     chunks: Vec<Vec<Slot>>,
-    len: usize,
 }
 
 impl Slots {
     /// Puts one behind the last.
     pub(super) fn push(&mut self, slot: Slot) -> Place {
-        let place = Place::of(self.len);
+        let place = Place::of(self.len());
         if place.chunk() == self.chunks.len() {
             self.chunks.push(Vec::with_capacity(CHUNK));
         }
         self.chunks[place.chunk()].push(slot);
-        self.len += 1;
         place
     }
 
     /// Takes the last one out, with its place.
     pub(super) fn pop(&mut self) -> Option<(Place, Slot)> {
-        let place = Place::of(self.len.checked_sub(1)?);
-        let slot = self.chunks[place.chunk()].pop()?;
-        self.chunks.truncate(place.chunk() + usize::from(place.within() > 0));
-        self.len -= 1;
-        Some((place, slot))
+        let last = self.chunks.last_mut()?;
+        let slot = last.pop()?;
+        if last.is_empty() {
+            self.chunks.pop();
+        }
+        Some((Place::of(self.len()), slot))
     }
 
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Place, &Slot)> {

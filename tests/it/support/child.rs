@@ -104,9 +104,9 @@ impl Child {
     pub fn is_stopped(&self) -> bool {
         let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
         // One that has ended meanwhile has no state.
-        let states = threads.filter_map(|thread| fs::read_to_string(thread.unwrap().path().join("stat")).ok());
+        let mut states = threads.filter_map(|thread| fs::read_to_string(thread.unwrap().path().join("stat")).ok());
         // The name in parentheses may hold anything; the state follows it.
-        states.into_iter().all(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
+        states.all(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
     }
 
     /// `kill -9`, and waits until it is gone.
