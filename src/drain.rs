@@ -5,31 +5,35 @@
 //! next read needs the [`Durable`](crate::spool::Durable) of the last one. A read in flight is awaited, whatever
 //! happens: dropping it would drop the only copy of a page.
 
+mod ahead;
+mod error;
 mod quiet;
+mod setbacks;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder as _, ExponentialBuilder};
 use jiff::Timestamp;
-use thiserror::Error;
 use tokio::sync::mpsc::{OwnedPermit, UnboundedSender};
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
-use crate::account::{Account, AccountError, PAGE};
+use crate::account::{Account, PAGE};
 use crate::api::{Fetched, Marketplace, Read, Refusal, UnknownOutcome};
 use crate::clock;
 use crate::config::{SecretError, Token, TokenSource};
 use crate::counters::StoreCounters;
 use crate::fail_point;
 use crate::ids::{ReadId, StoreName};
-use crate::jobs::{self, Job, Jobs, RuntimeOf};
+use crate::jobs::{self, Jobs, RuntimeOf};
 use crate::page::PageError;
 use crate::publish::{LaneHandle, LaneState, Unspooled, Work};
 use crate::shutdown::Stop;
-use crate::spool::{Reservation, Spool, SpoolError, UnknownRead, WriteFailed};
+use crate::spool::{Reservation, Spool, UnknownRead, WriteFailed};
+use ahead::Ahead;
+use setbacks::Setbacks;
 
+pub use error::DrainError;
 pub use quiet::{QuietReport, QuietWatch, quiet};
 
 /// Failures in a row of one kind after which a drain that should come to an end gives up.
@@ -76,76 +80,6 @@ pub struct Drain {
     pub until: Until,
 }
 
-/// Why a drain ended early. What it has read is in the spool.
-#[derive(Debug, Error)]
-pub enum DrainError {
-    /// Only a person can lift it.
-    #[error("store {store}: {refusal}")]
-    Refused {
-        /// The store.
-        store: StoreName,
-        /// The marketplace's.
-        refusal: Refusal,
-    },
-    /// No connection, repeatedly.
-    #[error(
-        "store {store}: the marketplace can't be reached: {reason}. Check the network and the store's `base_url`; nothing was read"
-    )]
-    Unreachable {
-        /// The store.
-        store: StoreName,
-        /// The last attempt's.
-        reason: String,
-    },
-    /// Reads that end nowhere, repeatedly.
-    #[error(
-        "store {store}: {PATIENCE} reads in a row had an unknown outcome, the last one because {reason}. Each may have \
-         marked up to a page of orders that did not reach us: they are noted in the spool and come back by reconciling"
-    )]
-    Unknown {
-        /// The store.
-        store: StoreName,
-        /// The last read's.
-        reason: String,
-    },
-    /// Empty pages while orders are said to be pending.
-    #[error(
-        "store {store}: the marketplace says that {pending} orders are pending and hands over none. Try again later"
-    )]
-    NothingHandedOver {
-        /// The store.
-        store: StoreName,
-        /// What it says.
-        pending: u64,
-    },
-    /// 429, repeatedly.
-    #[error("store {store}: the marketplace keeps asking for patience (429). Try again later; nothing was read")]
-    Busy {
-        /// The store.
-        store: StoreName,
-    },
-    /// The token can't be read.
-    #[error("store {store}: {why}")]
-    Token {
-        /// The store.
-        store: StoreName,
-        /// What to do.
-        why: String,
-    },
-    /// No thread to read on.
-    #[error("the operating system refuses a thread: {0}; nothing was read")]
-    Thread(std::io::Error),
-    /// The disk.
-    #[error(transparent)]
-    Spool(#[from] SpoolError),
-    /// The disk, likewise.
-    #[error(transparent)]
-    Account(#[from] AccountError),
-    /// The disk, after a page had been read. The page goes to Kafka from memory.
-    #[error("{0}. The page that was just read goes to Kafka from memory; no further page is read")]
-    PageNotKept(String),
-}
-
 /// What follows a read.
 enum Next {
     Again(Option<Kept>),
@@ -168,28 +102,6 @@ impl Drop for Kept {
         if let Some((place, work)) = self.0.take() {
             drop(place.send(work));
         }
-    }
-}
-
-/// Failures in a row, by kind; any success clears them.
-struct Setbacks {
-    count: usize,
-    pauses: backon::ExponentialBackoff,
-}
-
-impl Setbacks {
-    fn none() -> Self {
-        let builder = ExponentialBuilder::default()
-            .with_jitter()
-            .with_min_delay(Duration::from_millis(200))
-            .with_max_delay(Duration::from_secs(60))
-            .without_max_times();
-        Self { count: 0, pauses: builder.build() }
-    }
-
-    fn another(&mut self) -> Duration {
-        self.count += 1;
-        self.pauses.next().unwrap_or(Duration::from_secs(60))
     }
 }
 
@@ -447,72 +359,5 @@ impl Drain {
 
     fn no_token(&self, error: &SecretError) -> DrainError {
         DrainError::Token { store: self.store.clone(), why: error.to_string() }
-    }
-}
-
-/// Reserved files: one is made while the page before it is fetched, so that no read waits for it.
-struct Ahead {
-    jobs: Arc<dyn Jobs>,
-    spool: Spool,
-    store: StoreName,
-    ready: Option<Reservation>,
-    coming: Option<Job<Result<Reservation, SpoolError>>>,
-    /// Why there is none: told to whoever takes it.
-    failed: Option<SpoolError>,
-}
-
-impl Ahead {
-    fn new(jobs: Arc<dyn Jobs>, spool: Spool, store: StoreName) -> Self {
-        Self { jobs, spool, store, ready: None, coming: None, failed: None }
-    }
-
-    /// A reserved file for the next read.
-    async fn take(&mut self) -> Result<Reservation, SpoolError> {
-        if let Some(reservation) = self.ready.take() {
-            return Ok(reservation);
-        }
-        if let Some(error) = self.failed.take() {
-            return Err(error);
-        }
-        let coming = self.coming.take().unwrap_or_else(|| self.reserve());
-        coming.ended().await
-    }
-
-    /// The read after the one that was taken, if a file for it was asked for and can be had.
-    async fn next(&mut self) -> Option<ReadId> {
-        if let Some(coming) = self.coming.take() {
-            match coming.ended().await {
-                Ok(reservation) => self.ready = Some(reservation),
-                Err(error) => self.failed = Some(error),
-            }
-        }
-        self.ready.as_ref().map(Reservation::read_id)
-    }
-
-    /// Sees to the reservation after the one that was taken.
-    fn reserve_next(&mut self) {
-        if self.ready.is_none() && self.coming.is_none() && self.failed.is_none() {
-            self.coming = Some(self.reserve());
-        }
-    }
-
-    /// A read that brought nothing leaves its reservation to the next one, so that files are used in their order.
-    fn give_back(&mut self, reservation: Reservation) {
-        self.ready = Some(reservation);
-    }
-
-    fn reserve(&self) -> Job<Result<Reservation, SpoolError>> {
-        let (spool, store) = (self.spool.clone(), self.store.clone());
-        Job::start(&*self.jobs, move || spool.reserve(&store))
-    }
-
-    async fn discard(mut self) -> Result<(), SpoolError> {
-        if let Some(coming) = self.coming.take() {
-            // A disk that is full by now does not matter any more.
-            if let Ok(reservation) = coming.ended().await {
-                reservation.discard()?;
-            }
-        }
-        self.ready.take().map_or(Ok(()), Reservation::discard)
     }
 }
