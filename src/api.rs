@@ -25,7 +25,7 @@ use tokio::task::spawn_blocking;
 
 use crate::clock;
 use crate::ids::{OrderId, OrderIds};
-use crate::page::{self, Counted, Page, PageError};
+use crate::page::{self, PageError};
 
 /// How many times larger than another body the list of IDs may be: by default 64 MiB, some seven million orders.
 pub const LONG_LIST: usize = 8;
@@ -61,15 +61,8 @@ pub struct ClientOptions {
 /// How a destructive read ended.
 #[derive(Debug)]
 pub enum Read {
-    /// A whole page with at least one record.
+    /// An answer under 200 that came to its end. What it says is [`Said`](crate::page::Said).
     Fetched(Fetched),
-    /// A whole answer without records; `pending` is what the marketplace says it still holds.
-    Nothing {
-        /// Orders that the marketplace says are still to be read.
-        pending: u64,
-        /// The same, if it did say so, and what it found.
-        counted: Counted,
-    },
     /// The marketplace said no before it read anything.
     Refused(Refusal),
     /// The marketplace asked for patience (429): nothing was read.
@@ -86,21 +79,13 @@ pub enum Read {
     Unknown(UnknownOutcome),
 }
 
-/// A page as it came.
+/// An answer as it came.
 #[derive(Debug)]
 pub struct Fetched {
     /// The body, untouched.
     pub body: Bytes,
     /// When its last byte came.
     pub read_at: Timestamp,
-    /// How many records it holds.
-    pub records: usize,
-    /// Orders that the marketplace says are still to be read.
-    pub pending: Option<u64>,
-    /// What it says of the orders around the page.
-    pub counted: Counted,
-    /// Set where the marketplace says that it returned another number of records than are there.
-    pub disagreement: Option<PageError>,
 }
 
 /// Why it isn't known what a read marked, with whatever bytes arrived.
@@ -252,7 +237,7 @@ impl Client {
             return Read::Busy { retry_after: retry_after(response.headers()) };
         }
         match self.body(response).await {
-            Ok(body) if status == StatusCode::OK => Read::from_body(body),
+            Ok(body) if status == StatusCode::OK => Read::fetched(body),
             Ok(body) => Read::unknown(format!("the marketplace answered with status {}", status.as_u16()), body),
             Err(cut) => Read::unknown(cut.reason, cut.partial),
         }
@@ -358,19 +343,10 @@ impl Read {
         Self::Unknown(UnknownOutcome { reason, partial })
     }
 
-    /// What a whole body says.
+    /// A whole body, of which the last byte has just come.
     #[must_use]
-    pub fn from_body(body: Bytes) -> Self {
-        let read_at = clock::now();
-        let (records, pending, counted, disagreement) = match Page::parse(&body) {
-            Ok(page) => (page.records.len(), page.pending, page.counted(), page.disagreement()),
-            Err(error) => return Self::unknown(format!("the answer can't be read: {error}"), body),
-        };
-        match disagreement {
-            None if records == 0 => Self::Nothing { pending: pending.unwrap_or(0), counted },
-            Some(error) if records == 0 => Self::unknown(error.to_string(), body),
-            disagreement => Self::Fetched(Fetched { body, read_at, records, pending, counted, disagreement }),
-        }
+    pub fn fetched(body: Bytes) -> Self {
+        Self::Fetched(Fetched { body, read_at: clock::now() })
     }
 }
 

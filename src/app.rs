@@ -22,6 +22,7 @@ use crate::ids::StoreName;
 use crate::kafka::topics::{self, Layout, TopicNames, TopicPlan};
 use crate::kafka::{Connection, KafkaFault};
 use crate::mapping::Mapping;
+use crate::page::Said;
 use crate::publish::{self, Lane, LaneError, LaneParts, LaneState, Source, StoreFacts, Work};
 use crate::reconcile::{Asker, ReconcileError, Reconciler, Republished, Summary, Wanted};
 use crate::shutdown::{Stop, Stopper};
@@ -152,7 +153,8 @@ impl App {
     ) -> Result<Self, AppError> {
         let (stores, disk, dir) = (config.stores_or_error()?, &surroundings.disk, &config.spool.dir);
         let options = SpoolOptions { page_space: config.spool.page_space, ..SpoolOptions::new(dir) };
-        let (spool, recovery) = Spool::open_on(disk.clone(), options)?;
+        let (spool, mut recovery) = Spool::open_on(disk.clone(), options)?;
+        recovery.disown(Said::why_no_page)?;
         counters.set_stores(stores.keys());
         let account = Account::open_on(disk.clone(), dir, &recovery, counters.clone())?;
         let layout = match layout {

@@ -20,16 +20,15 @@ use tokio::time::Instant;
 
 use crate::account::{Account, PAGE};
 use crate::api::{Fetched, Marketplace, Read, Refusal, UnknownOutcome};
-use crate::clock;
 use crate::config::{SecretError, Token, TokenSource};
 use crate::counters::StoreCounters;
 use crate::fail_point;
 use crate::ids::{ReadId, StoreName};
-use crate::jobs::{self, Jobs, RuntimeOf};
-use crate::page::PageError;
+use crate::jobs::{self, Job, Jobs, RuntimeOf};
+use crate::page::{Nothing, Orders, PageError, Said};
 use crate::publish::{LaneHandle, LaneState, Unspooled, Work};
 use crate::shutdown::Stop;
-use crate::spool::{Reservation, Spool, UnknownRead, WriteFailed};
+use crate::spool::{Durable, Reservation, Spool, UnknownRead, WriteFailed};
 use ahead::Ahead;
 use setbacks::Setbacks;
 
@@ -38,6 +37,10 @@ pub use quiet::{QuietReport, QuietWatch, quiet};
 
 /// Failures in a row of one kind after which a drain that should come to an end gives up.
 const PATIENCE: usize = 6;
+
+/// Bytes of an answer that is looked into before it is written: it takes no longer than the hand-over to a thread that
+/// would do it meanwhile.
+const SHORT: usize = 8 << 10;
 
 /// When a drain is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -217,39 +220,87 @@ impl Drain {
         let (read, ()) = tokio::join!(self.client.new_orders(token.secret()), once_it_is_sent);
         fail_point::reach("fetched");
         match read {
-            Read::Fetched(fetched) => {
-                let next = self.keep(reservation, place, fetched, ahead).await?;
-                *setbacks = Setbacks::none();
-                Ok(next)
-            }
-            Read::Unknown(outcome) => self.note_unknown(reservation, outcome, setbacks).await,
+            Read::Fetched(fetched) => self.take_in(reservation, place, fetched, ahead, setbacks).await,
+            Read::Unknown(outcome) => self.note_unknown(reservation, outcome, setbacks),
             nothing => {
                 // First of all: a drain that ends here must not leave a reservation that looks like a read in flight.
-                let read_id = reservation.read_id();
                 ahead.give_back(reservation);
-                if let Read::Nothing { counted, .. } = &nothing {
-                    self.account.answered(&self.store, *counted, clock::now(), Some(read_id))?;
-                }
                 self.nothing_read(nothing, token, setbacks)
             }
         }
     }
 
-    /// Makes the page durable.
-    async fn keep(
+    /// Makes an answer durable, and has it looked into meanwhile. A short one is looked into first: without orders it
+    /// needs no file.
+    async fn take_in(
         &mut self,
         reservation: Reservation,
         place: OwnedPermit<Work>,
         fetched: Fetched,
         ahead: &mut Ahead,
+        setbacks: &mut Setbacks,
     ) -> Result<Next, DrainError> {
-        let Fetched { body, read_at, records, pending, counted, disagreement } = fetched;
+        let Fetched { body, read_at } = fetched;
         let read_id = reservation.read_id();
-        let kept = match reservation.write(read_at, body) {
-            Ok(durable) => Kept::new(place, Work::Page(durable)),
-            Err(failed) => return Err(self.rescue(read_id, read_at, failed, place)),
+        let said = if body.len() < SHORT {
+            match Said::by(&body) {
+                Said::Nothing(nothing) => {
+                    ahead.give_back(reservation);
+                    return self.no_orders(nothing, read_at, Some(read_id), setbacks);
+                }
+                Said::Unclear(reason) => {
+                    return self.note_unknown(reservation, UnknownOutcome { reason, partial: body }, setbacks);
+                }
+                orders @ Said::Orders(_) => Job::done(orders),
+            }
+        } else {
+            let body = body.clone();
+            Job::start(&*self.jobs, move || Said::by(&body))
+        };
+        let durable = match reservation.write(read_at, body) {
+            Ok(durable) => durable,
+            Err(failed) => {
+                return Err(match said.ended().await {
+                    Said::Orders(_) => self.rescue(read_id, read_at, failed, place),
+                    Said::Nothing(_) => failed.error.into(),
+                    Said::Unclear(reason) => {
+                        // Its file is found after the next start.
+                        self.warn_unknown(read_id, &reason, failed.body.len());
+                        failed.error.into()
+                    }
+                });
+            }
         };
         fail_point::reach("durable");
+        match said.ended().await {
+            Said::Orders(orders) => {
+                *setbacks = Setbacks::none();
+                self.hand_on(orders, durable, place, ahead).await
+            }
+            Said::Nothing(nothing) => {
+                // The lane finds no order in it and lets go of the file.
+                drop(place.send(Work::Page(durable)));
+                self.no_orders(nothing, read_at, ahead.next().await, setbacks)
+            }
+            Said::Unclear(reason) => {
+                self.warn_unknown(read_id, &reason, durable.length());
+                self.put_on_account(durable.disown(&reason)?, PAGE)?;
+                self.after_unknown(reason, setbacks)
+            }
+        }
+    }
+
+    /// A page is durable: it goes to the lane once the next request has left.
+    async fn hand_on(
+        &mut self,
+        orders: Orders,
+        page: Durable,
+        place: OwnedPermit<Work>,
+        ahead: &mut Ahead,
+    ) -> Result<Next, DrainError> {
+        let Orders { records, pending, counted, disagreement } = orders;
+        let (read_id, read_at) = (page.read_id(), page.read_at());
+        let kept = Kept::new(place, Work::Page(page));
         self.account.answered(&self.store, counted, read_at, ahead.next().await)?;
         self.counters.last_drained.now();
         self.counters.pages_read.add(1);
@@ -287,31 +338,33 @@ impl Drain {
         DrainError::PageNotKept(why)
     }
 
-    async fn note_unknown(
-        &mut self,
+    fn note_unknown(
+        &self,
         reservation: Reservation,
         outcome: UnknownOutcome,
         setbacks: &mut Setbacks,
     ) -> Result<Next, DrainError> {
         self.note(reservation, &outcome, PAGE)?;
-        let pause = setbacks.another();
-        if self.gives_up(setbacks) {
-            return Err(DrainError::Unknown { store: self.store.clone(), reason: outcome.reason });
-        }
-        Ok(Next::Wait(pause))
+        self.after_unknown(outcome.reason, setbacks)
     }
 
     /// Leaves the durable trace of a read with an unknown outcome, and says so.
     fn note(&self, reservation: Reservation, outcome: &UnknownOutcome, at_most: u64) -> Result<(), DrainError> {
-        let read_id = reservation.read_id();
+        self.warn_unknown(reservation.read_id(), &outcome.reason, outcome.partial.len());
         let unknown = reservation.write_unknown(&outcome.reason, &outcome.partial);
+        self.put_on_account(unknown.map_err(|failed| failed.error)?, at_most)
+    }
+
+    fn warn_unknown(&self, read_id: ReadId, reason: &str, bytes: usize) {
         self.counters.unknown_reads.add(1);
         self.counters.unsettled_reads.add(1);
         tracing::warn!(
-            store = %self.store, read = %read_id, reason = outcome.reason, bytes = outcome.partial.len(),
+            store = %self.store, read = %read_id, reason, bytes,
             "read with an unknown outcome: the marketplace may have marked orders that did not reach us"
         );
-        let unknown = unknown.map_err(|failed| DrainError::Spool(failed.error))?;
+    }
+
+    fn put_on_account(&self, unknown: UnknownRead, at_most: u64) -> Result<(), DrainError> {
         self.account.lost(&unknown, at_most)?;
         if self.unknown.send(unknown).is_err() {
             tracing::debug!("no reconciler listens");
@@ -319,17 +372,38 @@ impl Drain {
         Ok(())
     }
 
+    fn after_unknown(&self, reason: String, setbacks: &mut Setbacks) -> Result<Next, DrainError> {
+        let pause = setbacks.another();
+        if self.gives_up(setbacks) {
+            return Err(DrainError::Unknown { store: self.store.clone(), reason });
+        }
+        Ok(Next::Wait(pause))
+    }
+
+    /// A page without orders. `next`: the read that follows it, if its file is reserved.
+    fn no_orders(
+        &self,
+        nothing: Nothing,
+        read_at: Timestamp,
+        next: Option<ReadId>,
+        setbacks: &mut Setbacks,
+    ) -> Result<Next, DrainError> {
+        let Nothing { pending, counted } = nothing;
+        self.account.answered(&self.store, counted, read_at, next)?;
+        if pending > 0 {
+            let error = DrainError::NothingHandedOver { store: self.store.clone(), pending };
+            return self.try_again(error, None, setbacks);
+        }
+        *setbacks = Setbacks::none();
+        self.counters.last_drained.now();
+        self.counters.pending.set(0);
+        Ok(Next::NothingPending)
+    }
+
     /// Reads that certainly marked nothing.
     fn nothing_read(&self, read: Read, token: &mut Token, setbacks: &mut Setbacks) -> Result<Next, DrainError> {
         let store = self.store.clone();
         let (error, pause) = match read {
-            Read::Nothing { pending: 0, .. } => {
-                *setbacks = Setbacks::none();
-                self.counters.last_drained.now();
-                self.counters.pending.set(0);
-                return Ok(Next::NothingPending);
-            }
-            Read::Nothing { pending, .. } => (DrainError::NothingHandedOver { store, pending }, None),
             Read::Refused(refusal) => {
                 self.counters.refused.count(refusal);
                 let error = match (refusal, token.read_again()) {
@@ -345,6 +419,16 @@ impl Drain {
             Read::NotSent { reason } => (DrainError::Unreachable { store, reason }, None),
             Read::Fetched(_) | Read::Unknown(_) => unreachable!("handled where the reservation is used up"),
         };
+        self.try_again(error, pause, setbacks)
+    }
+
+    /// After a while, unless it has failed too often.
+    fn try_again(
+        &self,
+        error: DrainError,
+        pause: Option<Duration>,
+        setbacks: &mut Setbacks,
+    ) -> Result<Next, DrainError> {
         let own = setbacks.another();
         if self.gives_up(setbacks) {
             return Err(error);

@@ -5,6 +5,7 @@
 //! looked at, and what a record means is the business of [`crate::mapping`].
 
 mod id_list;
+mod said;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -20,6 +21,7 @@ use crate::json::{self, Entries, Kind};
 use crate::mapping;
 
 pub use id_list::read_order_ids;
+pub use said::{Nothing, Orders, Said};
 
 /// Names under which an object may hold the ID of an order, the likeliest first.
 pub(crate) const ID_NAMES: [&str; 5] = ["id", "order_id", "transaction_id", "id_transaction", "id_order"];

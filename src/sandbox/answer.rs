@@ -24,6 +24,8 @@ pub(super) struct Answer {
 
 const HTML: &str = "<!DOCTYPE html>\n<html lang=\"es\"><head><title>iMotriz</title></head>\
     <body><h1>Estamos en mantenimiento</h1><p>Vuelve en unos minutos.</p></body></html>\n";
+/// Pages bring their styles and scripts along: they are as long as a page of orders.
+const HTML_LENGTH: usize = 24 << 10;
 
 impl Answer {
     pub(super) fn json(body: Vec<u8>) -> Self {
@@ -60,6 +62,7 @@ impl Answer {
             Fault::Html => {
                 self.content_type = "text/html; charset=UTF-8";
                 self.body = HTML.into();
+                self.body.resize(HTML_LENGTH, b'\n');
             }
             Fault::Huge(size) => self.body.resize(self.body.len().max(size), b' '),
             Fault::Trickle(pause) => self.plan = Plan::Trickle(Fault::PIECE, pause),

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::disk::SpoolDisk;
+use super::UNKNOWN;
+use super::disk::{self, SpoolDisk};
 use super::error::SpoolError;
-use super::format::{Found, Head, Outcome, Seal, examine};
+use super::format::{Found, HEAD, Head, Outcome, Seal, examine, one_line};
 use crate::ids::{ReadId, StoreName};
 
 /// A page that is on the disk. Only [`Reservation::write`](super::Reservation::write), a rescue and recovery make one,
@@ -86,6 +87,20 @@ impl Durable {
         Err(SpoolError::Damaged { path: self.path.clone(), why })
     }
 
+    /// Turns it into the trace of a read of unknown outcome: what came is no page. The bytes stay in the file.
+    ///
+    /// # Errors
+    /// [`SpoolError`]; the file is then a page, or what it became already, after the next start.
+    pub fn disown(self, reason: &str) -> Result<UnknownRead, SpoolError> {
+        let body = self.body()?;
+        let reason = one_line(reason);
+        let seal = Seal { outcome: Outcome::Unknown(reason.clone()), at: self.read_at };
+        let file = self.disk.open_for_writing(&self.path)?;
+        disk::write_at(&*file, &self.path, HEAD, &seal.render(&self.head.render(), &body))?;
+        disk::sync_data(&*file, &self.path)?;
+        UnknownRead::named(&self.disk, self.head, reason, &self.path)
+    }
+
     /// Frees the memory: the body is read from the file when next asked for.
     pub fn drop_body(&mut self) {
         self.body = None;
@@ -111,6 +126,14 @@ pub struct UnknownRead {
 }
 
 impl UnknownRead {
+    /// Gives a file that says so the name for it, durably.
+    pub(super) fn named(disk: &SpoolDisk, head: Head, reason: String, path: &Path) -> Result<Self, SpoolError> {
+        let named = path.with_file_name(head.file_name(UNKNOWN));
+        disk.rename(path, &named)?;
+        disk.sync_dir(named.parent().unwrap_or(Path::new(".")))?;
+        Ok(Self::new(head, reason, named))
+    }
+
     pub(super) fn new(head: Head, reason: String, path: PathBuf) -> Self {
         let Head { seq, store, read_id, reserved_at } = head;
         Self { store, read_id, since: reserved_at, reason, path, seq }

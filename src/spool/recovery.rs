@@ -79,6 +79,23 @@ pub(super) fn recover(disk: &SpoolDisk, dir: &Path) -> Result<(Recovery, u64), S
 }
 
 impl Recovery {
+    /// An answer is made durable before anybody looks into it: the process can have ended in between. So what turns out
+    /// to be no page becomes a read of unknown outcome. `why_no_page`: why a body is none.
+    ///
+    /// # Errors
+    /// [`SpoolError::Disk`].
+    pub fn disown(&mut self, why_no_page: impl Fn(&[u8]) -> Option<String>) -> Result<(), SpoolError> {
+        for page in std::mem::take(&mut self.pages) {
+            // One that can't be read any more is for whoever publishes it.
+            match page.body().ok().and_then(|body| why_no_page(&body)) {
+                None => self.pages.push(page),
+                Some(reason) => self.unknown.push(page.disown(&reason)?),
+            }
+        }
+        self.unknown.sort_by_key(|read| read.seq);
+        Ok(())
+    }
+
     /// Reads of a store follow each other and use their reservations in order. So of those that nothing was written
     /// to, only the first after the last finished one can have been in flight; the later ones were waiting.
     fn sort_out(&mut self, disk: &SpoolDisk, known: Vec<Known>) -> Result<(), SpoolError> {

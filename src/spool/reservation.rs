@@ -60,17 +60,11 @@ impl Reservation {
     /// # Errors
     /// [`WriteFailed`], with the bytes. The reservation is still on the disk: it is reported after the next start.
     pub fn write_unknown(self, reason: &str, partial_body: &[u8]) -> Result<UnknownRead, WriteFailed> {
-        let named = self.path.with_file_name(self.head.file_name(super::UNKNOWN));
         let reason = one_line(reason);
         let seal = Seal { outcome: Outcome::Unknown(reason.clone()), at: clock::now() };
-        let written = self
-            .put(&seal, partial_body)
-            .and_then(|()| self.spool.disk.rename(&self.path, &named))
-            .and_then(|()| self.spool.disk.sync_dir(&self.spool.dir));
-        match written {
-            Ok(()) => Ok(UnknownRead::new(self.head, reason, named)),
-            Err(error) => Err(WriteFailed { body: Bytes::copy_from_slice(partial_body), error }),
-        }
+        self.put(&seal, partial_body)
+            .and_then(|()| UnknownRead::named(&self.spool.disk, self.head, reason, &self.path))
+            .map_err(|error| WriteFailed { body: Bytes::copy_from_slice(partial_body), error })
     }
 
     /// Gives the file back: nothing was read with it.

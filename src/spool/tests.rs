@@ -137,6 +137,39 @@ fn a_read_of_unknown_outcome_stays_until_it_is_settled() {
 }
 
 #[test]
+fn an_answer_that_is_no_page_becomes_a_read_of_unknown_outcome_that_keeps_its_bytes() {
+    let dir = TempDir::new().unwrap();
+    let (spool, _) = open(dir.path());
+    let disowned = write(spool.reserve(&store("bogota")).unwrap(), "<html>").disown("HTML\ncame").unwrap();
+    assert_eq!(
+        (disowned.reason.as_str(), Spool::read_body(&disowned.path).unwrap().as_ref()),
+        ("HTML came", &b"<html>"[..])
+    );
+    drop(spool);
+    let (_, recovery) = open(dir.path());
+    assert_eq!((recovery.unknown, recovery.pages.len()), (vec![disowned], 0));
+}
+
+#[test]
+fn an_answer_that_nobody_looked_into_before_a_kill_is_looked_into_after_it() {
+    let dir = TempDir::new().unwrap();
+    let (spool, _) = open(dir.path());
+    let [first, second, third] = [(); 3].map(|()| spool.reserve(&store("bogota")).unwrap());
+    let (_first, second, _third) =
+        (write(first, "{}"), write(second, "<html>"), third.write_unknown("cut", b"{").unwrap());
+    let read_id = second.read_id();
+    drop(spool);
+    for disowned in [1, 0] {
+        let (_, mut recovery) = open(dir.path());
+        let before = recovery.pages.len();
+        recovery.disown(|body| body.starts_with(b"<").then(|| "HTML".to_owned())).unwrap();
+        assert_eq!((before - recovery.pages.len(), bodies(&recovery)), (disowned, vec![Bytes::from("{}")]));
+        let unknown: Vec<_> = recovery.unknown.iter().map(|read| read.reason.as_str()).collect();
+        assert_eq!((unknown, recovery.unknown[0].read_id), (vec!["HTML", "cut"], read_id));
+    }
+}
+
+#[test]
 fn an_unsettled_read_of_an_earlier_process_does_not_hide_the_one_in_flight_now() {
     let dir = TempDir::new().unwrap();
     let reserve_and_die = || {

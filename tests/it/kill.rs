@@ -8,10 +8,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use imotriz_kafka::fail_point::PLACES;
-use imotriz_kafka::sandbox::SandboxArgs;
+use imotriz_kafka::sandbox::{Fault, SandboxArgs};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::support::consume;
 use crate::support::program::Program;
 use crate::support::scene::{RUN_DEADLINE, Scene, ids_of, was_killed};
 use crate::support::verdict::Verdict;
@@ -133,6 +134,24 @@ fn a_start_that_is_killed_while_it_recovers_leaves_all_to_the_next() {
         assert_eq!(massacre.finish(), BTreeSet::new(), "{place}");
     }
     assert_eq!(massacre.kills, 18);
+}
+
+#[test]
+fn an_answer_that_nobody_had_looked_into_when_the_process_was_killed_is_no_page_to_the_next() {
+    let scene = Scene::new("html-kill", SandboxArgs { page_size: PAGE, ..SandboxArgs::with_orders(2 * PAGE) });
+    scene.script(&[Some(Fault::Html)]);
+    let mut program = scene.settings.start_with(&["drain"], &[("IMOTRIZ_TEST_KILL_AT", "durable")]);
+    let status = program.wait(RUN_DEADLINE);
+    assert!(was_killed(status), "{status}\n{}", program.output());
+    assert_eq!((scene.reads().len(), scene.spooled("page")), (1, 1), "it is durable, whatever it is");
+
+    let next = scene.drain();
+    let reported = "an earlier read has an unknown outcome";
+    assert!(next.stderr().contains(reported) && next.stderr().contains("not JSON"), "{}", next.output());
+    let Verdict { lost, doubled, invented } = Verdict::of(scene.marked(), &scene.events());
+    assert_eq!((lost, doubled, invented), (vec![], vec![], vec![]));
+    let dead_letters = consume::committed(scene.kafka(), &scene.topics.dead_letter);
+    assert_eq!((scene.spooled("page"), scene.spooled("unknown"), dead_letters.len()), (0, 0, 0));
 }
 
 #[test]

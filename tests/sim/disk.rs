@@ -39,7 +39,7 @@ pub struct DiskState {
     names: Names,
     durable: Names,
     pending: Vec<Name>,
-    /// Reads whose page was durable at some time.
+    /// Reads of which a page with orders was durable at some time.
     pub pages: BTreeSet<String>,
 }
 
@@ -75,6 +75,11 @@ fn is_of(bytes: &[u8], store: &str) -> bool {
     bytes.starts_with(PAGE) && text_field(bytes, "store: ") == Some(store)
 }
 
+fn holds_orders(body: &[u8]) -> bool {
+    const KEY: &[u8] = br#""key":"#;
+    body.windows(KEY.len()).any(|window| window == KEY)
+}
+
 fn sealed_page(bytes: &[u8]) -> Option<(String, &[u8])> {
     let seal = bytes.get(4096..BODY)?;
     if !bytes.starts_with(PAGE) || text_field(seal, "outcome: ")? != "page" {
@@ -82,6 +87,10 @@ fn sealed_page(bytes: &[u8]) -> Option<(String, &[u8])> {
     }
     let length: usize = text_field(seal, "length: ")?.parse().ok()?;
     let body = bytes.get(BODY..BODY + length)?;
+    // Nor is what was made durable before it was looked into.
+    if !body.starts_with(b"{") {
+        return None;
+    }
     // What is torn is no page.
     let text = seal.split(|byte| *byte == 0).next()?;
     let checked = text.windows(7).rposition(|window| window == b"check: ")?;
@@ -197,7 +206,10 @@ fn found(world: &World, path: &Path) -> Result<usize> {
 
 /// A page may go only once its orders are committed.
 fn check_release(world: &mut World, file: usize) {
-    let Some((read, _)) = sealed_page(&world.disk.files[file].now) else { return };
+    let Some((read, body)) = sealed_page(&world.disk.files[file].now) else { return };
+    if !holds_orders(body) {
+        return;
+    }
     let copies = world
         .disk
         .names
@@ -314,7 +326,9 @@ impl DiskFile for Open {
             let file = &mut world.disk.files[self.file];
             file.pending.clear();
             file.durable = file.now.clone();
-            if let Some((read, _)) = sealed_page(&file.durable) {
+            if let Some((read, body)) = sealed_page(&file.durable)
+                && holds_orders(body)
+            {
                 world.disk.pages.insert(read);
             }
             Ok(())

@@ -40,6 +40,13 @@ const SEEDS: u64 = 2_000;
 /// From the end of all faults until everything must have come right.
 const HEALING: Duration = Duration::from_secs(600);
 
+/// A file's name holds the ID of a read, which no seed decides.
+fn without_names(error: &AppError) -> String {
+    let error = error.to_string();
+    let words = error.split(' ').map(|word| if word.starts_with("/nowhere/") { "a file" } else { word });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// What came of a run.
 struct Verdict {
     broken: Vec<String>,
@@ -120,7 +127,7 @@ impl Supervisor<'_> {
         match ended {
             Err(panic) => world.breaks(format!("the program panics: {}", said(panic.into_panic()))),
             Ok(Err(AppError::Panicked)) => world.breaks("a task of the program panics".to_owned()),
-            Ok(Err(error)) => world.note(&format!("--- the program ends: {error}")),
+            Ok(Err(error)) => world.note(&format!("--- the program ends: {}", without_names(&error))),
             Ok(Ok(why)) => world.note(&format!("--- the program ends: {why}")),
         }
         // What it left running has no say any more.
