@@ -514,7 +514,7 @@ async fn ensure_topics(connection: &Connection, plan: &TopicPlan, once: bool, st
                 tracing::warn!(%fault, servers = connection.bootstrap_servers, "Kafka is not ready; trying again")
             }
         }
-        if stop.clone().within(pause).await {
+        if stop.within(pause).await {
             return Err(KafkaFault::Passing { what: "reaching Kafka", why: "stopped before it answered".into() }.into());
         }
         pause = (pause * 2).min(Duration::from_secs(5));

@@ -149,12 +149,7 @@ impl Desk {
 ///
 /// # Errors
 /// See [`DeskError`].
-pub async fn ask(
-    spool: &Path,
-    store: &StoreName,
-    orders: &[Wanted],
-    stop: &mut Stop,
-) -> Result<Republished, DeskError> {
+pub async fn ask(spool: &Path, store: &StoreName, orders: &[Wanted], stop: &Stop) -> Result<Republished, DeskError> {
     let client = UnixStream::connect(path(spool, store)).await.map_err(|_| DeskError::NobodyThere)?;
     tokio::select! {
         () = stop.requested() => Err(DeskError::Left),

@@ -300,7 +300,7 @@ impl Reconciler {
             self.unsettled.push(read);
         }
         let covers = self.unsettled.len();
-        let ids = or_stopped(&mut self.stop, self.asker.order_ids())
+        let ids = or_stopped(&self.stop, self.asker.order_ids())
             .await?
             .map_err(|error| ReconcileError::no_list(&self.store, error))?;
         Ok(Listed { ids, at: Instant::now(), taken: clock::now(), covers })
@@ -319,8 +319,7 @@ impl Reconciler {
         let pass = ReadId::fresh();
         in_place(|| self.account.begin(&self.store, pass, earlier))?;
         let repair = Repair::new(self, pass).run(missing, published);
-        let mut stop = self.stop.clone();
-        let summary = Summary { listed: count, ..or_stopped(&mut stop, repair).await?? };
+        let summary = Summary { listed: count, ..or_stopped(&self.stop, repair).await?? };
         self.log(&summary);
         // An empty list is what a wrong path answers as well: it is no proof that nothing is missing.
         let covers = (summary.failed == 0 && summary.listed > 0).then_some(covers);
@@ -436,7 +435,7 @@ impl Reconciler {
     }
 }
 
-async fn or_stopped<T>(stop: &mut Stop, work: impl Future<Output = T>) -> Result<T, ReconcileError> {
+async fn or_stopped<T>(stop: &Stop, work: impl Future<Output = T>) -> Result<T, ReconcileError> {
     tokio::select! {
         biased;
         () = stop.requested() => Err(ReconcileError::Stopped),

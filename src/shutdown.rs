@@ -1,15 +1,27 @@
 //! The wish to stop: asked for once, seen by every task.
 
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 /// Asks for the stop.
 #[derive(Debug, Clone)]
-pub struct Stopper(watch::Sender<bool>);
+pub struct Stopper(Arc<Asked>);
 
 /// Sees whether the stop was asked for.
 #[derive(Debug, Clone)]
-pub struct Stop(watch::Receiver<bool>);
+pub struct Stop(Arc<Asked>);
+
+/// Not a watch channel: that wakes its readers in an order that chance decides, and a simulation must come out the same
+/// each time.
+#[derive(Debug, Default)]
+struct Asked {
+    asked: AtomicBool,
+    waiting: Notify,
+}
 
 /// What a person or a supervisor asks a running program for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,14 +69,15 @@ impl Wishes {
 /// A pair of the two.
 #[must_use]
 pub fn stopper() -> (Stopper, Stop) {
-    let (sender, receiver) = watch::channel(false);
-    (Stopper(sender), Stop(receiver))
+    let asked = Arc::<Asked>::default();
+    (Stopper(asked.clone()), Stop(asked))
 }
 
 impl Stopper {
     /// From now on every [`Stop`] says so.
     pub fn stop(&self) {
-        self.0.send_replace(true);
+        self.0.asked.store(true, Ordering::Release);
+        self.0.waiting.notify_waiters();
     }
 
     /// Stops at the first SIGINT or SIGTERM. A second one leaves at once: whatever is not committed is in the spool.
@@ -97,18 +110,21 @@ impl Stop {
     /// Whether it was asked for.
     #[must_use]
     pub fn is_requested(&self) -> bool {
-        *self.0.borrow()
+        self.0.asked.load(Ordering::Acquire)
     }
 
-    /// Returns when it is asked for; never, if nobody can ask any more.
-    pub async fn requested(&mut self) {
-        if self.0.wait_for(|stop| *stop).await.is_err() {
-            std::future::pending::<()>().await;
+    /// Returns when it is asked for.
+    pub async fn requested(&self) {
+        let mut told = pin!(self.0.waiting.notified());
+        // Before the look: who asks in between tells this one too.
+        told.as_mut().enable();
+        if !self.is_requested() {
+            told.await;
         }
     }
 
     /// Waits for `pause`; says whether the stop came first.
-    pub async fn within(&mut self, pause: std::time::Duration) -> bool {
+    pub async fn within(&self, pause: std::time::Duration) -> bool {
         tokio::time::timeout(pause, self.requested()).await.is_ok()
     }
 }

@@ -46,12 +46,12 @@ pub async fn run(args: RepublishArgs, config: &Config, json: bool) -> Result<u8>
 /// Publishes orders anew; where `run` is at work with the spool, it does so. Another spool would be no way out: its lane
 /// would take over from the program that runs.
 pub(super) async fn publish(config: &Config, store: &StoreName, orders: Vec<Wanted>) -> Result<Republished> {
-    let (stopper, mut stop) = stopper();
+    let (stopper, stop) = stopper();
     stopper.clone().stop_on_signals().context("can't listen to signals")?;
     match App::build(config, true, stopper, stop.clone()).await {
         Ok(app) => Ok(app.republish(store, orders).await?),
         Err(locked @ AppError::Spool(SpoolError::Locked { .. })) => {
-            match desk::ask(&config.spool.dir, store, &orders, &mut stop).await {
+            match desk::ask(&config.spool.dir, store, &orders, &stop).await {
                 Err(nobody @ DeskError::NobodyThere) => Err(anyhow::Error::from(locked).context(nobody)),
                 answer => Ok(answer?),
             }

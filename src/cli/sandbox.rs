@@ -23,7 +23,7 @@ pub struct AddressTaken {
 /// # Errors
 /// An address on which it can't listen.
 pub async fn run(args: SandboxArgs, json: bool) -> Result<()> {
-    let (stopper, mut stop) = stopper();
+    let (stopper, stop) = stopper();
     stopper.stop_on_signals().context("can't listen to signals")?;
     let (listen, token, orders) = (args.listen, args.token.clone(), args.orders);
     let sandbox = Sandbox::start(args).await.map_err(|cause| AddressTaken { listen, cause })?;

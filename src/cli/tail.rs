@@ -121,7 +121,7 @@ struct Tail {
 }
 
 impl Tail {
-    async fn run(mut self, mut stop: Stop) -> Result<()> {
+    async fn run(mut self, stop: Stop) -> Result<()> {
         let glance = tokio::select! {
             glance = self.what_is_there() => glance?,
             () = stop.requested() => return Ok(()),

@@ -167,11 +167,10 @@ impl Publisher {
                 return Err(error);
             }
         }
-        let mut stop = self.parts.stop.clone();
         if stopping {
             tokio::time::sleep(pause).await;
         } else {
-            stop.within(pause).await;
+            self.parts.stop.within(pause).await;
         }
         Ok(false)
     }

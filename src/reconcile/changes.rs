@@ -57,8 +57,7 @@ impl Changes {
     /// # Errors
     /// See [`ReconcileError`].
     pub(super) async fn round(&self, listed: &OrderIds) -> Result<Round, ReconcileError> {
-        let mut stop = self.stop.clone();
-        let round = or_stopped(&mut stop, self.ask_for_each(listed)).await??;
+        let round = or_stopped(&self.stop, self.ask_for_each(listed)).await??;
         let Round { tally: Tally { published, dead_letters, .. }, not_found } = round;
         let published = published.total();
         if published + dead_letters + not_found > 0 {

@@ -74,7 +74,7 @@ impl Republisher {
     /// [`ReconcileError::LaneGone`], or the stop.
     pub async fn publish(&self, orders: Vec<impl Into<Wanted>>, source: Source) -> Result<Republished, ReconcileError> {
         let orders = orders.into_iter().map(Into::into).collect();
-        or_stopped(&mut self.stop.clone(), self.fetch_and_hand_over(orders, source)).await?
+        or_stopped(&self.stop, self.fetch_and_hand_over(orders, source)).await?
     }
 
     async fn fetch_and_hand_over(&self, orders: Vec<Wanted>, source: Source) -> Result<Republished, ReconcileError> {
