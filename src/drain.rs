@@ -3,7 +3,8 @@
 //! Before each read there is a reserved file in the spool, a place in the lane's queue, and a lane that is ready: so a
 //! full disk, a slow publisher or a broker that is away is met while the orders are still safe on the marketplace. The
 //! next read needs the [`Durable`](crate::spool::Durable) of the last one. A read in flight is awaited, whatever
-//! happens: dropping it would drop the only copy of a page.
+//! happens: dropping it would drop the only copy of a page. An answer is made durable before it is looked into; if it is
+//! no page then, its file becomes the trace of a read of unknown outcome, here or at the next start.
 
 mod ahead;
 mod error;
@@ -112,8 +113,9 @@ impl Drain {
     /// Reads until it is over, on a thread of its own, and leaves no reservation behind. A read that is in flight when
     /// the future is dropped still comes to its end.
     ///
-    /// Between the last byte of a page and the request for the next there are a parse and a sync, and each hand-over to
-    /// another thread would add the wait for a core: the lane is about to use one.
+    /// Between the last byte of a page and the request for the next there is a sync, and whoever waits for another thread
+    /// there may wait for a core as well: the lane is about to use one. So what is done elsewhere meanwhile, looking into
+    /// the page and reserving for the next, takes less time than the sync.
     ///
     /// # Errors
     /// See [`DrainError`].

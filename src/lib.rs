@@ -50,7 +50,8 @@
 //!
 //! 4. A destructive read is made only with a durable reservation in hand: a full disk is met while the orders are still
 //!    on the server, and a crash in mid-read is seen afterwards. [`spool::Spool::reserve`]
-//! 5. The next read of a store needs the [`spool::Durable`] of the last one, or its durable trace. [`drain`]
+//! 5. The next read of a store needs the [`spool::Durable`] of the last one, or its durable trace. What was made durable
+//!    and turns out to be no page becomes such a trace, after a kill too. [`drain`], [`spool::Recovery::disown`]
 //! 6. A read in flight is awaited, never cancelled and never repeated. [`api::Client::new_orders`]
 //! 7. A page leaves the spool only for a [`committed::Committed`], which a successful commit alone mints, and it has
 //!    left before its lane commits again: what a kill brings back is never older than what the index knows of its orders.

@@ -29,6 +29,8 @@
 //!    body under the old head. (A power failure within [`Spool::reserve`] can show bytes of the old body under the new
 //!    head: an unknown read too many, of a reservation that nobody held yet, and never a page.)
 //! 6. Nothing that was ever a page is deleted but by release, settle, or a whole copy of the same read.
+//! 7. An answer may be sealed as a page before anybody has looked into it. Whoever finds out that it is none says so:
+//!    [`Durable::disown`] puts another seal on the same bytes, and [`Recovery::disown`] does so for what a kill left.
 //!
 //! # Why files are used again
 //! What counts is that only one `fdatasync`, and no journal commit, lies between two reads. Measured on prototypes, on

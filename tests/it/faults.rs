@@ -87,6 +87,17 @@ fn answers_of_odd_shape_are_pages_like_any_other() {
 }
 
 #[test]
+fn a_long_answer_without_orders_leaves_nothing_behind() {
+    let scene = Scene::new("long", SandboxArgs::with_orders(0));
+    scene.script(&[fault("huge:64KiB")]);
+    let drained = scene.drain();
+    assert_they_struck(&scene, &["huge:64KiB"]);
+    let said = drained.stdout();
+    assert!(said.starts_with("0 orders published, 0 dead letters, 0 already known; 0 pages read"), "{said}");
+    assert_eq!((scene.spool().len(), scene.events().len()), (0, 0));
+}
+
+#[test]
 fn a_page_whose_counts_are_wrong_is_published_and_what_may_be_missing_is_noted() {
     let scene = scene().without_list();
     script(&scene, &["wrong-counts"]);

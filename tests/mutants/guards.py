@@ -34,6 +34,12 @@ GUARDS = [
           "let unknown = reservation.write_unknown(&outcome.reason, &outcome.partial);\n"
           "        if let Ok(read) = &unknown { drop(std::fs::remove_file(&read.path)); }",
           "faults::reads_with_an_unknown_outcome_leave_a_trace_and_the_others_are_published", "it"),
+    Guard("what is no page is a read of unknown outcome", "src/drain.rs",
+          "self.put_on_account(durable.disown(&reason)?, PAGE)?;", "drop(place.send(Work::Page(durable)));",
+          "faults::reads_with_an_unknown_outcome_leave_a_trace_and_the_others_are_published", "it"),
+    Guard("what a kill left is looked into", "src/app.rs",
+          "        recovery.disown(Said::why_no_page)?;\n", "        drop(recovery.disown(|_| None));\n",
+          "kill::an_answer_that_nobody_had_looked_into_when_the_process_was_killed_is_no_page_to_the_next", "it"),
     Guard("the reservation is durable before the read", "src/spool.rs",
           ".and_then(|()| disk::sync_data(&*reservation.file, &reservation.path))", "",
           SIM, "sim"),
