@@ -5,6 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
@@ -58,7 +59,9 @@ impl Jobs for Threads {
                 thread.spawn(move || runtime.block_on(task()))?;
             }
             RuntimeOf::Thread => {
-                let runtime = Builder::new_current_thread().enable_all().build()?;
+                // Once there is a thread for its jobs, no later one finds that the operating system has none left: a job
+                // may be started with the only copy of a page in hand.
+                let runtime = Builder::new_current_thread().enable_all().thread_keep_alive(Duration::MAX).build()?;
                 thread.spawn(move || runtime.block_on(task()))?;
             }
         }
