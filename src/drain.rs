@@ -261,17 +261,7 @@ impl Drain {
         };
         let durable = match reservation.write(read_at, body) {
             Ok(durable) => durable,
-            Err(failed) => {
-                return Err(match said.ended().await {
-                    Said::Orders(_) => self.rescue(read_id, read_at, failed, place),
-                    Said::Nothing(_) => failed.error.into(),
-                    Said::Unclear(reason) => {
-                        // Its file is found after the next start.
-                        self.warn_unknown(read_id, &reason, failed.body.len());
-                        failed.error.into()
-                    }
-                });
-            }
+            Err(failed) => return Err(self.not_kept(said.ended().await, read_id, read_at, failed, place)),
         };
         fail_point::reach("durable");
         match said.ended().await {
@@ -280,8 +270,8 @@ impl Drain {
                 self.hand_on(orders, durable, place, ahead).await
             }
             Said::Nothing(nothing) => {
-                // The lane finds no order in it and lets go of the file.
-                drop(place.send(Work::Page(durable)));
+                // The lane finds no order in it and lets go of the file, once the account has the answer.
+                let _kept = Kept::new(place, Work::Page(durable));
                 self.no_orders(nothing, read_at, ahead.next().await, setbacks)
             }
             Said::Unclear(reason) => {
@@ -311,8 +301,8 @@ impl Drain {
         if let Some(error) = disagreement {
             // What came is published like any page; what may be missing is noted under a read of its own.
             drop(kept);
-            let spare = ahead.take().await?;
             let reason = format!("{error}; the page itself is read {read_id} and was kept");
+            let spare = ahead.take().await.inspect_err(|_| self.warn_unknown(read_id, &reason, 0))?;
             let at_most = match error {
                 PageError::CountsDisagree { returned, records } => returned.saturating_sub(records as u64).min(PAGE),
                 _ => PAGE,
@@ -322,6 +312,28 @@ impl Drain {
             return Ok(Next::Again(None));
         }
         Ok(if pending == Some(0) { Next::NothingPending } else { Next::Again(Some(kept)) })
+    }
+
+    /// The disk refused an answer.
+    fn not_kept(
+        &self,
+        said: Said,
+        read_id: ReadId,
+        read_at: Timestamp,
+        failed: WriteFailed,
+        place: OwnedPermit<Work>,
+    ) -> DrainError {
+        match said {
+            Said::Orders(_) => return self.rescue(read_id, read_at, failed, place),
+            // Its file, found after the next start, is its trace.
+            Said::Unclear(reason) => self.warn_unknown(read_id, &reason, failed.body.len()),
+            Said::Nothing(_) => {
+                if let Err(error) = self.spool.discard_unwritten(read_id) {
+                    tracing::warn!(read = %read_id, %error, "it brought no order, but its torn file stays in the spool");
+                }
+            }
+        }
+        failed.error.into()
     }
 
     /// The disk failed under a page that exists in memory alone: one more file, else straight to Kafka. Then stop.

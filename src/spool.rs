@@ -130,7 +130,8 @@ struct Spare {
 }
 
 impl Spool {
-    /// Opens the spool for this process alone and finds out what the one before left behind.
+    /// Opens the spool for this process alone and finds out what the one before left behind. What it has found are answers:
+    /// [`Recovery::disown`] says which are pages.
     ///
     /// # Errors
     /// [`SpoolError::Locked`] when another process has it, [`SpoolError::Disk`] when the folder can't be made, read
@@ -198,6 +199,14 @@ impl Spool {
     /// # Errors
     /// [`SpoolError::Disk`]; it is then reported so.
     pub fn release_unwritten(&self, read_id: ReadId, _proof: &Committed) -> Result<(), SpoolError> {
+        self.discard_unwritten(read_id)
+    }
+
+    /// Lets go of what a failed write left of an answer without orders, likewise.
+    ///
+    /// # Errors
+    /// [`SpoolError::Disk`]; it is then reported so.
+    pub fn discard_unwritten(&self, read_id: ReadId) -> Result<(), SpoolError> {
         self.0.file_of(read_id)?.map_or(Ok(()), |path| self.0.remove_durably(&path))
     }
 

@@ -11,8 +11,9 @@ use super::error::SpoolError;
 use super::format::{Found, HEAD, Head, Outcome, Seal, examine, one_line};
 use crate::ids::{ReadId, StoreName};
 
-/// A page that is on the disk. Only [`Reservation::write`](super::Reservation::write), a rescue and recovery make one,
-/// so whoever holds it may read on: nothing is lost if the process dies now.
+/// An answer that is on the disk: a page, as far as anybody knows. Only
+/// [`Reservation::write`](super::Reservation::write), a rescue and recovery make one, so whoever holds it may read on:
+/// nothing is lost if the process dies now.
 #[derive(Debug)]
 pub struct Durable {
     disk: SpoolDisk,
@@ -90,7 +91,7 @@ impl Durable {
     /// Turns it into the trace of a read of unknown outcome: what came is no page. The bytes stay in the file.
     ///
     /// # Errors
-    /// [`SpoolError`]; the file is then a page, or what it became already, after the next start.
+    /// [`SpoolError`]; the next start finds the page, to disown it again, or a read of unknown outcome already.
     pub fn disown(self, reason: &str) -> Result<UnknownRead, SpoolError> {
         let body = self.body()?;
         let reason = one_line(reason);

@@ -19,8 +19,8 @@ pub(super) fn torn(why: &str) -> String {
 /// What was found when the spool was opened.
 #[derive(Debug, Default)]
 pub struct Recovery {
-    /// Pages that were not released, in the order of their reservation. Some may have been published: a release
-    /// need not survive a power failure.
+    /// Pages that were not released, in the order of their reservation; once [`disown`](Self::disown) has looked, all of
+    /// them are. Some may have been published: a release need not survive a power failure.
     pub pages: Vec<Durable>,
     /// Reads of unknown outcome, in the order of their reservation.
     pub unknown: Vec<UnknownRead>,

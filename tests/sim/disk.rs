@@ -75,9 +75,12 @@ fn is_of(bytes: &[u8], store: &str) -> bool {
     bytes.starts_with(PAGE) && text_field(bytes, "store: ") == Some(store)
 }
 
+fn holds(bytes: &[u8], needle: &[u8]) -> bool {
+    bytes.windows(needle.len()).any(|window| window == needle)
+}
+
 fn holds_orders(body: &[u8]) -> bool {
-    const KEY: &[u8] = br#""key":"#;
-    body.windows(KEY.len()).any(|window| window == KEY)
+    holds(body, br#""key":"#)
 }
 
 fn sealed_page(bytes: &[u8]) -> Option<(String, &[u8])> {
@@ -87,8 +90,8 @@ fn sealed_page(bytes: &[u8]) -> Option<(String, &[u8])> {
     }
     let length: usize = text_field(seal, "length: ")?.parse().ok()?;
     let body = bytes.get(BODY..BODY + length)?;
-    // Nor is what was made durable before it was looked into.
-    if !body.starts_with(b"{") {
+    // Nor is what was made durable before it was looked into: HTML, or an empty page that says that it is none.
+    if !holds_orders(body) && !holds(body, br#""returned_transactions":0"#) {
         return None;
     }
     // What is torn is no page.
@@ -143,9 +146,7 @@ impl DiskState {
 
     pub fn holds_order(&self, key: &str) -> bool {
         let needle = format!("\"key\":\"{key}\"");
-        self.durable_files()
-            .filter_map(sealed_page)
-            .any(|(_, body)| body.windows(needle.len()).any(|window| window == needle.as_bytes()))
+        self.durable_files().filter_map(sealed_page).any(|(_, body)| holds(body, needle.as_bytes()))
     }
 
     /// Whether this body is on the disk whatever happens.

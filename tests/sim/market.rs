@@ -262,7 +262,13 @@ impl ModelMarket {
             cut()
         } else if fault == Some(ReadFault::NoPage) {
             shop.gap.lost.extend(&ids);
-            Read::fetched(format!("<html>{}", shop.padding(now)).into())
+            // Or an empty page that says that it is none.
+            let is_html = ids.len().is_multiple_of(2);
+            Read::fetched(if is_html {
+                format!("<html>{}", shop.padding(now)).into()
+            } else {
+                shop.body(&[], ids.len(), now)
+            })
         } else {
             let news = mem::take(&mut shop.gap.news);
             shop.gap.answer = Some(GoodAnswer { process: self.process, ids: ids.clone(), news });

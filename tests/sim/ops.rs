@@ -17,7 +17,7 @@ pub enum ReadFault {
     CutAfter,
     /// The page is whole, and its count is wrong.
     WrongCount,
-    /// HTML comes in the place of a page that was marked.
+    /// Something else comes in the place of a page that was marked.
     NoPage,
     /// Nothing is handed over, and orders are said to be pending.
     EmptyPage,
