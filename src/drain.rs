@@ -2,9 +2,9 @@
 //!
 //! Before each read there is a reserved file in the spool, a place in the lane's queue, and a lane that is ready: so a
 //! full disk, a slow publisher or a broker that is away is met while the orders are still safe on the marketplace. The
-//! next read needs the [`Durable`](crate::spool::Durable) of the last one. A read in flight is awaited, whatever
-//! happens: dropping it would drop the only copy of a page. An answer is made durable before it is looked into; if it is
-//! no page then, its file becomes the trace of a read of unknown outcome, here or at the next start.
+//! next read needs the [`Durable`] of the last one. A read in flight is awaited, whatever happens: dropping it would drop
+//! the only copy of a page. An answer is made durable before it is looked into; if it is no page then, its file becomes
+//! the trace of a read of unknown outcome, here or at the next start.
 
 mod ahead;
 mod error;
