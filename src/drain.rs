@@ -114,8 +114,8 @@ impl Drain {
     /// the future is dropped still comes to its end.
     ///
     /// Between the last byte of a page and the request for the next there is a sync, and whoever waits for another thread
-    /// there may wait for a core as well: the lane is about to use one. So what is done elsewhere meanwhile, looking into
-    /// the page and reserving for the next, takes less time than the sync.
+    /// there may wait for a core as well: the lane is about to use one. So only what takes less time than the sync, looking
+    /// into the page, is done elsewhere meanwhile; the file for the next read is reserved while the page is on its way.
     ///
     /// # Errors
     /// See [`DrainError`].
