@@ -37,6 +37,7 @@ mod support {
     pub mod http;
     pub mod kafka;
     pub mod port;
+    pub mod prerequisites;
     pub mod program;
     pub mod services;
     pub mod topics;

@@ -53,6 +53,7 @@ mod support {
     pub mod http;
     pub mod kafka;
     pub mod port;
+    pub mod prerequisites;
     pub mod program;
     pub mod services;
     pub mod topics;

@@ -13,7 +13,7 @@ use crate::support::consume::{self, Record};
 use crate::support::program::{Program, Settings};
 use crate::support::topics::{self, Topics};
 use crate::support::verdict::Verdict;
-use crate::support::{Kafka, http, kafka, python, registry, wait};
+use crate::support::{Kafka, http, kafka, prerequisites, python, registry, wait};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -239,4 +239,12 @@ fn children_die_with_a_test_binary_that_is_killed() {
 
     parent.kill9();
     wait::until("the child is gone", DEADLINE, || !lives());
+}
+
+#[test]
+fn who_picks_tests_is_not_asked_for_what_others_need() {
+    let all =
+        |arguments: &[&str]| prerequisites::runs_all_tests(arguments.iter().map(|argument| (*argument).to_owned()));
+    assert!(all(&[]) && all(&["--nocapture"]) && all(&["--test-threads=2", "--quiet"]));
+    assert!(!all(&["drain::"]) && !all(&["--skip", "go"]) && !all(&["--bench"]));
 }

@@ -13,6 +13,7 @@ pub mod kafka;
 pub mod metrics;
 pub mod port;
 pub mod postgres;
+pub mod prerequisites;
 pub mod program;
 pub mod python;
 pub mod registry;

@@ -14,7 +14,7 @@ use std::{env, fs};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::wait;
+use super::{prerequisites, wait};
 
 /// A thread that waits for the disk is held when it has its answer.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
@@ -35,6 +35,7 @@ pub struct Child {
 
 /// A command whose process will be tethered: add arguments, variables and outputs, and hand it to [`Child::spawn`].
 pub fn command(program: impl AsRef<OsStr>) -> Command {
+    prerequisites::check();
     let mut command = Command::new("/bin/sh");
     // A group of its own: Ctrl-C is for the test binary, and its children follow in their own order.
     command.args(["-c", TETHER, "sh"]).arg(program).stdin(Stdio::piped()).process_group(0);

@@ -1,7 +1,5 @@
 //! A PostgreSQL of the test's own, from the system's package.
 
-use std::env;
-use std::fs;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +9,7 @@ use rustix::process::{Signal, geteuid};
 use tempfile::TempDir;
 
 use super::child::{self, Child};
-use super::{port, services, wait};
+use super::{port, prerequisites, services, wait};
 
 const START_DEADLINE: Duration = Duration::from_secs(60);
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
@@ -33,7 +31,8 @@ impl Postgres {
     /// # Panics
     /// When there can't be one; the message says why.
     pub fn start() -> Self {
-        let bin = installation();
+        let bin = prerequisites::postgres()
+            .expect("PostgreSQL's server is not installed (Debian: apt-get install postgresql)");
         let directory = tempfile::tempdir_in("/tmp").unwrap();
         if geteuid().is_root() {
             chown(directory.path(), Some(UNPRIVILEGED), Some(UNPRIVILEGED)).unwrap();
@@ -107,16 +106,4 @@ fn unprivileged(program: &Path, directory: &Path) -> Command {
     };
     command.current_dir(directory);
     command
-}
-
-/// Where the server's programs are: on the search path, or where Debian puts them, the newest first.
-fn installation() -> PathBuf {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let mut debian: Vec<_> = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().collect();
-    debian.sort_by_key(|entry| entry.file_name().to_str().and_then(|version| version.parse::<u32>().ok()));
-    let debian = debian.iter().rev().map(|entry| entry.path().join("bin"));
-    let found = debian.chain(env::split_paths(&path)).find(|bin| bin.join("postgres").is_file());
-    found.unwrap_or_else(|| {
-        panic!("PostgreSQL's server is not installed, into which the ERP's example writes (Debian: apt-get install postgresql)")
-    })
 }
