@@ -61,7 +61,7 @@ fn everything_can_be_set_by_the_environment_alone() {
     .unwrap();
     assert!(!config.kafka.create_topics && config.reconcile.detect_changes);
     assert_eq!((config.kafka.lanes, config.kafka.replication_factor), (12, 3));
-    assert_eq!(config.kafka.properties.iter().collect::<Vec<_>>(), [("security.protocol", "SASL_SSL")]);
+    assert_eq!(config.kafka.properties.inline().collect::<Vec<_>>(), [("security.protocol", "SASL_SSL")]);
     assert_eq!(config.kafka.topics.orders, "orders");
     assert_eq!(config.schema_registry.as_ref().unwrap().url.as_str(), "http://registry:8081/");
     assert_eq!((config.spool.dir.to_str().unwrap(), config.spool.page_space), ("/var/spool", 1 << 20));
