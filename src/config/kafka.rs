@@ -109,7 +109,12 @@ fn servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Erro
 
 fn check_server(server: &str) -> Result<&str, String> {
     let wrong = |reason: &str| {
-        let shown = if server.is_empty() { "an empty entry".to_owned() } else { format!("`{server}`") };
+        let shown = match server {
+            "" => "an empty entry".to_owned(),
+            // Somebody may have put a password there.
+            _ if server.contains('@') => "an entry with `@`".to_owned(),
+            _ => format!("`{server}`"),
+        };
         Err(format!(
             "{shown} is no broker{reason}: write host:port, several with commas, such as kafka-1:9092,kafka-2:9092; an IPv6 \
              address in brackets, as [::1]:9092"

@@ -66,7 +66,7 @@ pub(super) async fn check(config: &Config) -> Vec<Check> {
 fn ask(connection: &Connection) -> Result<(Admin, Cluster), KafkaFault> {
     let contact = Contact::open(connection, Isolation::Committed, "asking the broker for its topics", CALL)?;
     let metadata = contact.metadata()?;
-    contact.check_advertised(connection)?;
+    contact.check_advertised(connection, &metadata)?;
     let admin: Admin = AdminClient::from_config(&connection.client()?)
         .map_err(|error| KafkaFault::of("making the admin client", 0, &error))?;
     let topics = metadata.topics().iter().filter(|topic| !topic.partitions().is_empty()).map(|topic| {

@@ -16,8 +16,6 @@ use super::{Connection, KafkaFault};
 /// A question is asked for so long before it is looked whether it can be answered at all; then for twice as long. Long
 /// enough for a host with several addresses to be tried at each.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
-/// For the brokers that the cluster names, once others have answered.
-const ADVERTISED: Duration = Duration::from_secs(3);
 
 /// A client that is in no group and reads no topic. All calls block.
 pub(crate) struct Contact {
@@ -34,11 +32,21 @@ impl Contact {
         what: &'static str,
         patience: Duration,
     ) -> Result<Self, KafkaFault> {
+        Self::open_with(Watch::default(), connection, isolation, what, patience)
+    }
+
+    fn open_with(
+        watch: Watch,
+        connection: &Connection,
+        isolation: Isolation,
+        what: &'static str,
+        patience: Duration,
+    ) -> Result<Self, KafkaFault> {
         let mut config = connection.consumer(isolation)?;
         // Nobody has to be in a group for a question, and what is in one takes 100 ms to end.
         config.remove("group.id");
-        let client = BaseConsumer::from_config_and_context(&config, Watch::default())
-            .map_err(|error| KafkaFault::of(what, 0, &error))?;
+        let client =
+            BaseConsumer::from_config_and_context(&config, watch).map_err(|error| KafkaFault::of(what, 0, &error))?;
         Ok(Self { client, what, patience })
     }
 
@@ -58,29 +66,15 @@ impl Contact {
     }
 
     /// Whether one can get from here to where the cluster sends its clients, after it has answered at
-    /// `kafka.bootstrap_servers`.
-    pub(crate) fn check_advertised(&self, connection: &Connection) -> Result<(), KafkaFault> {
-        let metadata = self.metadata()?;
+    /// `kafka.bootstrap_servers`: that one can't shows otherwise as requests that time out one after the other.
+    pub(crate) fn check_advertised(&self, connection: &Connection, metadata: &Metadata) -> Result<(), KafkaFault> {
         let host = |host: &str| if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
         let brokers = metadata.brokers().iter().map(|broker| format!("{}:{}", host(broker.host()), broker.port()));
         let bootstrap_servers = brokers.collect::<Vec<_>>().join(",");
         let there = Connection { bootstrap_servers, ..connection.clone() };
         let what = "reaching a broker where the cluster says that it is (`advertised.listeners`)";
-        let contact = Self::open(&there, Isolation::Committed, what, ADVERTISED)?;
-        contact.metadata().map(drop).map_err(|fault| {
-            contact.client.context().reasons.are_of_advertised();
-            contact.client.context().reasons.explain(fault)
-        })
-    }
-
-    /// A request that failed elsewhere, with the reason if it is that the brokers can't be reached where the cluster
-    /// says that they are.
-    pub(crate) fn explained(&self, connection: &Connection, fault: KafkaFault) -> KafkaFault {
-        let KafkaFault::Passing { what, why } = fault else { return fault };
-        match self.check_advertised(connection) {
-            Err(reason) => KafkaFault::Passing { what, why: format!("{why}. {reason}") },
-            Ok(()) => KafkaFault::Passing { what, why },
-        }
+        let contact = Self::open_with(Watch::of_advertised(), &there, Isolation::Committed, what, self.patience)?;
+        contact.metadata().map(drop)
     }
 
     /// In several turns: during a call nobody takes what the callbacks are to be told.
@@ -91,7 +85,7 @@ impl Contact {
             let left = self.patience.saturating_sub(start.elapsed());
             match call(turn.min(left).max(Duration::from_millis(1))) {
                 Ok(answer) => {
-                    reasons.clear();
+                    reasons.answered();
                     return Ok(answer);
                 }
                 Err(error) => {

@@ -51,7 +51,8 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(text: &str) -> Self {
+    /// Of librdkafka's words, and what it says of the connection's state: `3ms in state SSL_HANDSHAKE`.
+    fn of(text: &str, state: &str) -> Self {
         let has = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
         if has(&["Failed to resolve"]) {
             return Self::Name;
@@ -64,7 +65,7 @@ impl Kind {
             return Self::Protocol;
         }
         if has(&["SASL authentication error", "SASL authentication failure", "Failed to initialize SASL"])
-            || (has(&["mechanism handshake failed"]))
+            || has(&["mechanism handshake failed"])
         {
             return Self::Credentials;
         }
@@ -79,7 +80,11 @@ impl Kind {
             return Self::ClientCertificate;
         }
         let guesses = ["PLAINTEXT broker listener?", "SSL listener?", "might require SASL authentication"];
-        if has(&guesses) { Self::PerhapsProtocol } else { Self::Other }
+        if has(&guesses) || (has(&["Disconnected"]) && hung_up_early(state)) {
+            Self::PerhapsProtocol
+        } else {
+            Self::Other
+        }
     }
 
     /// Whether nothing but a change to the settings or on the broker helps.
@@ -118,6 +123,14 @@ impl Kind {
             Self::Other => return None,
         })
     }
+}
+
+/// Whether a connection ended before anything could be asked, or right with the first question: the handshake of another
+/// protocol looks so, and a question without the login that the listener wants.
+fn hung_up_early(state: &str) -> bool {
+    let up_for = state.split_once("ms in state UP").and_then(|(millis, _)| millis.parse::<u64>().ok());
+    up_for.is_some_and(|millis| millis < 2_000)
+        || ["SSL_HANDSHAKE", "APIVERSION_QUERY", "AUTH_"].iter().any(|early| state.contains(early))
 }
 
 /// A reason, and since when nothing else was heard.
@@ -174,6 +187,8 @@ struct Record {
     brokers: BTreeMap<String, Heard>,
     /// No broker that was tried could be reached.
     all_down: bool,
+    /// The client begins with brokers that the cluster named.
+    advertised: bool,
 }
 
 /// What one client's callbacks were told last. Clones share it.
@@ -198,9 +213,14 @@ impl Reasons {
         }
     }
 
-    /// A call was answered: what went wrong before is over.
-    pub(crate) fn clear(&self) {
-        *self.record() = Record::default();
+    /// A call was answered, so a broker can be reached. The reasons stay for a while: librdkafka does not repeat them.
+    pub(crate) fn answered(&self) {
+        self.record().all_down = false;
+    }
+
+    /// Whether one of the reasons is more than a connection that was refused or cut.
+    pub(crate) fn are_understood(&self) -> bool {
+        self.record().brokers.values().filter_map(Heard::reason).any(|reason| reason.kind != Kind::Other)
     }
 
     /// The fault with the reasons, and as what it is: one that passes, or one that doesn't.
@@ -246,26 +266,22 @@ impl Reasons {
         (!all.is_empty()).then(|| all.join(". "))
     }
 
-    /// The brokers that were connected to are those that the cluster names.
-    pub(crate) fn are_of_advertised(&self) {
-        self.record().brokers.values_mut().for_each(|heard| heard.advertised = true);
-    }
-
     fn hear(&self, message: &str) {
         let Some((broker, text)) = message.split_once(": ") else { return };
         // A coordinator is named by its role; its address follows.
         let (broker, text) = match text.split_once(": ") {
-            Some((address, text)) if !broker.contains("://") && !address.contains(' ') => (address, text),
+            Some((address, text)) if !broker.contains(':') && !address.contains(' ') => (address, text),
             _ => (broker, text),
         };
-        let text = bounded(text.split(" (after ").next().unwrap_or(text));
-        let (kind, now) = (Kind::of(&text), Instant::now());
+        let (text, state) = text.split_once(" (after ").unwrap_or((text, ""));
+        let (text, kind, now) = (bounded(text), Kind::of(text, state), Instant::now());
         let mut record = self.record();
         if record.brokers.len() >= MOST_BROKERS && !record.brokers.contains_key(broker) {
             return;
         }
+        let advertised = record.advertised;
         let heard = record.brokers.entry(broker.to_owned()).or_default();
-        heard.advertised = !broker.ends_with("/bootstrap");
+        heard.advertised = advertised || !broker.ends_with("/bootstrap");
         heard.address = address(broker);
         let since = match &heard.latest {
             Some(latest) if latest.kind == kind && latest.holds() => latest.since,
@@ -302,6 +318,14 @@ pub(crate) struct Watch {
     pub(crate) reasons: Reasons,
 }
 
+impl Watch {
+    /// For a client that begins with the brokers that the cluster named, in place of `kafka.bootstrap_servers`.
+    pub(crate) fn of_advertised() -> Self {
+        let record = Record { advertised: true, ..Record::default() };
+        Self { reasons: Reasons(Arc::new(Mutex::new(record))) }
+    }
+}
+
 impl ClientContext for Watch {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(code = ?error.rdkafka_error_code(), "a client's connection");
@@ -315,3 +339,152 @@ impl ClientContext for Watch {
 }
 
 impl ConsumerContext for Watch {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOWN: &str = "1/1 brokers are down";
+
+    fn failed(reasons: &Reasons, message: &str) {
+        reasons.error(&KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure), message);
+    }
+
+    fn all_down(reasons: &Reasons) {
+        reasons.error(&KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), DOWN);
+    }
+
+    fn passing() -> KafkaFault {
+        KafkaFault::Passing { what: "asking", why: "timed out".to_owned() }
+    }
+
+    #[test]
+    fn librdkafkas_words_are_understood() {
+        for (text, state, kind) in [
+            ("SASL authentication error: Authentication failed: Invalid username or password", "", Kind::Credentials),
+            (
+                "SASL PLAIN mechanism handshake failed: Broker: Unsupported SASL mechanism: broker's supported mechanisms: \
+              SCRAM-SHA-512",
+                "",
+                Kind::Credentials,
+            ),
+            (
+                "SASL PLAIN mechanism handshake failed: Broker: Request not valid in current SASL state: broker's supported \
+              mechanisms: ",
+                "",
+                Kind::Protocol,
+            ),
+            (
+                "SASL authentication error: SaslAuthenticateRequest failed: Local: Broker transport failure",
+                "",
+                Kind::Other,
+            ),
+            (
+                "SSL handshake failed: error:0A000086:SSL routines::certificate verify failed: broker certificate could not \
+              be verified, verify that ssl.ca.location is correctly configured or root CA certificates are installed",
+                "",
+                Kind::BrokerCertificate,
+            ),
+            ("SSL handshake failed: error:0A00010B:SSL routines::wrong version number", "", Kind::Protocol),
+            (
+                "Receive failed: Invalid response size 352518912 (0..100000000): increase receive.message.max.bytes",
+                "",
+                Kind::Protocol,
+            ),
+            ("ssl/tls alert certificate required: SSL alert number 116", "", Kind::ClientCertificate),
+            (
+                "SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker listener?",
+                "",
+                Kind::PerhapsProtocol,
+            ),
+            ("Disconnected: connection reset by peer", "1ms in state SSL_HANDSHAKE", Kind::PerhapsProtocol),
+            ("Disconnected: connection reset by peer", "1ms in state APIVERSION_QUERY", Kind::PerhapsProtocol),
+            ("Disconnected: connection closed by peer", "12ms in state UP", Kind::PerhapsProtocol),
+            ("Disconnected: connection closed by peer", "600012ms in state UP", Kind::Other),
+            ("Failed to resolve 'kafka:9092': Name or service not known", "", Kind::Name),
+            ("Connect to ipv4#127.0.0.1:9092 failed: Connection refused", "0ms in state CONNECT", Kind::Other),
+        ] {
+            assert_eq!(Kind::of(text, state), kind, "{text} ({state})");
+        }
+    }
+
+    #[test]
+    fn a_broker_is_named_by_its_address_in_the_callbacks_and_in_the_log_whatever_it_speaks() {
+        for (logged, message) in [
+            (
+                false,
+                "sasl_ssl://kafka:9093/bootstrap: Failed to resolve 'kafka:9093': no such host (after 1ms in state CONNECT)",
+            ),
+            (true, "[thrd:kafka:9093/bootstrap]: kafka:9093/bootstrap: Failed to resolve 'kafka:9093': no such host"),
+            (true, "[thrd:TxnCoordinator]: TxnCoordinator: kafka:9093: Failed to resolve 'kafka:9093': no such host"),
+        ] {
+            let reasons = Reasons::default();
+            if logged {
+                reasons.log("FAIL", message)
+            } else {
+                failed(&reasons, message)
+            };
+            let said = reasons.said().unwrap();
+            assert!(
+                said.starts_with("kafka:9093: ") && said.ends_with("(Failed to resolve 'kafka:9093': no such host)"),
+                "{said}"
+            );
+        }
+        let reasons = Reasons::default();
+        failed(&reasons, "[::1]:9092/bootstrap: Connect to ipv6#[::1]:9092 failed: Connection refused");
+        assert_eq!(reasons.said().unwrap(), "[::1]:9092: Connect to ipv6#[::1]:9092 failed: Connection refused");
+    }
+
+    #[test]
+    fn a_wrong_password_ends_the_waiting_once_no_broker_can_be_reached() {
+        let reasons = Reasons::default();
+        failed(
+            &reasons,
+            "sasl_plaintext://one:9092/bootstrap: SASL authentication error: Invalid username or password",
+        );
+        // Two more have not been tried.
+        assert!(matches!(reasons.explain(passing()), KafkaFault::Passing { .. }));
+        all_down(&reasons);
+        let fault = reasons.explain(passing());
+        assert!(fault.ends_a_command() && fault.to_string().contains("one:9092: it does not accept the credentials"));
+        // They are tried now, and one of them is merely away.
+        failed(
+            &reasons,
+            "sasl_plaintext://two:9092/bootstrap: Connect to ipv4#10.0.0.2:9092 failed: Connection refused",
+        );
+        let fault = reasons.explain(passing());
+        assert!(!fault.ends_a_command() && fault.to_string().contains("it does not accept the credentials"));
+    }
+
+    #[test]
+    fn a_broker_that_answers_again_is_not_given_up() {
+        let reasons = Reasons::default();
+        failed(&reasons, "ssl://one:9092/bootstrap: SSL handshake failed: certificate verify failed");
+        all_down(&reasons);
+        assert!(reasons.is_lasting());
+        reasons.answered();
+        assert!(!reasons.is_lasting());
+    }
+
+    #[test]
+    fn a_broker_that_hangs_up_for_a_moment_restarts() {
+        let reasons = Reasons::default();
+        failed(
+            &reasons,
+            "ssl://one:9092/1: SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker listener?",
+        );
+        all_down(&reasons);
+        assert!(!reasons.is_lasting());
+        let later = |reasons: &Reasons| {
+            for heard in reasons.record().brokers.values_mut() {
+                let latest = heard.latest.as_mut().unwrap();
+                latest.since = latest.since.checked_sub(BELIEVED_AFTER).unwrap();
+            }
+        };
+        later(&reasons);
+        assert!(reasons.is_lasting());
+        failed(&reasons, "ssl://one:9092/1: Connect to ipv4#10.0.0.1:9092 failed: Connection refused");
+        later(&reasons);
+        assert!(!reasons.is_lasting());
+    }
+}

@@ -59,14 +59,8 @@ pub async fn ensure(connection: &Connection, plan: &TopicPlan) -> Result<Layout,
     let contact = Contact::open(connection, Isolation::Committed, "asking the broker for its topics", CALL)?;
     let admin: AdminClient<DefaultClientContext> = AdminClient::from_config(&connection.client()?)
         .map_err(|error| KafkaFault::of("making the admin client", 0, &error))?;
-    let ensured = ensure_through(&contact, &admin, plan).await;
-    ensured.map_err(|fault| block_in_place(|| contact.explained(connection, fault)))
-}
-
-type Admin = AdminClient<DefaultClientContext>;
-
-async fn ensure_through(contact: &Contact, admin: &Admin, plan: &TopicPlan) -> Result<Layout, KafkaFault> {
-    let missing = missing(contact, &plan.names)?;
+    block_in_place(|| contact.check_advertised(connection, &contact.metadata()?))?;
+    let missing = missing(&contact, &plan.names)?;
     if !missing.is_empty() {
         if !plan.create {
             return Err(KafkaFault::Topic(format!(
@@ -74,12 +68,12 @@ async fn ensure_through(contact: &Contact, admin: &Admin, plan: &TopicPlan) -> R
                 missing.join(", ")
             )));
         }
-        create(admin, plan, &missing).await?;
-        wait_until_visible(contact, &plan.names).await?;
+        create(&admin, plan, &missing).await?;
+        wait_until_visible(&contact, &plan.names).await?;
     }
-    check_policy(admin, &plan.names.tracking).await?;
-    check_policy_of_events(admin, &plan.names.orders).await?;
-    Ok(Layout { lanes: partitions(contact, &plan.names.tracking)?.unwrap_or(plan.lanes) })
+    check_policy(&admin, &plan.names.tracking).await?;
+    check_policy_of_events(&admin, &plan.names.orders).await?;
+    Ok(Layout { lanes: partitions(&contact, &plan.names.tracking)?.unwrap_or(plan.lanes) })
 }
 
 /// Partitions of a topic, or `None` where there is no such topic.

@@ -168,7 +168,7 @@ impl Transactions {
         take_over(&producer, lane, deadline)?;
         // The first address of a host may refuse before the second one answers: that is over now.
         producer.context().deserted.store(false, Ordering::Relaxed);
-        producer.context().reasons.clear();
+        producer.context().reasons.answered();
         Ok(Self { producer, reports, lane, before: Cell::new((0, 0)), worn: Cell::new(false) })
     }
 
@@ -313,7 +313,7 @@ fn take_over(producer: &ThreadedProducer<Context>, lane: i32, deadline: Duration
         let timed_out = error.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut);
         match fault {
             KafkaFault::Passing { .. } if timed_out && start.elapsed() < deadline => turn *= 2,
-            KafkaFault::Passing { what, why } if reasons.said().is_none() => {
+            KafkaFault::Passing { what, why } if !reasons.are_understood() => {
                 let why = format!(
                     "{why}. If the broker answers other requests, its transaction log can't be created: on a single \
                      broker set transaction.state.log.replication.factor and transaction.state.log.min.isr to 1"

@@ -1,11 +1,14 @@
 //! A Kafka with passwords, certificates and encryption, as companies run it.
 
+use std::fs;
 use std::time::Duration;
 
 use imotriz_kafka::sandbox::SandboxArgs;
+use rustix::process::Signal;
 
 use crate::support::scene::{RUN_DEADLINE, Scene};
-use crate::support::secure::{Door, KEY_PASSWORD, PASSWORD, UNRESOLVED, property, secured};
+use crate::support::secure::{Door, KEY_PASSWORD, PASSWORD, Secured, UNRESOLVED, property, secured};
+use crate::support::{topics, wait};
 
 const PAGE: usize = 10;
 
@@ -156,4 +159,74 @@ fn a_host_that_the_cluster_advertises_and_nobody_knows_is_named() {
     assert!(told.iter().all(|part| said.contains(part)), "{said}");
     assert!(!said.contains("transaction.state.log"), "{said}");
     assert_eq!(scene.reads().len(), 0);
+}
+
+#[test]
+fn a_service_says_why_it_can_t_connect_at_each_try_and_goes_on_once_it_can() {
+    let name = topics::unique("late");
+    let scene = misled(Door::Scram, "late", &[("SASL_USERNAME", &name)]);
+    let mut program = scene.settings.start(&["run"]);
+    wait::until("it says so twice", RUN_DEADLINE, || {
+        program.stderr().matches("does not accept the credentials").count() >= 2
+    });
+    assert!(program.ended().is_none());
+    assert_eq!(scene.reads().len(), 0);
+
+    secured().kafka.add_scram_user(&name, PASSWORD);
+    wait::until("the orders are read", RUN_DEADLINE, || scene.delivered().len() == PAGE);
+    program.signal(Signal::TERM);
+    program.expect_exit(0, RUN_DEADLINE);
+    scene.verdict().assert_clean();
+    assert!(!program.output().contains(PASSWORD), "a secret was shown");
+}
+
+#[test]
+fn one_broker_with_a_bad_certificate_does_not_keep_a_drain_from_the_others() {
+    let scene = Scene::secured(Door::Scram, "one-of-two", shop(3));
+    let both = format!("{},{}", secured().address(Door::Expired), secured().address(Door::Scram));
+    let scene = scene.with("IMOTRIZ_KAFKA__BOOTSTRAP_SERVERS", &both);
+    scene.drain();
+    scene.verdict().assert_clean();
+    assert_eq!(scene.delivered().len(), 3 * PAGE);
+}
+
+#[test]
+fn a_secured_broker_that_restarts_in_mid_drain_is_waited_for() {
+    let secured = Secured::start(&[]);
+    let variables = secured.variables(Door::Scram);
+    let scene = Scene::on_own(secured.kafka, "secured-restart", shop(30));
+    let mut scene = variables.iter().fold(scene, |scene, (name, value)| scene.with(name, value));
+    let mut program = scene.settings.start(&["drain"]);
+    wait::until("the drain is under way", RUN_DEADLINE, || scene.reads().len() >= 5);
+    scene.own_kafka().kill();
+    wait::until("the drain notices", RUN_DEADLINE, || program.stderr().contains("not ready"));
+    scene.own_kafka().restart();
+    program.expect_exit(0, RUN_DEADLINE);
+    scene.verdict().assert_clean();
+    assert_eq!(scene.delivered().len(), 30 * PAGE);
+}
+
+#[test]
+fn secrets_that_are_in_files_are_read_there_and_a_missing_file_is_named() {
+    let scene = Scene::secured(Door::Scram, "secret-file", shop(1)).without(&property("SASL_PASSWORD"));
+    let file = scene.settings.directory().join("password");
+    let scene = scene.with(&property("SASL_PASSWORD_FILE"), file.to_str().unwrap());
+    for command in [["config", "check"].as_slice(), &["drain"]] {
+        let refused = scene.run(command, 2);
+        assert!(refused.stderr().contains(file.to_str().unwrap()), "{}", refused.output());
+    }
+    fs::write(&file, format!("{PASSWORD}\n")).unwrap();
+    scene.run(&["config", "check"], 0);
+    let shown = scene.run(&["config", "show"], 0).stdout();
+    assert!(shown.contains(file.to_str().unwrap()) && !shown.contains(PASSWORD), "{shown}");
+    scene.drain();
+    scene.verdict().assert_clean();
+}
+
+#[test]
+fn a_key_that_its_password_does_not_open_is_named_without_the_password() {
+    let scene = misled(Door::MutualTls, "wrong-key-password", &[("SSL_KEY_PASSWORD", "canary-wrong-key")]);
+    let program = scene.run(&["drain"], 4);
+    assert!(program.stderr().contains("can't be made from the settings"), "{}", program.output());
+    assert!(!program.output().contains("canary"), "a secret was shown");
 }
