@@ -96,7 +96,7 @@ impl Contact {
                     }
                 }
             }
-            turn *= 2;
+            turn = (turn * 2).min(self.patience);
         }
     }
 

@@ -38,6 +38,16 @@ pub enum KafkaFault {
         /// Size of the record's value.
         bytes: usize,
     },
+    /// A file with the value of a property.
+    #[error("can't read the file of `{property}`, {path}: {reason}")]
+    PropertyFile {
+        /// The property, without `_file`.
+        property: String,
+        /// The file.
+        path: String,
+        /// Why not.
+        reason: std::io::Error,
+    },
     /// A client that could not be made from the settings.
     #[error("Kafka's client can't be made from the settings: {0}")]
     Settings(String),

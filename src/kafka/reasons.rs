@@ -273,6 +273,10 @@ impl Reasons {
             Some((address, text)) if !broker.contains(':') && !address.contains(' ') => (address, text),
             _ => (broker, text),
         };
+        // What is said of no broker in particular is about something else.
+        if !broker.contains(':') {
+            return;
+        }
         let (text, state) = text.split_once(" (after ").unwrap_or((text, ""));
         let (text, kind, now) = (bounded(text), Kind::of(text, state), Instant::now());
         let mut record = self.record();

@@ -36,7 +36,7 @@ impl Connection {
     /// Settings that every client shares.
     ///
     /// # Errors
-    /// [`KafkaFault::Settings`] where the file of a property can't be read.
+    /// [`KafkaFault::PropertyFile`] where the file of a property can't be read.
     pub fn client(&self) -> Result<ClientConfig, KafkaFault> {
         self.client_with(&[])
     }
@@ -58,7 +58,8 @@ impl Connection {
         }
         for (key, path) in &self.property_files {
             let text = fs::read_to_string(path).map_err(|reason| {
-                KafkaFault::Settings(format!("can't read the file of `{key}`, {}: {reason}", path.display()))
+                let (property, path) = (key.clone(), path.display().to_string());
+                KafkaFault::PropertyFile { property, path, reason }
             })?;
             config.set(key, text.trim_end_matches(['\r', '\n']));
         }

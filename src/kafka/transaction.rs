@@ -312,7 +312,9 @@ fn take_over(producer: &ThreadedProducer<Context>, lane: i32, deadline: Duration
         // Where it timed out it goes on with the next call.
         let timed_out = error.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut);
         match fault {
-            KafkaFault::Passing { .. } if timed_out && start.elapsed() < deadline => turn *= 2,
+            KafkaFault::Passing { .. } if timed_out && start.elapsed() < deadline => {
+                turn = (turn * 2).min(deadline);
+            }
             KafkaFault::Passing { what, why } if !reasons.are_understood() => {
                 let why = format!(
                     "{why}. If the broker answers other requests, its transaction log can't be created: on a single \

@@ -211,7 +211,7 @@ fn secrets_that_are_in_files_are_read_there_and_a_missing_file_is_named() {
     let scene = Scene::secured(Door::Scram, "secret-file", shop(1)).without(&property("SASL_PASSWORD"));
     let file = scene.settings.directory().join("password");
     let scene = scene.with(&property("SASL_PASSWORD_FILE"), file.to_str().unwrap());
-    for command in [["config", "check"].as_slice(), &["drain"]] {
+    for command in [["config", "check"].as_slice(), &["drain"], &["topics", "ensure"], &["tail"], &["explain", "7"]] {
         let refused = scene.run(command, 2);
         assert!(refused.stderr().contains(file.to_str().unwrap()), "{}", refused.output());
     }
