@@ -182,7 +182,7 @@ mod tests {
         }
         let gone = file.path().display().to_string();
         drop(file);
-        let refused = connection.client().err().expect("the file is gone").to_string();
+        let refused = connection.client().expect_err("the file is gone").to_string();
         assert!(refused.contains("sasl.username") && refused.contains(&gone), "{refused}");
     }
 }

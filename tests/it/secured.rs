@@ -6,8 +6,9 @@ use std::time::Duration;
 use imotriz_kafka::sandbox::SandboxArgs;
 use rustix::process::Signal;
 
+use crate::doctor::check;
 use crate::support::scene::{RUN_DEADLINE, Scene};
-use crate::support::secure::{Door, KEY_PASSWORD, PASSWORD, Secured, UNRESOLVED, property, secured};
+use crate::support::secure::{Door, KEY_PASSWORD, PASSWORD, Secured, UNRESOLVED, guarded, property, secured};
 use crate::support::{topics, wait};
 
 const PAGE: usize = 10;
@@ -229,4 +230,15 @@ fn a_key_that_its_password_does_not_open_is_named_without_the_password() {
     let program = scene.run(&["drain"], 4);
     assert!(program.stderr().contains("can't be made from the settings"), "{}", program.output());
     assert!(!program.output().contains("canary"), "a secret was shown");
+}
+
+#[test]
+fn a_doctor_opens_a_producer_as_a_drain_does_and_says_when_that_is_not_allowed() {
+    let scene = Scene::behind(guarded(), Door::Plain, "no-producer", shop(1));
+    let refused = check(&scene, "transactions", 7);
+    assert_eq!(refused["health"], "bad", "{refused}");
+    let id = format!("{}-doctor", scene.topics.orders);
+    assert!(refused["found"].as_str().unwrap().contains(&id), "{refused}");
+    assert!(refused["found"].as_str().unwrap().contains("TransactionalIdAuthorizationFailed"), "{refused}");
+    assert!(refused["cure"].as_str().unwrap().contains(&scene.topics.orders), "{refused}");
 }
