@@ -21,7 +21,7 @@ pub use self::places::{BuyerPlaces, Mapping, OrderPlaces, ProductPlaces};
 pub use self::pointer::{Pointer, PointerError, Pointers};
 use self::tree::{Found, Tree};
 use crate::country::Country;
-use crate::ids::OrderId;
+use crate::ids::{IdError, OrderId};
 use crate::json::{self, Kind, Outline, Raw};
 use crate::order::{Buyer, DateText, DeadLetter, Line, Order};
 
@@ -183,21 +183,19 @@ fn no_id(places: &Pointers) -> Fault {
     Fault::from("the record has no order ID in any of the places where it is looked for").under(&expected)
 }
 
-/// The ID of an order: text, or a number written as a whole one. `123.0` and `1.23e2` are refused, since the same order
-/// would then be known under several keys.
+/// The ID of an order: text as it is, or a whole number, which may be written as a float.
 pub(crate) fn order_id<'a>(raw: impl Into<Raw<'a>>) -> Reading<OrderId> {
     let raw = raw.into();
-    let text = match Kind::of(raw) {
-        Kind::Number if raw.get().contains(['.', 'e', 'E']) => {
-            return Err("the order ID is a number that is not written as a whole one".into());
-        }
-        Kind::Number | Kind::Text => text_of(raw)?,
-        Kind::Null => None,
-        _ => return Err("the order ID is neither text nor a number".into()),
+    let id = match Kind::of(raw) {
+        Kind::Number => OrderId::from_number(raw.get()).map(Some),
+        Kind::Text => text_of(raw)?.map(|text| text.parse()).transpose(),
+        Kind::Null => return Ok(None),
+        Kind::Bool | Kind::List | Kind::Object => return Err("the order ID is neither text nor a number".into()),
     };
-    let parse =
-        |text: String| text.parse().map_err(|_| "the order ID is longer than 128 bytes or has a control character");
-    Ok(text.map(parse).transpose()?)
+    Ok(id.map_err(|error| match error {
+        IdError::NotWhole(_) => "the order ID is a number that is not a whole one, or a float too large to be exact",
+        _ => "the order ID is longer than 128 bytes or has a control character",
+    })?)
 }
 
 /// Text as it is; a number or a truth value as it is written.
