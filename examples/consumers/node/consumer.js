@@ -71,11 +71,15 @@ const stream = await consumer.consume({
 })
 
 let left = Number(max)
-for await (const message of stream) {
-  const event = await decoded(message)
-  if (event !== undefined && isNew(event)) handle(event, message.headers)
-  // Only now: whoever is killed before this line gets the event again, and `isNew` drops it if it was done.
-  await message.commit()
-  if (--left === 0) break
+try {
+  for await (const message of stream) {
+    const event = await decoded(message)
+    if (event !== undefined && isNew(event)) handle(event, message.headers)
+    // Only now: whoever is killed before this line gets the event again, and `isNew` drops it if it was done.
+    await message.commit()
+    if (--left === 0) break
+  }
+} finally {
+  // After an error too: a member that does not leave its group keeps the next one waiting, until it counts as dead.
+  await consumer.close(true)
 }
-await consumer.close(true)
