@@ -25,6 +25,9 @@ pub enum IdError {
     /// A character that would make keys or file names ambiguous.
     #[error("the {0} has a character that is not allowed: {1:?}")]
     Character(&'static str, char),
+    /// A number with a fraction, or one that a float can't tell from its neighbours.
+    #[error("the {0} is a number that is not a whole one, or a float beyond 2^53, where it is no longer exact")]
+    NotWhole(&'static str),
     /// An order key has the form `store/order ID`.
     #[error("an order key reads `store/order ID`")]
     NoSlash,
@@ -45,6 +48,40 @@ impl OrderId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The ID that a JSON number is. One that is written as a float is the whole number of the same value, so that an
+    /// order has one key whether PHP writes `9000001`, `9000001.0` or `9.000001E+6`. What is written as a whole number
+    /// stays as it is.
+    ///
+    /// # Errors
+    /// A number with a fraction, and a float beyond 2^53: there several IDs share one float.
+    pub fn from_number(number: &str) -> Result<Self, IdError> {
+        if !number.contains(['.', 'e', 'E']) {
+            return number.parse();
+        }
+        let (sign, magnitude) = number.strip_prefix('-').map_or(("", number), |magnitude| ("-", magnitude));
+        let whole = whole(magnitude).ok_or(IdError::NotWhole("order ID"))?;
+        Ok(Self(format!("{sign}{whole}").into()))
+    }
+}
+
+/// The value of a JSON number without a sign, where it is whole and a float holds it exactly.
+fn whole(number: &str) -> Option<u64> {
+    /// Above it not every whole number is a float.
+    const EXACT: u64 = 1 << 53;
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (before, after) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = [before, after].concat();
+    let significant = digits.trim_end_matches('0');
+    if significant.is_empty() {
+        return Some(0);
+    }
+    // How many of the digits stand before the decimal point.
+    let point = i64::try_from(before.len()).ok()?.checked_add(exponent.parse().ok()?)?;
+    let zeros = usize::try_from(point).ok()?.checked_sub(significant.len())?;
+    let significant = significant.parse::<u64>().ok()?;
+    let value = significant.checked_mul(10_u64.checked_pow(u32::try_from(zeros).ok()?)?)?;
+    (value < EXACT).then_some(value)
 }
 
 impl FromStr for OrderId {
@@ -202,6 +239,47 @@ mod tests {
         assert_eq!(" ".parse::<OrderId>(), Err(IdError::Empty("order ID")));
         assert_eq!("1\n2".parse::<OrderId>(), Err(IdError::Character("order ID", '\n')));
         assert!("x".repeat(129).parse::<OrderId>().is_err());
+    }
+
+    #[test]
+    fn an_order_id_that_came_as_a_float_is_the_whole_number_of_its_value() {
+        let id = |number| OrderId::from_number(number).map(|id| id.to_string());
+        for number in [
+            "9000001",
+            "9000001.0",
+            "9000001.000",
+            "9.000001e6",
+            "9.000001E+6",
+            "90000010e-1",
+            "0.9000001e7",
+            "9000001e0",
+        ] {
+            assert_eq!(id(number).as_deref(), Ok("9000001"), "{number}");
+        }
+        for (number, expected) in [
+            ("123456789012345678901234567890", "123456789012345678901234567890"),
+            ("-7", "-7"),
+            ("-7.0", "-7"),
+            ("7e2", "700"),
+            ("0.0", "0"),
+            ("0e99999999999999999999", "0"),
+            ("9007199254740991.0", "9007199254740991"),
+        ] {
+            assert_eq!(id(number).as_deref(), Ok(expected), "{number}");
+        }
+        for number in [
+            "9000001.5",
+            "9000001.00000000000000000000000000000001",
+            "9e-1",
+            "7e-99999999999999999999",
+            "7e99999999999999999999",
+            "7e9223372036854775807",
+            "9007199254740992.0",
+            "9.2233720368547758E+18",
+            "1e40",
+        ] {
+            assert_eq!(id(number), Err(IdError::NotWhole("order ID")), "{number}");
+        }
     }
 
     #[test]

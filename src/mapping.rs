@@ -4,8 +4,11 @@
 //!   understood makes the record a [`DeadLetter`]: whoever books the order must not book a guess.
 //! - For each field the pointers of the [`Mapping`] are tried in order until one finds a value. What no pointer took,
 //!   a second spelling of the same field among it, is left in `extra`, with its numbers as they were written.
-//! - Amounts go from text to decimal, never through a float. Text with a point is read as JSON reads numbers: `"129.900"`
-//!   is a hundred and twenty-nine point nine.
+//! - A default place is a guess. If it holds a value of another kind, such as an object where an amount is expected, it
+//!   is not the place: the next one is tried, and the value is left in `extra`. A place that was set is meant.
+//! - Amounts go from text to decimal, and are never rounded. Text with a point is read as JSON reads numbers: `"129.900"`
+//!   is a hundred and twenty-nine point nine. A number that was a float is read as the decimal that the float stands for,
+//!   and stays in `extra` as it was written as well.
 //! - Deliberately absent: checks of sense (sums, signs, e-mail addresses), and knowledge of the states of an order.
 
 mod amount;
@@ -21,7 +24,7 @@ pub use self::places::{BuyerPlaces, Mapping, OrderPlaces, ProductPlaces};
 pub use self::pointer::{Pointer, PointerError, Pointers};
 use self::tree::{Found, Tree};
 use crate::country::Country;
-use crate::ids::OrderId;
+use crate::ids::{IdError, OrderId};
 use crate::json::{self, Kind, Outline, Raw};
 use crate::order::{Buyer, DateText, DeadLetter, Line, Order};
 
@@ -30,11 +33,19 @@ use crate::order::{Buyer, DateText, DeadLetter, Line, Order};
 pub(crate) struct Fault {
     reason: &'static str,
     pointer: String,
+    /// The value is of a kind that the field never has: it is another thing's.
+    other_kind: bool,
 }
 
 impl Fault {
+    fn other_kind(reason: &'static str) -> Self {
+        Self { other_kind: true, ..reason.into() }
+    }
+
     fn under(mut self, step: &str) -> Self {
         self.pointer.insert_str(0, step);
+        // What is wrong inside a value says nothing about the kind of the value.
+        self.other_kind = false;
         self
     }
 
@@ -45,7 +56,7 @@ impl Fault {
 
 impl From<&'static str> for Fault {
     fn from(reason: &'static str) -> Self {
-        Self { reason, pointer: String::new() }
+        Self { reason, pointer: String::new(), other_kind: false }
     }
 }
 
@@ -78,11 +89,11 @@ impl Mapping {
             currency: take(&mut tree, &places.currency, currency)?.unwrap_or_else(|| country.currency().to_owned()),
             created_at: take(&mut tree, &places.created_at, date)?,
             updated_at: take(&mut tree, &places.updated_at, date)?,
-            total: take(&mut tree, &places.total, amount)?,
-            subtotal: take(&mut tree, &places.subtotal, amount)?,
-            shipping: take(&mut tree, &places.shipping, amount)?,
-            discount: take(&mut tree, &places.discount, amount)?,
-            tax: take(&mut tree, &places.tax, amount)?,
+            total: take_amount(&mut tree, &places.total)?,
+            subtotal: take_amount(&mut tree, &places.subtotal)?,
+            shipping: take_amount(&mut tree, &places.shipping)?,
+            discount: take_amount(&mut tree, &places.discount)?,
+            tax: take_amount(&mut tree, &places.tax)?,
             buyer: take(&mut tree, &self.buyer.at, |found| self.buyer.read(found))?.unwrap_or_default(),
             lines: take(&mut tree, &self.products.at, |found| self.products.read(found))?.unwrap_or_default(),
             extra: tree.leftovers(),
@@ -115,13 +126,19 @@ impl ProductPlaces {
         if json::is_blank(found.raw()) || json::is_empty(found.raw()) {
             return Ok(None);
         }
-        let products = match found.kind() {
-            Kind::List => Some(found.inside().collect()),
-            Kind::Object => numbered(found),
-            _ => None,
+        let other_kind = Err(Fault::other_kind("the products are neither a list, nor numbered, nor a single product"));
+        let products: Vec<_> = match found.kind() {
+            Kind::List => found.inside().collect(),
+            Kind::Object => match numbered(found) {
+                Some(products) => products,
+                None if self.are_in(found)? => return Ok(Some(vec![self.line(found)?])),
+                None => return other_kind,
+            },
+            _ => return other_kind,
         };
-        let products: Vec<_> =
-            products.ok_or(Fault::from("the products are neither a list nor an object with numbers as keys"))?;
+        if products.iter().all(|product| product.kind() != Kind::Object) {
+            return Err(Fault::other_kind("no entry of the list of products is an object"));
+        }
         let step = |place: usize, product: Found<'_, '_>| match product.key() {
             Some(key) => pointer::step(key),
             None => pointer::step(&place.to_string()),
@@ -133,30 +150,70 @@ impl ProductPlaces {
             .map(Some)
     }
 
+    /// Whether an object looks like a product. One field alone may be a coincidence: many things have a name.
+    fn are_in(&self, found: Found<'_, '_>) -> Result<bool, Fault> {
+        let mut tree = Tree::open(found)?;
+        let fields = [&self.code, &self.name, &self.quantity, &self.unit_price, &self.unit_price_before];
+        let mut known = 0;
+        for places in fields {
+            let value = |found: Found<'_, '_>| match found.kind() {
+                Kind::Text | Kind::Number => Ok(Some(()).filter(|()| !json::is_blank(found.raw()))),
+                _ => Ok(None),
+            };
+            known += usize::from(take(&mut tree, places, value)?.is_some());
+        }
+        Ok(known > 1)
+    }
+
     fn line(&self, found: Found<'_, '_>) -> Result<Line, Fault> {
         let mut tree = object(found, "the product is not an object")?;
         Ok(Line {
             code: take(&mut tree, &self.code, text)?,
             name: take(&mut tree, &self.name, text)?,
-            quantity: take(&mut tree, &self.quantity, amount)?,
-            unit_price: take(&mut tree, &self.unit_price, amount)?,
-            unit_price_before: take(&mut tree, &self.unit_price_before, amount)?,
+            quantity: take_amount(&mut tree, &self.quantity)?,
+            unit_price: take_amount(&mut tree, &self.unit_price)?,
+            unit_price_before: take_amount(&mut tree, &self.unit_price_before)?,
             extra: tree.leftovers(),
         })
     }
 }
 
 /// Takes the first value that one of the pointers finds, and reads it. What is missing in one place is looked for in
-/// the next; what can't be understood is not passed over for another spelling.
+/// the next; what can't be understood is not passed over for another spelling, unless the place was a guess and holds
+/// a value of another kind.
 fn take<'o, 'a, T>(
     tree: &mut Tree<'o, 'a>,
     places: &Pointers,
     read: impl Fn(Found<'o, 'a>) -> Reading<T>,
 ) -> Reading<T> {
+    take_or_copy(tree, places, read, |_| false)
+}
+
+/// An amount that is not read as it is written is left among the leftovers as well.
+fn take_amount(tree: &mut Tree<'_, '_>, places: &Pointers) -> Reading<Decimal> {
+    take_or_copy(tree, places, amount, |found| found.kind() == Kind::Number && amount::was_float(found.raw().get()))
+}
+
+fn take_or_copy<'o, 'a, T>(
+    tree: &mut Tree<'o, 'a>,
+    places: &Pointers,
+    read: impl Fn(Found<'o, 'a>) -> Reading<T>,
+    is_copied: impl Fn(Found<'o, 'a>) -> bool,
+) -> Reading<T> {
     for pointer in places {
-        let found = tree.take(pointer.path()).and_then(|found| found.map_or(Ok(None), &read));
-        if let Some(value) = found.map_err(|fault| fault.under(&pointer.to_string()))? {
-            return Ok(Some(value));
+        let at_pointer = |fault: Fault| fault.under(&pointer.to_string());
+        let Some((place, found)) = tree.find(pointer.path()).map_err(at_pointer)? else { continue };
+        let value = match read(found) {
+            // A truth value can be written as text, but is no text that anybody has looked for.
+            _ if places.is_guess() && found.kind() == Kind::Bool => continue,
+            Err(fault) if places.is_guess() && fault.other_kind => continue,
+            read => read.map_err(at_pointer)?,
+        };
+        if !is_copied(found) {
+            tree.take(place);
+        }
+        if value.is_some() {
+            return Ok(value);
         }
     }
     Ok(None)
@@ -165,7 +222,7 @@ fn take<'o, 'a, T>(
 fn object<'o, 'a>(found: Found<'o, 'a>, otherwise: &'static str) -> Result<Tree<'o, 'a>, Fault> {
     match found.kind() {
         Kind::Object => Tree::open(found),
-        _ => Err(otherwise.into()),
+        _ => Err(Fault::other_kind(otherwise)),
     }
 }
 
@@ -183,21 +240,19 @@ fn no_id(places: &Pointers) -> Fault {
     Fault::from("the record has no order ID in any of the places where it is looked for").under(&expected)
 }
 
-/// The ID of an order: text, or a number written as a whole one. `123.0` and `1.23e2` are refused, since the same order
-/// would then be known under several keys.
+/// The ID of an order: text as it is, or a whole number, which may be written as a float.
 pub(crate) fn order_id<'a>(raw: impl Into<Raw<'a>>) -> Reading<OrderId> {
     let raw = raw.into();
-    let text = match Kind::of(raw) {
-        Kind::Number if raw.get().contains(['.', 'e', 'E']) => {
-            return Err("the order ID is a number that is not written as a whole one".into());
-        }
-        Kind::Number | Kind::Text => text_of(raw)?,
-        Kind::Null => None,
-        _ => return Err("the order ID is neither text nor a number".into()),
+    let id = match Kind::of(raw) {
+        Kind::Number => OrderId::from_number(raw.get()).map(Some),
+        Kind::Text => text_of(raw)?.map(|text| text.parse()).transpose(),
+        Kind::Null => return Ok(None),
+        Kind::Bool | Kind::List | Kind::Object => return Err("the order ID is neither text nor a number".into()),
     };
-    let parse =
-        |text: String| text.parse().map_err(|_| "the order ID is longer than 128 bytes or has a control character");
-    Ok(text.map(parse).transpose()?)
+    Ok(id.map_err(|error| match error {
+        IdError::NotWhole(_) => "the order ID is a number that is not a whole one, or a float too large to be exact",
+        _ => "the order ID is longer than 128 bytes or has a control character",
+    })?)
 }
 
 /// Text as it is; a number or a truth value as it is written.
@@ -208,7 +263,7 @@ fn text(found: Found<'_, '_>) -> Reading<String> {
 fn text_of(raw: Raw<'_>) -> Reading<String> {
     match Kind::of(raw) {
         Kind::Number | Kind::Bool => Ok(Some(raw.get().to_owned())),
-        Kind::List | Kind::Object => Err("there is a list or an object where text is expected".into()),
+        Kind::List | Kind::Object => Err(Fault::other_kind("there is a list or an object where text is expected")),
         Kind::Null => Ok(None),
         Kind::Text => {
             let text = json::text(raw).ok_or("the text has half of a surrogate pair, which is not Unicode")?;
@@ -220,13 +275,15 @@ fn text_of(raw: Raw<'_>) -> Reading<String> {
 fn amount(found: Found<'_, '_>) -> Reading<Decimal> {
     let raw = found.raw();
     match Kind::of(raw) {
-        Kind::Number => Ok(Some(amount::parse(raw.get())?)),
+        Kind::Number => Ok(Some(amount::parse_number(raw.get())?)),
         Kind::Text => {
             let text = json::text(raw).ok_or(amount::NOT_A_NUMBER)?;
             Ok(Some(text.trim()).filter(|text| !text.is_empty()).map(amount::parse).transpose()?)
         }
         Kind::Null => Ok(None),
-        Kind::Bool | Kind::List | Kind::Object => Err("there is something else where a number is expected".into()),
+        Kind::Bool | Kind::List | Kind::Object => {
+            Err(Fault::other_kind("there is something else where a number is expected"))
+        }
     }
 }
 
@@ -234,11 +291,16 @@ fn date(raw: Raw<'_>, country: Country) -> Reading<DateText> {
     match Kind::of(raw) {
         Kind::Number => Ok(Some(date::from_number(raw.get()))),
         Kind::Text | Kind::Null => Ok(text_of(raw)?.map(|text| date::from_text(&text, country))),
-        Kind::Bool | Kind::List | Kind::Object => Err("there is something else where a date is expected".into()),
+        Kind::Bool | Kind::List | Kind::Object => {
+            Err(Fault::other_kind("there is something else where a date is expected"))
+        }
     }
 }
 
 fn currency(found: Found<'_, '_>) -> Reading<String> {
+    if found.kind() == Kind::Number {
+        return Err(Fault::other_kind("there is a number where a currency is expected"));
+    }
     let Some(code) = text(found)? else { return Ok(None) };
     let code = code.trim();
     if code.len() == 3 && code.bytes().all(|c| c.is_ascii_alphabetic()) {

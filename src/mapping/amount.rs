@@ -1,4 +1,5 @@
-//! Exact decimals: from text, never through a float, and never rounded.
+//! Exact decimals: from text, never rounded. What was a float before it was text is read as the decimal that it was before
+//! that.
 
 use std::borrow::Cow;
 
@@ -49,6 +50,40 @@ pub(super) fn parse(text: &str) -> Result<Decimal, &'static str> {
     }
     let unscaled = significant.parse::<i64>().map_err(|_| TOO_LARGE)? * 10_i64.pow(power as u32);
     Ok(Decimal::new(if negative { -unscaled } else { unscaled }, Order::SCALE))
+}
+
+/// Reads a JSON number: as [`parse`] does, or as the decimal of which it is the nearest float written with 16 or 17
+/// digits. PHP with `serialize_precision = 17` writes `64949.989999999998` for 64949.99.
+///
+/// From 10^12 on, 17 digits end at the fourth decimal place or before it. Such a number can be read as it is
+/// written, and is: nothing tells it from one that was never a float.
+///
+/// # Errors
+/// As [`parse`].
+pub(super) fn parse_number(text: &str) -> Result<Decimal, &'static str> {
+    match parse(text) {
+        Err(TOO_FINE) => parse_float(text).ok_or(TOO_FINE),
+        read => read,
+    }
+}
+
+/// Whether a number that [`parse_number`] reads is written otherwise than it is read.
+pub(super) fn was_float(number: &str) -> bool {
+    // A float of 16 digits has a point among them.
+    number.len() > 16 && parse(number) == Err(TOO_FINE)
+}
+
+fn parse_float(text: &str) -> Option<Decimal> {
+    let mantissa = text.split(['e', 'E']).next()?;
+    let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+    let significant = digits.trim_start_matches('0').trim_end_matches('0');
+    let float: f64 = text.parse().ok()?;
+    // A number too small for a float is read as zero, which is no rounding of a float.
+    if !matches!(significant.len(), 16 | 17) || !float.is_normal() {
+        return None;
+    }
+    // The standard library writes the shortest decimal of which this is the nearest float, as PHP does by default.
+    parse(&float.to_string()).ok()
 }
 
 /// Far beyond every amount, and still far from where sums of exponents and lengths would overflow.
@@ -141,7 +176,91 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_float_written_with_17_digits_is_the_decimal_that_it_was() {
+        for (text, expected) in [
+            ("64949.989999999998", "64949.99"),
+            ("-64949.989999999998", "-64949.99"),
+            ("6.4949989999999998E+4", "64949.99"),
+            ("0.10000000000000001", "0.1"),
+            ("0.00029999999999999997", "0.0003"),
+            ("2.9999999999999997e-4", "0.0003"),
+            ("64949.9899999999980", "64949.99"),
+            ("999999999999.44995", "999999999999.45"),
+        ] {
+            assert_eq!(parse_number(text).ok(), expected.parse().ok(), "{text}");
+            assert_eq!(parse(text), Err(TOO_FINE), "{text}: text was no float");
+        }
+        for text in [
+            "0.30000000000000004",
+            "64949.98999999999",
+            "64949.9899999999",
+            "1234567890.1234569",
+            "64949.98999999999854",
+            "0.123456789012345678",
+            "1.0000000000000001e-5",
+            "1.0000000000000001e-400",
+            "0.00001",
+        ] {
+            assert_eq!(parse_number(text), Err(TOO_FINE), "{text}");
+        }
+        assert_eq!(parse_number("1e14"), Err(TOO_LARGE));
+    }
+
+    /// A float as PHP writes it with `serialize_precision = 17`: C's `%.17g`, but for the exponent of small numbers.
+    fn with_17_digits(float: f64) -> String {
+        let text = format!("{float:.16e}");
+        let (mantissa, exponent) = text.split_once('e').unwrap();
+        let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |mantissa| ("-", mantissa));
+        let exponent: i32 = exponent.parse().unwrap();
+        let digits = mantissa.replace('.', "");
+        if exponent < -5 {
+            return format!("{sign}{}.{}e{exponent}", &digits[..1], digits[1..].trim_end_matches('0'));
+        }
+        let zeros = "0".repeat(usize::try_from(-exponent).unwrap_or(0));
+        let digits = zeros + &digits;
+        let (whole, fraction) = digits.split_at(usize::try_from(exponent).unwrap_or(0) + 1);
+        let fraction = fraction.trim_end_matches('0');
+        format!("{sign}{whole}{}{fraction}", if fraction.is_empty() { "" } else { "." })
+    }
+
+    #[test]
+    fn the_tests_write_floats_as_php_does() {
+        for (float, expected) in [
+            (64949.99, "64949.989999999998"),
+            (-0.1, "-0.10000000000000001"),
+            (0.0003, "0.00029999999999999997"),
+            (129_900.0, "129900"),
+            (0.5, "0.5"),
+        ] {
+            assert_eq!(with_17_digits(float), expected);
+        }
+    }
+
     proptest! {
+        #[test]
+        fn an_amount_survives_the_way_through_a_float_with_17_digits(
+            unscaled in -999_999_999_999_999_i64..=999_999_999_999_999,
+            places in 0_u32..=4,
+        ) {
+            let value = Decimal::new(unscaled, places);
+            prop_assume!(value.abs() < Decimal::new(1_000_000_000_000, 0));
+            let written = with_17_digits(value.to_string().parse().unwrap());
+            prop_assert_eq!(parse_number(&written), Ok(value), "{}", written);
+            prop_assert_eq!(was_float(&written), parse(&written).is_err());
+        }
+
+        #[test]
+        fn a_number_that_can_be_read_as_it_is_written_is(text in "-?(0|[1-9][0-9]{0,15})(\\.[0-9]{1,18})?([eE][+-]?[0-9]{1,2})?") {
+            match parse(&text) {
+                Err(TOO_FINE) => prop_assert!(parse_number(&text).is_err() || text.len() > 16),
+                read => {
+                    prop_assert_eq!(parse_number(&text), read);
+                    prop_assert!(!was_float(&text));
+                }
+            }
+        }
+
         #[test]
         fn every_decimal_that_fits_survives_the_way_through_text(
             unscaled in -999_999_999_999_999_999_i64..=999_999_999_999_999_999,

@@ -11,8 +11,13 @@ use rust_decimal::prelude::ToPrimitive;
 use crate::country::Country;
 use crate::order::DateText;
 
+/// Software writes its zero as 1999 or earlier: MySQL's `0000-00-00`, PHP's `-0001-11-30` and 1970, the year 1900 of
+/// spreadsheets, the year 1 of others. No order is that old, and some consumers can't even hold the year 0.
+const EARLIEST: Timestamp = Timestamp::constant(946_684_800, 0);
+
 /// A date as text: with a zone, or in the country's; without a time it is midnight. MySQL's `0000-00-00 00:00:00` and
-/// what can't be read have no instant.
+/// what can't be read have no instant, nor has what is before 2000 or, in UTC, after 9999-12-30T22:00, where
+/// [`Timestamp`] ends.
 pub(super) fn from_text(raw: &str, country: Country) -> DateText {
     let text = raw.trim();
     // The parser of civil dates passes over a zone, so a text that has one must not get there.
@@ -23,15 +28,19 @@ pub(super) fn from_text(raw: &str, country: Country) -> DateText {
     } else {
         text.parse::<Timestamp>().ok()
     };
-    DateText { raw: raw.to_owned(), epoch_millis: instant.map(Timestamp::as_millisecond) }
+    dated(raw, instant)
 }
 
-/// Unix time in seconds, as JSON writes it. Zero and less are no date of an order.
+/// Unix time in seconds, as JSON writes it, within the same bounds.
 pub(super) fn from_number(raw: &str) -> DateText {
     let seconds = raw.parse::<Decimal>().or_else(|_| Decimal::from_scientific(raw)).ok();
     let millis = seconds.and_then(|seconds| seconds.checked_mul(Decimal::ONE_THOUSAND)).and_then(|ms| ms.to_i64());
     // Beyond the year 9999 it was never meant as seconds.
-    let instant = millis.filter(|ms| *ms > 0).and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    dated(raw, millis.and_then(|ms| Timestamp::from_millisecond(ms).ok()))
+}
+
+fn dated(raw: &str, instant: Option<Timestamp>) -> DateText {
+    let instant = instant.filter(|instant| *instant >= EARLIEST);
     DateText { raw: raw.to_owned(), epoch_millis: instant.map(Timestamp::as_millisecond) }
 }
 
@@ -77,6 +86,20 @@ mod tests {
         for text in [
             "0000-00-00 00:00:00",
             "0000-00-00",
+            "0000-01-01 00:00:00",
+            "-0001-11-30 00:00:00",
+            "-000001-11-30T00:00:00Z",
+            "0000-01-01T00:00:00Z",
+            "0001-01-01 00:00:00",
+            "1900-01-01",
+            "1969-12-31 19:00:00",
+            "1970-01-01T00:00:00Z",
+            "1999-12-31T23:59:59.999Z",
+            // With its zone it is in the year 10000.
+            "9999-12-31 23:59:59",
+            "9999-12-31T23:59:59-05:00",
+            "9999-12-31T23:59:59Z",
+            "+010000-01-01T00:00:00Z",
             "-0001-11-30T00:00:00",
             "20/11/2026",
             "11-20-2026",
@@ -99,6 +122,16 @@ mod tests {
     }
 
     #[test]
+    fn the_first_and_the_last_date_are_within_what_every_consumer_can_hold() {
+        for (text, expected) in
+            [("2000-01-01T00:00:00Z", 946_684_800_000), ("9999-12-30T22:00:00Z", 253_402_207_200_000)]
+        {
+            assert_eq!(from_text(text, Country::Co).epoch_millis, Some(expected), "{text}");
+            assert_eq!(from_number(&(expected / 1000).to_string()).epoch_millis, Some(expected), "{text}");
+        }
+    }
+
+    #[test]
     fn numbers_are_unix_seconds() {
         for (text, expected) in [
             ("1795201391", Some(INSTANT)),
@@ -106,6 +139,10 @@ mod tests {
             ("1.795201391e9", Some(INSTANT)),
             ("0", None),
             ("-5", None),
+            ("-62169984000", None),
+            ("1", None),
+            ("946684799.999", None),
+            ("253402207201", None),
             ("1795201391000", None),
             ("1e400", None),
             ("99999999999999999999999999999999999", None),

@@ -2,10 +2,10 @@
 //!
 //! Only `order.total`, the products' five fields and the buyer's `name`, `email`, `mobile`, `address` and `city` are
 //! known from a client of the API; the other defaults are guesses. A guess that finds nothing costs nothing, since what
-//! has no field of its own travels as `extra`. One that finds a value of another kind makes a dead letter that names the
-//! pointer; a setting corrects it.
+//! has no field of its own travels as `extra`, and one that finds a value of another kind is passed over. The ID alone is
+//! taken from the first place that holds anything: under the wrong ID an order would be another one.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::pointer::Pointers;
 use crate::page::ID_NAMES;
@@ -16,10 +16,13 @@ use crate::page::ID_NAMES;
 #[serde(default, deny_unknown_fields)]
 pub struct Mapping {
     /// The order itself: pointers into the record.
+    #[serde(deserialize_with = "section")]
     pub order: OrderPlaces,
     /// Who bought.
+    #[serde(deserialize_with = "section")]
     pub buyer: BuyerPlaces,
     /// What was bought.
+    #[serde(deserialize_with = "section")]
     pub products: ProductPlaces,
 }
 
@@ -95,14 +98,65 @@ pub struct ProductPlaces {
     pub unit_price_before: Pointers,
 }
 
+/// A table of the settings.
+trait Section: Default {
+    fn fields(&mut self) -> Vec<&mut Pointers>;
+}
+
+fn section<'de, S: Section + Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<S, D::Error> {
+    let mut section = S::deserialize(deserializer)?;
+    let mut defaults = S::default();
+    for (field, default) in section.fields().into_iter().zip(defaults.fields()) {
+        field.recognise(default);
+    }
+    Ok(section)
+}
+
+// Each field is named, so that none can be forgotten.
+
+impl Section for OrderPlaces {
+    fn fields(&mut self) -> Vec<&mut Pointers> {
+        let Self {
+            id,
+            status,
+            payment_status,
+            payment_method,
+            currency,
+            created_at,
+            updated_at,
+            total,
+            subtotal,
+            shipping,
+            discount,
+            tax,
+        } = self;
+        let texts = [id, status, payment_status, payment_method, currency, created_at, updated_at];
+        texts.into_iter().chain([total, subtotal, shipping, discount, tax]).collect()
+    }
+}
+
+impl Section for BuyerPlaces {
+    fn fields(&mut self) -> Vec<&mut Pointers> {
+        let Self { at, name, email, mobile, document, address, city, region, postal_code } = self;
+        vec![at, name, email, mobile, document, address, city, region, postal_code]
+    }
+}
+
+impl Section for ProductPlaces {
+    fn fields(&mut self) -> Vec<&mut Pointers> {
+        let Self { at, code, name, quantity, unit_price, unit_price_before } = self;
+        vec![at, code, name, quantity, unit_price, unit_price_before]
+    }
+}
+
 impl Default for OrderPlaces {
     fn default() -> Self {
         Self {
-            id: order(&ID_NAMES),
+            id: paths(&["/order", ""], &ID_NAMES),
             status: order(&["status", "order_status", "transaction_status", "state", "estado"]),
             payment_status: order(&["payment_status", "payment_state", "status_payment", "estado_pago"]),
             payment_method: order(&["payment_method", "payment_type", "metodo_pago", "forma_pago"]),
-            currency: order(&["currency", "currency_code", "moneda"]),
+            currency: order(&["currency", "currency_code", "moneda", "currency/code"]),
             created_at: order(&[
                 "created_at",
                 "created",
@@ -161,6 +215,10 @@ fn here(names: &[&str]) -> Pointers {
 }
 
 fn at(prefixes: &[&str], names: &[&str]) -> Pointers {
+    paths(prefixes, names).guessed()
+}
+
+fn paths(prefixes: &[&str], names: &[&str]) -> Pointers {
     let texts = prefixes.iter().flat_map(|prefix| names.iter().map(move |name| format!("{prefix}/{name}")));
     texts.map(|text| text.parse().expect("it begins with a slash and has no tilde")).collect()
 }
@@ -187,6 +245,21 @@ mod tests {
         assert_eq!(mapping.order.status, OrderPlaces::default().status);
         assert_eq!(mapping.buyer.name, BuyerPlaces::default().name);
         assert_eq!(mapping.products, ProductPlaces::default());
+    }
+
+    #[test]
+    fn what_the_settings_say_is_no_guess_unless_it_is_the_default() {
+        let mapping: Mapping = toml::from_str(
+            r#"
+            order.shipping = "/order/shipping"
+            products.quantity = ["/quantity", "/qty", "/cantidad"]
+            buyer.city = []
+            "#,
+        )
+        .unwrap();
+        assert!(!mapping.order.shipping.is_guess() && !mapping.buyer.city.is_guess());
+        assert!(mapping.products.quantity.is_guess() && mapping.order.total.is_guess() && mapping.buyer.at.is_guess());
+        assert!(!mapping.order.id.is_guess(), "no order under an ID that may be another thing's");
     }
 
     #[test]

@@ -58,12 +58,30 @@ pub(super) fn step(name: &str) -> String {
 
 /// Pointers that are tried in order; in settings one string or a list. An empty list leaves the field unmapped.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Pointers(Vec<Pointer>);
+pub struct Pointers {
+    list: Vec<Pointer>,
+    /// These are defaults, not settings: a value of another kind says that the guess was wrong, not that the order is.
+    is_guess: bool,
+}
 
 impl Pointers {
     /// In the order in which they are tried.
     pub fn iter(&self) -> std::slice::Iter<'_, Pointer> {
-        self.0.iter()
+        self.list.iter()
+    }
+
+    /// Whether a value of another kind is passed over.
+    pub(super) fn is_guess(&self) -> bool {
+        self.is_guess
+    }
+
+    pub(super) fn guessed(self) -> Self {
+        Self { is_guess: true, ..self }
+    }
+
+    /// What says the same as the default is the default: settings that were shown can be loaded again.
+    pub(super) fn recognise(&mut self, default: &Self) {
+        self.is_guess = default.is_guess && self.list == default.list;
     }
 }
 
@@ -78,7 +96,7 @@ impl<'a> IntoIterator for &'a Pointers {
 
 impl FromIterator<Pointer> for Pointers {
     fn from_iter<I: IntoIterator<Item = Pointer>>(pointers: I) -> Self {
-        Self(pointers.into_iter().collect())
+        Self { list: pointers.into_iter().collect(), is_guess: false }
     }
 }
 
@@ -104,15 +122,15 @@ impl<'de> Visitor<'de> for PointersVisitor {
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Pointers, E> {
-        text.parse().map(|pointer| Pointers(vec![pointer])).map_err(E::custom)
+        text.parse().map(|pointer: Pointer| [pointer].into_iter().collect()).map_err(E::custom)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Pointers, A::Error> {
-        let mut pointers = Vec::new();
+        let mut pointers: Vec<Pointer> = Vec::new();
         while let Some(text) = seq.next_element::<String>()? {
             pointers.push(text.parse().map_err(serde::de::Error::custom)?);
         }
-        Ok(Pointers(pointers))
+        Ok(pointers.into_iter().collect())
     }
 }
 

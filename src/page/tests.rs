@@ -142,6 +142,8 @@ fn no_nesting_is_too_deep() {
 fn order_ids_are_found_in_every_likely_shape() {
     for body in [
         r#"[7,"008","A-9"]"#,
+        r#"[7.0,"008","A-9"]"#,
+        r#"{"data":[{"id":7.0},{"id":"008"},"A-9"]}"#,
         r#"{"0":7,"1":"008","2":"A-9"}"#,
         r#"{"data":[7,"008","A-9"]}"#,
         r#"{"data":{"0":7,"5":"008","6":"A-9"},"metadata":{"returned_transactions":3}}"#,
@@ -168,7 +170,7 @@ fn an_id_list_that_is_not_wholly_understood_is_an_error() {
     for (body, expected) in [
         ("[1,null]", PageError::NoId { index: 1 }),
         ("[1,2,true]", PageError::NoId { index: 2 }),
-        ("[7.0]", PageError::NoId { index: 0 }),
+        ("[7.5]", PageError::NoId { index: 0 }),
         (r#"[""]"#, PageError::NoId { index: 0 }),
         (r#"[{"total":1}]"#, PageError::NoId { index: 0 }),
         ("[[1]]", PageError::NoId { index: 0 }),

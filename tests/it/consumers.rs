@@ -1,8 +1,14 @@
 //! The consumers under `examples/consumers`: what each of them makes of the same orders.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
+use apache_avro::Schema;
+use apache_avro::reader::datum::GenericDatumReader;
+use apache_avro::types::Value as Avro;
+use apache_avro::writer::datum::GenericDatumWriter;
 use imotriz_kafka::ids::OrderId;
 use imotriz_kafka::sandbox::{Change, Fault, SandboxArgs};
 use jiff::tz::TimeZone;
@@ -12,10 +18,10 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
-use crate::support::consume::Record;
+use crate::support::consume::{self, Record};
 use crate::support::program::Program;
 use crate::support::scene::Scene;
-use crate::support::{example, registry};
+use crate::support::{example, port, registry};
 
 /// A JVM that starts while everybody else is at work, with a rebalance to wait for.
 const CONSUMER_DEADLINE: Duration = Duration::from_secs(120);
@@ -44,6 +50,128 @@ fn the_consumer_in_node_reads_every_order_exactly_and_once() {
 #[test]
 fn the_consumer_in_go_reads_every_order_exactly_and_once() {
     reads_every_order_exactly_and_once("go");
+}
+
+#[test]
+fn the_consumer_in_python_skips_what_it_cannot_decode_and_says_so() {
+    skips_what_it_cannot_decode_and_says_so("python");
+}
+
+#[test]
+fn the_consumer_in_rust_skips_what_it_cannot_decode_and_says_so() {
+    skips_what_it_cannot_decode_and_says_so("rust");
+}
+
+#[test]
+fn the_consumer_in_java_skips_what_it_cannot_decode_and_says_so() {
+    skips_what_it_cannot_decode_and_says_so("java");
+}
+
+#[test]
+fn the_consumer_in_node_skips_what_it_cannot_decode_and_says_so() {
+    skips_what_it_cannot_decode_and_says_so("node");
+}
+
+#[test]
+fn the_consumer_in_go_skips_what_it_cannot_decode_and_says_so() {
+    skips_what_it_cannot_decode_and_says_so("go");
+}
+
+/// Nothing is skipped while the registry is away. Once it is back, the orders before, between and behind what is broken
+/// are read.
+fn skips_what_it_cannot_decode_and_says_so(language: &str) {
+    let scene = Scene::new(&format!("undecodable-{language}"), SandboxArgs::with_orders(3));
+    let scene = scene.with("IMOTRIZ_SCHEMA_REGISTRY__URL", registry().url());
+    scene.drain();
+    let broken = write_broken(&scene);
+    let messages = scene.events().len();
+
+    let unreachable = format!("http://127.0.0.1:{}", port::free());
+    let mut stopped = start(&scene, language, &unreachable, "group", messages);
+    assert!(!stopped.wait(CONSUMER_DEADLINE).success());
+    assert_eq!(
+        (stopped.stdout().as_str(), stopped.stderr().contains("skipped (")),
+        ("", false),
+        "{}",
+        stopped.output()
+    );
+
+    let mut program = start(&scene, language, registry().url(), "group", messages);
+    program.expect_exit(0, CONSUMER_DEADLINE);
+    let lines: Vec<Value> = program.stdout().lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    assert_eq!(lines.len(), 4, "three orders, and a copy without headers");
+    let copy = lines.iter().find(|line| line["order_id"] == broken.behind.as_str()).expect("what comes behind is read");
+    assert_eq!(copy["reason_header"].as_str().unwrap_or_default(), "");
+    let stderr = program.stderr();
+    for (count, place) in (1..).zip(&broken.places) {
+        let line = stderr.lines().find_map(|line| line.strip_prefix(place.as_str()));
+        let reason = line.and_then(|line| line.strip_prefix(&format!(": skipped ({count} so far): ")));
+        assert!(reason.is_some_and(|reason| !reason.is_empty() && !reason.contains('@')), "{place}: {stderr}");
+    }
+    assert_eq!(stderr.matches("skipped (").count(), broken.places.len(), "{stderr}");
+}
+
+/// Records that no consumer can decode, and one behind them that each can.
+pub struct Broken {
+    /// Where they are, as `TOPIC[PARTITION]@OFFSET`, in the order of the offsets.
+    pub places: Vec<String>,
+    /// The order in the record behind them, which has neither key nor headers.
+    pub behind: String,
+    /// The order in the record whose schema nobody knows, and that record as it should have been.
+    pub unknown: (String, Vec<u8>),
+}
+
+/// Writes them all into the partition of the first event.
+pub fn write_broken(scene: &Scene) -> Broken {
+    let events = scene.events();
+    let good = events[0].payload.clone().unwrap();
+    let tracking = consume::committed(scene.kafka(), &scene.topics.tracking);
+    let mut unknown = events[2].clone();
+    rename(&mut unknown);
+    let repaired = unknown.payload.clone().unwrap();
+    let mut behind = Record { partition: events[0].partition, ..events[1].clone() };
+    rename(&mut behind);
+    let broken = [
+        None,
+        Some(b"{}".to_vec()),
+        Some([&[0, 0x7f, 0xff, 0xff, 0xff], &repaired[5..]].concat()),
+        Some(good[..good.len() / 2].to_vec()),
+        Some(in_the_year_10_000(&good)),
+        tracking[0].payload.clone(),
+    ];
+
+    let producer: BaseProducer = scene.kafka().client().create().unwrap();
+    for payload in &broken {
+        send(&producer, &scene.topics.orders, &Record { payload: payload.clone(), ..events[0].clone() });
+    }
+    let names = (behind.key.take().unwrap(), unknown.key.unwrap());
+    behind.headers.clear();
+    send(&producer, &scene.topics.orders, &behind);
+    producer.flush(CALL_DEADLINE).unwrap();
+
+    let after = scene.events();
+    let mut offsets: Vec<_> = after.iter().filter(|event| event.partition == behind.partition).collect();
+    offsets.sort_by_key(|event| event.offset);
+    let written = &offsets[offsets.len() - broken.len() - 1..offsets.len() - 1];
+    assert_eq!(written.iter().map(|event| event.payload.clone()).collect::<Vec<_>>(), broken);
+    let place = |event: &&Record| format!("{}[{}]@{}", scene.topics.orders, event.partition, event.offset);
+    Broken { places: written.iter().map(place).collect(), behind: names.0, unknown: (names.1, repaired) }
+}
+
+/// The event in a message, with another date: the first that is no `datetime` of Python's.
+fn in_the_year_10_000(message: &[u8]) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/order_event.avsc");
+    let schema = Schema::parse_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let reader = GenericDatumReader::builder(&schema).build().unwrap();
+    let Avro::Record(mut fields) = reader.read_value(&mut &message[5..]).unwrap() else {
+        panic!("a message is a record");
+    };
+    let date = fields.iter_mut().find(|(name, _)| name == "created_at").unwrap();
+    date.1 = Avro::Union(1, Box::new(Avro::TimestampMillis(253_402_300_800_000)));
+    let mut written = message[..5].to_vec();
+    let writer = GenericDatumWriter::builder(&schema).build().unwrap();
+    writer.write_value(&mut written, Avro::Record(fields)).unwrap();
+    written
 }
 
 /// A topic with orders that came in every usual way, with a transaction that was given up, and with events that are
@@ -99,13 +227,17 @@ const EXACT: &str = r#"{"order":{"id":990001,"total":"12345678901234.5678","crea
 
 /// Runs a consumer until it has handled so many messages; what it printed. The name of its group begins with the topic's.
 pub fn run(scene: &Scene, language: &str, group: &str, messages: usize) -> Vec<Value> {
-    let mut command = example::consumer(language);
-    command.args([scene.kafka().bootstrap_servers(), registry().url(), &scene.topics.orders]);
-    command.args([format!("{}-{group}", scene.topics.orders), messages.to_string()]);
-    let mut program = Program::spawn(command);
+    let mut program = start(scene, language, registry().url(), group, messages);
     program.expect_exit(0, CONSUMER_DEADLINE);
     assert!(!program.output().contains('@'), "a buyer's data in the output");
     program.stdout().lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+}
+
+fn start(scene: &Scene, language: &str, registry: &str, group: &str, messages: usize) -> Program {
+    let mut command = example::consumer(language);
+    command.args([scene.kafka().bootstrap_servers(), registry, &scene.topics.orders]);
+    command.args([format!("{}-{group}", scene.topics.orders), messages.to_string()]);
+    Program::spawn(command)
 }
 
 fn assert_is_what_the_marketplace_said(scene: &Scene, line: &Value, again: &OrderId) {
@@ -180,7 +312,8 @@ pub fn send(producer: &BaseProducer, topic: &str, event: &Record) {
         .headers
         .iter()
         .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
-    let record = BaseRecord::to(topic).partition(event.partition).headers(headers);
-    let record = record.key(event.key.as_deref().unwrap()).payload(event.payload.as_deref().unwrap());
+    let mut record: BaseRecord<'_, str, [u8]> = BaseRecord::to(topic).partition(event.partition).headers(headers);
+    record.key = event.key.as_deref();
+    record.payload = event.payload.as_deref();
     producer.send(record).map_err(|(error, _)| error).unwrap();
 }

@@ -9,6 +9,7 @@ use rust_decimal::Decimal;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::consumers;
 use crate::support::postgres::Postgres;
 use crate::support::program::Program;
 use crate::support::scene::{Scene, was_killed};
@@ -27,6 +28,45 @@ fn erp(scene: &Scene, postgres: &Postgres) -> Command {
 
 fn booked(postgres: &Postgres) -> usize {
     postgres.query("SELECT count(*) FROM order_events").map_or(0, |rows| rows[0].parse().unwrap())
+}
+
+#[test]
+fn records_that_an_erp_cannot_decode_are_kept_and_do_not_stop_the_others() {
+    let scene = Scene::new("erp-undecodable", SandboxArgs::with_orders(3));
+    let scene = scene.with("IMOTRIZ_SCHEMA_REGISTRY__URL", registry().url());
+    scene.drain();
+    let broken = consumers::write_broken(&scene);
+    let postgres = Postgres::start();
+    let kept = || postgres.query("SELECT partition, record_offset FROM undecodable_records ORDER BY 2").unwrap();
+
+    let run_until_booked = |orders: usize| {
+        let mut program = Program::spawn(erp(&scene, &postgres));
+        wait::until("all is booked", DEADLINE, || booked(&postgres) == orders || program.ended().is_some());
+        program.signal(Signal::TERM);
+        program.expect_exit(0, DEADLINE);
+        assert_eq!(booked(&postgres), orders, "{}", program.output());
+        program
+    };
+    let program = run_until_booked(4);
+    let behind = format!("SELECT count(*) FROM orders WHERE order_id = '{}'", broken.behind);
+    assert_eq!(postgres.query(&behind).unwrap(), ["1"]);
+    let places: Vec<_> = kept().iter().map(|row| row.replacen('|', "]@", 1)).collect();
+    let places: Vec<_> = places.iter().map(|place| format!("{}[{place}", scene.topics.orders)).collect();
+    assert_eq!(places, broken.places);
+    for place in &broken.places {
+        assert!(program.stderr().contains(&format!("{place}: not booked, kept in")), "{}", program.stderr());
+    }
+
+    // The record whose schema was not known becomes readable, as it does when the schema is registered again.
+    let (id, repaired) = &broken.unknown;
+    let hex: String = repaired.iter().map(|byte| format!("{byte:02x}")).collect();
+    let repair =
+        "UPDATE undecodable_records SET value = decode('HEX', 'hex') WHERE reason LIKE '%its schema' RETURNING 1";
+    assert_eq!(postgres.query(&repair.replace("HEX", &hex)).unwrap()[0], "1");
+    run_until_booked(5);
+    assert_eq!(kept().len(), broken.places.len() - 1);
+    let found = format!("SELECT count(*) FROM orders WHERE order_id = '{id}'");
+    assert_eq!(postgres.query(&found).unwrap(), ["1"]);
 }
 
 fn total_of(scene: &Scene, id: &str) -> Decimal {

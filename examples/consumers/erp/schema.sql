@@ -23,3 +23,14 @@ CREATE TABLE IF NOT EXISTS kafka_offsets (
     next_offset bigint  NOT NULL,
     PRIMARY KEY (topic, partition)
 );
+
+-- Records that could not be decoded, as they came: personal data. Each start of the program tries them again.
+CREATE TABLE IF NOT EXISTS undecodable_records (
+    topic         text        NOT NULL,
+    partition     integer     NOT NULL,
+    record_offset bigint      NOT NULL,
+    reason        text        NOT NULL,
+    value         bytea,
+    noted_at      timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (topic, partition, record_offset)
+);

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math/big"
 	"time"
 
@@ -49,7 +50,12 @@ type orderEvent struct {
 	Total     *big.Rat   `avro:"total"`
 }
 
-var errFrame = errors.New("the message does not begin with the ID of a schema")
+// errUndecodable is in every error of a record that can't be decoded, however often it is tried. What goes wrong with the
+// registry or the network is another error: to skip records then would be to skip every order.
+var errUndecodable = errors.New("it can't be decoded")
+
+// What a registry says of an ID that it has not given out.
+const schemaNotFound = 40403
 
 // decoder decodes events by the schema that wrote them, found in the registry by the ID in each event.
 type decoder struct {
@@ -66,8 +72,11 @@ func newDecoder(registry string) (*decoder, error) {
 }
 
 func (d *decoder) decode(ctx context.Context, message []byte) (*orderEvent, error) {
+	if message == nil {
+		return nil, fmt.Errorf("%w: it has no value", errUndecodable)
+	}
 	if len(message) < headerSize || message[0] != magic {
-		return nil, errFrame
+		return nil, fmt.Errorf("%w: it does not begin with the ID of a schema", errUndecodable)
 	}
 	schema, err := d.schema(ctx, int(binary.BigEndian.Uint32(message[1:headerSize])))
 	if err != nil {
@@ -75,9 +84,19 @@ func (d *decoder) decode(ctx context.Context, message []byte) (*orderEvent, erro
 	}
 	event := new(orderEvent)
 	if _, err := schema.Decode(message[headerSize:], event); err != nil {
-		return nil, err
+		// Not the error itself: it can quote the record, which is personal data.
+		return nil, fmt.Errorf("%w: it is not what its schema says", errUndecodable)
+	}
+	// Such a time has no text in JSON.
+	if !isDate(event.ReadAt) || event.CreatedAt != nil && !isDate(*event.CreatedAt) {
+		return nil, fmt.Errorf("%w: a time is outside the years 1 to 9999", errUndecodable)
 	}
 	return event, nil
+}
+
+func isDate(t time.Time) bool {
+	year := t.UTC().Year()
+	return 1 <= year && year <= 9999
 }
 
 func (d *decoder) schema(ctx context.Context, id int) (*avro.Schema, error) {
@@ -85,6 +104,10 @@ func (d *decoder) schema(ctx context.Context, id int) (*avro.Schema, error) {
 		return schema, nil
 	}
 	found, err := d.registry.SchemaByID(ctx, id)
+	var answer *sr.ResponseError
+	if errors.As(err, &answer) && answer.ErrorCode == schemaNotFound {
+		return nil, fmt.Errorf("%w: the registry does not know its schema", errUndecodable)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +117,7 @@ func (d *decoder) schema(ctx context.Context, id int) (*avro.Schema, error) {
 	}
 	schema, err := avro.Resolve(writer, wanted)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: it is not an event of an order: %v", errUndecodable, err)
 	}
 	d.schemas[id] = schema
 	return schema, nil

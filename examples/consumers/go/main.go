@@ -8,6 +8,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log"
 	"math"
@@ -59,7 +60,7 @@ func run(ctx context.Context, brokers, registry, topic, group string, left int) 
 	}
 	defer client.CloseAllowingRebalance()
 
-	handled := handled{}
+	handled, skipped := handled{}, 0
 	for left > 0 {
 		fetches := client.PollRecords(ctx, min(left, batch))
 		if errs := fetches.Errors(); len(errs) > 0 {
@@ -67,6 +68,12 @@ func run(ctx context.Context, brokers, registry, topic, group string, left int) 
 		}
 		for _, record := range fetches.Records() {
 			event, err := decoder.decode(ctx, record.Value)
+			if errors.Is(err, errUndecodable) {
+				skipped++
+				place := fmt.Sprintf("%s[%d]@%d", record.Topic, record.Partition, record.Offset)
+				log.Printf("%s: skipped (%d so far): %v", place, skipped, err)
+				continue
+			}
 			if err != nil {
 				return fmt.Errorf("%s[%d]@%d: %w", record.Topic, record.Partition, record.Offset, err)
 			}

@@ -6,7 +6,7 @@
 
 import { Consumer, FetchIsolationLevels, stringDeserializer } from '@platformatic/kafka'
 
-import { EventDecoder } from './decoder.js'
+import { EventDecoder, Undecodable } from './decoder.js'
 
 const [brokers, registry, topic, groupId, max = Infinity] = process.argv.slice(2)
 
@@ -30,12 +30,25 @@ function handle(event, headers) {
     revision: event.revision,
     // A symbol that you don't know yet counts as UNKNOWN. The header says the same, for those who only route.
     reason: event.reason,
-    reason_header: headers.get('imotriz-reason'),
+    reason_header: headers.get('imotriz-reason') ?? null,
     total: event.total?.toString() ?? null,
     currency: event.currency,
     created_at: event.created_at?.toISOString() ?? null,
     read_at: event.read_at.toISOString()
   }))
+}
+
+// The event in a message; undefined for one that can't be decoded, which is told and counted.
+let skipped = 0
+async function decoded(message) {
+  try {
+    return await decoder.decode(message.value)
+  } catch (error) {
+    if (!(error instanceof Undecodable)) throw error
+    skipped += 1
+    const place = `${message.topic}[${message.partition}]@${message.offset}`
+    console.error(`${place}: skipped (${skipped} so far): ${error.message}`)
+  }
 }
 
 const decoder = new EventDecoder(registry)
@@ -58,11 +71,15 @@ const stream = await consumer.consume({
 })
 
 let left = Number(max)
-for await (const message of stream) {
-  const event = await decoder.decode(message.value)
-  if (isNew(event)) handle(event, message.headers)
-  // Only now: whoever is killed before this line gets the event again, and `isNew` drops it if it was done.
-  await message.commit()
-  if (--left === 0) break
+try {
+  for await (const message of stream) {
+    const event = await decoded(message)
+    if (event !== undefined && isNew(event)) handle(event, message.headers)
+    // Only now: whoever is killed before this line gets the event again, and `isNew` drops it if it was done.
+    await message.commit()
+    if (--left === 0) break
+  }
+} finally {
+  // After an error too: a member that does not leave its group keeps the next one waiting, until it counts as dead.
+  await consumer.close(true)
 }
-await consumer.close(true)

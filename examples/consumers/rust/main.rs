@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use imotriz_kafka::contract::ORDER_EVENT;
-use imotriz_kafka::decoder::Decoder;
+use imotriz_kafka::decoder::{DecodeError, Decoder};
 use imotriz_kafka::event::{OrderEvent, Revision};
-use imotriz_kafka::registry::Registry;
+use imotriz_kafka::registry::{Registry, RegistryError};
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{CommitMode, Consumer, StreamConsumer};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
@@ -42,17 +43,47 @@ async fn main() -> anyhow::Result<()> {
     consumer.subscribe(&[topic])?;
 
     let mut handled = Handled::default();
+    let mut skipped = 0;
     for _ in 0..most {
         let message = consumer.recv().await?;
-        let event: OrderEvent = decoder.decode(message.payload().context("an event has a value")?).await?;
-        if handled.is_new(&event) {
-            handle(&event, &message)?;
+        match decode(&mut decoder, message.payload()).await? {
+            Ok(event) if handled.is_new(&event) => handle(&event, &message)?,
+            Ok(_) => {}
+            Err(reason) => {
+                skipped += 1;
+                let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
+                eprintln!("{topic}[{partition}]@{offset}: skipped ({skipped} so far): {reason}");
+            }
         }
         // Only now: whoever is killed before this line gets the event again, and `is_new` drops it if it was done.
         consumer.store_offset_from_message(&message)?;
     }
     consumer.commit_consumer_state(CommitMode::Sync)?;
     Ok(())
+}
+
+/// Why a record can't be decoded, however often it is tried; without anything of the record, which is personal data.
+type Undecodable = String;
+
+/// The event in a message. What goes wrong with the registry or the network is an error of the outer kind: to skip
+/// records then would be to skip every order.
+async fn decode(decoder: &mut Decoder, value: Option<&[u8]>) -> anyhow::Result<Result<OrderEvent, Undecodable>> {
+    let Some(value) = value else { return Ok(Err("it has no value".to_owned())) };
+    match decoder.decode::<OrderEvent>(value).await {
+        Ok(event) if [Some(event.read_at), event.created_at].into_iter().flatten().all(is_date) => Ok(Ok(event)),
+        Ok(_) => Ok(Err("a time is outside the years 1 to 9999".to_owned())),
+        Err(DecodeError::Registry(RegistryError::UnknownId(_))) => {
+            Ok(Err("the registry does not know its schema".to_owned()))
+        }
+        Err(error @ (DecodeError::Frame(_) | DecodeError::Contract(_) | DecodeError::UnknownFingerprint(_))) => {
+            Ok(Err(error.to_string()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_date(millis: i64) -> bool {
+    Timestamp::from_millisecond(millis).is_ok_and(|time| (1..=9999).contains(&TimeZone::UTC.to_datetime(time).year()))
 }
 
 /// The latest revision of each order. In memory it forgets at a restart: keep the revision where you keep the order,

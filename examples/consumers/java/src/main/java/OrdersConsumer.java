@@ -17,6 +17,7 @@ import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.StringDeserializer;
 
@@ -34,6 +35,8 @@ public final class OrdersConsumer {
      * and change both in one transaction, as ../erp does.
      */
     private final Map<OrderKey, Integer> handled = new HashMap<>();
+
+    private long skipped = 0;
 
     private OrdersConsumer(EventDecoder decoder) {
         this.decoder = decoder;
@@ -64,9 +67,15 @@ public final class OrdersConsumer {
                 if (most == 0) {
                     break;
                 }
-                GenericRecord event = decoder.decode(message.value());
-                if (isNew(event)) {
-                    handle(event, message);
+                try {
+                    GenericRecord event = decoder.decode(message.value());
+                    if (isNew(event)) {
+                        handle(event, message);
+                    }
+                } catch (UndecodableException e) {
+                    skipped++;
+                    System.err.printf("%s[%d]@%d: skipped (%d so far): %s%n",
+                            message.topic(), message.partition(), message.offset(), skipped, e.getMessage());
                 }
                 TopicPartition partition = new TopicPartition(message.topic(), message.partition());
                 done.put(partition, new OffsetAndMetadata(message.offset() + 1));
@@ -93,14 +102,14 @@ public final class OrdersConsumer {
     /** What you do with an order. This prints it, without the buyer: that is personal data. */
     private static void handle(GenericRecord event, ConsumerRecord<String, byte[]> message) {
         BigDecimal total = (BigDecimal) event.get("total");
-        byte[] reason = message.headers().lastHeader("imotriz-reason").value();
+        Header reason = message.headers().lastHeader("imotriz-reason");
         ObjectNode line = JSON.createObjectNode();
         line.put("store", event.get("store").toString());
         line.put("order_id", event.get("order_id").toString());
         line.put("revision", (Integer) event.get("revision"));
         line.put("reason", event.get("reason").toString());
         // The same, for those who only route.
-        line.put("reason_header", new String(reason, StandardCharsets.UTF_8));
+        line.put("reason_header", reason == null ? null : new String(reason.value(), StandardCharsets.UTF_8));
         line.put("total", total == null ? null : total.toPlainString());
         line.put("currency", event.get("currency").toString());
         line.put("created_at", time((Instant) event.get("created_at")));
