@@ -22,8 +22,8 @@ use crate::sandbox::faults::Call;
 #[derive(Debug, Clone, Error)]
 pub enum StateError {
     /// The file can't be opened, read or written.
-    #[error("the sandbox can't keep its state in {}: {reason}. Make it readable and writable for the user who runs the \
-             sandbox, with room on its disk, or name another file with --state", path.display())]
+    #[error("the sandbox can't keep its state in {}: {reason}. Let user {}, as whom the sandbox runs, \
+             read and write it, make room on its disk, or name another file with --state", path.display(), user())]
     Unusable {
         /// The file.
         path: PathBuf,
@@ -44,6 +44,10 @@ pub enum StateError {
         /// Counted from 1.
         line: usize,
     },
+}
+
+fn user() -> u32 {
+    rustix::process::geteuid().as_raw()
 }
 
 /// A change of the shop. Orders are named by their place, from 0: two may have the same ID.
@@ -194,13 +198,99 @@ mod tests {
 
     use axum::http::StatusCode;
 
+    use serde_json::Value;
+    use tempfile::TempDir;
+
     use super::*;
-    use crate::sandbox::{NEW_ORDERS, Sandbox, SandboxArgs, Shop};
+    use crate::sandbox::{Change, Fault, NEW_ORDERS, ORDER_IDS, Sandbox, SandboxArgs, Shop};
+
+    fn kept_in(folder: &TempDir, orders: usize) -> SandboxArgs {
+        SandboxArgs { state: Some(folder.path().join("state")), ..SandboxArgs::with_orders(orders) }
+    }
+
+    /// Without a sandbox's orderly end: what is not in the file by now is gone, as after a `kill -9`.
+    fn read(shop: &Shop, token: &[u8]) -> Vec<OrderId> {
+        let (number, _) = shop.call(Call::NewOrders, NEW_ORDERS, None, Some(token), Duration::ZERO);
+        shop.requests()[number as usize - 1].ids.iter().flatten().cloned().collect()
+    }
+
+    #[test]
+    fn a_shop_that_is_started_anew_hands_out_what_it_had_not_and_nothing_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let args = kept_in(&folder, 70);
+        let shop = Shop::resume(&args).unwrap();
+        shop.script(Call::NewOrders, &[Some(Fault::DropAfter)]).unwrap();
+        let first = read(&shop, b"sandbox-token");
+        assert_eq!(shop.summary().faults.keys().collect::<Vec<_>>(), [&"drop-after"]);
+        shop.unsynchronise(&first[..1]).unwrap();
+        shop.change(&first[1], Change { status: Some("anulado".to_owned()), total: None }).unwrap();
+        shop.hide(&first[2..3], Call::OrderIds, true).unwrap();
+        shop.insert("{\"order\": {\"id\": \"A/7\"},\n\"products\": \"none\"}").unwrap();
+        shop.set_token("rotated");
+        let added = shop.add(2, 0);
+        let (orders, summary) = (shop.orders(), shop.summary());
+        drop(shop);
+
+        let shop = Shop::resume(&args).unwrap();
+        assert_eq!((shop.summary().orders, shop.summary().pending), (summary.orders, summary.pending));
+        for (before, after) in orders.iter().zip(shop.orders()) {
+            assert_eq!((&before.id, before.pending, before.created), (&after.id, after.pending, after.created));
+        }
+        assert!(std::str::from_utf8(&shop.record(&first[1]).unwrap()).unwrap().contains("anulado"));
+        assert_eq!(
+            shop.record(&"A/7".parse().unwrap()).unwrap(),
+            "{\"order\": {\"id\": \"A/7\"},\n\"products\": \"none\"}"
+        );
+        let (_, list) = shop.call(Call::OrderIds, ORDER_IDS, None, Some(b"rotated"), Duration::ZERO);
+        assert_eq!(serde_json::from_slice::<Value>(&list.body).unwrap()["data"].as_array().unwrap().len(), 72);
+        let mut rest = Vec::new();
+        while shop.summary().pending > 0 {
+            rest.extend(read(&shop, b"rotated"));
+        }
+        assert_eq!(rest.len(), 44);
+        assert!(rest.ends_with(&added) && rest[0] == first[0] && !first[1..].iter().any(|id| rest.contains(id)));
+        let later = shop.add(1, 0);
+        assert!(later[0].as_str().parse::<u64>().unwrap() > added[1].as_str().parse::<u64>().unwrap());
+    }
+
+    #[test]
+    fn what_a_kill_left_of_a_line_is_cut_off_and_the_next_change_is_kept_behind_what_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let args = kept_in(&folder, 3);
+        let path = args.state.clone().unwrap();
+        drop(Shop::resume(&args).unwrap());
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, [&whole[..], b"{\"marked\":[0,1"].concat()).unwrap();
+        let shop = Shop::resume(&args).unwrap();
+        assert_eq!(shop.summary().pending, 3);
+        assert_eq!(read(&shop, b"sandbox-token").len(), 3);
+        drop(shop);
+        assert_eq!(Shop::resume(&args).unwrap().summary().pending, 0);
+    }
+
+    #[test]
+    fn a_state_file_is_one_shops_alone_and_another_file_is_named_as_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let args = kept_in(&folder, 1);
+        let shop = Shop::resume(&args).unwrap();
+        assert!(matches!(Shop::resume(&args), Err(StateError::Locked { .. })));
+        drop(shop);
+        for line in ["{\"marked\":[1]}", "[]", "{\"changed\":{\"order\":9,\"record\":\"\"}}"] {
+            drop(std::fs::remove_file(args.state.as_ref().unwrap()));
+            drop(Shop::resume(&args).unwrap());
+            let mut text = std::fs::read_to_string(args.state.as_ref().unwrap()).unwrap();
+            text.push_str(&format!("{line}\n"));
+            std::fs::write(args.state.as_ref().unwrap(), text).unwrap();
+            assert!(matches!(Shop::resume(&args), Err(StateError::Damaged { line: 2, .. })), "{line}");
+        }
+        let args = SandboxArgs { state: Some(folder.path().join("no/such/folder")), ..args };
+        assert!(matches!(Shop::resume(&args), Err(StateError::Unusable { .. })));
+    }
 
     #[tokio::test]
     async fn what_the_disk_does_not_take_is_not_handed_over_and_the_sandbox_says_so() {
         let folder = tempfile::tempdir().unwrap();
-        let args = SandboxArgs { state: Some(folder.path().join("state")), ..SandboxArgs::with_orders(3) };
+        let args = kept_in(&folder, 3);
         let sandbox = Sandbox::start(args.clone()).await.unwrap();
         let shop = sandbox.shop();
         shop.state().journal.as_mut().unwrap().file = File::options().write(true).open("/dev/full").unwrap();
