@@ -2,7 +2,7 @@
 //! every way that has to be survived.
 //!
 //! - `orders`: made-up orders, the same for the same seed.
-//! - `shop`: which orders there are, which are marked, and by which request.
+//! - `shop`: which orders there are, which are marked, and by which request; and the file that keeps that.
 //! - `faults`: what goes wrong, by rate or by script.
 //! - `answer`: how it looks. `wire`: how it travels, or doesn't. `server`: the marketplace's calls.
 //! - `control`: `/_sandbox`, for tests in other processes and languages.
@@ -25,15 +25,18 @@ mod wire;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior};
 
 pub use self::faults::{Call, Fault, FaultError, Rates, parse_duration, parse_step};
 pub use self::server::{NEW_ORDERS, ORDER, ORDER_IDS};
-pub use self::shop::{Change, OrderState, RequestState, Shop, ShopError, Summary};
+pub use self::shop::{Change, OrderState, RequestState, Shop, ShopError, StateError, Summary};
 use self::wire::{Exchange, Line};
 use crate::country::Country;
 
@@ -84,6 +87,17 @@ pub struct SandboxArgs {
     /// How many orders one read returns at most
     #[arg(long, value_name = "N", default_value_t = 30)]
     pub page_size: usize,
+
+    /// How many more orders are placed each minute, at even distances, for as long as it runs
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub orders_per_minute: u32,
+
+    /// File in which it keeps its orders and what was read of them, so that it goes on there when it is started again
+    ///
+    /// `--orders` and `--older` then count for a new file alone, and `--token` until the token is changed. Without a file
+    /// each start begins with the same IDs anew: to whoever has read them, all orders are handed over once more.
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
 }
 
 impl SandboxArgs {
@@ -100,8 +114,31 @@ impl SandboxArgs {
             delay: Duration::ZERO,
             faults: Rates::default(),
             page_size: 30,
+            orders_per_minute: 0,
+            state: None,
         }
     }
+
+    /// From one arriving order to the next.
+    fn between_arrivals(&self) -> Option<Duration> {
+        Duration::from_secs(60).checked_div(self.orders_per_minute)
+    }
+}
+
+/// Why a sandbox can't be started.
+#[derive(Debug, Error)]
+pub enum SandboxError {
+    /// Its address is taken, or not this machine's.
+    #[error("the sandbox can't listen on {listen}: {cause}. Choose another address with --listen")]
+    Listen {
+        /// The address.
+        listen: SocketAddr,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// Its state file.
+    #[error(transparent)]
+    State(#[from] StateError),
 }
 
 /// A running sandbox. Dropped, it stops in the background; [`Sandbox::stop`] waits for it.
@@ -117,13 +154,18 @@ impl Sandbox {
     /// How long connections in use get to end once the sandbox stops.
     const GRACE: Duration = Duration::from_secs(2);
 
-    /// Makes up the orders and serves them.
+    /// Makes up the orders, or takes them from the state file, and serves them.
     ///
     /// # Errors
-    /// When the address can't be bound.
-    pub async fn start(args: SandboxArgs) -> io::Result<Self> {
-        let shop = Shop::new(&args);
-        Self::serve(shop, args.listen, args.delay).await
+    /// When the address can't be bound, or the state file can't be used.
+    pub async fn start(args: SandboxArgs) -> Result<Self, SandboxError> {
+        let (shop, listen) = (Shop::resume(&args)?, args.listen);
+        let sandbox = Self::serve(shop, listen, args.delay).await;
+        let sandbox = sandbox.map_err(|cause| SandboxError::Listen { listen, cause })?;
+        if let Some(pause) = args.between_arrivals() {
+            tokio::spawn(arrivals(sandbox.shop(), pause, sandbox.stop.subscribe()));
+        }
+        Ok(sandbox)
     }
 
     /// Serves a shop that is there already: the marketplace is back after an outage.
@@ -160,6 +202,17 @@ impl Sandbox {
         self.shop.clone()
     }
 
+    /// Ready once the state can't be kept any more, and never where it isn't kept. From then on nothing is handed over.
+    pub async fn failed(&self) -> StateError {
+        if let Some(mut failure) = self.shop.failure()
+            && let Ok(failure) = failure.wait_for(Option::is_some).await
+            && let Some(failure) = failure.clone()
+        {
+            return failure;
+        }
+        std::future::pending().await
+    }
+
     /// Closes the port and the connections; answers that are held back are cut.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
@@ -180,15 +233,29 @@ async fn until(mut stopped: watch::Receiver<bool>) {
     stopped.wait_for(|stopped| *stopped).await.ok();
 }
 
+/// Places an order after each pause.
+async fn arrivals(shop: Shop, pause: Duration, stopped: watch::Receiver<bool>) {
+    let mut ticks = tokio::time::interval_at(Instant::now() + pause, pause);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let stop = until(stopped);
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            () = &mut stop => return,
+            _ = ticks.tick() => drop(shop.add(1, 0)),
+        }
+    }
+}
+
 /// Serves a sandbox until `shutdown` is ready; `started` is told where it answers.
 ///
 /// # Errors
-/// When the address can't be bound.
+/// When the address can't be bound, or the state file can't be used.
 pub async fn serve(
     args: SandboxArgs,
     started: impl FnOnce(&Sandbox),
     shutdown: impl Future<Output = ()>,
-) -> io::Result<()> {
+) -> Result<(), SandboxError> {
     let sandbox = Sandbox::start(args).await?;
     started(&sandbox);
     shutdown.await;

@@ -283,6 +283,28 @@ mod tests {
         }
     }
 
+    /// An increase is seen against what was there before.
+    #[test]
+    fn every_counter_of_a_store_is_there_with_0_before_anything_has_happened() {
+        let counters = Arc::<Counters>::default();
+        counters.set_stores([&"bogota".parse().unwrap()]);
+        let answer = render(Board::new(counters).snapshot()).unwrap();
+        for metric in METRICS.iter().filter(|metric| metric.kind() == "counter" && metric.labels[0] == "store") {
+            let values: &[&str] = match metric.labels {
+                ["store"] => &[""],
+                ["store", "status"] => &["401", "403", "other"],
+                ["store", "reason"] => &["drained", "reconciled", "resynced", "updated", "republished"],
+                other => panic!("{}: which values has {other:?}?", metric.name),
+            };
+            for value in values {
+                let more = metric.labels.get(1).map(|label| format!(",{label}=\"{value}\"")).unwrap_or_default();
+                let sample = format!("{}{{store=\"bogota\"{more}}} 0.0\n", metric.name);
+                assert!(answer.contains(&sample), "{sample}{answer}");
+            }
+        }
+        assert!(answer.contains("imotriz_page_commit_seconds_count 0\n"), "{answer}");
+    }
+
     #[test]
     fn the_answer_begins_each_metric_with_its_help_and_ends_as_openmetrics_ends() {
         let counters = Arc::<Counters>::default();

@@ -2,7 +2,6 @@
 
 use super::dlq::NoLetter;
 use super::republish::WhichStore;
-use super::sandbox::AddressTaken;
 use super::schemas::NoRegistry;
 use crate::account::AccountError;
 use crate::admin::CannotListen;
@@ -16,6 +15,7 @@ use crate::kafka::KafkaFault;
 use crate::publish::LaneError;
 use crate::reconcile::{AskError, ReconcileError};
 use crate::registry::RegistryError;
+use crate::sandbox::{SandboxError, StateError};
 use crate::spool::SpoolError;
 use crate::tracking_memory::MemoryError;
 
@@ -79,7 +79,8 @@ fn known(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     let is = [
         (cause.is::<NoLetter>(), USAGE),
         (cause.is::<ConfigError>() || cause.is::<SecretError>() || cause.is::<WhichStore>(), USAGE),
-        (cause.is::<CannotListen>() || cause.is::<AddressTaken>() || cause.is::<NoRegistry>(), USAGE),
+        (cause.is::<CannotListen>() || cause.is::<NoRegistry>(), USAGE),
+        (cause.is::<SandboxError>() || cause.is::<StateError>(), USAGE),
         (cause.is::<MemoryError>() || cause.is::<AudienceError>(), KAFKA),
         (cause.is::<RegistryError>(), REGISTRY),
         (cause.is::<SpoolError>() || cause.is::<AccountError>(), SPOOL),

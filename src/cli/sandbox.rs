@@ -1,33 +1,21 @@
 //! `sandbox`.
 
-use std::io;
-use std::net::SocketAddr;
-
 use anyhow::{Context as _, Result};
-use thiserror::Error;
 
 use super::out;
 use crate::sandbox::{Sandbox, SandboxArgs};
 use crate::shutdown::stopper;
 
-/// The sandbox can't have its address.
-#[derive(Debug, Error)]
-#[error("the sandbox can't listen on {listen}: {cause}. Choose another address with --listen")]
-pub struct AddressTaken {
-    listen: SocketAddr,
-    cause: io::Error,
-}
-
-/// Serves until it is stopped.
+/// Serves until it is stopped, or can't keep its state any more.
 ///
 /// # Errors
-/// An address on which it can't listen.
+/// An address on which it can't listen, or a state file that it can't use.
 pub async fn run(args: SandboxArgs, json: bool) -> Result<()> {
     let (stopper, stop) = stopper();
     stopper.stop_on_signals().context("can't listen to signals")?;
-    let (listen, token, orders) = (args.listen, args.token.clone(), args.orders);
-    let sandbox = Sandbox::start(args).await.map_err(|cause| AddressTaken { listen, cause })?;
-    let base_url = sandbox.base_url();
+    let sandbox = Sandbox::start(args).await?;
+    let (base_url, shop) = (sandbox.base_url(), sandbox.shop());
+    let (orders, token) = (shop.summary().orders, shop.token());
     if json {
         out::report(serde_json::json!({ "base_url": base_url, "token": token, "orders": orders }));
     } else {
@@ -35,7 +23,10 @@ pub async fn run(args: SandboxArgs, json: bool) -> Result<()> {
             "sandbox with {orders} orders on {base_url}, token {token}; what was marked: {base_url}/_sandbox/state"
         ));
     }
-    stop.requested().await;
+    let failed = tokio::select! {
+        () = stop.requested() => None,
+        failure = sandbox.failed() => Some(failure),
+    };
     sandbox.stop().await;
-    Ok(())
+    failed.map_or(Ok(()), |failure| Err(failure.into()))
 }

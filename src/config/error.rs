@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::key::Key;
+use super::secret::access;
 
 /// Where a value was set. A later variant overrides an earlier one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,7 +44,7 @@ impl fmt::Display for Origin {
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The settings file can't be read.
-    #[error("can't read the settings file {}: {reason}. Name another with --config or IMOTRIZ_CONFIG.", path.display())]
+    #[error("can't read the settings file {}: {reason}{}. Name another with --config or IMOTRIZ_CONFIG.", path.display(), access(reason))]
     Unreadable {
         /// The file.
         path: PathBuf,

@@ -17,7 +17,7 @@ pub(super) const REDACTED: &str = "[redacted]";
 #[derive(Debug, Error)]
 pub enum SecretError {
     /// The file can't be read.
-    #[error("can't read the {what} file {}: {reason}", path.display())]
+    #[error("can't read the {what} file {}: {reason}{}", path.display(), access(reason))]
     Unreadable {
         /// `token` or `password`.
         what: &'static str,
@@ -40,6 +40,15 @@ pub enum SecretError {
         /// The file, or `the settings`.
         place: String,
     },
+}
+
+/// What to do where a file or its folder is closed to this program. In a container nobody sees which user it runs as.
+pub(super) fn access(reason: &io::Error) -> String {
+    if reason.kind() != io::ErrorKind::PermissionDenied {
+        return String::new();
+    }
+    let user = rustix::process::geteuid().as_raw();
+    format!(". The program runs as user {user}, who must be able to read the file and to enter its folder")
 }
 
 /// A secret as it stands in the settings.
@@ -253,6 +262,14 @@ mod tests {
         assert_eq!(source.read().unwrap_err().to_string(), format!("the token in {path} is empty"));
         drop(file);
         assert!(source.read().unwrap_err().to_string().starts_with(&format!("can't read the token file {path}: ")));
+    }
+
+    #[test]
+    fn a_file_that_is_closed_to_the_program_names_the_user_who_must_be_able_to_read_it() {
+        let closed = |kind: io::ErrorKind| access(&kind.into());
+        let user = rustix::process::geteuid().as_raw();
+        assert!(closed(io::ErrorKind::PermissionDenied).contains(&format!("as user {user}, who must be able to read")));
+        assert_eq!(closed(io::ErrorKind::NotFound), "");
     }
 
     #[test]

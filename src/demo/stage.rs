@@ -86,8 +86,8 @@ impl Stage {
         }
         let args = SandboxArgs { seed, faults, ..SandboxArgs::with_orders(orders) };
         let token = args.token.clone();
-        let sandbox =
-            Sandbox::start(args).await.map_err(|why| StageError::System { what: "starting the sandbox", why })?;
+        let sandbox = Sandbox::serve(Shop::new(&args), args.listen, args.delay).await;
+        let sandbox = sandbox.map_err(|why| StageError::System { what: "starting the sandbox", why })?;
         let spool = ScratchDirectory::new().map_err(|why| StageError::System { what: "making a spool", why })?;
         let settings = Settings {
             // Unique, so that a demonstration on a real broker meets nobody else's topics.

@@ -38,6 +38,11 @@ impl Orders {
         }
     }
 
+    /// An earlier process has made up orders up to this one: the next are others.
+    pub(super) fn go_on_after(&mut self, id: &OrderId) {
+        self.last_id = id.as_str().parse().unwrap_or(self.last_id);
+    }
+
     /// The next order, placed at this time. IDs grow, with gaps.
     pub(super) fn next(&mut self, created: Timestamp) -> Record {
         self.last_id += self.chance.random_range(1..=7);

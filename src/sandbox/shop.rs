@@ -1,6 +1,9 @@
 //! The state of the marketplace: which orders there are, which of them are marked, and by which request.
 //!
-//! One lock guards it all, so that marking and returning are one step for everybody who looks.
+//! One lock guards it all, so that marking and returning are one step for everybody who looks. Where a file keeps the
+//! state, each change is in it before it is made: see `journal`.
+
+mod journal;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,12 +16,16 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use thiserror::Error;
+use tokio::sync::watch;
 
+use self::journal::{Event, Journal};
 use super::SandboxArgs;
 use super::answer::{Answer, Page, id_list, single};
 use super::faults::{Call, Fault, FaultError, Faults, Rates};
 use super::orders::Orders;
 use crate::ids::OrderId;
+
+pub use self::journal::StateError;
 
 /// How far back the list of IDs goes.
 const LISTED: SignedDuration = SignedDuration::from_hours(8 * 24);
@@ -66,7 +73,7 @@ pub struct OrderState {
     pub id: Option<OrderId>,
     /// Whether the next reads will return it.
     pub pending: bool,
-    /// The requests that marked it, in order; none if none did.
+    /// The requests that marked it, in order; none if none did, or none of this process.
     pub marked_by: Option<Vec<u64>>,
     /// For each of `marked_by`, whether that answer was delivered.
     pub deliveries: Vec<Option<bool>>,
@@ -124,6 +131,7 @@ struct State {
     token: String,
     start_date: bool,
     page_size: usize,
+    journal: Option<Journal>,
 }
 
 #[derive(Debug)]
@@ -149,24 +157,32 @@ struct Logged {
 }
 
 impl Shop {
-    /// A marketplace with its first orders: `older` of them 9 to 29 days old, the others spread over the last 7 days.
+    /// A marketplace with its first orders: `older` of them 9 to 29 days old, the others spread over the last 7 days. It
+    /// keeps nothing.
     #[must_use]
     pub fn new(args: &SandboxArgs) -> Self {
-        let mut state = State {
-            source: Orders::new(args.country, args.seed),
-            entries: Vec::new(),
-            by_id: HashMap::new(),
-            pending: BTreeSet::new(),
-            log: Vec::new(),
-            faults: Faults::new(args.faults.clone(), args.seed),
-            token: args.token.clone(),
-            start_date: true,
-            page_size: args.page_size,
-        };
-        let older = args.older.min(args.orders);
-        state.add_between(older, 29, 9);
-        state.add_between(args.orders - older, 7, 0);
+        let mut state = State::empty(args);
+        state.open(args);
         Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// The marketplace that the state file holds, or a new one where it holds none or there is none.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub fn resume(args: &SandboxArgs) -> Result<Self, StateError> {
+        let Some(path) = &args.state else { return Ok(Self::new(args)) };
+        let mut state = State::empty(args);
+        state.resume(path)?;
+        if state.entries.is_empty() {
+            state.open(args);
+        }
+        Ok(Self(Arc::new(Mutex::new(state))))
+    }
+
+    /// Where it is said that the state can't be kept any more; none where it isn't kept.
+    pub(super) fn failure(&self) -> Option<watch::Receiver<Option<StateError>>> {
+        self.state().journal.as_ref().map(Journal::failure)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -258,7 +274,8 @@ impl Shop {
         let raw: &RawValue = serde_json::from_str(json).map_err(ShopError::NotJson)?;
         let value: Value = serde_json::from_str(json).map_err(ShopError::NotJson)?;
         let id = value.pointer("/order/id").and_then(order_id);
-        self.state().push(id.clone(), Bytes::copy_from_slice(raw.get().as_bytes()), Timestamp::now());
+        let record = raw.get().to_owned();
+        self.state().record(vec![Event::Inserted { id: id.clone(), created: Timestamp::now(), record }]);
         Ok(id)
     }
 
@@ -269,7 +286,7 @@ impl Shop {
     pub fn unsynchronise(&self, ids: &[OrderId]) -> Result<(), ShopError> {
         let mut state = self.state();
         let indices = state.indices(ids)?;
-        state.pending.extend(indices);
+        state.record(vec![Event::Unsynchronised(indices)]);
         Ok(())
     }
 
@@ -280,13 +297,12 @@ impl Shop {
     pub fn change(&self, id: &OrderId, change: Change) -> Result<(), ShopError> {
         let mut state = self.state();
         let index = state.indices(std::slice::from_ref(id))?[0];
-        let entry = &mut state.entries[index];
-        let mut record: Value = serde_json::from_slice(&entry.json).map_err(ShopError::NotJson)?;
+        let mut record: Value = serde_json::from_slice(&state.entries[index].json).map_err(ShopError::NotJson)?;
         let fields = record.pointer_mut("/order").and_then(Value::as_object_mut);
         let fields = fields.ok_or_else(|| ShopError::Unchangeable(id.clone()))?;
         fields.extend(change.status.map(|status| ("status".to_owned(), status.into())));
         fields.extend(change.total.map(|total| ("total".to_owned(), total)));
-        entry.json = record.to_string().into();
+        state.record(vec![Event::Changed { order: index, record: record.to_string() }]);
         Ok(())
     }
 
@@ -297,25 +313,25 @@ impl Shop {
     /// [`ShopError::NoOrder`], and then none is hidden.
     pub fn hide(&self, ids: &[OrderId], from: Call, hidden: bool) -> Result<(), ShopError> {
         let mut state = self.state();
-        for index in state.indices(ids)? {
-            let hidden_from = &mut state.entries[index].hidden_from;
-            if hidden {
-                hidden_from.insert(from);
-            } else {
-                hidden_from.remove(&from);
-            }
-        }
+        let orders = state.indices(ids)?;
+        state.record(vec![Event::Hidden { orders, from, hidden }]);
         Ok(())
     }
 
     /// Replaces the token; the former is void at once.
     pub fn set_token(&self, token: &str) {
-        token.clone_into(&mut self.state().token);
+        self.state().record(vec![Event::Token(token.to_owned())]);
+    }
+
+    /// The token that is valid now.
+    #[must_use]
+    pub fn token(&self) -> String {
+        self.state().token.clone()
     }
 
     /// Whether the seller has set "synchronise orders from"; without it every call answers 403.
     pub fn set_start_date(&self, configured: bool) {
-        self.state().start_date = configured;
+        self.state().record(vec![Event::StartDate(configured)]);
     }
 
     /// Replaces the rates of all faults.
@@ -339,6 +355,28 @@ impl Shop {
 }
 
 impl State {
+    fn empty(args: &SandboxArgs) -> Self {
+        Self {
+            source: Orders::new(args.country, args.seed),
+            entries: Vec::new(),
+            by_id: HashMap::new(),
+            pending: BTreeSet::new(),
+            log: Vec::new(),
+            faults: Faults::new(args.faults.clone(), args.seed),
+            token: args.token.clone(),
+            start_date: true,
+            page_size: args.page_size,
+            journal: None,
+        }
+    }
+
+    /// Places the first orders.
+    fn open(&mut self, args: &SandboxArgs) {
+        let older = args.older.min(args.orders);
+        self.add_between(older, 29, 9);
+        self.add_between(args.orders - older, 7, 0);
+    }
+
     fn push(&mut self, id: Option<OrderId>, json: Bytes, created: Timestamp) {
         let index = self.entries.len();
         if let Some(id) = &id {
@@ -352,12 +390,14 @@ impl State {
     fn add_between(&mut self, count: usize, from_days: i64, to_days: i64) {
         let now = Timestamp::now();
         let span = (from_days - to_days) * 86_400;
-        for index in 0..count {
+        let placed = (0..count).map(|index| {
             let age = from_days * 86_400 - span * (index as i64 + 1) / count as i64;
             let created = now - SignedDuration::from_secs(age);
             let record = self.source.next(created);
-            self.push(Some(record.id), record.json.into(), created);
-        }
+            Event::Placed { id: record.id, created, record: record.json }
+        });
+        let placed = placed.collect();
+        self.record(placed);
     }
 
     fn indices(&self, ids: &[OrderId]) -> Result<Vec<usize>, ShopError> {
@@ -437,9 +477,11 @@ impl State {
         let found = self.pending.len();
         let visible = |index: &usize| !self.entries[*index].hidden_from.contains(&Call::NewOrders);
         let taken: Vec<usize> = self.pending.iter().copied().filter(visible).take(limit).collect();
+        if !taken.is_empty() && !self.record(vec![Event::Marked(taken.clone())]) {
+            return (Answer::error(StatusCode::INTERNAL_SERVER_ERROR, "Error desconocido en el servidor"), Vec::new());
+        }
         let request = self.log.len();
         for index in &taken {
-            self.pending.remove(index);
             self.entries[*index].marked_by.push(request);
         }
         let records = taken.iter().map(|&index| self.entries[index].json.clone()).collect();

@@ -469,6 +469,20 @@ fn an_order_says_what_became_of_each_of_its_readings() {
     assert_eq!(order.deliveries, [Some(false), Some(true)]);
 }
 
+#[tokio::test]
+async fn orders_arrive_at_even_distances_for_as_long_as_it_runs() {
+    let args = SandboxArgs { orders_per_minute: 600, ..SandboxArgs::with_orders(3) };
+    let customer = Customer::with(args).await;
+    let start = Instant::now();
+    while customer.shop.summary().orders < 6 {
+        assert!(start.elapsed() < Duration::from_secs(10), "none arrives");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(start.elapsed() >= Duration::from_millis(200), "they come all at once");
+    let listed = customer.json(ORDER_IDS).await["data"].as_array().unwrap().len();
+    assert!(listed >= 6, "they are orders of today: {listed}");
+}
+
 #[test]
 fn the_command_line_has_the_documented_defaults() {
     #[derive(clap::Parser)]

@@ -73,15 +73,19 @@ fn is_full(cause: &io::Error) -> bool {
     matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }
 
-fn advice(cause: &io::Error) -> &'static str {
-    match cause.kind() {
+fn advice(cause: &io::Error) -> String {
+    if cause.kind() == io::ErrorKind::PermissionDenied {
+        let user = rustix::process::geteuid().as_raw();
+        return format!("let user {user}, as whom this program runs, read and write there");
+    }
+    let advice = match cause.kind() {
         _ if is_full(cause) => "make room on that disk, then start again",
         io::ErrorKind::ReadOnlyFilesystem => "make that disk writable, or set spool.dir to a folder on another one",
-        io::ErrorKind::PermissionDenied => "let the user who runs this program read and write there",
         io::ErrorKind::NotFound => "something took it away: see who else works in the spool's folder, then start again",
         io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => "set spool.dir to a folder",
         _ => "check the health of that disk before you start again",
-    }
+    };
+    advice.to_owned()
 }
 
 fn shown(pid: Option<u32>) -> String {

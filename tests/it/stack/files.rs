@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser as _};
-use imotriz_kafka::cli::Cli;
+use imotriz_kafka::cli::{Cli, Command};
 use imotriz_kafka::config::Config;
 use serde_json::Value;
 
-use crate::support::compose::{Compose, Service, dot_env, parse, read};
+use crate::support::compose::{Compose, Kind, Service, dot_env, parse, read};
 use crate::support::metrics;
 
 const DASHBOARD: &str = "examples/stack/grafana/dashboards/imotriz-kafka.json";
@@ -64,7 +65,7 @@ fn one_env_file_switches_from_the_sandbox_to_the_real_marketplace() {
         |compose: &Compose| config(compose.service("producer")).stores.values().next().unwrap().base_url.clone();
     assert_eq!(store(&sandbox).as_str(), "http://sandbox:8080/");
     assert_eq!(store(&real).as_str(), "https://www.imotriz.com/");
-    assert!(real.secrets["shop_token"].file.starts_with("./secrets/") && read(".gitignore").contains("/secrets\n"));
+    assert!(real.secrets() == "./secrets" && read(".gitignore").contains("/secrets\n"));
 }
 
 fn config(service: &Service) -> Config {
@@ -90,13 +91,14 @@ fn what_the_program_is_told_in_its_containers_is_right() {
         for (name, service) in
             compose.services.iter().filter(|(_, service)| service.image.starts_with("imotriz-kafka:"))
         {
-            assert!(service.build.is_some() && service.read_only && service.cap_drop == ["ALL"], "{name}");
+            assert!(service.read_only && service.cap_drop == ["ALL"], "{name}");
             assert_parses(&service.command);
             assert_parses(&service.healthcheck.as_ref().unwrap().test[2..]);
         }
         let config = config(compose.service("producer"));
         assert_eq!(config.spool.dir, Path::new("/spool"), "{variant}");
-        assert!(compose.service("producer").volumes.contains(&"spool:/spool".to_owned()));
+        let spool = compose.service("producer").mount("/spool");
+        assert_eq!((spool.kind, spool.source.as_str()), (Kind::Volume, "spool"));
     }
 }
 
@@ -110,16 +112,87 @@ fn assert_parses(arguments: &[String]) {
 }
 
 #[test]
+fn no_two_services_build_the_same_image_and_who_uses_one_that_is_built_here_pulls_none() {
+    for (variant, compose) in both() {
+        let built: Vec<_> =
+            compose.services.values().filter(|service| service.build.is_some()).map(|service| &service.image).collect();
+        assert_eq!(built.iter().collect::<BTreeSet<_>>().len(), built.len(), "{variant}: {built:?}");
+        for (name, service) in &compose.services {
+            let here = built.contains(&&service.image);
+            assert_eq!(here, service.image.starts_with("imotriz-kafka:"), "{variant}: {name}");
+            assert_eq!(here, service.pull_policy.as_deref() == Some("never"), "{variant}: {name}");
+        }
+        // Without a profile it is always among the services that are started, and so is the image built.
+        assert!(compose.service("producer").build.is_some() && compose.service("producer").profiles.is_empty());
+    }
+}
+
+/// What the images declare as volumes: each container gets a new one without a name wherever nothing is mounted. Taken
+/// from their Dockerfiles; those of the registry, kafka-ui and Grafana declare none.
+const IMAGE_VOLUMES: [(&str, &[&str]); 3] = [
+    ("imotriz-kafka", &["/spool"]),
+    ("apache/kafka", &["/etc/kafka/secrets", "/mnt/shared/config", "/var/lib/kafka/data"]),
+    ("prom/prometheus", &["/prometheus"]),
+];
+
+#[test]
+fn no_container_leaves_a_volume_without_a_name() {
+    let compose = Compose::of_the_project();
+    for (image, targets) in IMAGE_VOLUMES {
+        let of_image = |service: &&Service| service.image.split(':').next() == Some(image);
+        let services: Vec<_> = compose.services.values().filter(of_image).collect();
+        assert!(!services.is_empty(), "{image}");
+        for target in services.iter().flat_map(|service| targets.iter().map(move |target| service.mount(target))) {
+            assert_ne!(target.kind, Kind::Bind, "{image}");
+        }
+    }
+    let dockerfile = read("Dockerfile");
+    let declared: Vec<_> = dockerfile.lines().filter_map(|line| line.strip_prefix("VOLUME ")).collect();
+    assert_eq!(declared, IMAGE_VOLUMES[0].1);
+}
+
+#[test]
+fn a_token_that_is_renamed_over_the_old_one_is_seen_in_the_container() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (variant, compose) in both() {
+        let producer = compose.service("producer");
+        let mount = producer.mount("/run/secrets");
+        assert!(mount.kind == Kind::Bind && mount.read_only, "{variant}");
+        assert!(!root.join(&mount.source).is_file(), "{variant}: a mounted file stays the one that it was");
+        let file = &producer.environment["IMOTRIZ_STORES__SHOP__TOKEN_FILE"];
+        assert_eq!(Path::new(file).parent(), Some(Path::new("/run/secrets")), "{variant}");
+        if variant == "sandbox" {
+            assert!(root.join(&mount.source).join(Path::new(file).file_name().unwrap()).is_file());
+        }
+    }
+}
+
+#[test]
+fn the_sandbox_remembers_what_was_read_and_gives_the_dashboard_something_to_show() {
+    let compose = Compose::of_the_project();
+    let sandbox = compose.service("sandbox");
+    let command = ["imotriz-kafka"].into_iter().chain(sandbox.command.iter().map(String::as_str));
+    let Ok(Cli { command: Command::Sandbox(args), .. }) = Cli::try_parse_from(command) else { panic!("no sandbox") };
+    assert!(args.state.unwrap().starts_with(&sandbox.mount("/spool").target));
+    assert_ne!(sandbox.mount("/spool").source, compose.service("producer").mount("/spool").source);
+    // Prometheus looks every 15 s: longer than that for the first orders, and always some later.
+    let reads = args.orders.div_ceil(args.page_size) as u32;
+    assert!(args.delay * reads > Duration::from_secs(15) && args.orders_per_minute > 0);
+}
+
+#[test]
 fn every_file_and_volume_that_is_mounted_exists() {
     let compose = Compose::of_the_project();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for mount in compose.services.values().flat_map(|service| &service.volumes) {
-        let (source, _) = mount.split_once(':').unwrap();
-        let exists =
-            if source.starts_with('.') { root.join(source).exists() } else { compose.volumes.contains_key(source) };
-        assert!(exists, "{mount}");
+        let source = &mount.source;
+        let exists = match mount.kind {
+            Kind::Bind => mount.read_only && root.join(source).exists(),
+            Kind::Volume => compose.volumes.contains_key(source),
+            Kind::Tmpfs => source.is_empty(),
+        };
+        assert!(exists, "{source} at {}", mount.target);
     }
-    assert!(root.join(&compose.secrets["shop_token"].file).exists());
     assert!(read("examples/stack/prometheus.yml").contains("targets: [\"producer:9464\"]"));
 }
 
@@ -151,6 +224,50 @@ fn the_dashboard_and_the_alerts_ask_for_metrics_that_there_are() {
     assert_eq!(dashboard.difference(&known).collect::<Vec<_>>(), Vec::<&String>::new());
     assert_eq!(known.difference(&dashboard).collect::<Vec<_>>(), Vec::<&String>::new(), "the dashboard shows them all");
     assert_eq!(metrics::named_in(&read("examples/stack/README.md")), known);
+}
+
+/// The queries of the dashboard, and those of the alerts.
+fn queries() -> (Vec<String>, Vec<String>) {
+    let dashboard: Value = serde_json::from_str(&read(DASHBOARD)).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    let alerts = parse(&read("examples/stack/alerts.yml"));
+    let rules = alerts["groups"][0]["rules"].as_array().unwrap().iter();
+    let text = |query: &Value| query["expr"].as_str().unwrap().trim().to_owned();
+    (targets.map(text).collect(), rules.map(text).collect())
+}
+
+#[test]
+fn no_query_overlooks_what_happened_before_prometheus_first_looked() {
+    let (dashboard, alerts) = queries();
+    let mut increases = 0;
+    for query in dashboard.iter().chain(&alerts) {
+        assert!(!query.contains("rate("), "it does not count the first value of a series: {query}");
+        for increase in query.split("increase(").skip(1) {
+            let (series, window) = increase.split_once(")").unwrap().0.rsplit_once('[').unwrap();
+            let window = window.trim_end_matches(']');
+            let new = format!("unless last_over_time({series}[1d] offset {window})");
+            assert!(query.contains(&new), "`{new}` is missing: {query}");
+            increases += 1;
+        }
+    }
+    assert!(increases >= 17, "only {increases} found");
+}
+
+#[test]
+fn the_queries_that_are_tested_are_those_of_the_dashboard() {
+    let own = |query: &String| {
+        [("$store", ".*"), ("$__rate_interval_ms", "60000"), ("$__rate_interval", "1m"), ("$__range", "1h")]
+            .iter()
+            .fold(query.clone(), |query, (variable, value)| query.replace(variable, value))
+    };
+    let dashboard: Vec<_> = queries().0.iter().map(own).collect();
+    let tests = parse(&read("examples/stack/dashboard.test.yml"));
+    for test in tests["tests"].as_array().unwrap().iter().flat_map(|test| test["promql_expr_test"].as_array().unwrap())
+    {
+        let tested = test["expr"].as_str().unwrap();
+        assert!(dashboard.iter().any(|query| tested.contains(query.as_str())), "{tested}");
+    }
 }
 
 #[test]
@@ -185,6 +302,6 @@ fn the_dashboard_is_found_and_asks_the_data_source_that_is_provisioned() {
     let folder = folders["providers"][0]["options"]["path"].as_str().unwrap();
     let grafana = Compose::of_the_project();
     let grafana = grafana.service("grafana");
-    assert!(grafana.volumes.contains(&format!("./examples/stack/grafana/dashboards:{folder}:ro")));
+    assert_eq!(grafana.mount(folder).source, "./examples/stack/grafana/dashboards");
     assert!(grafana.environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"].starts_with(folder));
 }

@@ -13,7 +13,6 @@ pub struct Compose {
     pub services: BTreeMap<String, Service>,
     #[serde(default)]
     pub volumes: BTreeMap<String, Value>,
-    pub secrets: BTreeMap<String, Secret>,
 }
 
 #[derive(Deserialize)]
@@ -21,6 +20,8 @@ pub struct Service {
     pub image: String,
     #[serde(default)]
     pub build: Option<String>,
+    #[serde(default)]
+    pub pull_policy: Option<String>,
     #[serde(default)]
     pub command: Vec<String>,
     #[serde(default)]
@@ -30,7 +31,7 @@ pub struct Service {
     #[serde(default)]
     pub depends_on: BTreeMap<String, Dependency>,
     #[serde(default)]
-    pub volumes: Vec<String>,
+    pub volumes: Vec<Mount>,
     #[serde(default)]
     pub ports: Vec<String>,
     #[serde(default)]
@@ -53,9 +54,41 @@ pub struct Dependency {
     pub required: bool,
 }
 
+/// What is mounted where, in the short form or in the long one.
 #[derive(Deserialize)]
-pub struct Secret {
-    pub file: String,
+#[serde(from = "Value")]
+pub struct Mount {
+    pub kind: Kind,
+    /// A path of the host or the name of a volume.
+    pub source: String,
+    pub target: String,
+    pub read_only: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Bind,
+    Volume,
+    Tmpfs,
+}
+
+impl From<Value> for Mount {
+    fn from(value: Value) -> Self {
+        if let Some(short) = value.as_str() {
+            let (source, rest) = short.split_once(':').unwrap_or_else(|| panic!("a volume without a name: {short}"));
+            let (target, mode) = rest.split_once(':').unwrap_or((rest, ""));
+            let kind = if source.starts_with(['.', '/']) { Kind::Bind } else { Kind::Volume };
+            return Self { kind, source: source.to_owned(), target: target.to_owned(), read_only: mode == "ro" };
+        }
+        let kind = match &value["type"] {
+            kind if kind == "bind" => Kind::Bind,
+            kind if kind == "volume" => Kind::Volume,
+            kind if kind == "tmpfs" => Kind::Tmpfs,
+            kind => panic!("this test does not know the mount {kind}"),
+        };
+        let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
+        Self { kind, source: text("source"), target: text("target"), read_only: value["read_only"] == true }
+    }
 }
 
 fn yes() -> bool {
@@ -75,8 +108,21 @@ impl Compose {
         serde_json::from_value(file).unwrap()
     }
 
+    /// The folder of the host in which the token of the shop is.
+    pub fn secrets(&self) -> &str {
+        &self.service("producer").mount("/run/secrets").source
+    }
+
     pub fn service(&self, name: &str) -> &Service {
         self.services.get(name).unwrap_or_else(|| panic!("docker-compose.yml has no service `{name}`"))
+    }
+}
+
+impl Service {
+    /// What is mounted at this path.
+    pub fn mount(&self, target: &str) -> &Mount {
+        let found = self.volumes.iter().find(|mount| mount.target == target);
+        found.unwrap_or_else(|| panic!("nothing is mounted at {target}"))
     }
 }
 

@@ -80,7 +80,18 @@ impl Settings {
 
     /// The program with these settings, not yet started.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = child::command(env!("CARGO_BIN_EXE_imotriz-kafka"));
+        self.set_up(child::command(env!("CARGO_BIN_EXE_imotriz-kafka")), arguments)
+    }
+
+    /// The same as another user, who must be able to get at `program`. Root alone can do that.
+    #[allow(dead_code, reason = "not for the benchmark, which shares this file")]
+    pub fn command_as(&self, user: u32, program: &std::path::Path, arguments: &[&str]) -> Command {
+        let mut command = child::command("setpriv");
+        command.args([format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".to_owned()]).arg(program);
+        self.set_up(command, arguments)
+    }
+
+    fn set_up(&self, mut command: Command, arguments: &[&str]) -> Command {
         command.args(arguments).env_clear().envs(env::var_os("PATH").map(|path| ("PATH", path)));
         command.envs(self.variables.iter().map(|(name, value)| (name, value))).current_dir(self.directory.path());
         command

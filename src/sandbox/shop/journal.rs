@@ -1,0 +1,307 @@
+//! What happened in the shop, in a file, so that a sandbox that is started anew goes on where it was, as a real shop does.
+//!
+//! A line of JSON for each change, written and synced before anybody is answered: an order that was handed over once is
+//! marked after a `kill -9` too. What a kill left of the last line is cut off, for nobody was answered. Requests, and the
+//! scripts and rates of faults, begin anew with each process.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tokio::sync::watch;
+
+use super::State;
+use crate::ids::OrderId;
+use crate::sandbox::faults::Call;
+
+/// Why the state of a shop can't be kept in its file.
+#[derive(Debug, Clone, Error)]
+pub enum StateError {
+    /// The file can't be opened, read or written.
+    #[error("the sandbox can't keep its state in {}: {reason}. Let user {}, as whom the sandbox runs, \
+             read and write it, make room on its disk, or name another file with --state", path.display(), user())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: Arc<io::Error>,
+    },
+    /// Two shops would hand out the same orders.
+    #[error("another sandbox keeps its state in {}: stop it, or name another file with --state", path.display())]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A line that no sandbox has written.
+    #[error("line {line} of {} is no state of a sandbox: name another file with --state", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+    },
+}
+
+fn user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// A change of the shop. Orders are named by their place, from 0: two may have the same ID.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Event {
+    /// A made-up order is there, and pending.
+    Placed { id: OrderId, created: Timestamp, record: String },
+    /// A record as somebody gave it is there, and pending.
+    Inserted { id: Option<OrderId>, created: Timestamp, record: String },
+    /// Orders were handed over.
+    Marked(Vec<usize>),
+    /// Orders are to be handed over again.
+    Unsynchronised(Vec<usize>),
+    /// An order's record has changed.
+    Changed { order: usize, record: String },
+    /// Orders are hidden from a call, or shown again.
+    Hidden { orders: Vec<usize>, from: Call, hidden: bool },
+    /// The token is another one.
+    Token(String),
+    /// The start date is set, or isn't.
+    StartDate(bool),
+}
+
+/// The open file. While it is, it is locked.
+#[derive(Debug)]
+pub(super) struct Journal {
+    file: File,
+    path: PathBuf,
+    /// Once it could not be written nothing is kept any more, and nothing changes.
+    failure: watch::Sender<Option<StateError>>,
+}
+
+impl Journal {
+    /// Opens the file, and gives what it holds.
+    pub(super) fn open(path: &Path) -> Result<(Self, Vec<Event>), StateError> {
+        let unusable = |reason| StateError::Unusable { path: path.to_owned(), reason: Arc::new(reason) };
+        let mut file = File::options().read(true).append(true).create(true).open(path).map_err(unusable)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StateError::Locked { path: path.to_owned() }),
+            Err(TryLockError::Error(reason)) => return Err(unusable(reason)),
+        }
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(unusable)?;
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        if whole < bytes.len() {
+            file.set_len(whole as u64).map_err(unusable)?;
+        }
+        let lines = bytes[..whole].split_inclusive(|byte| *byte == b'\n').enumerate();
+        let events = lines.map(|(index, line)| {
+            serde_json::from_slice(line).map_err(|_| StateError::Damaged { path: path.to_owned(), line: index + 1 })
+        });
+        let events = events.collect::<Result<_, _>>()?;
+        Ok((Self { file, path: path.to_owned(), failure: watch::channel(None).0 }, events))
+    }
+
+    /// Whether they are kept.
+    fn append(&mut self, events: &[Event]) -> bool {
+        if self.failure.borrow().is_some() {
+            return false;
+        }
+        let Err(reason) = self.write(events) else { return true };
+        let failure = StateError::Unusable { path: self.path.clone(), reason: Arc::new(reason) };
+        tracing::error!("{failure}");
+        self.failure.send_replace(Some(failure));
+        false
+    }
+
+    fn write(&mut self, events: &[Event]) -> io::Result<()> {
+        let mut lines = Vec::new();
+        for event in events {
+            serde_json::to_writer(&mut lines, event)?;
+            lines.push(b'\n');
+        }
+        self.file.write_all(&lines)?;
+        self.file.sync_data()
+    }
+
+    pub(super) fn failure(&self) -> watch::Receiver<Option<StateError>> {
+        self.failure.subscribe()
+    }
+}
+
+impl State {
+    /// Keeps changes and makes them; says whether it did. Without a file they are made.
+    pub(super) fn record(&mut self, events: Vec<Event>) -> bool {
+        if self.journal.as_mut().is_some_and(|journal| !journal.append(&events)) {
+            return false;
+        }
+        events.into_iter().for_each(|event| self.apply(event));
+        true
+    }
+
+    /// Goes on with what a file holds, and keeps what comes in it.
+    pub(super) fn resume(&mut self, path: &Path) -> Result<(), StateError> {
+        let (journal, events) = Journal::open(path)?;
+        for (index, event) in events.into_iter().enumerate() {
+            if !self.knows_orders_of(&event) {
+                return Err(StateError::Damaged { path: path.to_owned(), line: index + 1 });
+            }
+            if let Event::Placed { id, .. } = &event {
+                self.source.go_on_after(id);
+            }
+            self.apply(event);
+        }
+        self.journal = Some(journal);
+        Ok(())
+    }
+
+    fn knows_orders_of(&self, event: &Event) -> bool {
+        let known = |order: &usize| *order < self.entries.len();
+        match event {
+            Event::Marked(orders) | Event::Unsynchronised(orders) | Event::Hidden { orders, .. } => {
+                orders.iter().all(known)
+            }
+            Event::Changed { order, .. } => known(order),
+            Event::Placed { .. } | Event::Inserted { .. } | Event::Token(_) | Event::StartDate(_) => true,
+        }
+    }
+
+    fn apply(&mut self, event: Event) {
+        match event {
+            Event::Placed { id, created, record } => self.push(Some(id), record.into(), created),
+            Event::Inserted { id, created, record } => self.push(id, record.into(), created),
+            Event::Marked(orders) => orders.iter().for_each(|order| {
+                self.pending.remove(order);
+            }),
+            Event::Unsynchronised(orders) => self.pending.extend(orders),
+            Event::Changed { order, record } => self.entries[order].json = record.into(),
+            Event::Hidden { orders, from, hidden } => orders.into_iter().for_each(|order| {
+                let hidden_from = &mut self.entries[order].hidden_from;
+                if hidden {
+                    hidden_from.insert(from);
+                } else {
+                    hidden_from.remove(&from);
+                }
+            }),
+            Event::Token(token) => self.token = token,
+            Event::StartDate(configured) => self.start_date = configured,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::http::StatusCode;
+
+    use serde_json::Value;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::sandbox::{Change, Fault, NEW_ORDERS, ORDER_IDS, Sandbox, SandboxArgs, Shop};
+
+    fn kept_in(folder: &TempDir, orders: usize) -> SandboxArgs {
+        SandboxArgs { state: Some(folder.path().join("state")), ..SandboxArgs::with_orders(orders) }
+    }
+
+    /// Without a sandbox's orderly end: what is not in the file by now is gone, as after a `kill -9`.
+    fn read(shop: &Shop, token: &[u8]) -> Vec<OrderId> {
+        let (number, _) = shop.call(Call::NewOrders, NEW_ORDERS, None, Some(token), Duration::ZERO);
+        shop.requests()[number as usize - 1].ids.iter().flatten().cloned().collect()
+    }
+
+    #[test]
+    fn a_shop_that_is_started_anew_hands_out_what_it_had_not_and_nothing_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let args = kept_in(&folder, 70);
+        let shop = Shop::resume(&args).unwrap();
+        shop.script(Call::NewOrders, &[Some(Fault::DropAfter)]).unwrap();
+        let first = read(&shop, b"sandbox-token");
+        assert_eq!(shop.summary().faults.keys().collect::<Vec<_>>(), [&"drop-after"]);
+        shop.unsynchronise(&first[..1]).unwrap();
+        shop.change(&first[1], Change { status: Some("anulado".to_owned()), total: None }).unwrap();
+        shop.hide(&first[2..3], Call::OrderIds, true).unwrap();
+        shop.insert("{\"order\": {\"id\": \"A/7\"},\n\"products\": \"none\"}").unwrap();
+        shop.set_token("rotated");
+        let added = shop.add(2, 0);
+        let (orders, summary) = (shop.orders(), shop.summary());
+        drop(shop);
+
+        let shop = Shop::resume(&args).unwrap();
+        assert_eq!((shop.summary().orders, shop.summary().pending), (summary.orders, summary.pending));
+        for (before, after) in orders.iter().zip(shop.orders()) {
+            assert_eq!((&before.id, before.pending, before.created), (&after.id, after.pending, after.created));
+        }
+        assert!(std::str::from_utf8(&shop.record(&first[1]).unwrap()).unwrap().contains("anulado"));
+        assert_eq!(
+            shop.record(&"A/7".parse().unwrap()).unwrap(),
+            "{\"order\": {\"id\": \"A/7\"},\n\"products\": \"none\"}"
+        );
+        let (_, list) = shop.call(Call::OrderIds, ORDER_IDS, None, Some(b"rotated"), Duration::ZERO);
+        assert_eq!(serde_json::from_slice::<Value>(&list.body).unwrap()["data"].as_array().unwrap().len(), 72);
+        let mut rest = Vec::new();
+        while shop.summary().pending > 0 {
+            rest.extend(read(&shop, b"rotated"));
+        }
+        assert_eq!(rest.len(), 44);
+        assert!(rest.ends_with(&added) && rest[0] == first[0] && !first[1..].iter().any(|id| rest.contains(id)));
+        let later = shop.add(1, 0);
+        assert!(later[0].as_str().parse::<u64>().unwrap() > added[1].as_str().parse::<u64>().unwrap());
+    }
+
+    #[test]
+    fn what_a_kill_left_of_a_line_is_cut_off_and_the_next_change_is_kept_behind_what_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let args = kept_in(&folder, 3);
+        let path = args.state.clone().unwrap();
+        drop(Shop::resume(&args).unwrap());
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, [&whole[..], b"{\"marked\":[0,1"].concat()).unwrap();
+        let shop = Shop::resume(&args).unwrap();
+        assert_eq!(shop.summary().pending, 3);
+        assert_eq!(read(&shop, b"sandbox-token").len(), 3);
+        drop(shop);
+        assert_eq!(Shop::resume(&args).unwrap().summary().pending, 0);
+    }
+
+    #[test]
+    fn a_state_file_is_one_shops_alone_and_another_file_is_named_as_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let args = kept_in(&folder, 1);
+        let shop = Shop::resume(&args).unwrap();
+        assert!(matches!(Shop::resume(&args), Err(StateError::Locked { .. })));
+        drop(shop);
+        for line in ["{\"marked\":[1]}", "[]", "{\"changed\":{\"order\":9,\"record\":\"\"}}"] {
+            drop(std::fs::remove_file(args.state.as_ref().unwrap()));
+            drop(Shop::resume(&args).unwrap());
+            let mut text = std::fs::read_to_string(args.state.as_ref().unwrap()).unwrap();
+            text.push_str(&format!("{line}\n"));
+            std::fs::write(args.state.as_ref().unwrap(), text).unwrap();
+            assert!(matches!(Shop::resume(&args), Err(StateError::Damaged { line: 2, .. })), "{line}");
+        }
+        let args = SandboxArgs { state: Some(folder.path().join("no/such/folder")), ..args };
+        assert!(matches!(Shop::resume(&args), Err(StateError::Unusable { .. })));
+    }
+
+    #[tokio::test]
+    async fn what_the_disk_does_not_take_is_not_handed_over_and_the_sandbox_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let args = kept_in(&folder, 3);
+        let sandbox = Sandbox::start(args.clone()).await.unwrap();
+        let shop = sandbox.shop();
+        shop.state().journal.as_mut().unwrap().file = File::options().write(true).open("/dev/full").unwrap();
+        let read = || shop.call(Call::NewOrders, NEW_ORDERS, None, Some(b"sandbox-token"), Duration::ZERO).1;
+        assert_eq!(
+            (read().status, read().status),
+            (StatusCode::INTERNAL_SERVER_ERROR, StatusCode::INTERNAL_SERVER_ERROR)
+        );
+        assert_eq!((shop.summary().pending, shop.add(1, 0).len()), (3, 0));
+        assert!(matches!(sandbox.failed().await, StateError::Unusable { .. }));
+        drop((sandbox, shop));
+        assert_eq!(Shop::resume(&args).unwrap().summary().pending, 3);
+    }
+}
