@@ -26,7 +26,7 @@ use imotriz_kafka::ids::{OrderIds, ReadId, StoreName};
 use imotriz_kafka::index::Index;
 use imotriz_kafka::kafka::Connection;
 use imotriz_kafka::kafka::tracking_reader::TrackingReader;
-use imotriz_kafka::page::read_order_ids;
+use imotriz_kafka::page::read_id_list;
 use imotriz_kafka::publish::catch_up;
 use imotriz_kafka::reconcile::missing;
 use imotriz_kafka::tracking::{OrderState, OrderTracking};
@@ -345,7 +345,7 @@ fn bare(servers: &str, topic: &str) {
 fn list(ids: usize) {
     let before = Usage::of(std::process::id()).unwrap();
     let start = Instant::now();
-    let read = read_order_ids(Body { next: 0, ids, piece: Vec::new() }).unwrap();
+    let read = read_id_list(Body { next: 0, ids, piece: Vec::new() }).unwrap().ids;
     assert_eq!(read.len(), ids);
     let seconds = start.elapsed().as_secs_f64();
     let after = Usage::of(std::process::id()).unwrap();

@@ -8,9 +8,10 @@
 //! 3. A pass of the reconciler notes here that it begins, publishes what is missing, and notes how many that were. If it is
 //!    killed in between, the next pass has the tracking topic counted: each record names the pass that brought it.
 //! 4. A pass that covers the read and could fetch everything decides. Nothing open: the trace goes, then the entry.
-//!    Otherwise the trace goes and the entry stays: orders that are older than the list goes back.
+//!    Otherwise the trace goes and the entry stays: orders that are older than the list goes back, certainly or possibly.
 //! 5. A person un-synchronises those. An order that comes in a page, was never published, and is older than the read
 //!    is one of them, for the drain had found nothing pending after the read. Or a person settles the entry by command.
+//!    Where a loss is only possible nobody has to do anything: the entry lapses once the orders would be too old anyway.
 //!
 //! # In the spool's folder
 //! `account.json`: all entries, replaced as a whole. `STORE.pending`: see `answers.rs`. `READ_ID.settled`: the wish of
@@ -32,6 +33,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::clock;
 use crate::counters::Counters;
 use crate::disk::{Disk, RealDisk};
 use crate::ids::{ReadId, StoreName};
@@ -40,7 +42,7 @@ use crate::spool::{Durable, Recovery, UnknownRead};
 use answers::{Answers, Note};
 pub use error::AccountError;
 use gap::{Gap, LostRead};
-pub use gap::{LISTED, Marked, Open, PAGE, Pending};
+pub use gap::{LISTED, Marked, Open, PAGE, Pending, REACH};
 use ledger::Ledger;
 
 /// Reads of unknown outcome without a good answer in between: one entry of the account.
@@ -64,6 +66,8 @@ pub struct Entry {
     pub placed_before: Option<Timestamp>,
     /// Until when the list of IDs still shows an order that was placed when the first read began.
     pub listed_until: Timestamp,
+    /// When an entry goes by itself of which nothing is certainly missing.
+    pub lapses_at: Option<Timestamp>,
 }
 
 impl Entry {
@@ -79,6 +83,7 @@ impl Entry {
             open: gap.open(),
             placed_before: gap.listed_at().map(|at| at - LISTED),
             listed_until: first.since + LISTED,
+            lapses_at: gap.lapses_at(),
         })
     }
 
@@ -94,8 +99,10 @@ impl Entry {
 pub struct Unaccounted {
     /// Orders, at least.
     pub orders: u64,
-    /// Reads of which the number of lost orders is unknown.
+    /// Reads that have possibly lost orders, and of which no loss is certain.
     pub reads: u64,
+    /// How many orders those reads can have lost at most.
+    pub possible: u64,
 }
 
 impl Unaccounted {
@@ -108,10 +115,36 @@ impl Unaccounted {
     fn add(&mut self, gap: &Gap) {
         match gap.open() {
             Open::AtLeast(orders) => self.orders += orders,
-            Open::UnknownUpTo(_) => self.reads += gap.reads.len() as u64,
+            Open::UnknownUpTo(orders) => {
+                self.reads += gap.reads.len() as u64;
+                self.possible += orders;
+            }
             Open::NotLookedFor | Open::Nothing => {}
         }
     }
+}
+
+/// A pass of the reconciler that could fetch all that was missing.
+#[derive(Debug, Clone, Copy)]
+pub struct Covered<'a> {
+    /// The reads that were over before its list was taken.
+    pub reads: &'a [ReadId],
+    /// When its list was taken.
+    pub listed_at: Timestamp,
+    /// What its list says of orders that were tracked before; 0 for an entry that is not named.
+    pub known: &'a [KnownBefore],
+}
+
+/// Listed orders that had been tracked before an entry's reads: none of them is missing, although they may be among those
+/// that the reads marked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownBefore {
+    /// The first read of the entry.
+    pub first_read: ReadId,
+    /// When that read began.
+    pub since: Timestamp,
+    /// How many there are.
+    pub orders: u64,
 }
 
 /// The account of a spool that this process has to itself. Clones are the same account.
@@ -207,8 +240,8 @@ impl Account {
     /// What is missing over all stores. Never waits: for metrics.
     #[must_use]
     pub fn unaccounted(&self) -> Unaccounted {
-        let Counters { unaccounted, unaccounted_reads, .. } = &*self.0.counters;
-        Unaccounted { orders: unaccounted.get(), reads: unaccounted_reads.get() }
+        let Counters { unaccounted, unaccounted_reads, possibly_unaccounted, .. } = &*self.0.counters;
+        Unaccounted { orders: unaccounted.get(), reads: unaccounted_reads.get(), possible: possibly_unaccounted.get() }
     }
 
     /// What is missing of a store.
@@ -279,6 +312,14 @@ impl Account {
         self.ledger().passes_of(store)
     }
 
+    /// The entries of a store that no pass has looked into, for whoever can say how many orders were known before them.
+    #[must_use]
+    pub fn to_be_looked_for(&self, store: &StoreName) -> Vec<KnownBefore> {
+        let ledger = self.ledger();
+        let gaps = ledger.of(store).filter_map(Gap::to_be_looked_for);
+        gaps.map(|(first_read, since)| KnownBefore { first_read, since, orders: 0 }).collect()
+    }
+
     /// A pass is about to publish. `earlier`: orders that the passes before it published and could not tell.
     ///
     /// # Errors
@@ -294,27 +335,21 @@ impl Account {
         })
     }
 
-    /// A pass is over; it found so many orders. `covered`: the reads that it covers, if it could fetch all that was
-    /// missing, and when its list was taken.
+    /// A pass is over; it found so many orders. `covered`: what it covers, if it could fetch all that was missing.
     ///
     /// # Errors
     /// [`AccountError::File`].
-    pub fn end(
-        &self,
-        store: &StoreName,
-        found: u64,
-        covered: Option<(&[ReadId], Timestamp)>,
-    ) -> Result<(), AccountError> {
+    pub fn end(&self, store: &StoreName, found: u64, covered: Option<Covered<'_>>) -> Result<(), AccountError> {
         self.change(|ledger| {
             ledger.tick(store, found);
             ledger.end(store);
-            if let Some((reads, listed_at)) = covered {
-                ledger.looked(store, reads, listed_at);
+            if let Some(covered) = covered {
+                ledger.looked(store, covered);
             }
         })
     }
 
-    /// The traces of a store's reads, but for these, are gone: lets go of what is settled, and grants wishes.
+    /// The traces of a store's reads, but for these, are gone: lets go of what is settled or has lapsed, and grants wishes.
     ///
     /// # Errors
     /// [`AccountError::File`].
@@ -323,6 +358,7 @@ impl Account {
         self.change(|ledger| {
             wishes = ledger.take_settlements(&*self.0.disk, &self.0.dir);
             ledger.forget_settled_of(store, |read| traced.iter().any(|trace| trace.read_id == read));
+            ledger.lapse(store, clock::now());
         })?;
         remove_all(&*self.0.disk, &wishes?);
         Ok(())
@@ -363,6 +399,7 @@ impl Account {
         ledger.gaps.iter().for_each(|gap| sum.add(gap));
         self.0.counters.unaccounted.set(sum.orders);
         self.0.counters.unaccounted_reads.set(sum.reads);
+        self.0.counters.possibly_unaccounted.set(sum.possible);
     }
 
     fn answers_of(

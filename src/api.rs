@@ -8,6 +8,7 @@
 //! client repeat requests).
 
 mod chunks;
+mod pace;
 
 use std::pin::Pin;
 use std::sync::LazyLock;
@@ -15,8 +16,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimeParser;
 use native_tls::TlsConnector;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, LINK, RETRY_AFTER};
 use reqwest::{Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
@@ -24,8 +26,10 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use crate::clock;
-use crate::ids::{OrderId, OrderIds};
-use crate::page::{self, PageError};
+use crate::ids::OrderId;
+use crate::page::{self, Extent, IdList, PageError};
+
+pub use pace::Pace;
 
 /// How many times larger than another body the list of IDs may be: by default 64 MiB, some seven million orders.
 pub const LONG_LIST: usize = 8;
@@ -48,6 +52,8 @@ pub struct ClientOptions {
     pub base_url: Url,
     /// Where the resources stand.
     pub paths: Paths,
+    /// The parameter that asks for a page of the list of IDs, where the marketplace gives it in pages.
+    pub list_page_parameter: Option<String>,
     /// For the TCP and TLS handshakes: nothing has been sent while it runs.
     pub connect_timeout: Duration,
     /// Longest silence inside an answer. Long, since a late answer is still the only copy.
@@ -67,7 +73,7 @@ pub enum Read {
     Refused(Refusal),
     /// The marketplace asked for patience (429): nothing was read.
     Busy {
-        /// What `Retry-After` asks for, if it is there and in seconds.
+        /// What `Retry-After` asks for, if it is there.
         retry_after: Option<Duration>,
     },
     /// The request never left: no connection.
@@ -131,7 +137,7 @@ pub enum ApiError {
     /// 404 for an order that was asked for by ID.
     #[error("the marketplace does not know this order (404)")]
     NotFound,
-    /// 429, with what `Retry-After` asks for.
+    /// 429, or a 503 with `Retry-After`, and what that asks for.
     #[error("the marketplace asked for patience (429)")]
     Busy(Option<Duration>),
     /// No answer, a cut one, a time-out, or a status that promises nothing.
@@ -158,8 +164,8 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Marketplace: std::fmt::Debug + Send + Sync {
     /// The destructive read. Awaiting it must not be cancelled: the answer is the only copy.
     fn new_orders<'a>(&'a self, token: &'a SecretString) -> Answer<'a, Read>;
-    /// IDs of all orders of the last 8 days, read or not. Safe to repeat. For errors see [`ApiError`].
-    fn order_ids<'a>(&'a self, token: &'a SecretString) -> Answer<'a, Result<OrderIds, ApiError>>;
+    /// IDs of all orders of the last 8 days, read or not, or a page of them. Safe to repeat. For errors see [`ApiError`].
+    fn order_ids<'a>(&'a self, page: Option<u64>, token: &'a SecretString) -> Answer<'a, Result<IdList, ApiError>>;
     /// One order by its ID: the body as it came. Safe to repeat. For errors see [`ApiError`].
     fn order<'a>(&'a self, id: &'a OrderId, token: &'a SecretString) -> Answer<'a, Result<Bytes, ApiError>>;
 }
@@ -169,8 +175,8 @@ impl Marketplace for Client {
         Box::pin(self.new_orders(token))
     }
 
-    fn order_ids<'a>(&'a self, token: &'a SecretString) -> Answer<'a, Result<OrderIds, ApiError>> {
-        Box::pin(self.order_ids(token))
+    fn order_ids<'a>(&'a self, page: Option<u64>, token: &'a SecretString) -> Answer<'a, Result<IdList, ApiError>> {
+        Box::pin(self.order_ids(page, token))
     }
 
     fn order<'a>(&'a self, id: &'a OrderId, token: &'a SecretString) -> Answer<'a, Result<Bytes, ApiError>> {
@@ -244,22 +250,36 @@ impl Client {
     }
 
     /// IDs of all orders of the last 8 days, read or not. Safe to repeat. They are read while they come: at no time is the
-    /// body in memory.
+    /// body in memory. `page`: which page of them, from 1, where they are asked for in pages. Whether the list is whole is
+    /// for the caller to see, by what it says of its extent.
     ///
     /// # Errors
     /// See [`ApiError`]. A list that is cut is an error, never a shorter one.
     ///
     /// # Panics
     /// If the thread that reads did.
-    pub async fn order_ids(&self, token: &SecretString) -> Result<OrderIds, ApiError> {
-        let response = self.safe_answer(&self.options.paths.order_ids, token).await?;
+    pub async fn order_ids(&self, page: Option<u64>, token: &SecretString) -> Result<IdList, ApiError> {
+        let response = self.safe_answer(&self.list_path(page), token).await?;
+        let in_headers = extent_in(response.headers());
         let (chunks, body) = chunks::chunks();
-        let ids = spawn_blocking(move || page::read_order_ids(body));
+        let list = spawn_blocking(move || page::read_id_list(body));
         let whole = self.hand_on(response, chunks).await;
-        let ids = ids.await.expect("reading a list does not panic");
+        let list = list.await.expect("reading a list does not panic");
         // First of all: what ends early for the reader may have been cut, or fail for want of its end.
         whole?;
-        Ok(ids?)
+        let IdList { ids, extent } = list?;
+        Ok(IdList { ids, extent: extent.or(in_headers) })
+    }
+
+    fn list_path(&self, page: Option<u64>) -> String {
+        let path = &self.options.paths.order_ids;
+        match (&self.options.list_page_parameter, page) {
+            (Some(parameter), Some(page)) => {
+                let separator = if path.contains('?') { '&' } else { '?' };
+                format!("{path}{separator}{parameter}={page}")
+            }
+            _ => path.clone(),
+        }
     }
 
     /// Hands a body on as it comes, to its end or to where nobody wants more of it.
@@ -300,6 +320,9 @@ impl Client {
             StatusCode::OK => Ok(response),
             StatusCode::NOT_FOUND => Err(ApiError::NotFound),
             StatusCode::TOO_MANY_REQUESTS => Err(ApiError::Busy(retry_after(response.headers()))),
+            StatusCode::SERVICE_UNAVAILABLE if response.headers().contains_key(RETRY_AFTER) => {
+                Err(ApiError::Busy(retry_after(response.headers())))
+            }
             status => Err(match refusal(status) {
                 Some(refusal) => refusal.into(),
                 None => ApiError::Failed(format!("the marketplace answered with status {}", status.as_u16())),
@@ -361,8 +384,28 @@ fn refusal(status: StatusCode) -> Option<Refusal> {
     }
 }
 
+/// Seconds, or a date. A date is held against the server's own clock, if it tells the time, so that ours need not agree.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+    let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
+    let told = text(RETRY_AFTER)?;
+    if let Ok(seconds) = told.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = |text: &str| DateTimeParser::new().parse_timestamp(text).ok();
+    let now = text(DATE).and_then(date).unwrap_or_else(clock::now);
+    Some(Duration::try_from(date(told)?.duration_since(now)).unwrap_or(Duration::ZERO))
+}
+
+/// What the headers say of a list's extent: some interfaces put it there.
+fn extent_in(headers: &HeaderMap) -> Extent {
+    let total = headers.get("x-total-count").and_then(|count| count.to_str().ok()?.trim().parse().ok());
+    let links = headers.get_all(LINK).iter().filter_map(|link| link.to_str().ok());
+    let names_next = |link: &str| {
+        let link = link.to_ascii_lowercase();
+        link.contains("rel=\"next\"") || link.contains("rel=next")
+    };
+    let has_next = links.map(names_next).reduce(|one, other| one || other);
+    Extent { total, has_next, ..Extent::default() }
 }
 
 /// The error and its causes in one line, without the URL.
@@ -401,6 +444,31 @@ fn percent_encoded(id: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn headers(pairs: &[(HeaderName, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn a_retry_after_is_understood_in_seconds_and_as_a_date() {
+        let told = |pairs: &[(HeaderName, &'static str)]| retry_after(&headers(pairs));
+        assert_eq!(told(&[(RETRY_AFTER, " 7 ")]), Some(Duration::from_secs(7)));
+        let (now, later) = ("Wed, 21 Oct 2026 07:28:00 GMT", "Wed, 21 Oct 2026 07:29:30 GMT");
+        assert_eq!(told(&[(DATE, now), (RETRY_AFTER, later)]), Some(Duration::from_secs(90)));
+        assert_eq!(told(&[(DATE, later), (RETRY_AFTER, now)]), Some(Duration::ZERO));
+        assert_eq!(told(&[(RETRY_AFTER, "soon")]), None);
+        assert_eq!(told(&[]), None);
+    }
+
+    #[test]
+    fn headers_that_speak_of_more_are_heard() {
+        let count = HeaderName::from_static("x-total-count");
+        assert_eq!(extent_in(&headers(&[(count, "40")])).total, Some(40));
+        let next = |link| extent_in(&headers(&[(LINK, link)])).has_next;
+        assert_eq!(next("</ids?page=2>; rel=\"next\", </ids?page=3>; rel=\"last\""), Some(true));
+        assert_eq!(next("</ids?page=1>; rel=\"prev\""), Some(false));
+        assert_eq!(extent_in(&HeaderMap::new()), Extent::default());
+    }
 
     #[test]
     fn an_id_stays_one_segment_of_the_path() {

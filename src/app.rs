@@ -378,12 +378,13 @@ fn tasks(
     let (unknown_sender, unknown) = mpsc::unbounded_channel();
     let (quiet_report, quiet_watch) = quiet();
     let Surroundings { jobs, marketplace, .. } = &template.surroundings;
-    let asker = Asker { client: marketplace(name, store)?, token: store.token.clone() };
+    let asker = Asker::new(name, store, marketplace(name, store)?);
     let counters = template.counters.store(name);
     let drain = Drain {
         store: name.clone(),
         client: marketplace(name, store)?,
         token: asker.token.clone(),
+        pace: asker.pace.clone(),
         spool: template.spool.clone(),
         jobs: jobs.clone(),
         account: template.account.clone(),

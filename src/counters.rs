@@ -7,6 +7,7 @@
 mod latency;
 mod number;
 mod published;
+mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -22,6 +23,7 @@ use crate::reconcile::Summary;
 pub use latency::Latency;
 pub use number::{Number, Time};
 pub use published::Published;
+pub use trouble::{LastTrouble, Trouble};
 
 /// Over all stores and lanes.
 #[derive(Debug, Default)]
@@ -31,8 +33,10 @@ pub struct Counters {
     /// Orders, at least, that reads of unknown outcome marked, and that a pass of the reconciler has looked for in vain.
     /// See [`crate::account`].
     pub unaccounted: Number,
-    /// Such reads of which it is unknown how many orders they lost, after a pass that has looked for them.
+    /// Reads that have possibly lost orders, after a pass that found nothing missing.
     pub unaccounted_reads: Number,
+    /// How many orders those reads can have lost at most.
+    pub possibly_unaccounted: Number,
     /// From the last byte of a page to its commit.
     pub page_commit: Latency,
     /// When the last commit was seen.
@@ -50,6 +54,10 @@ pub struct StoreCounters {
     pub pending: Number,
     /// When a read last brought a page, or found nothing pending.
     pub last_drained: Time,
+    /// Why no read brought a page, or found nothing pending, since.
+    pub not_read: LastTrouble,
+    /// Why no pass of the reconciler came to its end since.
+    pub not_reconciled: LastTrouble,
     /// Reads that the marketplace refused.
     pub refused: RefusedReads,
     /// Reads with an unknown outcome.
@@ -165,6 +173,7 @@ impl StoreCounters {
 
     /// A pass is over.
     pub fn reconciled(&self, summary: Summary) {
+        self.not_reconciled.clear();
         *self.last_pass.lock().unwrap_or_else(PoisonError::into_inner) = Some(Pass { at: clock::now(), summary });
     }
 

@@ -20,7 +20,7 @@ use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use crate::account::{Account, PAGE};
-use crate::api::{Fetched, Marketplace, Read, Refusal, UnknownOutcome};
+use crate::api::{Fetched, Marketplace, Pace, Read, Refusal, UnknownOutcome};
 use crate::config::{SecretError, Token, TokenSource};
 use crate::counters::StoreCounters;
 use crate::fail_point;
@@ -64,6 +64,8 @@ pub struct Drain {
     pub client: Arc<dyn Marketplace>,
     /// Its token, read again when its file has changed and when it is refused.
     pub token: TokenSource,
+    /// How fast the store's requests may follow each other. The reconciler's keep to the same.
+    pub pace: Pace,
     /// Where pages go.
     pub spool: Spool,
     /// Who gives it a thread, and reserves files beside the reading.
@@ -172,8 +174,16 @@ impl Drain {
     }
 
     /// A place in a ready lane's queue; `None` when the stop was asked for or the lane is gone. Waits for neither with a
-    /// page in hand.
+    /// page in hand, nor for the marketplace's pace.
     async fn may_read(&mut self, kept: &mut Option<Kept>) -> Option<OwnedPermit<Work>> {
+        if !self.pace.try_turn() {
+            *kept = None;
+            tokio::select! {
+                biased;
+                () = self.stop.requested() => return None,
+                () = self.pace.turn() => {}
+            }
+        }
         let lane = &mut self.lane;
         let ready = async {
             let place = match lane.work.clone().try_reserve_owned() {
@@ -219,15 +229,19 @@ impl Drain {
             drop(kept);
             ahead.reserve_next();
         };
+        let asked_at = Instant::now();
         let (read, ()) = tokio::join!(self.client.new_orders(token.secret()), once_it_is_sent);
         fail_point::reach("fetched");
+        if !matches!(read, Read::Busy { .. } | Read::NotSent { .. } | Read::Unknown(_)) {
+            self.pace.answered();
+        }
         match read {
             Read::Fetched(fetched) => self.take_in(reservation, place, fetched, ahead, setbacks).await,
             Read::Unknown(outcome) => self.note_unknown(reservation, outcome, setbacks),
             nothing => {
                 // First of all: a drain that ends here must not leave a reservation that looks like a read in flight.
                 ahead.give_back(reservation);
-                self.nothing_read(nothing, token, setbacks)
+                self.nothing_read(nothing, asked_at, token, setbacks)
             }
         }
     }
@@ -295,6 +309,7 @@ impl Drain {
         let kept = Kept::new(place, Work::Page(page));
         self.account.answered(&self.store, counted, read_at, ahead.next().await)?;
         self.counters.last_drained.now();
+        self.counters.not_read.clear();
         self.counters.pages_read.add(1);
         self.counters.orders_read.add(records as u64);
         self.counters.pending.set(pending.unwrap_or(0));
@@ -388,6 +403,7 @@ impl Drain {
 
     fn after_unknown(&self, reason: String, setbacks: &mut Setbacks) -> Result<Next, DrainError> {
         let pause = setbacks.another();
+        self.counters.not_read.note("unknown", format!("a read had an unknown outcome: {reason}"));
         if self.gives_up(setbacks) {
             return Err(DrainError::Unknown { store: self.store.clone(), reason });
         }
@@ -410,12 +426,19 @@ impl Drain {
         }
         *setbacks = Setbacks::none();
         self.counters.last_drained.now();
+        self.counters.not_read.clear();
         self.counters.pending.set(0);
         Ok(Next::NothingPending)
     }
 
     /// Reads that certainly marked nothing.
-    fn nothing_read(&self, read: Read, token: &mut Token, setbacks: &mut Setbacks) -> Result<Next, DrainError> {
+    fn nothing_read(
+        &self,
+        read: Read,
+        asked_at: Instant,
+        token: &mut Token,
+        setbacks: &mut Setbacks,
+    ) -> Result<Next, DrainError> {
         let store = self.store.clone();
         let (error, pause) = match read {
             Read::Refused(refusal) => {
@@ -429,7 +452,10 @@ impl Drain {
                 };
                 (error, None)
             }
-            Read::Busy { retry_after } => (DrainError::Busy { store }, retry_after),
+            // It slows down the reconciler as well.
+            Read::Busy { retry_after } => {
+                (DrainError::Busy { store }, Some(self.pace.busy(asked_at, retry_after).pause))
+            }
             Read::NotSent { reason } => (DrainError::Unreachable { store, reason }, None),
             Read::Fetched(_) | Read::Unknown(_) => unreachable!("handled where the reservation is used up"),
         };
@@ -444,6 +470,7 @@ impl Drain {
         setbacks: &mut Setbacks,
     ) -> Result<Next, DrainError> {
         let own = setbacks.another();
+        self.counters.not_read.note(error.kind(), error.without_store());
         if self.gives_up(setbacks) {
             return Err(error);
         }

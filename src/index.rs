@@ -208,6 +208,17 @@ impl Index {
     /// together.
     #[must_use]
     pub fn states(&self, store: &StoreName, ids: &OrderIds) -> Vec<Option<State>> {
+        self.look_up(store, ids, |slot| slot.entry.state)
+    }
+
+    /// The same for what is known of each.
+    #[must_use]
+    pub fn entries(&self, store: &StoreName, ids: &OrderIds) -> Vec<Option<Entry>> {
+        self.look_up(store, ids, |slot| slot.entry.into())
+    }
+
+    #[inline]
+    fn look_up<T>(&self, store: &StoreName, ids: &OrderIds, what: impl Fn(&Slot) -> T) -> Vec<Option<T>> {
         let mut key = format!("{store}/").into_bytes();
         let prefix = key.len();
         let hashed = ids.iter().map(|id| {
@@ -216,7 +227,7 @@ impl Index {
             Fingerprint::of(&key)
         });
         let keys: Vec<Fingerprint> = hashed.collect();
-        keys.into_iter().map(|key| self.find(key).map(|slot| slot.entry.state)).collect()
+        keys.into_iter().map(|key| self.find(key).map(&what)).collect()
     }
 
     /// Takes over a tracking record.

@@ -4,6 +4,7 @@
 //! do not add up, an entry that is no ID) and lenient where PHP writes one thing in several ways. Content types are not
 //! looked at, and what a record means is the business of [`crate::mapping`].
 
+mod extent;
 mod id_list;
 mod said;
 
@@ -20,7 +21,8 @@ use crate::ids::OrderId;
 use crate::json::{self, Entries, Kind};
 use crate::mapping;
 
-pub use id_list::read_order_ids;
+pub use extent::Extent;
+pub use id_list::{IdList, read_id_list};
 pub use said::{Nothing, Orders, Said};
 
 /// Names under which an object may hold the ID of an order, the likeliest first.

@@ -1,7 +1,7 @@
 //! What the marketplace has marked and we never got: found in its list of IDs, fetched one by one, published.
 //!
 //! # One pass, and why its order matters
-//! 1. **The list.** Each listed order is, at that moment, either pending or marked.
+//! 1. **The list**, all of it or an error (`whole_list.rs`). Each listed order is, at that moment, either pending or marked.
 //! 2. **Drained to nothing pending**, by a read that *began after* the list was complete. Every listed order that was
 //!    pending has then been marked by some read; each read of ours is over, and if it brought a page, that page is in
 //!    the lane's queue, for a store's reads follow each other and each page is handed over before the next read is over.
@@ -23,6 +23,7 @@ mod diff;
 mod hand_over;
 mod repair;
 mod republish;
+mod whole_list;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +37,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::account::{Account, AccountError, LISTED, Unaccounted};
+use crate::account::{Account, AccountError, Covered, KnownBefore, LISTED, Unaccounted};
+use crate::api::{ApiError, Refusal};
 use crate::clock;
 use crate::counters::StoreCounters;
 use crate::drain::QuietWatch;
@@ -48,7 +50,7 @@ use crate::spool::{Spool, SpoolError, UnknownRead};
 
 pub use ask::{AskError, Asker};
 use changes::Changes;
-pub use diff::{Diff, missing};
+pub use diff::{Diff, known_before, missing};
 use repair::Repair;
 pub use republish::{Republished, Republisher, Unfetched, Wanted};
 
@@ -113,7 +115,7 @@ pub struct Summary {
     pub dead_letters: u64,
     /// Those that the marketplace does not have.
     pub gone: u64,
-    /// Those that could not be fetched; the next pass tries again.
+    /// Those that could not be fetched, or could not be looked at for changes; the next pass tries again.
     pub failed: u64,
     /// Orders that had been published, had changed, and are published anew.
     pub updated: u64,
@@ -122,8 +124,10 @@ pub struct Summary {
     /// Orders, at least, that reads of unknown outcome had marked and that are in no list: a person has to un-synchronise
     /// them.
     pub unaccounted: u64,
-    /// Such reads of which it is unknown how many orders they lost.
+    /// Reads that have possibly lost orders, although nothing is missing that is listed.
     pub unaccounted_reads: u64,
+    /// How many orders those reads can have lost at most.
+    pub possibly_unaccounted: u64,
 }
 
 impl Summary {
@@ -141,6 +145,7 @@ impl Summary {
             not_found: 0,
             unaccounted: 0,
             unaccounted_reads: 0,
+            possibly_unaccounted: 0,
         }
     }
 
@@ -164,12 +169,13 @@ impl Summary {
         self.not_found += later.not_found;
         self.unaccounted = later.unaccounted;
         self.unaccounted_reads = later.unaccounted_reads;
+        self.possibly_unaccounted = later.possibly_unaccounted;
     }
 
-    /// Whether orders are not in the orders topic, although they were listed, or were marked and are in no list.
+    /// Whether orders are certainly not in the orders topic, although they were listed, or were marked and are in no list.
     #[must_use]
     pub fn is_beyond_repair(&self) -> bool {
-        self.dead_letters + self.gone + self.failed + self.unaccounted + self.unaccounted_reads > 0
+        self.dead_letters + self.gone + self.failed + self.unaccounted > 0
     }
 }
 
@@ -189,6 +195,17 @@ pub enum ReconcileError {
         store: StoreName,
         /// The last attempt's.
         error: AskError,
+    },
+    /// Orders are missing that could not be fetched.
+    #[error(
+        "store {store}: {failed} orders that were handed over and never arrived could not be fetched by their IDs, so they \
+         are not published: start `drain` or `reconcile` again, which fetches them"
+    )]
+    NotFetched {
+        /// The store.
+        store: StoreName,
+        /// How many.
+        failed: u64,
     },
     /// The trace of an unknown read can't be removed.
     #[error(transparent)]
@@ -216,6 +233,19 @@ impl ReconcileError {
     pub fn no_list(store: &StoreName, error: AskError) -> Self {
         let store = store.clone();
         if error.is_not_found() { Self::NoList(store) } else { Self::List { store, error } }
+    }
+
+    /// In a word, for programs.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::NoList(_) => "no_list",
+            Self::List { error: AskError::NotWhole(_), .. } => "list_not_whole",
+            Self::List { error: AskError::Api(ApiError::Refused(Refusal::Token)), .. } => "token_refused",
+            Self::List { .. } => "list_failed",
+            Self::NotFetched { .. } => "orders_failed",
+            Self::Spool(_) | Self::Account(_) => "this_machine",
+            Self::Stopped | Self::DrainGone | Self::LaneGone | Self::Panicked => "ended",
+        }
     }
 
     /// Whether no further pass can be made by this process.
@@ -248,6 +278,7 @@ impl Reconciler {
                 }
                 Err(error) if error.is_the_end() => return,
                 Err(error) => {
+                    self.counters.not_reconciled.note(error.kind(), error.to_string());
                     tracing::warn!(%error, unsettled = self.unsettled.len(), "not reconciled; trying again");
                     pauses.next().unwrap_or(self.interval)
                 }
@@ -274,6 +305,7 @@ impl Reconciler {
             summary.updated += round.tally.published.total();
             summary.dead_letters += round.tally.dead_letters;
             summary.not_found += round.not_found;
+            summary.failed += round.failed;
         }
         Ok(())
     }
@@ -314,7 +346,7 @@ impl Reconciler {
     pub async fn repair(&mut self, listed: Listed) -> Result<(Summary, OrderIds), ReconcileError> {
         let Listed { ids, at, taken, covers } = listed;
         let count = ids.len() as u64;
-        let Diff { missing, published, tracked, earlier } = self.which_are_missing(ids, at).await?;
+        let Diff { missing, published, tracked, known, earlier } = self.which_are_missing(ids, at).await?;
         self.counters.missing.add(missing.len() as u64);
         let pass = ReadId::fresh();
         in_place(|| self.account.begin(&self.store, pass, earlier))?;
@@ -323,9 +355,15 @@ impl Reconciler {
         self.log(&summary);
         // An empty list is what a wrong path answers as well: it is no proof that nothing is missing.
         let covers = (summary.failed == 0 && summary.listed > 0).then_some(covers);
-        let Unaccounted { orders, reads } = in_place(|| self.settle_accounts(&summary, covers, taken))?;
-        let summary = Summary { unaccounted: orders, unaccounted_reads: reads, ..summary };
+        let Unaccounted { orders, reads, possible } =
+            in_place(|| self.settle_accounts(&summary, covers, taken, &known))?;
+        let summary =
+            Summary { unaccounted: orders, unaccounted_reads: reads, possibly_unaccounted: possible, ..summary };
         self.counters.reconciled(summary.clone());
+        if let failed @ 1.. = summary.failed {
+            let error = ReconcileError::NotFetched { store: self.store.clone(), failed };
+            self.counters.not_reconciled.note(error.kind(), error.to_string());
+        }
         Ok((summary, tracked))
     }
 
@@ -350,8 +388,8 @@ impl Reconciler {
             // No question is left in the queue of a lane that can't be opened.
             status.wait_for(|state| *state == LaneState::Ready).await.map_err(|_| ReconcileError::LaneGone)?;
             let (reply, answer) = oneshot::channel();
-            let passes = account.passes_of(store);
-            let question = Question { store: store.clone(), listed, with_tracked, passes, reply };
+            let (passes, known) = (account.passes_of(store), account.to_be_looked_for(store));
+            let question = Question { store: store.clone(), listed, with_tracked, known, passes, reply };
             work.send(Work::Which(question)).await.map_err(|_| ReconcileError::LaneGone)?;
             answer.await.map_err(|_| ReconcileError::LaneGone)
         };
@@ -364,11 +402,12 @@ impl Reconciler {
         &mut self,
         summary: &Summary,
         covers: Option<usize>,
-        taken: Timestamp,
+        listed_at: Timestamp,
+        known: &[KnownBefore],
     ) -> Result<Unaccounted, ReconcileError> {
         let reads: Option<Vec<ReadId>> =
             covers.map(|covers| self.unsettled[..covers].iter().map(|read| read.read_id).collect());
-        let covered = reads.as_deref().map(|reads| (reads, taken));
+        let covered = reads.as_deref().map(|reads| Covered { reads, listed_at, known });
         self.account.end(&self.store, summary.missing - summary.failed, covered)?;
         for read in self.unsettled.drain(..covers.unwrap_or(0)) {
             tracing::info!(store = %read.store, read = %read.read_id, "an unknown read is settled: nothing listed is missing");
@@ -385,13 +424,25 @@ impl Reconciler {
     }
 
     fn advise(&self, missing: Unaccounted) {
-        let Unaccounted { orders, reads } = missing;
+        let Unaccounted { orders, reads, possible } = missing;
+        if reads > 0 {
+            tracing::warn!(
+                store = %self.store, reads, orders_at_most = possible,
+                "nothing is missing that the marketplace lists. Reads without an answer may still have marked orders that \
+                 it does not list, because they are older than {} days: see that none was waiting in the shop. \
+                 `imotriz-kafka spool account` shows the reads; they lapse by themselves",
+                LISTED.as_hours() / 24
+            );
+        }
+        if orders == 0 {
+            return;
+        }
         let entries = self.account.entries();
         let before =
             entries.iter().filter(|entry| entry.store == self.store).filter_map(|entry| entry.placed_before).max();
-        let Some(before) = before.filter(|_| !missing.is_nothing()) else { return };
+        let Some(before) = before else { return };
         tracing::warn!(
-            store = %self.store, orders_at_least = orders, reads_of_unknown_number = reads,
+            store = %self.store, orders_at_least = orders,
             placed_before = %before.strftime("%Y-%m-%d %H:%MZ"),
             "orders were marked that did not reach us and are too old for the list of IDs ({} days): un-synchronise by hand, \
              in the shop, those that were placed before that time and are not in the orders topic; they then come by \

@@ -84,6 +84,14 @@ pub struct SandboxArgs {
     #[arg(long, value_name = "FAULT=SHARE,…", default_value = "")]
     pub faults: Rates,
 
+    /// How many calls a second are answered, of all kinds together; the others get a 429 with `Retry-After: 1`
+    #[arg(long, value_name = "N")]
+    pub rate_limit: Option<usize>,
+
+    /// Give the list of IDs in pages of so many, asked for with `?page=2`; by default it comes whole
+    #[arg(long, value_name = "N")]
+    pub list_page_size: Option<usize>,
+
     /// How many orders one read returns at most
     #[arg(long, value_name = "N", default_value_t = 30)]
     pub page_size: usize,
@@ -113,6 +121,8 @@ impl SandboxArgs {
             token: "sandbox-token".to_owned(),
             delay: Duration::ZERO,
             faults: Rates::default(),
+            rate_limit: None,
+            list_page_size: None,
             page_size: 30,
             orders_per_minute: 0,
             state: None,

@@ -17,6 +17,15 @@
 //! program that is killed while it waits for orders); where both are known *b − a* less those found is missing at least;
 //! else it is an unknown number, at most *b* or a page for each read.
 //!
+//! One thing besides age keeps a marked order from being found missing: it was published before, and the seller had asked
+//! for it again. The list then names an order that is tracked, which is not missing, whatever its last hand-over brought.
+//! Nobody can tell such an order from one that is too old; there are at most *k* of them, the listed orders that had
+//! been tracked before the gap. Hence *b − a* less those found less *k* is certainly missing, and the rest is possible.
+//! Where orders really are too old, at a first start and after an outage of more than 8 days, *k* is about 0.
+//!
+//! What is only possible is no finding. It stays on the account with its number until the marketplace no longer hands
+//! over any order that the reads can have marked, [`REACH`] after them: from then on nobody could act upon it.
+//!
 //! "At least" is weaker than "exactly" in one case: as many new orders as became pending between the two answers, which
 //! are mostly a second apart, can hide as many old ones.
 
@@ -32,6 +41,8 @@ use crate::ids::{ReadId, StoreName};
 pub const PAGE: u64 = 30;
 /// How far back the list of IDs goes.
 pub const LISTED: SignedDuration = SignedDuration::from_hours(8 * 24);
+/// How far back the marketplace hands over orders at all, however they are asked for.
+pub const REACH: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// What an answer said to be pending after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +82,9 @@ struct Answer {
 struct Looked {
     /// When its list was taken.
     listed_at: Timestamp,
+    /// Orders in that list that had been tracked before the gap: the seller may have asked for them again.
+    #[serde(default)]
+    known: u64,
 }
 
 /// How many orders were marked.
@@ -105,7 +119,7 @@ pub enum Open {
     Nothing,
     /// Certainly so many: they are older than the list goes back.
     AtLeast(u64),
-    /// Nobody knows; no more than so many.
+    /// Perhaps none, and no more than so many: nothing that is listed is missing.
     UnknownUpTo(u64),
 }
 
@@ -115,7 +129,7 @@ impl fmt::Display for Open {
             Self::NotLookedFor => f.write_str("not looked for yet"),
             Self::Nothing => f.write_str("none"),
             Self::AtLeast(orders) => write!(f, "{orders}"),
-            Self::UnknownUpTo(orders) => write!(f, "unknown, at most {orders}"),
+            Self::UnknownUpTo(orders) => write!(f, "possibly some, at most {orders}"),
         }
     }
 }
@@ -158,8 +172,20 @@ impl Gap {
     }
 
     /// A pass covers it; the first one that does counts, for its list goes back the furthest.
-    pub(super) fn look(&mut self, listed_at: Timestamp) {
-        self.looked.get_or_insert(Looked { listed_at });
+    pub(super) fn look(&mut self, listed_at: Timestamp, known: u64) {
+        self.looked.get_or_insert(Looked { listed_at, known });
+    }
+
+    /// Its first read and when that began, while no pass has looked for its orders.
+    pub(super) fn to_be_looked_for(&self) -> Option<(ReadId, Timestamp)> {
+        let first = self.reads.first().filter(|_| self.looked.is_none())?;
+        Some((first.read_id, first.since))
+    }
+
+    /// When what is only possible is let go.
+    pub(super) fn lapses_at(&self) -> Option<Timestamp> {
+        let last = self.reads.last().filter(|_| matches!(self.open(), Open::UnknownUpTo(_)))?;
+        last.since.checked_add(REACH).ok()
     }
 
     pub(super) fn listed_at(&self) -> Option<Timestamp> {
@@ -185,14 +211,15 @@ impl Gap {
         let Some(looked) = self.looked else { return Open::NotLookedFor };
         let (marked, found) = (self.marked(), self.found());
         let short = marked.at_least.saturating_sub(found);
-        if short > 0 {
-            return Open::AtLeast(short);
+        let certain = short.saturating_sub(looked.known);
+        if certain > 0 {
+            return Open::AtLeast(certain);
         }
         let unseen = marked.at_most.saturating_sub(found);
         let unseen = match self.before {
             Some(before) if is_in_time(looked.listed_at.duration_since(before.at)) => {
                 if marked.counted {
-                    0
+                    short
                 } else {
                     unseen.min(before.orders)
                 }
@@ -272,7 +299,7 @@ mod tests {
 
     fn looked(before: Option<u64>, after: Option<u64>, found: u64) -> Open {
         let mut gap = gap(before, Some(after));
-        gap.look(at(1001));
+        gap.look(at(1001), 0);
         gap.reconciled = found;
         gap.open()
     }
@@ -316,7 +343,7 @@ mod tests {
         assert_eq!(looked(Some(0), Some(3), 0), Open::Nothing);
         let looked_at = |listed_at| {
             let mut gap = gap(Some(0), Some(Some(3)));
-            gap.look(listed_at);
+            gap.look(listed_at, 0);
             gap.open()
         };
         assert_eq!(looked_at(at(1000) + LISTED), Open::UnknownUpTo(30));
@@ -325,9 +352,31 @@ mod tests {
     }
 
     #[test]
+    fn an_order_that_is_listed_and_tracked_is_not_certainly_missing() {
+        let looked = |known| {
+            let mut gap = gap(Some(65), Some(Some(35)));
+            gap.look(at(1001), known);
+            gap.open()
+        };
+        assert_eq!(looked(0), Open::AtLeast(30));
+        assert_eq!(looked(10), Open::AtLeast(20));
+        assert_eq!(looked(470), Open::UnknownUpTo(30));
+    }
+
+    #[test]
+    fn what_is_only_possible_lapses_once_the_marketplace_hands_it_over_no_more() {
+        let mut gap = gap(None, Some(Some(35)));
+        assert_eq!(gap.lapses_at(), None);
+        gap.look(at(1001), 0);
+        assert_eq!((gap.open(), gap.lapses_at()), (Open::UnknownUpTo(30), Some(at(1000) + REACH)));
+        gap.reconciled = 30;
+        assert_eq!(gap.lapses_at(), None);
+    }
+
+    #[test]
     fn an_exact_number_does_not_age() {
         let mut gap = gap(Some(65), Some(Some(35)));
-        gap.look(at(1000) + LISTED);
+        gap.look(at(1000) + LISTED, 0);
         assert_eq!(gap.open(), Open::AtLeast(30));
     }
 
@@ -336,7 +385,7 @@ mod tests {
         let mut gap = gap(Some(65), Some(Some(35)));
         let page = ReadId::fresh();
         assert!(!gap.arrive(page, at(1)), "nobody has looked for it yet");
-        gap.look(at(1001));
+        gap.look(at(1001), 0);
         assert!(!gap.arrive(page, at(1000)), "it is not older than the read");
         assert!(gap.arrive(page, at(999)));
         gap.forget_arrivals(page);

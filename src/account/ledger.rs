@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::AccountError;
 use super::gap::{Gap, Helping, LostRead, Open, Pending};
+use super::{Covered, KnownBefore};
 use crate::disk::{self, Disk, RealDisk, gone_is_as_good};
 use crate::ids::{ReadId, StoreName};
 
@@ -75,10 +76,12 @@ impl Ledger {
     }
 
     /// A pass covers these reads, and fetched all that was missing.
-    pub(super) fn looked(&mut self, store: &StoreName, covered: &[ReadId], listed_at: Timestamp) {
+    pub(super) fn looked(&mut self, store: &StoreName, covered: Covered<'_>) {
+        let Covered { reads, listed_at, known } = covered;
         for gap in self.gaps.iter_mut().filter(|gap| gap.store == *store && !gap.is_unanswered()) {
-            if gap.reads.iter().all(|read| covered.contains(&read.read_id)) {
-                gap.look(listed_at);
+            if gap.reads.iter().all(|read| reads.contains(&read.read_id)) {
+                let known = known.iter().find(|known| gap.has(known.first_read));
+                gap.look(listed_at, known.map_or(0, |KnownBefore { orders, .. }| *orders));
             }
         }
     }
@@ -91,6 +94,11 @@ impl Ledger {
             // An order that none takes is a new one, or was marked before this program had the store.
             gaps.iter_mut().any(|gap| gap.arrive(page, *created));
         }
+    }
+
+    /// Lets go of what is only possible and too old to be handed over again.
+    pub(super) fn lapse(&mut self, store: &StoreName, now: Timestamp) {
+        self.gaps.retain(|gap| gap.store != *store || gap.lapses_at().is_none_or(|at| at > now));
     }
 
     /// Lets go of what is settled. Not before the traces of its reads are gone: they would be taken for news.

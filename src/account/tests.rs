@@ -34,6 +34,10 @@ fn store() -> StoreName {
     "bogota".parse().unwrap()
 }
 
+fn covering(reads: &[ReadId]) -> Covered<'_> {
+    Covered { reads, listed_at: clock::now(), known: &[] }
+}
+
 fn counted(before: u64, after: u64) -> Counted {
     Counted { before: Some(before), after: Some(after) }
 }
@@ -60,7 +64,7 @@ impl Process {
         let pass = ReadId::fresh();
         self.account.begin(&store(), pass, 0).unwrap();
         let reads: Vec<ReadId> = covered.iter().map(|read| read.read_id).collect();
-        self.account.end(&store(), found, Some((&reads, clock::now()))).unwrap();
+        self.account.end(&store(), found, Some(covering(&reads))).unwrap();
         covered.into_iter().for_each(|read| self.spool.settle(read).unwrap());
         self.account.tidy(&store(), &[]).unwrap();
     }
@@ -96,7 +100,7 @@ fn what_is_ticked_off_or_missing_survives_a_restart() {
 
     let process = start(dir.path());
     assert_eq!((process.only().found, process.only().open), (12, Open::AtLeast(18)));
-    assert_eq!(process.account.unaccounted(), Unaccounted { orders: 18, reads: 0 });
+    assert_eq!(process.account.unaccounted(), Unaccounted { orders: 18, reads: 0, possible: 0 });
     assert_eq!(process.counters.unaccounted.get(), 18);
     assert_eq!(Account::look(dir.path()).unwrap(), process.account.entries());
     process.pass(18, Vec::new());
@@ -113,7 +117,7 @@ fn an_entry_is_kept_until_the_trace_of_its_read_is_gone() {
     let lost = process.lose();
     process.answer(counted(35, 5));
     process.account.begin(&store(), ReadId::fresh(), 0).unwrap();
-    process.account.end(&store(), 30, Some((&[lost.read_id], clock::now()))).unwrap();
+    process.account.end(&store(), 30, Some(covering(&[lost.read_id]))).unwrap();
     drop(process);
     for _ in 0..2 {
         let process = start(dir.path());
@@ -232,7 +236,7 @@ fn a_read_of_unknown_number_takes_nothing_from_one_that_certainly_lacks_it() {
     process.answer(counted(35, 5));
     process.pass(30, lost);
     assert!(!process.only().marked.counted, "the first read of all, which may have marked nothing");
-    assert_eq!(process.account.unaccounted(), Unaccounted { orders: 0, reads: 1 });
+    assert_eq!(process.account.unaccounted(), Unaccounted { orders: 0, reads: 1, possible: 30 });
 }
 
 #[test]
@@ -248,7 +252,7 @@ fn a_pass_that_was_killed_is_counted_by_the_next_once() {
     let process = start(dir.path());
     assert_eq!(process.account.passes_of(&store()), [killed]);
     process.account.begin(&store(), ReadId::fresh(), 25).unwrap();
-    process.account.end(&store(), 5, Some((&[lost.read_id], clock::now()))).unwrap();
+    process.account.end(&store(), 5, Some(covering(&[lost.read_id]))).unwrap();
     assert_eq!(process.account.passes_of(&store()), []);
     assert_eq!(process.account.entries(), []);
 }
@@ -305,4 +309,56 @@ fn nothing_is_written_while_nothing_is_lost() {
     process.account.arrived(&store(), page.read_id(), &[clock::now()]).unwrap();
     process.spool.release(page, &Committed::seen()).unwrap();
     assert!(!dir.path().join("account.json").exists());
+}
+
+#[test]
+fn an_order_that_was_known_before_the_read_and_is_listed_is_not_unaccounted() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = start(dir.path());
+    process.answer(counted(95, 65));
+    let lost = process.lose();
+    process.answer(counted(35, 5));
+    let mut known = process.account.to_be_looked_for(&store());
+    assert_eq!(known.iter().map(|known| known.first_read).collect::<Vec<_>>(), [lost.read_id]);
+    known[0].orders = 470;
+    process.account.begin(&store(), ReadId::fresh(), 0).unwrap();
+    let reads = [lost.read_id];
+    let covered = Covered { known: &known, ..covering(&reads) };
+    process.account.end(&store(), 0, Some(covered)).unwrap();
+    process.spool.settle(lost).unwrap();
+    process.account.tidy(&store(), &[]).unwrap();
+    assert_eq!(process.only().open, Open::UnknownUpTo(30));
+    assert_eq!(process.account.unaccounted(), Unaccounted { orders: 0, reads: 1, possible: 30 });
+    assert_eq!(process.account.to_be_looked_for(&store()), []);
+    drop(process);
+    assert_eq!(start(dir.path()).only().open, Open::UnknownUpTo(30), "it is still told after a restart");
+}
+
+#[test]
+fn an_account_of_an_older_version_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = r#"{"gaps":[{"store":"bogota","reads":[{"read_id":"019abc00-0000-7000-8000-000000000001",
+        "since":"2026-11-24T10:00:00Z","reason":"cut","at_most":30}],"before":{"orders":65,"at":"2026-11-24T10:00:00Z"},
+        "after":{"found":35},"reconciled":0,"arrived":{},"looked":{"listed_at":"2026-11-24T10:00:01Z"}}],"passes":[]}"#;
+    std::fs::write(dir.path().join("account.json"), text).unwrap();
+    assert_eq!(start(dir.path()).only().open, Open::AtLeast(30));
+}
+
+#[test]
+fn what_is_only_possible_lapses_by_itself_and_what_is_certain_never_does() {
+    let long_ago = clock::now() - gap::REACH;
+    let entry = |found: &str, last: u8| {
+        format!(
+            r#"{{"store":"bogota","reads":[{{"read_id":"019abc00-0000-7000-8000-00000000000{last}","since":"{long_ago}",
+            "reason":"cut","at_most":30}}],"before":{{"orders":65,"at":"{long_ago}"}},"after":{{"found":{found}}},
+            "reconciled":0,"arrived":{{}},"looked":{{"listed_at":"{long_ago}"}}}}"#
+        )
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let text = format!(r#"{{"gaps":[{},{}],"passes":[]}}"#, entry("35", 1), entry("null", 2));
+    std::fs::write(dir.path().join("account.json"), text).unwrap();
+    let process = start(dir.path());
+    assert_eq!(process.account.unaccounted(), Unaccounted { orders: 30, reads: 1, possible: 30 });
+    process.account.tidy(&store(), &[]).unwrap();
+    assert_eq!(process.account.unaccounted(), Unaccounted { orders: 30, reads: 0, possible: 0 });
 }

@@ -94,7 +94,27 @@ fn write_stores(page: &mut String, snapshot: &Snapshot) -> fmt::Result {
             ago(store.last_reconcile.as_ref().map(|last| last.at), snapshot.at),
         ]
     };
-    write_table(page, "Stores", HEAD, snapshot.stores.iter().map(row))
+    write_table(page, "Stores", HEAD, snapshot.stores.iter().map(row))?;
+    write_trouble(page, snapshot)
+}
+
+/// What stands in the way of stores.
+fn write_trouble(page: &mut String, snapshot: &Snapshot) -> fmt::Result {
+    let troubled = snapshot.stores.iter().flat_map(|(name, store)| {
+        let read = store.not_read.iter().map(move |trouble| (name, "not read", trouble));
+        read.chain(store.not_reconciled.iter().map(move |trouble| (name, "not reconciled", trouble)))
+    });
+    for (name, what, trouble) in troubled {
+        write!(
+            page,
+            "<p class=bad>{} is {what}: {} <span class=dim>(failing since {}, last tried {})</span>",
+            Escaped(name.as_str()),
+            Escaped(&trouble.why),
+            ago(Some(trouble.since), snapshot.at),
+            ago(Some(trouble.last_tried_at), snapshot.at),
+        )?;
+    }
+    Ok(())
 }
 
 fn write_account(page: &mut String, snapshot: &Snapshot) -> fmt::Result {

@@ -12,7 +12,7 @@ use super::board::{Phase, State, Works};
 use super::health::{self, NotReady};
 use crate::account::{Entry, Open};
 use crate::clock;
-use crate::counters::{Counters, LaneCounters, Latency, Published, StoreCounters};
+use crate::counters::{Counters, LaneCounters, Latency, Published, StoreCounters, Trouble};
 use crate::event::Reason;
 use crate::ids::StoreName;
 use crate::publish::LaneState;
@@ -55,6 +55,8 @@ pub struct Store {
     pub pending: u64,
     /// When a read last brought a page, or found nothing pending.
     pub last_good_read_at: Option<Timestamp>,
+    /// Why no read has gone well since; null while they do.
+    pub not_read: Option<Trouble>,
     /// Pages that were read.
     pub pages_read: u64,
     /// Orders in them.
@@ -76,10 +78,15 @@ pub struct Store {
     pub missing: u64,
     /// Those of them that the marketplace no longer has.
     pub gone: u64,
+    /// Why no pass of the reconciler has come to its end since; null while they do.
+    pub not_reconciled: Option<Trouble>,
     /// The last pass of the reconciler.
     pub last_reconcile: Option<Reconciled>,
-    /// Orders that reads of unknown outcome may have marked and that have not been found.
+    /// Orders that reads of unknown outcome have marked and that have not been found. Those of reads that no pass has
+    /// looked into count as many as there may be.
     pub unaccounted_orders: u64,
+    /// Orders that such reads can have marked besides, at most, although nothing is missing that is listed.
+    pub possibly_unaccounted_orders: u64,
     /// For how long the marketplace still lists those that are next to fall out of its list.
     pub unaccounted_window_seconds: Option<u64>,
     /// The account of such reads.
@@ -194,6 +201,7 @@ impl Store {
         Self {
             pending: counters.pending.get(),
             last_good_read_at: counters.last_drained.get(),
+            not_read: counters.not_read.get(),
             pages_read: counters.pages_read.get(),
             orders_read: counters.orders_read.get(),
             published: counters.published.get(),
@@ -208,7 +216,9 @@ impl Store {
             unsettled_unknown_reads: counters.unsettled_reads.get(),
             missing: counters.missing.get(),
             gone: counters.gone.get(),
+            not_reconciled: counters.not_reconciled.get(),
             last_reconcile: counters.last_pass().map(|pass| Reconciled { at: pass.at, summary: pass.summary }),
+            possibly_unaccounted_orders: account.iter().map(possible_orders).sum(),
             unaccounted_orders: open.iter().map(|entry| open_orders(entry)).sum(),
             unaccounted_window_seconds: open.iter().map(|entry| seconds(at, entry.listed_until)).min(),
             account,
@@ -216,13 +226,17 @@ impl Store {
     }
 }
 
-/// At most so many: where the number is not known, the worst is what somebody has to look into.
+/// Certainly so many; where no pass has looked yet, the worst that it can find.
 fn open_orders(entry: &Entry) -> u64 {
     match entry.open {
-        Open::Nothing => 0,
-        Open::AtLeast(orders) | Open::UnknownUpTo(orders) => orders,
+        Open::Nothing | Open::UnknownUpTo(_) => 0,
+        Open::AtLeast(orders) => orders,
         Open::NotLookedFor => entry.marked.at_most.saturating_sub(entry.found),
     }
+}
+
+fn possible_orders(entry: &Entry) -> u64 {
+    if let Open::UnknownUpTo(orders) = entry.open { orders } else { 0 }
 }
 
 fn lanes(works: &Works, counters: &Counters) -> BTreeMap<i32, Lane> {

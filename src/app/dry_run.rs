@@ -37,7 +37,7 @@ pub struct Missing {
 pub async fn dry_run(config: &Config) -> Result<Vec<Missing>, AppError> {
     let mut lists = Vec::new();
     for (name, store) in config.stores_or_error()? {
-        let asker = Asker { client: Arc::new(client(store)?), token: store.token.clone() };
+        let asker = Asker::new(name, store, Arc::new(client(store)?));
         let ids = asker.order_ids().await.map_err(|error| ReconcileError::no_list(name, error))?;
         lists.push((name.clone(), ids));
     }

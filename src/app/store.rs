@@ -20,13 +20,16 @@ pub(super) struct StoreTask {
 impl StoreTask {
     /// Drains to nothing pending. Where a read had an unknown outcome or a page was damaged, in this run or an earlier
     /// one, what may have been lost is fetched before it is over; where that can't be, it is said, and the unknown reads
-    /// stay noted in the spool.
+    /// stay noted in the spool. It ends well only if all was fetched that was found missing.
     pub(super) async fn drain(mut self) -> Result<(), AppError> {
         self.drain.clone().run().await?;
         if !self.damaged && !self.reconciler.has_unsettled_reads() {
             return Ok(());
         }
         match self.repair().await {
+            Ok((Summary { store, failed: failed @ 1.., .. }, _)) => {
+                Err(ReconcileError::NotFetched { store, failed }.into())
+            }
             Ok(_) => Ok(()),
             Err(AppError::Reconcile(error)) => {
                 if !matches!(error, ReconcileError::Stopped) {

@@ -53,6 +53,7 @@ pub(crate) fn client(store: &config::Store) -> Result<Client, AppError> {
             order_ids: api.paths.order_ids.clone(),
             order: api.paths.order.clone(),
         },
+        list_page_parameter: api.list_page_parameter.clone(),
         connect_timeout: api.connect_timeout,
         idle_timeout: api.idle_timeout,
         total_timeout: api.total_timeout,

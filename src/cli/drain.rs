@@ -10,9 +10,11 @@ use serde_json::json;
 
 use super::look::{count, plural};
 use super::out;
+use super::reconcile::possible_loss;
 use crate::app::App;
 use crate::config::Config;
 use crate::counters::{Counters, Number, StoreCounters};
+use crate::event::Reason;
 use crate::shutdown::stopper;
 
 /// Drains until nothing is pending, or until it is stopped; then says what was done.
@@ -82,13 +84,17 @@ pub(super) fn summarize(counters: &Counters, json: bool) {
     let [dead, skipped, pages] = [total(|s| &s.dead_letters), total(|s| &s.skipped), total(|s| &s.pages_read)];
     let [unknown, unsettled, missing] =
         [total(|s| &s.unknown_reads), total(|s| &s.unsettled_reads), total(|s| &s.missing)];
-    let [unaccounted, unaccounted_reads] = [&counters.unaccounted, &counters.unaccounted_reads].map(Number::get);
+    let [unaccounted, unaccounted_reads, possible] =
+        [&counters.unaccounted, &counters.unaccounted_reads, &counters.possibly_unaccounted].map(Number::get);
+    let fetched = counters.total(|store| store.published.get().of(Reason::Reconciled));
+    let not_fetched = counters.total(|store| store.last_pass().map_or(0, |pass| pass.summary.failed));
     if json {
         let [p50, p99] = [0.5, 0.99].map(|share| counters.page_commit.quantile(share).as_secs_f64() * 1000.0);
         let summary = json!({
             "published": published, "dead_letters": dead, "skipped": skipped, "pages": pages, "unknown_reads": unknown,
-            "unsettled_reads": unsettled, "missing": missing, "unaccounted": unaccounted,
-            "unaccounted_reads": unaccounted_reads, "pending": total(|s| &s.pending),
+            "unsettled_reads": unsettled, "missing": missing, "fetched_by_id": fetched,
+            "not_fetched": not_fetched, "unaccounted": unaccounted, "unaccounted_reads": unaccounted_reads,
+            "possibly_unaccounted": possible, "pending": total(|s| &s.pending),
             "page_commit_ms": { "p50": p50, "p99": p99 }, "last_commit": counters.last_commit.get(),
         });
         out::report(summary);
@@ -102,7 +108,17 @@ pub(super) fn summarize(counters: &Counters, json: bool) {
         plural(pages, "page"),
     ));
     if missing > 0 {
-        out::report(format_args!("{} had been handed over and never arrived: fetched by ID", plural(missing, "order")));
+        out::report(format_args!(
+            "{} had been handed over and never arrived: {} fetched by ID and published",
+            plural(missing, "order"),
+            count(fetched)
+        ));
+    }
+    if not_fetched > 0 {
+        out::report(format_args!(
+            "{} could not be fetched and so are not published: start it again, or `imotriz-kafka reconcile`",
+            plural(not_fetched, "order")
+        ));
     }
     if unsettled > 0 {
         out::report(format_args!(
@@ -118,9 +134,6 @@ pub(super) fn summarize(counters: &Counters, json: bool) {
         ));
     }
     if unaccounted_reads > 0 {
-        out::report(format_args!(
-            "{} may have lost orders that are not listed: see `imotriz-kafka spool account`",
-            plural(unaccounted_reads, "cut read")
-        ));
+        out::report(possible_loss(unaccounted_reads, possible));
     }
 }

@@ -35,7 +35,7 @@ pub const SPOOL: u8 = 6;
 pub const FINDING: u8 = 7;
 /// `reconcile`: orders were missing, and are published now.
 pub const REPAIRED: u8 = 10;
-/// `reconcile`: orders were missing, and some of them could not be published.
+/// `reconcile`, `drain`: orders were missing, and some of them could not be published.
 pub const NOT_REPAIRED: u8 = 11;
 /// `reconcile --dry-run`: orders are missing.
 pub const MISSING: u8 = 12;
@@ -123,6 +123,7 @@ fn of_drain(error: &crate::drain::DrainError) -> u8 {
 fn of_reconcile(error: &ReconcileError) -> u8 {
     match error {
         ReconcileError::List { error: AskError::Token(_), .. } => USAGE,
+        ReconcileError::NotFetched { .. } => NOT_REPAIRED,
         ReconcileError::NoList(_) | ReconcileError::List { .. } => MARKETPLACE,
         ReconcileError::Spool(_) | ReconcileError::Account(_) => SPOOL,
         ReconcileError::Stopped => STOPPED,

@@ -133,7 +133,8 @@ fn account(action: Option<&AccountAction>, config: &Config, json: bool) -> Resul
         None => {
             let entries = Account::look(dir)?;
             show_account(&entries, json);
-            let is_missing = |entry: &account::Entry| matches!(entry.open, Open::AtLeast(_) | Open::UnknownUpTo(_));
+            // What is only possible is told, and is no finding.
+            let is_missing = |entry: &account::Entry| matches!(entry.open, Open::AtLeast(_));
             Ok(if entries.iter().any(is_missing) { exit::FINDING } else { 0 })
         }
     }
@@ -189,7 +190,14 @@ fn told(entry: &account::Entry, now: Timestamp) -> Vec<(&'static str, String)> {
     ];
     if let Some(before) = entry.placed_before {
         let before = before.strftime("%Y-%m-%d %H:%M:%S UTC");
-        let advice = format!("un-synchronise by hand what was placed before {before} and is not in the orders topic");
+        let by_hand = format!("un-synchronise by hand what was placed before {before} and is not in the orders topic");
+        let advice = match entry.lapses_at {
+            None => by_hand,
+            Some(at) => format!(
+                "nothing, if no order that old was waiting in the shop; else {by_hand}. The entry goes by itself at {}",
+                at.strftime("%Y-%m-%d %H:%M:%S UTC")
+            ),
+        };
         told.push(("to do", advice));
     }
     told

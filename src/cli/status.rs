@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::look::{Look, count, plural};
 use super::out;
 use super::table::Rows;
+use super::wrap;
 use crate::account::{Account, Open};
 use crate::admin::client;
 use crate::config::Config;
@@ -76,6 +77,15 @@ fn of_instance(body: &str, json: bool) -> Result<()> {
         ]);
     }
     out::line(format_args!("\n{rows}"));
+    for (name, store) in status["stores"].as_object().into_iter().flatten() {
+        for (what, trouble) in [("not read", &store["not_read"]), ("not reconciled", &store["not_reconciled"])] {
+            if let Some(why) = trouble["why"].as_str() {
+                let (since, tried) = (when(&trouble["since"]), when(&trouble["last_tried_at"]));
+                let told = format!("{}: {why} (failing since {since}, last tried {tried} UTC)", look.bad(what));
+                out::line(format_args!("{}  {}", look.bold(name), wrap::hanging(&told, 2)));
+            }
+        }
+    }
     Ok(())
 }
 
@@ -134,7 +144,7 @@ async fn from_topics(config: &Config, json: bool) -> Result<()> {
     out::line(format_args!("lock          {}", if spool.locked { "held by a program at work" } else { "free" }));
     out::line(format_args!(
         "account       {}",
-        if spool.gaps == 0 { "no read has lost orders".to_owned() } else { spool.told() }
+        if spool.gaps == 0 { "no read is known to have lost orders".to_owned() } else { spool.told() }
     ));
     Ok(())
 }
@@ -145,7 +155,7 @@ struct SpoolLook {
     unknown: usize,
     corrupt: usize,
     locked: bool,
-    /// Entries of the account of which orders are, or may be, missing.
+    /// Entries of the account of which orders are missing, or that no pass has looked into.
     gaps: usize,
 }
 
@@ -154,7 +164,7 @@ impl SpoolLook {
         let dir = &config.spool.dir;
         let entries = Spool::inspect(dir)?;
         let count = |which: fn(&State) -> bool| entries.iter().filter(|entry| which(&entry.state)).count();
-        let open = |entry: &crate::account::Entry| entry.open != Open::Nothing;
+        let open = |entry: &crate::account::Entry| !matches!(entry.open, Open::Nothing | Open::UnknownUpTo(_));
         Ok(Self {
             pages: count(|state| matches!(state, State::Page { .. })),
             unknown: count(|state| matches!(state, State::Unknown { .. })),

@@ -125,6 +125,18 @@ impl TokenSource {
     }
 }
 
+#[cfg(test)]
+impl TokenSource {
+    /// One that stands in the settings.
+    pub(crate) fn fixed(token: &str) -> Self {
+        Self(SecretSource::Inline(Secret(token.into())))
+    }
+
+    pub(crate) fn in_file(path: PathBuf) -> Self {
+        Self(SecretSource::File(path))
+    }
+}
+
 /// A store's token, as it was read last.
 #[derive(Debug, Clone)]
 pub struct Token {

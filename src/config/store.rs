@@ -30,6 +30,9 @@ pub struct Api {
     /// The largest body that is read, in bytes.
     #[serde(with = "values::size")]
     pub max_body: u64,
+    /// The parameter that asks for a page of the list of IDs, where the marketplace gives it in pages.
+    #[serde(deserialize_with = "optional_parameter")]
+    pub list_page_parameter: Option<String>,
     /// Where on the host.
     pub paths: Paths,
 }
@@ -42,6 +45,7 @@ impl Default for Api {
             idle_timeout: Duration::from_secs(120),
             total_timeout: Duration::from_secs(300),
             max_body: 8 << 20,
+            list_page_parameter: None,
             paths: Paths::default(),
         }
     }
@@ -133,6 +137,8 @@ pub(super) struct StoreEntry {
     total_timeout: Option<Duration>,
     #[serde(default, deserialize_with = "values::size::optional")]
     max_body: Option<u64>,
+    #[serde(default, deserialize_with = "optional_parameter")]
+    list_page_parameter: Option<String>,
     #[serde(default)]
     paths: PathsEntry,
 }
@@ -150,6 +156,17 @@ struct PathsEntry {
 
 fn optional_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D::Error> {
     values::http_url(deserializer).map(Some)
+}
+
+/// It stands in a URL as it is.
+fn optional_parameter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    match !name.is_empty()
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '[' | ']'))
+    {
+        true => Ok(Some(name)),
+        false => Err(D::Error::custom("is no name of a parameter: it has letters, digits and `-_.[]`, such as `page`")),
+    }
 }
 
 fn optional_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
@@ -170,6 +187,7 @@ impl StoreEntry {
             idle_timeout: self.idle_timeout.unwrap_or(general.idle_timeout),
             total_timeout: self.total_timeout.unwrap_or(general.total_timeout),
             max_body: self.max_body.unwrap_or(general.max_body),
+            list_page_parameter: self.list_page_parameter.as_ref().or(general.list_page_parameter.as_ref()).cloned(),
             paths: Paths {
                 new_orders: path(&self.paths.new_orders, &general.paths.new_orders),
                 order_ids: path(&self.paths.order_ids, &general.paths.order_ids),

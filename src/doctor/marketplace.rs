@@ -1,5 +1,6 @@
 //! Token and clock of each store. The list of IDs and an order by its ID are asked for, and never new orders.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::fmt::rfc2822::DateTimeParser;
@@ -11,8 +12,9 @@ use url::Url;
 use super::{Check, PATIENCE};
 use crate::api::{ApiError, Refusal};
 use crate::app;
-use crate::config::{Config, Store};
+use crate::config::{Config, SecretError, Store};
 use crate::ids::{OrderId, StoreName};
+use crate::reconcile::{AskError, Asker};
 
 /// As far as clocks may be apart before a page that waited is taken for another than it is.
 const TOO_FAR: u64 = 60;
@@ -35,24 +37,31 @@ pub(super) async fn check(config: &Config) -> Vec<Check> {
 async fn token(name: &StoreName, store: &Store) -> Check {
     let what = format!("token {name}");
     let late = "see whether the marketplace can be reached from this machine: `curl -I` its base URL";
-    match timeout(PATIENCE, ask(&what, store)).await {
+    match timeout(PATIENCE, ask(name, &what, store)).await {
         Ok(check) => check,
         Err(_) => Check::bad(what, format!("no answer within {} s", PATIENCE.as_secs()), late),
     }
 }
 
-async fn ask(what: &str, store: &Store) -> Check {
+async fn ask(name: &StoreName, what: &str, store: &Store) -> Check {
     let token = match store.token.read() {
         Ok(token) => token,
-        Err(error) => return Check::bad(what, error.to_string(), "correct the store's `token_file` or `token`"),
+        Err(error) => return no_token(what, &error),
     };
     let client = match app::client(store) {
         Ok(client) => client,
         Err(error) => return Check::bad(what, error.to_string(), "look at this machine's TLS certificates"),
     };
-    let error = match client.order_ids(&token).await {
+    // Once, without the patience of a pass: whoever asks wants to know how it stands now.
+    let error = match Asker::new(name, store, Arc::new(client.clone())).order_ids_at_once().await {
         Ok(ids) => return Check::good(what, format!("accepted; {} orders are listed for the last 8 days", ids.len())),
-        Err(error) => error,
+        Err(AskError::Api(error)) => error,
+        Err(AskError::NotWhole(why)) => {
+            let cure = "set `api.list_page_parameter` to the parameter that asks for a page, such as `page`: without the \
+                        whole list nothing that a cut read lost can be found again";
+            return Check::bad(what, format!("accepted; but the list of order IDs is not whole: {why}"), cure);
+        }
+        Err(AskError::Token(error)) => return no_token(what, &error),
     };
     match error {
         // The path is unconfirmed: whether the token is good, another path can tell.
@@ -74,6 +83,10 @@ async fn ask(what: &str, store: &Store) -> Check {
             Check::bad(what, why, cure)
         }
     }
+}
+
+fn no_token(what: &str, error: &SecretError) -> Check {
+    Check::bad(what, error.to_string(), "correct the store's `token_file` or `token`")
 }
 
 fn refused(what: &str, refusal: Refusal) -> Check {

@@ -77,3 +77,42 @@ pub enum DrainError {
     #[error("{0}. The page that was just read goes to Kafka from memory; no further page is read")]
     PageNotKept(String),
 }
+
+impl DrainError {
+    /// In a word, for programs.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Refused { refusal: Refusal::Token, .. } => "token_refused",
+            Self::Refused { refusal: Refusal::StartDate, .. } => "no_start_date",
+            Self::Refused { .. } => "refused",
+            Self::Unreachable { reason, .. } if reason.contains("certificate") => "certificate",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Busy { .. } => "busy",
+            Self::NothingHandedOver { .. } => "nothing_handed_over",
+            Self::Token { .. } => "token_unreadable",
+            Self::Unknown { .. } => "unknown",
+            Self::Thread(_) | Self::Spool(_) | Self::Account(_) | Self::PageNotKept(_) => "this_machine",
+        }
+    }
+
+    /// The sentence, for a place that names the store anyway.
+    pub(super) fn without_store(&self) -> String {
+        let text = self.to_string();
+        match text.strip_prefix("store ").and_then(|rest| rest.split_once(": ")) {
+            Some((_, sentence)) => sentence.to_owned(),
+            None => text,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_in_the_way_is_told_without_the_name_of_the_store() {
+        let error = DrainError::Refused { store: "bogota".parse().unwrap(), refusal: Refusal::Token };
+        assert_eq!(error.kind(), "token_refused");
+        assert!(error.without_store().starts_with("the marketplace does not accept the token (401)"));
+    }
+}

@@ -10,9 +10,26 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
+use super::extent::Extent;
 use super::{Envelope, PageError, id_in, says_nothing};
 use crate::ids::OrderIds;
 use crate::json::Text;
+
+/// A list of IDs, or a page of one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IdList {
+    /// The IDs, as often as they are listed.
+    pub ids: OrderIds,
+    /// What the list says of its own extent. Whether it is whole is for the caller to see.
+    pub extent: Extent,
+}
+
+/// A list that says nothing of its extent.
+impl From<OrderIds> for IdList {
+    fn from(ids: OrderIds) -> Self {
+        Self { ids, extent: Extent::default() }
+    }
+}
 
 /// Reads a list of order IDs: numbers, strings, or objects that hold an ID, in a list or in an object whose keys are
 /// numbers, under `data`, under `data.ids`, under `ids` or at the top. An ID that is listed twice is here twice. Blocks
@@ -21,7 +38,7 @@ use crate::json::Text;
 /// # Errors
 /// An entry without an ID is an error: an order that is not listed is never missed, so none may be passed over. So is a
 /// body that ends early, and one that `body` can't read to its end.
-pub fn read_order_ids(body: impl Read) -> Result<OrderIds, PageError> {
+pub fn read_id_list(body: impl Read) -> Result<IdList, PageError> {
     let mut body = Bytes { body, read: 0 };
     let read = read_answer(&mut body);
     let bytes = body.read;
@@ -30,7 +47,7 @@ pub fn read_order_ids(body: impl Read) -> Result<OrderIds, PageError> {
         Category::Syntax => PageError::NotJson { line: error.line(), column: error.column() },
         Category::Data => PageError::Shape,
     })?
-    .order_ids()
+    .id_list()
 }
 
 fn read_answer(body: &mut Bytes<impl Read>) -> serde_json::Result<Answer> {
@@ -94,6 +111,8 @@ struct Place {
     /// An object without entries, which PHP can't tell from a list without.
     empty: bool,
     ids: Option<Box<Place>>,
+    /// What stands beside `ids`.
+    extent: Extent,
 }
 
 impl Place {
@@ -113,6 +132,7 @@ impl Place {
             _ if is_number => self.list.take(&map.next_value::<Box<RawValue>>()?),
             "ids" if self.ids.is_some() => return Err(A::Error::duplicate_field("ids")),
             "ids" => self.ids = Some(Box::new(map.next_value_seed(PlaceSeed { with_ids: false })?)),
+            name if Extent::is_named(name) => self.extent.note(name, &map.next_value::<Box<RawValue>>()?),
             _ => drop(map.next_value::<IgnoredAny>()?),
         }
         Ok(())
@@ -183,40 +203,45 @@ struct Object {
     top: Place,
     data: Option<Place>,
     metadata: Option<Box<RawValue>>,
+    extent: Extent,
     failed: bool,
     message: bool,
 }
 
 impl Answer {
-    fn order_ids(self) -> Result<OrderIds, PageError> {
-        let list = match self {
-            Self::List(place) => place.list,
+    fn id_list(self) -> Result<IdList, PageError> {
+        let (list, extent) = match self {
+            Self::List(place) => (place.list, Extent::default()),
             Self::Object(object) => object.list()?,
             Self::Other => return Err(PageError::NoData),
         };
         match list.without_id {
             Some(index) => Err(PageError::NoId { index }),
-            None => Ok(list.ids),
+            None => Ok(IdList { ids: list.ids, extent }),
         }
     }
 }
 
 impl Object {
-    fn list(self) -> Result<List, PageError> {
-        let Self { top, data, metadata, failed, message } = self;
+    fn list(self) -> Result<(List, Extent), PageError> {
+        let Self { top, data, metadata, extent, failed, message } = self;
         let envelope = Envelope { data: data.as_ref().map(|_| ()), metadata: metadata.as_deref(), failed, message };
         let counts = envelope.counts()?;
         // A list can be asked for again, so one that comes with a complaint is not taken for whole.
         if envelope.failed {
             return Err(PageError::ErrorBody);
         }
+        let mut extent = extent;
         let list = match data {
-            Some(data) => data.ids().ok_or(PageError::Shape)?,
+            Some(mut data) => {
+                extent = extent.or(std::mem::take(&mut data.extent));
+                data.ids().ok_or(PageError::Shape)?
+            }
             None if top.empty => return Err(PageError::NoData),
             None => top.ids().ok_or_else(|| envelope.without_data())?,
         };
         counts.agree_with(list.entries)?;
-        Ok(list)
+        Ok((list, extent))
     }
 }
 
@@ -262,9 +287,16 @@ impl Object {
             // Twice the same name would hide the list under the first.
             "data" if self.data.is_some() => return Err(A::Error::duplicate_field("data")),
             "data" => self.data = Some(map.next_value_seed(PlaceSeed { with_ids: true })?),
-            "metadata" => self.metadata = Some(raw(map)?),
+            "metadata" => {
+                let metadata = raw(map)?;
+                self.extent.note(key, &metadata);
+                self.metadata = Some(metadata);
+            }
             "error" | "errors" => self.failed |= !says_nothing(&raw(map)?),
             "success" => self.failed |= raw(map)?.get() == "false",
+            name if Extent::is_named(name) => {
+                self.extent.note(name, &raw(map)?);
+            }
             name => {
                 self.message |= super::is_message(name);
                 return self.top.take(name, map);

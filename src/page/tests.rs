@@ -6,6 +6,10 @@ fn records(body: &str) -> Result<Vec<&str>, PageError> {
     Page::parse(body.as_bytes()).map(|page| page.records.iter().map(|record| record.get()).collect())
 }
 
+fn read_order_ids(body: impl std::io::Read) -> Result<crate::ids::OrderIds, PageError> {
+    read_id_list(body).map(|list| list.ids)
+}
+
 fn ids(body: &str) -> Result<Vec<String>, PageError> {
     read_order_ids(body.as_bytes()).map(|ids| ids.iter().map(|id| id.as_str().to_owned()).collect())
 }

@@ -342,10 +342,11 @@ impl Publisher {
                         tracing::debug!("the reconciler no longer waits");
                     }
                 }
-                Work::Which(Question { store, listed, with_tracked, passes, reply }) => {
+                Work::Which(Question { store, listed, with_tracked, known, passes, reply }) => {
                     let earlier = self.index.brought_by(&passes);
                     let diff = reconcile::missing(&store, &listed, &self.index, with_tracked);
-                    if reply.send(Diff { earlier, ..diff }).is_err() {
+                    let known = reconcile::known_before(&store, &listed, &self.index, known);
+                    if reply.send(Diff { known, earlier, ..diff }).is_err() {
                         tracing::debug!("the reconciler no longer waits");
                     }
                 }

@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 
 use super::decide::Source;
 use super::plan::Tally;
+use crate::account::KnownBefore;
 use crate::ids::{OrderId, OrderIds, ReadId, StoreName};
 use crate::reconcile::Diff;
 use crate::spool::Durable;
@@ -48,6 +49,8 @@ pub struct Question {
     pub listed: OrderIds,
     /// Whether the tracked ones are wanted as well.
     pub with_tracked: bool,
+    /// Entries of the account, for each of which the orders are counted that were tracked before.
+    pub known: Vec<KnownBefore>,
     /// Passes that could not tell what they had published.
     pub passes: Vec<ReadId>,
     /// Told the answer.

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable as _};
+use backon::{BackoffBuilder as _, ExponentialBuilder};
 use bytes::Bytes;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::Instant;
 
-use crate::api::{ApiError, Marketplace};
-use crate::config::{SecretError, TokenSource};
-use crate::ids::{OrderId, OrderIds};
-use crate::page::{self, PageError};
-
-/// The longest that a `Retry-After` is heeded for: the pass holds up nothing but the next pass.
-const LONGEST: Duration = Duration::from_secs(120);
+use super::whole_list;
+use crate::api::{ApiError, Marketplace, Pace, Refusal};
+use crate::config::{SecretError, Store, TokenSource};
+use crate::ids::{OrderId, OrderIds, StoreName};
+use crate::page::{self, IdList, PageError};
 
 /// Why an answer could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,12 @@ pub enum AskError {
     /// The token can't be read.
     #[error(transparent)]
     Token(#[from] SecretError),
+    /// The list says itself that it is not whole, or contradicts itself: what it does not name is not proved to be away.
+    #[error(
+        "the list of order IDs is not whole: {0}. Where the marketplace gives it in pages, set `api.list_page_parameter`; \
+         nothing is taken for missing or for settled until it is whole"
+    )]
+    NotWhole(String),
 }
 
 impl AskError {
@@ -30,14 +36,21 @@ impl AskError {
         matches!(self, Self::Api(ApiError::NotFound))
     }
 
-    /// Whether only a person can help, and so every further call would end the same way.
-    pub(super) fn needs_a_person(&self) -> bool {
-        matches!(self, Self::Token(_) | Self::Api(ApiError::Refused(_)))
+    /// Whether every further call would end the same way: only a person can help, or there was nothing but 429 for longer
+    /// than anybody waits.
+    pub(super) fn is_hopeless(&self) -> bool {
+        self.is_busy() || matches!(self, Self::Token(_) | Self::Api(ApiError::Refused(_)))
     }
 
-    /// A whole answer of an odd shape may be the error page of something in between.
+    /// Nothing but 429, for as long as anybody waits.
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(self, Self::Api(ApiError::Busy(_)))
+    }
+
+    /// A whole answer of an odd shape may be the error page of something in between, and whoever rotates a token may empty
+    /// its file before filling it. A 429 is a matter of pace.
     fn is_worth_repeating(&self) -> bool {
-        matches!(self, Self::Api(error) if error.is_transient() || matches!(error, ApiError::Shape(_)))
+        matches!(self, Self::Api(ApiError::Failed(_) | ApiError::Shape(_)) | Self::Token(_))
     }
 }
 
@@ -46,31 +59,94 @@ impl AskError {
 pub struct Asker {
     /// The way.
     pub client: Arc<dyn Marketplace>,
-    /// Read again for each call: a token that is rotated in mid-pass needs no second attempt.
+    /// Read again for each call, and when it is refused: a token that is rotated in mid-pass fails no order.
     pub token: TokenSource,
+    /// How fast the store's requests may follow each other. The drain's keep to the same.
+    pub pace: Pace,
+    /// Whether the list of IDs is asked for in pages.
+    pub list_in_pages: bool,
 }
 
 impl Asker {
-    /// IDs of the last 8 days.
+    /// As the store's settings say.
+    #[must_use]
+    pub fn new(name: &StoreName, store: &Store, client: Arc<dyn Marketplace>) -> Self {
+        let (token, list_in_pages) = (store.token.clone(), store.api.list_page_parameter.is_some());
+        Self { client, token, pace: Pace::new(name.clone()), list_in_pages }
+    }
+
+    /// IDs of the last 8 days: all of them, or an error.
     ///
     /// # Errors
-    /// The last attempt's.
+    /// The last attempt's, or [`AskError::NotWhole`].
     pub async fn order_ids(&self) -> Result<OrderIds, AskError> {
-        let ask = || async { Ok(self.client.order_ids(&self.token.read()?).await?) };
-        ask.retry(pauses()).when(AskError::is_worth_repeating).adjust(as_told).await
+        whole_list::take(self.list_in_pages, |page| self.list(page)).await
+    }
+
+    /// The same without asking again after a failure or a 429.
+    ///
+    /// # Errors
+    /// See [`Asker::order_ids`].
+    pub async fn order_ids_at_once(&self) -> Result<OrderIds, AskError> {
+        let once = async |page| Ok(self.client.order_ids(page, &self.token.read()?).await?);
+        whole_list::take(self.list_in_pages, once).await
+    }
+
+    async fn list(&self, page: Option<u64>) -> Result<IdList, AskError> {
+        self.ask(|token| async move { Ok(self.client.order_ids(page, &token).await?) }).await
     }
 
     /// One order: an answer that holds one record. An answer that is well formed and empty is as good as a 404.
     pub(super) async fn order(&self, id: &OrderId) -> Result<Bytes, AskError> {
-        let ask = || async {
-            let answer = self.client.order(id, &self.token.read()?).await?;
+        self.ask(|token| async move {
+            let answer = self.client.order(id, &token).await?;
             match page::parse_single(&answer) {
                 Ok(_) => Ok(answer),
                 Err(PageError::NoRecord) => Err(ApiError::NotFound.into()),
                 Err(error) => Err(ApiError::Shape(error).into()),
             }
-        };
-        ask.retry(pauses()).when(AskError::is_worth_repeating).adjust(as_told).await
+        })
+        .await
+    }
+
+    /// Repeats what may pass: a few times after a failure, as long as it takes after a 429.
+    async fn ask<T, A: Future<Output = Result<T, AskError>>>(
+        &self,
+        once: impl Fn(SecretString) -> A,
+    ) -> Result<T, AskError> {
+        let mut pauses = pauses().build();
+        loop {
+            self.pace.turn().await;
+            let asked_at = Instant::now();
+            let (token, answer) = match self.token.read() {
+                Ok(token) => (Some(token.clone()), once(token).await),
+                Err(error) => (None, Err(error.into())),
+            };
+            if !matches!(answer, Err(AskError::Token(_) | AskError::Api(ApiError::Busy(_) | ApiError::Failed(_)))) {
+                self.pace.answered();
+            }
+            let error = match answer {
+                Err(AskError::Api(ApiError::Busy(told))) => {
+                    if self.pace.busy(asked_at, told).is_hopeless {
+                        return Err(ApiError::Busy(told).into());
+                    }
+                    continue;
+                }
+                Err(AskError::Api(ApiError::Refused(Refusal::Token))) if self.is_another(token.as_ref()) => continue,
+                Err(error) => error,
+                answer => return answer,
+            };
+            match pauses.next().filter(|_| error.is_worth_repeating()) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return Err(error),
+            }
+        }
+    }
+
+    /// Whether the token has been rotated since this one was read.
+    fn is_another(&self, used: Option<&SecretString>) -> bool {
+        let used = used.map(SecretString::expose_secret);
+        self.token.read().is_ok_and(|now| Some(now.expose_secret()) != used)
     }
 }
 
@@ -82,36 +158,136 @@ fn pauses() -> ExponentialBuilder {
         .with_max_times(5)
 }
 
-fn as_told(error: &AskError, pause: Option<Duration>) -> Option<Duration> {
-    let told = match error {
-        AskError::Api(ApiError::Busy(told)) => told.unwrap_or_default().min(LONGEST),
-        _ => Duration::ZERO,
-    };
-    pause.map(|pause| pause.max(told))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
-    use crate::api::Refusal;
+    use crate::api::{Answer, Read};
 
     #[test]
     fn only_what_may_pass_is_repeated() {
         let again = |error: ApiError| AskError::from(error).is_worth_repeating();
-        assert!(again(ApiError::Busy(None)));
         assert!(again(ApiError::Failed("500".to_owned())));
         assert!(again(ApiError::Shape(PageError::NoData)));
+        assert!(!again(ApiError::Busy(None)), "that is a matter of pace, and costs no attempt");
         assert!(!again(ApiError::NotFound));
         assert!(!again(ApiError::Refused(Refusal::Token)));
+        assert!(!AskError::NotWhole(String::new()).is_worth_repeating());
     }
 
-    #[test]
-    fn a_marketplace_that_asks_for_patience_gets_it_within_reason() {
-        let busy = |seconds| AskError::from(ApiError::Busy(Some(Duration::from_secs(seconds))));
-        let pause = Some(Duration::from_secs(1));
-        assert_eq!(as_told(&busy(7), pause), Some(Duration::from_secs(7)));
-        assert_eq!(as_told(&busy(86_400), pause), Some(LONGEST));
-        assert_eq!(as_told(&busy(7), None), None);
-        assert_eq!(as_told(&ApiError::Failed(String::new()).into(), pause), pause);
+    /// Answers so many calls a second, and counts those that it does not.
+    #[derive(Debug)]
+    struct Limited {
+        per_second: usize,
+        answered: Mutex<Vec<Instant>>,
+        refused: AtomicU64,
+    }
+
+    impl Limited {
+        fn new(per_second: usize) -> Arc<Self> {
+            Arc::new(Self { per_second, answered: Mutex::default(), refused: AtomicU64::new(0) })
+        }
+    }
+
+    impl Marketplace for Limited {
+        fn new_orders<'a>(&'a self, _: &'a SecretString) -> Answer<'a, Read> {
+            unreachable!("nobody reads new orders here")
+        }
+
+        fn order_ids<'a>(&'a self, _: Option<u64>, _: &'a SecretString) -> Answer<'a, Result<IdList, ApiError>> {
+            unreachable!("nobody takes the list here")
+        }
+
+        fn order<'a>(&'a self, id: &'a OrderId, _: &'a SecretString) -> Answer<'a, Result<Bytes, ApiError>> {
+            Box::pin(async move {
+                let mut answered = self.answered.lock().unwrap();
+                let lately = answered.iter().filter(|at| at.elapsed() < Duration::from_secs(1)).count();
+                if lately >= self.per_second {
+                    self.refused.fetch_add(1, Ordering::Relaxed);
+                    return Err(ApiError::Busy(None));
+                }
+                answered.push(Instant::now());
+                Ok(format!(r#"{{"data":{{"order":{{"id":{id}}}}}}}"#).into())
+            })
+        }
+    }
+
+    fn asker(client: Arc<dyn Marketplace>) -> Asker {
+        Asker {
+            client,
+            token: TokenSource::fixed("token"),
+            pace: Pace::new("bogota".parse().unwrap()),
+            list_in_pages: false,
+        }
+    }
+
+    async fn ask_for_many(asker: &Asker, orders: usize) -> usize {
+        let mut asked = tokio::task::JoinSet::new();
+        for number in 0..orders {
+            let asker = asker.clone();
+            asked.spawn(async move { asker.order(&number.to_string().parse().unwrap()).await });
+        }
+        asked.join_all().await.iter().filter(|answer| answer.is_ok()).count()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_marketplace_that_answers_two_calls_a_second_gives_every_order() {
+        let limited = Limited::new(2);
+        let start = Instant::now();
+        assert_eq!(ask_for_many(&asker(limited.clone()), 200).await, 200);
+        assert!(limited.refused.load(Ordering::Relaxed) > 0, "the limit was met");
+        assert!(start.elapsed() < Duration::from_secs(400), "took {:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_marketplace_that_answers_nothing_but_429_is_given_up() {
+        let start = Instant::now();
+        assert_eq!(ask_for_many(&asker(Limited::new(0)), 20).await, 0);
+        assert!(start.elapsed() < Duration::from_secs(3600), "took {:?}", start.elapsed());
+    }
+
+    /// The seller makes a new token while the first call is on its way, and it is put into the file.
+    #[derive(Debug)]
+    struct Rotating {
+        file: std::path::PathBuf,
+        calls: AtomicU64,
+    }
+
+    impl Marketplace for Rotating {
+        fn new_orders<'a>(&'a self, _: &'a SecretString) -> Answer<'a, Read> {
+            unreachable!("nobody reads new orders here")
+        }
+
+        fn order_ids<'a>(&'a self, _: Option<u64>, _: &'a SecretString) -> Answer<'a, Result<IdList, ApiError>> {
+            unreachable!("nobody takes the list here")
+        }
+
+        fn order<'a>(&'a self, id: &'a OrderId, token: &'a SecretString) -> Answer<'a, Result<Bytes, ApiError>> {
+            Box::pin(async move {
+                if self.calls.fetch_add(1, Ordering::Relaxed) == 0 {
+                    std::fs::write(&self.file, "new").unwrap();
+                }
+                match token.expose_secret() {
+                    "new" => Ok(format!(r#"{{"data":{{"order":{{"id":{id}}}}}}}"#).into()),
+                    _ => Err(Refusal::Token.into()),
+                }
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_is_rotated_in_mid_pass_fails_no_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        std::fs::write(&file, "old").unwrap();
+        let rotating = Arc::new(Rotating { file: file.clone(), calls: AtomicU64::new(0) });
+        let asker = Asker { token: TokenSource::in_file(file.clone()), ..asker(rotating.clone()) };
+        assert_eq!(ask_for_many(&asker, 10).await, 10);
+        std::fs::write(&file, "void").unwrap();
+        let before = rotating.calls.load(Ordering::Relaxed);
+        assert_eq!(ask_for_many(&asker, 1).await, 0);
+        assert_eq!(rotating.calls.load(Ordering::Relaxed), before + 1, "a token that stays void is not tried again");
     }
 }

@@ -36,6 +36,8 @@ pub(super) struct Round {
     pub(super) tally: Tally,
     /// Orders that the marketplace lists and no longer gives.
     pub(super) not_found: u64,
+    /// Orders that could not be had, or were not asked for since those before them could not.
+    pub(super) failed: u64,
 }
 
 impl Changes {
@@ -58,7 +60,7 @@ impl Changes {
     /// See [`ReconcileError`].
     pub(super) async fn round(&self, listed: &OrderIds) -> Result<Round, ReconcileError> {
         let round = or_stopped(&self.stop, self.ask_for_each(listed)).await??;
-        let Round { tally: Tally { published, dead_letters, .. }, not_found } = round;
+        let Round { tally: Tally { published, dead_letters, .. }, not_found, .. } = round;
         let published = published.total();
         if published + dead_letters + not_found > 0 {
             tracing::info!(store = %self.store, published, dead_letters, not_found, "looked for orders that have changed");
@@ -72,8 +74,9 @@ impl Changes {
         // The round before may have asked a moment ago.
         let mut ticks = interval_at(Instant::now() + period, period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut not_found, mut failures) = (0, 0);
-        for id in listed.iter().map(OrderId::from) {
+        let (mut not_found, mut failed, mut failures) = (0, 0, 0);
+        let mut ids = listed.iter().map(OrderId::from);
+        for id in ids.by_ref() {
             ticks.tick().await;
             hand_over.asking();
             match self.asker.order(&id).await {
@@ -87,7 +90,8 @@ impl Changes {
                     not_found += 1;
                 }
                 Err(error) => {
-                    failures += if error.needs_a_person() { PATIENCE } else { 1 };
+                    failed += 1;
+                    failures += if error.is_hopeless() { PATIENCE } else { 1 };
                     tracing::debug!(store = %self.store, order = %id, %error, "can't be had");
                     if failures >= PATIENCE {
                         tracing::warn!(store = %self.store, %error, "orders can't be looked at for changes now");
@@ -96,6 +100,7 @@ impl Changes {
                 }
             }
         }
-        Ok(Round { tally: hand_over.settled().await?, not_found })
+        failed += ids.count() as u64;
+        Ok(Round { tally: hand_over.settled().await?, not_found, failed })
     }
 }

@@ -2,8 +2,10 @@
 
 use std::collections::HashSet;
 
+use crate::account::KnownBefore;
+use crate::event::Revision;
 use crate::ids::{OrderId, OrderIds, StoreName};
-use crate::index::{Index, State};
+use crate::index::{Index, Moment, State};
 
 /// A list of IDs, held against the index.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -14,6 +16,8 @@ pub struct Diff {
     pub published: Option<OrderId>,
     /// Listed, and published or dead-lettered: what may have changed since. Only where it is asked for.
     pub tracked: OrderIds,
+    /// For each entry of the account that was asked about, how many listed orders were tracked before.
+    pub known: Vec<KnownBefore>,
     /// Orders that earlier passes published which could not tell. Not of the list.
     pub earlier: u64,
 }
@@ -41,10 +45,33 @@ pub fn missing(store: &StoreName, listed: &OrderIds, tracked: &Index, with_track
     diff
 }
 
+/// Counts, for each entry of the account, the listed orders that had been tracked before its reads. An order with a later
+/// revision may have been, whenever that came.
+#[must_use]
+pub fn known_before(
+    store: &StoreName,
+    listed: &OrderIds,
+    tracked: &Index,
+    mut known: Vec<KnownBefore>,
+) -> Vec<KnownBefore> {
+    if known.is_empty() {
+        return known;
+    }
+    let mut seen = HashSet::new();
+    for (id, entry) in listed.iter().zip(tracked.entries(store, listed)) {
+        let Some(entry) = entry.filter(|_| seen.insert(id.as_str())) else { continue };
+        let is_revised = entry.revision.is_some_and(|revision| revision > Revision::FIRST);
+        for known in &mut known {
+            known.orders += u64::from(is_revised || entry.at < Moment::from(known.since));
+        }
+    }
+    known
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{ContentHash, Reason, Revision};
+    use crate::event::{ContentHash, Reason};
     use crate::ids::{OrderKey, ReadId};
     use crate::index::{Entry, Moment, Record};
 
@@ -82,8 +109,12 @@ mod tests {
             ("bogota/4", State::Unknown),
         ]);
         let diff = missing(&"bogota".parse().unwrap(), &listed(&["1", "2", "5", "3", "4", "6"]), &tracked, true);
-        let expected =
-            Diff { missing: ids(&["5", "6"]), published: ids(&["3"]).pop(), tracked: listed(&["2", "3"]), earlier: 0 };
+        let expected = Diff {
+            missing: ids(&["5", "6"]),
+            published: ids(&["3"]).pop(),
+            tracked: listed(&["2", "3"]),
+            ..Diff::default()
+        };
         assert_eq!(diff, expected);
     }
 
@@ -104,5 +135,30 @@ mod tests {
         let diff =
             missing(&"bogota".parse().unwrap(), &OrderIds::default(), &index(&[("bogota/1", State::Published)]), true);
         assert_eq!(diff, Diff::default());
+    }
+
+    #[test]
+    fn listed_orders_that_were_tracked_before_a_read_or_have_been_handed_over_again_are_counted() {
+        let store: StoreName = "bogota".parse().unwrap();
+        let mut tracked = Index::default();
+        for (id, millis, revision) in [("1", 500, 1), ("2", 1_500, 1), ("3", 1_500, 2), ("9", 500, 1)] {
+            let entry = Entry {
+                revision: Some(Revision::try_from(revision).unwrap()),
+                state: State::Published,
+                reason: Reason::Drained,
+                read: ReadId::fresh().into(),
+                content: ContentHash::of_bytes(b"x").into(),
+                at: Moment::from_millis(millis),
+            };
+            tracked.apply(Record::new(format!("bogota/{id}").as_bytes(), Some(entry)));
+        }
+        let asked = |millis| KnownBefore {
+            first_read: ReadId::fresh(),
+            since: jiff::Timestamp::from_millisecond(millis).unwrap(),
+            orders: 0,
+        };
+        let listed = listed(&["1", "2", "3", "4", "1"]);
+        let known = known_before(&store, &listed, &tracked, vec![asked(1_000), asked(2_000), asked(100)]);
+        assert_eq!(known.iter().map(|known| known.orders).collect::<Vec<_>>(), [2, 3, 1]);
     }
 }

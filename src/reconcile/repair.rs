@@ -95,7 +95,7 @@ impl<'a> Repair<'a> {
 
     fn failed(&mut self, id: &OrderId, error: &AskError) {
         self.failed += 1;
-        self.failures_in_a_row += if error.needs_a_person() { PATIENCE } else { 1 };
+        self.failures_in_a_row += if error.is_hopeless() { PATIENCE } else { 1 };
         self.reconciler.counters.looked_up.add(1);
         tracing::warn!(
             store = %self.reconciler.store, order = %id, %error,

@@ -80,13 +80,22 @@ impl Republisher {
     async fn fetch_and_hand_over(&self, orders: Vec<Wanted>, source: Source) -> Result<Republished, ReconcileError> {
         let mut hand_over = HandOver::new(&self.store, source, ReadId::fresh(), &self.lane);
         let (mut not_found, mut failed) = (Vec::new(), Vec::new());
+        let mut too_busy = None;
         for Wanted { id, kept } in orders {
+            if let Some(why) = &too_busy {
+                failed.push(Unfetched { order_id: id, why: String::clone(why) });
+                continue;
+            }
             hand_over.asking();
             match (self.asker.order(&id).await, kept) {
                 (Ok(answer), _) => hand_over.take(id, answer).await?,
                 (Err(error), Some(kept)) if error.is_not_found() => hand_over.take(id, kept).await?,
                 (Err(error), None) if error.is_not_found() => not_found.push(id),
-                (Err(error), _) => failed.push(Unfetched { order_id: id, why: error.to_string() }),
+                (Err(error), _) => {
+                    let why = error.to_string();
+                    too_busy = error.is_busy().then(|| why.clone());
+                    failed.push(Unfetched { order_id: id, why });
+                }
             }
         }
         let tally = hand_over.settled().await?;

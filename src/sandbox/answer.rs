@@ -129,6 +129,14 @@ pub(super) fn id_list(mut ids: Vec<Bytes>, fault: Option<Fault>) -> Vec<u8> {
     envelope(&ids, fault, &metadata)
 }
 
+/// A page of that list, counted from 1, as PHP frameworks give it.
+pub(super) fn id_page(ids: &[Bytes], page: usize, size: usize) -> Vec<u8> {
+    let (total, last) = (ids.len(), ids.len().div_ceil(size).max(1));
+    let shown: Vec<Bytes> = ids.iter().skip(page.saturating_sub(1) * size).take(size).cloned().collect();
+    let metadata = format!(r#""total":{total},"per_page":{size},"current_page":{page},"last_page":{last}"#);
+    envelope(&shown, None, &metadata)
+}
+
 /// One order by itself.
 pub(super) fn single(record: &[u8]) -> Vec<u8> {
     [b"{\"data\":", record, b"}"].concat()

@@ -58,7 +58,9 @@ async fn order_ids(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    counter.answer(&line, Call::OrderIds, &uri, None, &headers).await
+    let parameters = uri.query().into_iter().flat_map(|query| query.split('&'));
+    let page = parameters.filter_map(|parameter| parameter.strip_prefix("page=")).next_back();
+    counter.answer(&line, Call::OrderIds, &uri, page, &headers).await
 }
 
 async fn order(

@@ -5,7 +5,7 @@
 
 mod journal;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 use self::journal::{Event, Journal};
 use super::SandboxArgs;
-use super::answer::{Answer, Page, id_list, single};
+use super::answer::{Answer, Page, id_list, id_page, single};
 use super::faults::{Call, Fault, FaultError, Faults, Rates};
 use super::orders::Orders;
 use crate::ids::OrderId;
@@ -132,6 +132,10 @@ struct State {
     start_date: bool,
     page_size: usize,
     journal: Option<Journal>,
+    rate_limit: Option<usize>,
+    /// When the last calls were answered, as many as the limit lets through in a second.
+    answered: VecDeque<Timestamp>,
+    list_page_size: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -334,6 +338,16 @@ impl Shop {
         self.state().record(vec![Event::StartDate(configured)]);
     }
 
+    /// Answers so many calls a second from now on; the others get a 429, which counts as the fault `throttle`.
+    pub fn set_rate_limit(&self, calls: Option<usize>) {
+        self.state().rate_limit = calls;
+    }
+
+    /// Gives the list of IDs in pages of so many from now on.
+    pub fn set_list_page_size(&self, ids: Option<usize>) {
+        self.state().list_page_size = ids;
+    }
+
     /// Replaces the rates of all faults.
     pub fn set_fault_rates(&self, rates: Rates) {
         self.state().faults.set_rates(rates);
@@ -366,6 +380,9 @@ impl State {
             token: args.token.clone(),
             start_date: true,
             page_size: args.page_size,
+            rate_limit: args.rate_limit,
+            answered: VecDeque::new(),
+            list_page_size: args.list_page_size,
             journal: None,
         }
     }
@@ -427,7 +444,11 @@ impl State {
         wait: Duration,
     ) -> (u64, Answer) {
         let refusal = self.refusal(token);
-        let fault = if refusal.is_some() { None } else { self.faults.next(call) };
+        let fault = match &refusal {
+            Some(_) => None,
+            None if self.is_over_the_limit() => Some(Fault::Throttle(Duration::from_secs(1))),
+            None => self.faults.next(call),
+        };
         let (mut answer, orders) = match refusal {
             Some(refusal) => (refusal, Vec::new()),
             None => self.answer(call, id, fault),
@@ -448,6 +469,21 @@ impl State {
         (self.log.len() as u64, answer)
     }
 
+    /// Counts the call, if it is to be answered.
+    fn is_over_the_limit(&mut self) -> bool {
+        let Some(limit) = self.rate_limit else { return false };
+        let now = Timestamp::now();
+        let is_past = |at: &Timestamp| now.duration_since(*at) >= SignedDuration::from_secs(1);
+        while self.answered.front().is_some_and(is_past) {
+            self.answered.pop_front();
+        }
+        let is_over = self.answered.len() >= limit;
+        if !is_over {
+            self.answered.push_back(now);
+        }
+        is_over
+    }
+
     fn refusal(&self, token: Option<&[u8]>) -> Option<Answer> {
         if token != Some(self.token.as_bytes()) {
             Some(Answer::error(StatusCode::UNAUTHORIZED, "Token no válido"))
@@ -462,7 +498,7 @@ impl State {
     fn answer(&mut self, call: Call, id: Option<&str>, fault: Option<Fault>) -> (Answer, Vec<usize>) {
         match call {
             Call::NewOrders => self.new_orders(fault),
-            Call::OrderIds => (Answer::json(id_list(self.listed(), fault)), Vec::new()),
+            Call::OrderIds => (Answer::json(self.list(id, fault)), Vec::new()),
             Call::Order if fault.is_some_and(Fault::precedes_marking) => (Answer::json(Vec::new()), Vec::new()),
             Call::Order => self.order(id.unwrap_or_default()),
         }
@@ -486,6 +522,15 @@ impl State {
         }
         let records = taken.iter().map(|&index| self.entries[index].json.clone()).collect();
         (Answer::json(Page { records, found, pending: self.pending.len() }.render(fault)), taken)
+    }
+
+    /// The list of IDs, or the page that is asked for.
+    fn list(&self, page: Option<&str>, fault: Option<Fault>) -> Vec<u8> {
+        let ids = self.listed();
+        match self.list_page_size {
+            Some(size) => id_page(&ids, page.and_then(|page| page.parse().ok()).unwrap_or(1), size.max(1)),
+            None => id_list(ids, fault),
+        }
     }
 
     /// The IDs of the last 8 days, each as a JSON value; a number where the ID reads as one.

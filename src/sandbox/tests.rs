@@ -431,6 +431,40 @@ async fn rates_given_at_the_start_strike_over_the_wire() {
 }
 
 #[tokio::test]
+async fn a_limit_of_calls_a_second_holds_for_all_kinds_together_and_what_is_refused_marks_nothing() {
+    let args = SandboxArgs { rate_limit: Some(2), page_size: 1, ..SandboxArgs::with_orders(9) };
+    let customer = Customer::with(args).await;
+    let mut statuses = Vec::new();
+    let start = Instant::now();
+    while !statuses.contains(&429) {
+        assert!(start.elapsed() < Duration::from_secs(10), "the limit never held");
+        let kind = [ORDER_IDS, NEW_ORDERS][statuses.len() % 2];
+        let answer = customer.get(kind).await.unwrap();
+        assert_eq!(answer.status() == 429, answer.headers().contains_key("retry-after"));
+        statuses.push(answer.status().as_u16());
+    }
+    assert_eq!(customer.struck(), ["throttle"]);
+    let read =
+        customer.shop.requests().iter().filter(|call| call.kind == Call::NewOrders && call.status == Some(200)).count();
+    assert_eq!(customer.shop.summary().marked, read);
+    customer.shop.set_rate_limit(None);
+    assert_eq!(customer.status(NEW_ORDERS).await, 200);
+}
+
+#[tokio::test]
+async fn the_list_comes_in_pages_where_that_is_asked_for() {
+    let customer = Customer::with(SandboxArgs { list_page_size: Some(4), ..SandboxArgs::with_orders(9) }).await;
+    let mut ids = BTreeSet::new();
+    for page in 1..=3 {
+        let list = customer.json(&format!("{ORDER_IDS}?x=1&page={page}")).await;
+        assert_eq!(list["metadata"], json!({"total": 9, "per_page": 4, "current_page": page, "last_page": 3}));
+        ids.extend(list["data"].as_array().unwrap().iter().map(Value::to_string));
+    }
+    assert_eq!(ids.len(), 9);
+    assert_eq!(customer.json(ORDER_IDS).await["data"].as_array().unwrap().len(), 4);
+}
+
+#[tokio::test]
 async fn a_dropped_sandbox_stops() {
     let sandbox = Sandbox::start(SandboxArgs::with_orders(0)).await.unwrap();
     let addr = sandbox.addr();

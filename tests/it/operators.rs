@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::doctor::check;
 use crate::support::scene::{RUN_DEADLINE, Scene};
-use crate::support::{port, wait};
+use crate::support::{http, port, wait};
 
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -156,6 +156,35 @@ fn the_status_of_a_running_instance_is_its_own_word() {
     assert!(scene.run(&["doctor", "--quick"], 0).stdout().contains("it lives"));
     let lock = check(&scene, "lock", 0);
     assert!(lock["found"].as_str().unwrap().contains(&format!("held by process {}", program.pid())), "{lock}");
+    program.signal(rustix::process::Signal::TERM);
+    program.wait(RUN_DEADLINE);
+}
+
+#[test]
+fn the_status_of_a_shop_that_is_not_read_says_why_and_since_when() {
+    let port = port::free();
+    let scene =
+        Scene::new("void", SandboxArgs::with_orders(3)).with("IMOTRIZ_ADMIN__LISTEN", &format!("127.0.0.1:{port}"));
+    scene.shop().set_token("another");
+    let mut program = scene.settings.start(&["run"]);
+    let store = || json(&scene.run(&["--json", "status"], 0).stdout())["status"]["stores"]["bogota"].clone();
+    wait::until("the refusal is told", RUN_DEADLINE, || store()["not_read"]["kind"] == "token_refused");
+    let told = store()["not_read"].clone();
+    assert!(told["since"].is_string() && told["last_tried_at"].is_string(), "{told}");
+    let text = scene.run(&["status"], 0).stdout();
+    let sentence = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(sentence.contains("not read: the marketplace does not accept the token (401)"), "{text}");
+    assert!(sentence.contains("generate one in the shop's settings") && sentence.contains("failing since 2"), "{text}");
+    assert!(!text.contains("sandbox-token"), "{text}");
+    let (_, page) = http::get(&format!("http://127.0.0.1:{port}/"));
+    assert!(page.contains("bogota is not read: the marketplace does not accept the token (401)"), "{page}");
+    wait::until("the reconciler tells as well", RUN_DEADLINE, || store()["not_reconciled"]["kind"] == "token_refused");
+
+    scene.shop().set_token("sandbox-token");
+    wait::until("nothing stands in the way", RUN_DEADLINE, || {
+        let store = store();
+        store["not_read"].is_null() && store["not_reconciled"].is_null() && store["orders_read"] == 3
+    });
     program.signal(rustix::process::Signal::TERM);
     program.wait(RUN_DEADLINE);
 }

@@ -81,6 +81,62 @@ fn pages_that_are_cut_or_dropped_after_marking_are_published_by_the_same_drain()
 }
 
 #[test]
+fn a_marketplace_that_answers_two_calls_a_second_is_waited_for_until_every_order_is_published() {
+    let scene = Scene::new("limited", SandboxArgs::with_orders(ORDERS));
+    scene.script(&[None, Some(Fault::Truncate), Some(Fault::DropAfter)]);
+    run_with(&scene, &["drain"], &[WRONG_LIST], 0);
+    scene.shop().set_rate_limit(Some(2));
+    let drained = scene.drain();
+    assert!(scene.shop().summary().faults.get("throttle") > Some(&0), "the limit was met");
+    assert!(
+        drained.stdout().contains("60 orders had been handed over and never arrived: 60 fetched by ID and published"),
+        "{}",
+        drained.output()
+    );
+    all_once(&scene);
+    assert_eq!(scene.spooled("unknown"), 0);
+}
+
+#[test]
+fn a_drain_that_could_not_fetch_all_that_was_missing_says_how_many_and_ends_with_11() {
+    let (scene, _) = with_a_lost_page("unfetched");
+    scene.shop().set_fault_rates("order/error-before=1".parse().unwrap());
+    let drained = scene.run(&["drain"], NOT_REPAIRED);
+    assert!(drained.stdout().contains("0 fetched by ID and published"), "{}", drained.output());
+    assert!(drained.stdout().contains("30 orders could not be fetched"), "{}", drained.output());
+    assert!(drained.stderr().contains("start `drain` or `reconcile` again"), "{}", drained.output());
+    scene.shop().set_fault_rates("".parse().unwrap());
+    scene.drain();
+    all_once(&scene);
+}
+
+#[test]
+fn a_list_that_says_that_it_is_not_whole_fails_the_pass_unless_its_pages_can_be_asked_for() {
+    let (scene, lost) = with_a_lost_page("pages");
+    scene.shop().set_list_page_size(Some(15));
+    let reconciled = scene.run(&["reconcile"], 3);
+    let told = "the list of order IDs is not whole: it says that there are 95 orders, and names 15";
+    assert!(reconciled.stderr().contains(told), "{}", reconciled.output());
+    assert!(!reconciled.stdout().contains("nothing is missing"), "{}", reconciled.output());
+    assert_eq!(scene.spooled("unknown"), 1, "nothing is settled by it");
+    let dry = scene.run(&["reconcile", "--dry-run"], 3);
+    assert!(dry.stderr().contains(told), "{}", dry.output());
+    let mut doctor = scene.settings.start(&["doctor"]);
+    doctor.wait(RUN_DEADLINE);
+    assert!(doctor.output().contains("the list of order IDs is not whole"), "{}", doctor.output());
+
+    let wrong = ("IMOTRIZ_API__LIST_PAGE_PARAMETER", "seite");
+    let reconciled = run_with(&scene, &["reconcile"], &[wrong], 3);
+    assert!(reconciled.stderr().contains("page 2 names no other order"), "{}", reconciled.output());
+    let right = ("IMOTRIZ_API__LIST_PAGE_PARAMETER", "page");
+    let dry = run_with(&scene, &["reconcile", "--dry-run"], &[right], MISSING);
+    assert_eq!(dry.stdout().lines().count(), lost.len());
+    run_with(&scene, &["reconcile"], &[right], REPAIRED);
+    all_once(&scene);
+    assert_eq!(scene.spooled("unknown"), 0);
+}
+
+#[test]
 fn a_drain_without_an_unknown_read_does_not_reconcile() {
     let scene = Scene::new("plain", SandboxArgs::with_orders(ORDERS));
     scene.drain();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use imotriz_kafka::api::{Answer, ApiError, Marketplace, Read, Refusal};
 use imotriz_kafka::ids::{OrderId, OrderIds};
+use imotriz_kafka::page::IdList;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -207,6 +208,11 @@ impl MarketState {
         })
     }
 
+    /// Whether nobody can hand this order over any more: what is only possibly lost is told no longer than that.
+    pub fn is_out_of_reach(shop: &Shop, id: u64, now: Timestamp) -> bool {
+        shop.orders[&id].placed <= now - FOUND
+    }
+
     pub fn pending(&self, now: Timestamp) -> usize {
         self.shops.iter().map(|shop| shop.pending(now).count()).sum()
     }
@@ -319,7 +325,7 @@ impl Marketplace for ModelMarket {
         })
     }
 
-    fn order_ids<'a>(&'a self, token: &'a SecretString) -> Answer<'a, Result<OrderIds, ApiError>> {
+    fn order_ids<'a>(&'a self, _page: Option<u64>, token: &'a SecretString) -> Answer<'a, Result<IdList, ApiError>> {
         Box::pin(async {
             self.shared.call(self.process, Actor::reconciler(self.shop), "market: list").await;
             let ids: OrderIds = {
@@ -337,7 +343,7 @@ impl Marketplace for ModelMarket {
                 listed.map(|id| id.to_string().parse::<OrderId>().unwrap()).collect()
             };
             self.shared.call(self.process, Actor::reconciler(self.shop), "market: listed").await;
-            Ok(ids)
+            Ok(ids.into())
         })
     }
 

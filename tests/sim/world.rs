@@ -212,11 +212,15 @@ impl World {
         })
     }
 
-    /// Whether every order that was marked and did not come is known to be missing, durably. A clock that was set may
+    /// Whether every order that was marked and did not come is known to be missing, durably, as long as anybody could do
+    /// something about it. A clock that was set may
     /// make the program believe that it was in the list.
     pub fn check_nothing_is_silent(&mut self, clock: &ModelClock) {
         let now = clock.true_time();
-        let counts = |shop: &Shop, id: &u64| clock.was_right() || shop.listed(now).any(|listed| listed == *id);
+        let counts = |shop: &Shop, id: &u64| {
+            let is_known_to_be_past_the_list = clock.was_right() && !MarketState::is_out_of_reach(shop, *id, now);
+            is_known_to_be_past_the_list || shop.listed(now).any(|listed| listed == *id)
+        };
         let silent = self
             .lost()
             .filter(|(shop, id)| counts(shop, id))
@@ -257,7 +261,10 @@ impl World {
             let key = shop.key(id);
             if shop.listed(now).any(|listed| listed == id) {
                 Some(format!("order {key} is lost"))
-            } else if clock.was_right() && !accounted.contains(shop.name) {
+            } else if clock.was_right()
+                && !MarketState::is_out_of_reach(shop, id, now)
+                && !accounted.contains(shop.name)
+            {
                 Some(format!("order {key} is past the list, and not on the account"))
             } else {
                 None
