@@ -39,7 +39,7 @@ impl Fault {
     }
 
     fn dead_letter(self, id: Option<OrderId>, record: &RawValue) -> DeadLetter {
-        DeadLetter { id, json: record.get().to_owned(), reason: self.reason.to_owned(), pointer: self.pointer }
+        DeadLetter { id, json: record.get().into(), reason: self.reason.to_owned(), pointer: self.pointer }
     }
 }
 
@@ -183,13 +183,14 @@ fn no_id(places: &Pointers) -> Fault {
     Fault::from("the record has no order ID in any of the places where it is looked for").under(&expected)
 }
 
-/// The ID of an order: text, or a number written as a whole one. `123.0` and `1.23e2` are refused, since the same order
-/// would then be known under several keys.
+/// The ID of an order: text, or a whole number. Written as a float it is the same one (`123.0` and `1.23e2` are 123), up to
+/// where a float no longer tells it from the next: the same order must not be known under several keys, nor two under one.
 pub(crate) fn order_id<'a>(raw: impl Into<Raw<'a>>) -> Reading<OrderId> {
     let raw = raw.into();
     let text = match Kind::of(raw) {
         Kind::Number if raw.get().contains(['.', 'e', 'E']) => {
-            return Err("the order ID is a number that is not written as a whole one".into());
+            let whole = whole_float(raw.get());
+            Some(whole.ok_or("the order ID is a number that is not whole, or too large to be told from the next")?)
         }
         Kind::Number | Kind::Text => text_of(raw)?,
         Kind::Null => None,
@@ -198,6 +199,31 @@ pub(crate) fn order_id<'a>(raw: impl Into<Raw<'a>>) -> Reading<OrderId> {
     let parse =
         |text: String| text.parse().map_err(|_| "the order ID is longer than 128 bytes or has a control character");
     Ok(text.map(parse).transpose()?)
+}
+
+/// A whole number written with a point or an exponent, as PHP writes its floats; `None` beyond 2^53, where floats have gaps.
+fn whole_float(number: &str) -> Option<String> {
+    const EXACT: u64 = 1 << 53;
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |rest| ("-", rest));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let fraction = fraction.trim_end_matches('0');
+    let zeros = exponent.parse::<i32>().ok()?.checked_sub(i32::try_from(fraction.len()).ok()?)?;
+    let digits = format!("{whole}{fraction}");
+    // A whole part that ends in zeros may take a negative exponent: `1230e-1`.
+    let (digits, zeros) = match usize::try_from(zeros) {
+        Ok(zeros) if zeros <= 16 => (digits, zeros),
+        Ok(_) => return None,
+        Err(_) => {
+            let (kept, cut) = digits.split_at_checked(digits.len().checked_sub(zeros.unsigned_abs() as usize)?)?;
+            if cut.bytes().any(|digit| digit != b'0') {
+                return None;
+            }
+            (kept.to_owned(), 0)
+        }
+    };
+    let value: u64 = format!("0{digits}{}", "0".repeat(zeros)).parse().ok()?;
+    (value <= EXACT).then(|| format!("{}{value}", if value == 0 { "" } else { sign }))
 }
 
 /// Text as it is; a number or a truth value as it is written.

@@ -32,7 +32,10 @@ impl AskError {
 
     /// Whether only a person can help, and so every further call would end the same way.
     pub(super) fn needs_a_person(&self) -> bool {
-        matches!(self, Self::Token(_) | Self::Api(ApiError::Refused(_)))
+        match self {
+            Self::Token(_) => true,
+            Self::Api(error) => matches!(error, ApiError::Refused(_)) && !error.is_transient(),
+        }
     }
 
     /// A whole answer of an odd shape may be the error page of something in between.
