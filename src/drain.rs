@@ -478,7 +478,9 @@ impl Drain {
             }
             Read::Busy { retry_after } => (DrainError::Busy { store }, retry_after),
             Read::NotSent { reason } => (DrainError::Unreachable { store, reason }, None),
-            Read::Fetched(_) | Read::Unknown(_) | Read::NoOrders(_) => unreachable!("handled where the reservation is used up"),
+            Read::Fetched(_) | Read::Unknown(_) | Read::NoOrders(_) => {
+                unreachable!("handled where the reservation is used up")
+            }
         };
         self.try_again(error, pause, setbacks)
     }

@@ -130,9 +130,10 @@ pub(super) fn object_in(start: &[u8]) -> Option<usize> {
 /// Whether a key `data` stands in it: a second document, or what is left of one.
 pub(super) fn names_data(noise: &[u8]) -> bool {
     let name = b"\"data\"";
-    noise.windows(name.len()).enumerate().any(|(at, part)| {
-        part == name && noise[at + name.len()..].trim_ascii_start().first() == Some(&b':')
-    })
+    noise
+        .windows(name.len())
+        .enumerate()
+        .any(|(at, part)| part == name && noise[at + name.len()..].trim_ascii_start().first() == Some(&b':'))
 }
 
 /// PHP's notices begin with what they are, in HTML or without.
@@ -140,7 +141,8 @@ fn kind(before: &[u8], behind: &[u8]) -> &'static str {
     let first = if before.trim_ascii().is_empty() { behind } else { before };
     let text = String::from_utf8_lossy(first).to_ascii_lowercase();
     let start = text.trim_start();
-    let start = start.strip_prefix("<br").map_or(start, |rest| rest.trim_start_matches([' ', '/', '>', '\r', '\n', '<', 'b']));
+    let start =
+        start.strip_prefix("<br").map_or(start, |rest| rest.trim_start_matches([' ', '/', '>', '\r', '\n', '<', 'b']));
     let start = start.strip_prefix("php ").unwrap_or(start);
     let words = [
         ("warning", "PHP warning"),

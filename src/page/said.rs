@@ -89,8 +89,9 @@ mod tests {
     #[test]
     fn a_page_is_told_by_its_records_and_counts() {
         let counted = |before, after| Counted { before: Some(before), after: Some(after) };
-        let orders =
-            |pending, counted, disagreement| Said::Orders(Orders { records: 2, pending, counted, disagreement, noise: None });
+        let orders = |pending, counted, disagreement| {
+            Said::Orders(Orders { records: 2, pending, counted, disagreement, noise: None })
+        };
         assert_eq!(page("[1,2]", 5, 2, 3), orders(Some(3), counted(5, 3), None));
         let disagreement = PageError::CountsDisagree { returned: 4, records: 2 };
         assert_eq!(page("[1,2]", 5, 4, 3), orders(Some(3), counted(5, 3), Some(disagreement)));

@@ -10,6 +10,7 @@ mod account;
 mod admin;
 mod again;
 mod asyncapi;
+mod bodies;
 mod broker;
 mod clock;
 mod commands;
