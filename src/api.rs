@@ -7,8 +7,10 @@
 //! Deliberately absent: retries, redirects, compression (a cut answer must be seen as cut), HTTP/2 (its GOAWAY makes a
 //! client repeat requests).
 
+mod charset;
 mod chunks;
 mod pace;
+mod refusal;
 
 use std::pin::Pin;
 use std::sync::LazyLock;
@@ -26,10 +28,12 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use crate::clock;
-use crate::ids::OrderId;
-use crate::page::{self, Extent, IdList, PageError};
+use crate::ids::{OrderId, OrderIds};
+use crate::page::{self, Extent, IdList, Message, PageError, Said};
+use refusal::{refusal, said_by};
 
 pub use pace::Pace;
+pub use refusal::{Front, Refusal};
 
 /// How many times larger than another body the list of IDs may be: by default 64 MiB, some seven million orders.
 pub const LONG_LIST: usize = 8;
@@ -69,8 +73,10 @@ pub struct ClientOptions {
 pub enum Read {
     /// An answer under 200 that came to its end. What it says is [`Said`](crate::page::Said).
     Fetched(Fetched),
-    /// The marketplace said no before it read anything.
+    /// The marketplace, or something in front of it, said no before it read anything.
     Refused(Refusal),
+    /// The marketplace has no orders, and does not say so with a page.
+    NoOrders(NoOrders),
     /// The marketplace asked for patience (429): nothing was read.
     Busy {
         /// What `Retry-After` asks for, if it is there.
@@ -85,10 +91,21 @@ pub enum Read {
     Unknown(UnknownOutcome),
 }
 
+/// How an answer says that there are no orders, other than with a page without records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoOrders {
+    /// 204: an answer that has no body.
+    NoContent,
+    /// 404 with the API's own message. A wrong path can be answered like this too.
+    NotFound,
+    /// A message under 200, and no `data`.
+    Message,
+}
+
 /// An answer as it came.
 #[derive(Debug)]
 pub struct Fetched {
-    /// The body, untouched.
+    /// The body, untouched but for its character set: if that was declared and is another, it is UTF-8 now.
     pub body: Bytes,
     /// When its last byte came.
     pub read_at: Timestamp,
@@ -100,32 +117,28 @@ pub struct UnknownOutcome {
     pub reason: String,
     /// The part of the body that came: evidence for whoever looks into it.
     pub partial: Bytes,
+    /// What `Retry-After` asks for.
+    pub retry_after: Option<Duration>,
+}
+
+impl UnknownOutcome {
+    /// Nothing came, or nothing that is worth keeping.
+    #[must_use]
+    pub fn without_body(reason: String) -> Self {
+        Self::with_body(reason, Bytes::new())
+    }
+
+    /// So much came.
+    #[must_use]
+    pub fn with_body(reason: String, partial: Bytes) -> Self {
+        Self { reason, partial, retry_after: None }
+    }
 }
 
 impl std::fmt::Debug for UnknownOutcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("UnknownOutcome").field("reason", &self.reason).field("bytes", &self.partial.len()).finish()
     }
-}
-
-/// A refusal that only a person can lift.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Refusal {
-    /// 401.
-    #[error(
-        "the marketplace does not accept the token (401): a newer one voids the older ones, so generate one in the \
-         shop's settings and put it into the store's `token` or `token_file`"
-    )]
-    Token,
-    /// 403.
-    #[error(
-        "the marketplace has no start date for this shop (403): set \"synchronise orders from\" in the shop's settings, \
-         at most 30 days back"
-    )]
-    StartDate,
-    /// Any other status from 400 to 499.
-    #[error("the marketplace refused the request with status {0}: check the store's `base_url` and `api.paths`")]
-    Status(u16),
 }
 
 /// Why a read that is safe to repeat brought nothing.
@@ -152,7 +165,7 @@ impl ApiError {
     /// Whether the same request may succeed later without anybody's help.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Busy(_) | Self::Failed(_))
+        matches!(self, Self::Busy(_) | Self::Failed(_) | Self::Refused(Refusal::InFront(_)))
     }
 }
 
@@ -235,17 +248,21 @@ impl Client {
             Err(error) if error.is_connect() || error.is_builder() => return Read::NotSent { reason: plain(error) },
             Err(error) => return Read::unknown(plain(error), Bytes::new()),
         };
-        let status = response.status();
-        if let Some(refusal) = refusal(status) {
-            return Read::Refused(refusal);
+        let (status, retry_after) = (response.status(), retry_after(response.headers()));
+        match status {
+            StatusCode::TOO_MANY_REQUESTS => return Read::Busy { retry_after },
+            StatusCode::NO_CONTENT => return Read::NoOrders(NoOrders::NoContent),
+            _ => {}
         }
-        if status == StatusCode::TOO_MANY_REQUESTS {
-            return Read::Busy { retry_after: retry_after(response.headers()) };
-        }
-        match self.body(response).await {
-            Ok(body) if status == StatusCode::OK => Read::fetched(body),
-            Ok(body) => Read::unknown(format!("the marketplace answered with status {}", status.as_u16()), body),
-            Err(cut) => Read::unknown(cut.reason, cut.partial),
+        let front = Front::of(&response);
+        match (self.body(response).await, refusal(status)) {
+            (Ok(body), _) if status == StatusCode::OK || is_page(status, &body) => Read::fetched(body),
+            (read, Some(refusal)) => refused(front, refusal, &read.unwrap_or_else(|cut| cut.partial)),
+            (Ok(body), None) => {
+                let (reason, partial) = (format!("the marketplace answered with {front}"), body);
+                Read::Unknown(UnknownOutcome { reason, partial, retry_after })
+            }
+            (Err(cut), None) => Read::unknown(cut.reason, cut.partial),
         }
     }
 
@@ -261,6 +278,9 @@ impl Client {
     pub async fn order_ids(&self, page: Option<u64>, token: &SecretString) -> Result<IdList, ApiError> {
         let response = self.safe_answer(&self.list_path(page), token).await?;
         let in_headers = extent_in(response.headers());
+        if response.status() == StatusCode::NO_CONTENT {
+            return Ok(IdList { ids: OrderIds::default(), extent: in_headers });
+        }
         let (chunks, body) = chunks::chunks();
         let list = spawn_blocking(move || page::read_id_list(body));
         let whole = self.hand_on(response, chunks).await;
@@ -310,23 +330,30 @@ impl Client {
 
     async fn safe_read(&self, path: &str, token: &SecretString) -> Result<Bytes, ApiError> {
         let response = self.safe_answer(path, token).await?;
+        if response.status() == StatusCode::NO_CONTENT {
+            return Err(ApiError::NotFound);
+        }
         self.body(response).await.map_err(|cut| ApiError::Failed(cut.reason))
     }
 
-    /// An answer under 200, its body still to come.
+    /// An answer under 200, its body still to come, or under 204, without one.
     async fn safe_answer(&self, path: &str, token: &SecretString) -> Result<Response, ApiError> {
         let response = self.send(path, token).await.map_err(|error| ApiError::Failed(plain(error)))?;
         match response.status() {
-            StatusCode::OK => Ok(response),
+            StatusCode::OK | StatusCode::NO_CONTENT => Ok(response),
             StatusCode::NOT_FOUND => Err(ApiError::NotFound),
             StatusCode::TOO_MANY_REQUESTS => Err(ApiError::Busy(retry_after(response.headers()))),
             StatusCode::SERVICE_UNAVAILABLE if response.headers().contains_key(RETRY_AFTER) => {
                 Err(ApiError::Busy(retry_after(response.headers())))
             }
-            status => Err(match refusal(status) {
-                Some(refusal) => refusal.into(),
-                None => ApiError::Failed(format!("the marketplace answered with status {}", status.as_u16())),
-            }),
+            status => {
+                let front = Front::of(&response);
+                let Some(refusal) = refusal(status) else {
+                    return Err(ApiError::Failed(format!("the marketplace answered with {front}")));
+                };
+                let body = self.body(response).await.unwrap_or_else(|cut| cut.partial);
+                Err(said_by(front, refusal, &body).into())
+            }
         }
     }
 
@@ -344,6 +371,7 @@ impl Client {
     async fn body(&self, mut response: Response) -> Result<Bytes, CutBody> {
         // The announced length is a hint, not a reason to set aside memory without end.
         let hint = response.content_length().unwrap_or(0).min(1 << 18);
+        let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| Some(value.to_str().ok()?.to_owned()));
         let mut body = BytesMut::with_capacity(usize::try_from(hint).unwrap_or(0));
         loop {
             match response.chunk().await {
@@ -352,7 +380,7 @@ impl Client {
                     return Err(CutBody { reason, partial: body.freeze() });
                 }
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Ok(None) => return Ok(body.freeze()),
+                Ok(None) => return Ok(charset::decoded(body.freeze(), content_type.as_deref())),
                 Err(error) => return Err(CutBody { reason: plain(error), partial: body.freeze() }),
             }
         }
@@ -363,7 +391,7 @@ impl Read {
     /// The marketplace may have marked orders, of which so much came.
     #[must_use]
     pub fn unknown(reason: String, partial: Bytes) -> Self {
-        Self::Unknown(UnknownOutcome { reason, partial })
+        Self::Unknown(UnknownOutcome::with_body(reason, partial))
     }
 
     /// A whole body, of which the last byte has just come.
@@ -373,15 +401,22 @@ impl Read {
     }
 }
 
-/// Statuses that say that nothing was read. 408 isn't one: the server may have given up after it had marked orders.
-fn refusal(status: StatusCode) -> Option<Refusal> {
-    match status {
-        StatusCode::UNAUTHORIZED => Some(Refusal::Token),
-        StatusCode::FORBIDDEN => Some(Refusal::StartDate),
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => None,
-        status if status.is_client_error() => Some(Refusal::Status(status.as_u16())),
-        _ => None,
+/// A page is one whatever the status says: its records were marked for it, and there is no other copy. Without records it
+/// is believed under 404 alone, which a back end answers for an empty result.
+fn is_page(status: StatusCode, body: &Bytes) -> bool {
+    match Said::by(body) {
+        Said::Orders(_) => true,
+        Said::Nothing(_) => status == StatusCode::NOT_FOUND,
+        Said::Message(..) | Said::Unclear(_) => false,
     }
+}
+
+/// What a status that promises that nothing was read says.
+fn refused(front: Front, refusal: Refusal, body: &[u8]) -> Read {
+    if front.status == 404 && Message::of(body).is_some() {
+        return Read::NoOrders(NoOrders::NotFound);
+    }
+    Read::Refused(said_by(front, refusal, body))
 }
 
 /// Seconds, or a date. A date is held against the server's own clock, if it tells the time, so that ours need not agree.

@@ -16,7 +16,7 @@ use crate::account::{Account, AccountError, Unaccounted};
 use crate::config::{self, Config, ConfigError, SecretError};
 use crate::counters::Counters;
 use crate::desk::Desk;
-use crate::drain::{Drain, DrainError, Until, quiet};
+use crate::drain::{Drain, DrainError, Seen, Until, quiet};
 use crate::encoding::{EncoderSource, EncodingError};
 use crate::ids::StoreName;
 use crate::kafka::topics::{self, Layout, TopicNames, TopicPlan};
@@ -383,6 +383,8 @@ fn tasks(
     let drain = Drain {
         store: name.clone(),
         client: marketplace(name, store)?,
+        documented_path: store.api.paths.new_orders == config::Paths::default().new_orders,
+        seen: Seen::default(),
         token: asker.token.clone(),
         pace: asker.pace.clone(),
         spool: template.spool.clone(),

@@ -60,6 +60,8 @@ pub struct StoreCounters {
     pub not_reconciled: LastTrouble,
     /// Reads that the marketplace refused.
     pub refused: RefusedReads,
+    /// Answers that were understood, and are no page as it should be.
+    pub irregular: IrregularAnswers,
     /// Reads with an unknown outcome.
     pub unknown_reads: Number,
     /// Those of them, and of earlier runs', that no pass of the reconciler has settled yet.
@@ -88,8 +90,21 @@ pub struct RefusedReads {
     pub token: Number,
     /// 403: the start date.
     pub start_date: Number,
-    /// Any other status of 4xx.
+    /// Any other status of 4xx, and any that something in front of the marketplace answered.
     pub other: Number,
+}
+
+/// Answers to the destructive read by what is odd about them.
+#[derive(Debug, Default)]
+pub struct IrregularAnswers {
+    /// A page with something beside the JSON.
+    pub noise: Number,
+    /// 204 in the place of a page without orders.
+    pub no_content: Number,
+    /// 404 in its place.
+    pub not_found: Number,
+    /// A message in its place.
+    pub message: Number,
 }
 
 /// Of one lane.
@@ -186,11 +201,11 @@ impl StoreCounters {
 
 impl RefusedReads {
     /// Counts one.
-    pub fn count(&self, refusal: Refusal) {
+    pub fn count(&self, refusal: &Refusal) {
         match refusal {
             Refusal::Token => &self.token,
             Refusal::StartDate => &self.start_date,
-            Refusal::Status(_) => &self.other,
+            Refusal::InFront(_) | Refusal::NotFound | Refusal::Status(_) => &self.other,
         }
         .add(1);
     }

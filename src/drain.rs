@@ -8,6 +8,7 @@
 
 mod ahead;
 mod error;
+mod odd;
 mod quiet;
 mod setbacks;
 
@@ -34,6 +35,7 @@ use ahead::Ahead;
 use setbacks::Setbacks;
 
 pub use error::DrainError;
+pub use odd::Seen;
 pub use quiet::{QuietReport, QuietWatch, quiet};
 
 /// Failures in a row of one kind after which a drain that should come to an end gives up.
@@ -42,6 +44,9 @@ const PATIENCE: usize = 6;
 /// Bytes of an answer that is looked into before it is written: it takes no longer than the hand-over to a thread that
 /// would do it meanwhile.
 const SHORT: usize = 8 << 10;
+
+/// The longest that a `Retry-After` is heeded for after a read of unknown outcome.
+const LONGEST_TOLD: Duration = Duration::from_secs(600);
 
 /// When a drain is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +67,10 @@ pub struct Drain {
     pub store: StoreName,
     /// Its way to the marketplace. A connection that is opened here ends with the drain.
     pub client: Arc<dyn Marketplace>,
+    /// Whether the path of new orders is the documented one.
+    pub documented_path: bool,
+    /// What its answers have shown.
+    pub seen: Seen,
     /// Its token, read again when its file has changed and when it is refused.
     pub token: TokenSource,
     /// How fast the store's requests may follow each other. The reconciler's keep to the same.
@@ -217,6 +226,9 @@ impl Drain {
         if token.refresh() {
             tracing::info!(store = %self.store, "the token file has changed: the new token is used");
         }
+        if let Some(pause) = self.is_away(token, setbacks).await {
+            return Ok(Next::Wait(pause));
+        }
         let reservation = ahead.take().await?;
         if let Err(error) = self.account.before(&self.store, reservation.read_id()) {
             ahead.give_back(reservation);
@@ -236,8 +248,20 @@ impl Drain {
             self.pace.answered();
         }
         match read {
-            Read::Fetched(fetched) => self.take_in(reservation, place, fetched, ahead, setbacks).await,
+            Read::Fetched(fetched) => self.take_in(reservation, place, fetched, ahead, token, setbacks).await,
             Read::Unknown(outcome) => self.note_unknown(reservation, outcome, setbacks),
+            Read::NoOrders(how) => {
+                let read_id = reservation.read_id();
+                ahead.give_back(reservation);
+                self.no_orders_in_other_words(how, Some(read_id), token, setbacks)
+            }
+            Read::Refused(Refusal::InFront(front)) if !self.is_shut_out(token).await => {
+                let reason = format!(
+                    "something in front of the marketplace refused it ({front}), and lets other requests pass: it may have \
+                     kept back the answer"
+                );
+                self.note_unknown(reservation, UnknownOutcome::without_body(reason), setbacks)
+            }
             nothing => {
                 // First of all: a drain that ends here must not leave a reservation that looks like a read in flight.
                 ahead.give_back(reservation);
@@ -254,6 +278,7 @@ impl Drain {
         place: OwnedPermit<Work>,
         fetched: Fetched,
         ahead: &mut Ahead,
+        token: &mut Token,
         setbacks: &mut Setbacks,
     ) -> Result<Next, DrainError> {
         let Fetched { body, read_at } = fetched;
@@ -264,8 +289,15 @@ impl Drain {
                     ahead.give_back(reservation);
                     return self.no_orders(nothing, read_at, Some(read_id), setbacks);
                 }
+                Said::Message(message, reason) => {
+                    let Some(how) = self.seen.no_orders(message, &body) else {
+                        return self.note_unknown(reservation, UnknownOutcome::with_body(reason, body), setbacks);
+                    };
+                    ahead.give_back(reservation);
+                    return self.no_orders_in_other_words(how, Some(read_id), token, setbacks);
+                }
                 Said::Unclear(reason) => {
-                    return self.note_unknown(reservation, UnknownOutcome { reason, partial: body }, setbacks);
+                    return self.note_unknown(reservation, UnknownOutcome::with_body(reason, body), setbacks);
                 }
                 orders @ Said::Orders(_) => Job::done(orders),
             }
@@ -288,10 +320,10 @@ impl Drain {
                 let _kept = Kept::new(place, Work::Page(durable));
                 self.no_orders(nothing, read_at, ahead.next().await, setbacks)
             }
-            Said::Unclear(reason) => {
+            Said::Unclear(reason) | Said::Message(_, reason) => {
                 self.warn_unknown(read_id, &reason, durable.length());
                 self.put_on_account(durable.disown(&reason)?, PAGE)?;
-                self.after_unknown(reason, setbacks)
+                self.after_unknown(reason, None, setbacks)
             }
         }
     }
@@ -304,7 +336,9 @@ impl Drain {
         place: OwnedPermit<Work>,
         ahead: &mut Ahead,
     ) -> Result<Next, DrainError> {
-        let Orders { records, pending, counted, disagreement } = orders;
+        let Orders { records, pending, counted, disagreement, noise } = orders;
+        self.seen.page();
+        self.note_noise(noise);
         let (read_id, read_at) = (page.read_id(), page.read_at());
         let kept = Kept::new(place, Work::Page(page));
         self.account.answered(&self.store, counted, read_at, ahead.next().await)?;
@@ -322,7 +356,7 @@ impl Drain {
                 PageError::CountsDisagree { returned, records } => returned.saturating_sub(records as u64).min(PAGE),
                 _ => PAGE,
             };
-            self.note(spare, &UnknownOutcome { reason, partial: bytes::Bytes::new() }, at_most)?;
+            self.note(spare, &UnknownOutcome::without_body(reason), at_most)?;
             // Nor is its word taken that nothing is pending.
             return Ok(Next::Again(None));
         }
@@ -341,7 +375,9 @@ impl Drain {
         match said {
             Said::Orders(_) => return self.rescue(read_id, read_at, failed, place),
             // Its file, found after the next start, is its trace.
-            Said::Unclear(reason) => self.warn_unknown(read_id, &reason, failed.body.len()),
+            Said::Unclear(reason) | Said::Message(_, reason) => {
+                self.warn_unknown(read_id, &reason, failed.body.len());
+            }
             Said::Nothing(_) => {
                 if let Err(error) = self.spool.discard_unwritten(read_id) {
                     tracing::warn!(read = %read_id, %error, "it brought no order, but its torn file stays in the spool");
@@ -374,7 +410,7 @@ impl Drain {
         setbacks: &mut Setbacks,
     ) -> Result<Next, DrainError> {
         self.note(reservation, &outcome, PAGE)?;
-        self.after_unknown(outcome.reason, setbacks)
+        self.after_unknown(outcome.reason, outcome.retry_after, setbacks)
     }
 
     /// Leaves the durable trace of a read with an unknown outcome, and says so.
@@ -401,8 +437,13 @@ impl Drain {
         Ok(())
     }
 
-    fn after_unknown(&self, reason: String, setbacks: &mut Setbacks) -> Result<Next, DrainError> {
-        let pause = setbacks.another();
+    fn after_unknown(
+        &self,
+        reason: String,
+        told: Option<Duration>,
+        setbacks: &mut Setbacks,
+    ) -> Result<Next, DrainError> {
+        let pause = setbacks.another_unknown().max(told.unwrap_or_default().min(LONGEST_TOLD));
         self.counters.not_read.note("unknown", format!("a read had an unknown outcome: {reason}"));
         if self.gives_up(setbacks) {
             return Err(DrainError::Unknown { store: self.store.clone(), reason });
@@ -418,7 +459,8 @@ impl Drain {
         next: Option<ReadId>,
         setbacks: &mut Setbacks,
     ) -> Result<Next, DrainError> {
-        let Nothing { pending, counted } = nothing;
+        let Nothing { pending, counted, noise } = nothing;
+        self.note_noise(noise);
         self.account.answered(&self.store, counted, read_at, next)?;
         if pending > 0 {
             let error = DrainError::NothingHandedOver { store: self.store.clone(), pending };
@@ -442,12 +484,17 @@ impl Drain {
         let store = self.store.clone();
         let (error, pause) = match read {
             Read::Refused(refusal) => {
-                self.counters.refused.count(refusal);
-                let error = match (refusal, token.read_again()) {
-                    (Refusal::Token, Ok(true)) => return Ok(Next::Again(None)),
+                self.counters.refused.count(&refusal);
+                let (about_the_token, may_pass) = match &refusal {
+                    Refusal::Token => (true, false),
+                    Refusal::InFront(front) => (front.status == 401, true),
+                    _ => (false, false),
+                };
+                let error = match token.read_again() {
+                    Ok(true) if about_the_token => return Ok(Next::Again(None)),
                     // Whoever rotates a token may empty the file before filling it.
-                    (Refusal::Token, Err(unreadable)) => self.no_token(&unreadable),
-                    _ if self.until == Until::Empty => return Err(DrainError::Refused { store, refusal }),
+                    Err(unreadable) if about_the_token => self.no_token(&unreadable),
+                    _ if self.until == Until::Empty && !may_pass => return Err(DrainError::Refused { store, refusal }),
                     _ => DrainError::Refused { store, refusal },
                 };
                 (error, None)
@@ -457,7 +504,9 @@ impl Drain {
                 (DrainError::Busy { store }, Some(self.pace.busy(asked_at, retry_after).pause))
             }
             Read::NotSent { reason } => (DrainError::Unreachable { store, reason }, None),
-            Read::Fetched(_) | Read::Unknown(_) => unreachable!("handled where the reservation is used up"),
+            Read::Fetched(_) | Read::Unknown(_) | Read::NoOrders(_) => {
+                unreachable!("handled where the reservation is used up")
+            }
         };
         self.try_again(error, pause, setbacks)
     }

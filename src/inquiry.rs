@@ -90,7 +90,7 @@ impl Letter {
     pub fn read_again(&self, config: &Config) -> Option<Result<Order, DeadLetter>> {
         let store = config.stores.get(self.store.as_ref()?)?;
         let Ok(record) = serde_json::from_slice::<&RawValue>(&self.json) else {
-            let json = String::from_utf8_lossy(&self.json).into_owned();
+            let json = self.json.clone();
             let reason = "it is not JSON, so no mapping can read it".to_owned();
             return Some(Err(DeadLetter { id: self.order_id.clone(), json, reason, pointer: String::new() }));
         };
@@ -196,7 +196,7 @@ fn holds(config: &Config, entry: &Entry, id: &OrderId) -> bool {
     // The country settles dates and currency, not the ID: any will do where the settings no longer name the store.
     let store = entry.store.as_ref().and_then(|store| config.stores.get(store));
     let country = store.map_or(Country::Co, |store| store.country);
-    page.records.iter().any(|record| match config.mapping.order(country, record) {
+    page.records.iter().any(|record| match record.order(&config.mapping, country) {
         Ok(order) => order.id == *id,
         Err(letter) => letter.id.as_ref() == Some(id),
     })

@@ -50,7 +50,7 @@ impl Fault {
     }
 
     fn dead_letter(self, id: Option<OrderId>, record: &RawValue) -> DeadLetter {
-        DeadLetter { id, json: record.get().to_owned(), reason: self.reason.to_owned(), pointer: self.pointer }
+        DeadLetter { id, json: record.get().into(), reason: self.reason.to_owned(), pointer: self.pointer }
     }
 }
 

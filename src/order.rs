@@ -100,8 +100,8 @@ impl Order {
 pub struct DeadLetter {
     /// The ID, where one could be read.
     pub id: Option<OrderId>,
-    /// The JSON as it came.
-    pub json: String,
+    /// The record as it came: JSON, but for bytes that JSON can't hold.
+    pub json: Vec<u8>,
     /// What is wrong, in a sentence without the offending value: it may be personal.
     pub reason: String,
     /// JSON pointer, inside the record, of what is wrong.

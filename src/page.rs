@@ -1,11 +1,15 @@
 //! The wire shape of the marketplace's answers: a page of new orders, a list of IDs, one order.
 //!
 //! Reading a page is destructive, so this is strict where records could be lost unseen (a body that is cut, counts that
-//! do not add up, an entry that is no ID) and lenient where PHP writes one thing in several ways. Content types are not
-//! looked at, and what a record means is the business of [`crate::mapping`].
+//! do not add up, an entry that is no ID) and lenient where PHP writes one thing in several ways: notices around the one
+//! JSON document, and a byte that is no text, which costs its own record and no other. Content types are not looked at,
+//! and what a record means is the business of [`crate::mapping`].
 
+mod document;
 mod extent;
 mod id_list;
+mod message;
+mod record;
 mod said;
 
 use std::fmt;
@@ -21,8 +25,12 @@ use crate::ids::OrderId;
 use crate::json::{self, Entries, Kind};
 use crate::mapping;
 
+use document::Document;
+pub use document::Noise;
 pub use extent::Extent;
 pub use id_list::{IdList, read_id_list};
+pub use message::Message;
+pub use record::Record;
 pub use said::{Nothing, Orders, Said};
 
 /// Names under which an object may hold the ID of an order, the likeliest first.
@@ -82,7 +90,9 @@ pub enum PageError {
 /// A page of new orders. The records are slices of the body, and are not looked into.
 pub struct Page<'a> {
     /// `data`: whatever its entries are, none is left out.
-    pub records: Vec<&'a RawValue>,
+    pub records: Vec<Record<'a>>,
+    /// What stands beside the JSON.
+    pub noise: Option<Noise>,
     /// `total_transactions_found`.
     pub total_found: Option<u64>,
     /// `returned_transactions`; see [`Page::disagreement`].
@@ -116,10 +126,25 @@ impl<'a> Page<'a> {
     /// Reads the body of a `newOrders` answer. `data` is a list, or an object whose keys are numbers; `null`, `{}` and
     /// `[]` are no records. A missing `data` is none only where `returned_transactions` says 0.
     ///
+    /// Where the body as a whole is not JSON, the one document in it that has `data` and `metadata` is the page.
+    ///
     /// # Errors
-    /// See [`PageError`]: a body that is cut at any byte is an error, never a page with fewer records.
+    /// See [`PageError`]: a page that is cut at any byte is an error, never one with fewer records.
     pub fn parse(body: &'a [u8]) -> Result<Self, PageError> {
-        let envelope = Envelope::<Data<'_>>::parse(json_text(body)?)?;
+        let body = without_byte_order_mark(body);
+        let error = match strict_text(body).and_then(Self::read) {
+            Err(error) if error.is_about_the_text(body) => error,
+            done => return done,
+        };
+        let document = Document::find(body, is_page)?.ok_or(error)?;
+        let page = Page::read(document.text())?;
+        let records = page.records.iter().map(|record| Record::of(document.original(record.text()))).collect();
+        let Page { total_found, returned, pending, .. } = page;
+        Ok(Self { records, noise: document.noise(), total_found, returned, pending })
+    }
+
+    fn read(text: &'a str) -> Result<Self, PageError> {
+        let envelope = Envelope::<Data<'_>>::parse(text)?;
         let counts = envelope.counts()?;
         let records = match envelope.data {
             Some(data) => data.list().ok_or(PageError::Shape)?,
@@ -129,7 +154,9 @@ impl<'a> Page<'a> {
         if records.is_empty() && envelope.failed {
             return Err(PageError::ErrorBody);
         }
-        Ok(Self { records, total_found: counts.total_found, returned: counts.returned, pending: counts.pending })
+        let records = records.into_iter().map(Record::Json).collect();
+        let Counts { total_found, returned, pending } = counts;
+        Ok(Self { records, noise: None, total_found, returned, pending })
     }
 
     /// What it says of the orders around it. Where its counts contradict each other they are not believed. If it says
@@ -156,13 +183,24 @@ impl<'a> Page<'a> {
 }
 
 /// Finds the record in the answer to a request for one order: `data` is the record, or a list of one; or the record
-/// stands at the top.
+/// stands at the top. Notices and broken bytes are met as in a page.
 ///
 /// # Errors
 /// [`PageError::NoRecord`] where the answer is well formed and empty, [`PageError::SeveralRecords`] where it holds more
 /// than was asked for.
-pub fn parse_single(body: &[u8]) -> Result<&RawValue, PageError> {
-    let text = json_text(body)?;
+pub fn parse_single(body: &[u8]) -> Result<Record<'_>, PageError> {
+    let body = without_byte_order_mark(body);
+    let error = match strict_text(body).and_then(read_single) {
+        Err(error) if error.is_about_the_text(body) => error,
+        done => return done.map(Record::Json),
+    };
+    let has_record = |entries: &Entries<'_>| entries.get("data").is_some() || is_record(entries);
+    let document = Document::find(body, has_record)?.ok_or(error)?;
+    let record = read_single(document.text())?;
+    Ok(Record::of(document.original(record.get())))
+}
+
+fn read_single(text: &str) -> Result<&RawValue, PageError> {
     if text.starts_with('[') {
         return the_only(&read::<Vec<_>>(text)?);
     }
@@ -171,15 +209,21 @@ pub fn parse_single(body: &[u8]) -> Result<&RawValue, PageError> {
         return Err(PageError::ErrorBody);
     }
     let Some(data) = envelope.data else {
-        let top = read::<Entries<'_>>(text)?;
-        let is_record = top.0.iter().any(|(key, _)| key == "order" || ID_NAMES.contains(&key.as_ref()));
-        return if is_record { read(text) } else { Err(envelope.without_data()) };
+        return if is_record(&read(text)?) { read(text) } else { Err(envelope.without_data()) };
     };
     match read::<Data<'_>>(data.get())? {
         Data::List(records) => the_only(&records),
         Data::Object(entries) if entries.0.is_empty() => Err(PageError::NoRecord),
         Data::Object(_) => Ok(data),
     }
+}
+
+fn is_record(entries: &Entries<'_>) -> bool {
+    entries.0.iter().any(|(key, _)| key == "order" || ID_NAMES.contains(&key.as_ref()))
+}
+
+fn is_page(entries: &Entries<'_>) -> bool {
+    entries.get("data").is_some() && entries.get("metadata").is_some_and(|metadata| Kind::of(metadata) == Kind::Object)
 }
 
 fn the_only<'a>(records: &[&'a RawValue]) -> Result<&'a RawValue, PageError> {
@@ -203,13 +247,28 @@ fn id_in(entry: &RawValue) -> Option<OrderId> {
     mapping::order_id(id).ok()?
 }
 
-/// The body as text: without the byte order mark that some PHP files begin with, and without blanks before the JSON.
-fn json_text(body: &[u8]) -> Result<&str, PageError> {
-    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+/// Some PHP files begin with that mark.
+fn without_byte_order_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body)
+}
+
+/// The body as text, without blanks before the JSON.
+fn strict_text(body: &[u8]) -> Result<&str, PageError> {
     match std::str::from_utf8(body) {
         Ok(text) => Ok(text.trim_ascii_start()),
-        Err(error) if error.error_len().is_none() => Err(PageError::Truncated(body.len())),
         Err(error) => Err(PageError::NotUtf8(error.valid_up_to())),
+    }
+}
+
+impl PageError {
+    /// Whether a document may still be found in a body that failed like this, and not merely one of another shape.
+    fn is_about_the_text(&self, body: &[u8]) -> bool {
+        match self {
+            Self::NotJson { .. } | Self::NotUtf8(_) => true,
+            // A number or a string at the start of a notice is JSON as well.
+            Self::NoData | Self::Shape => !body.trim_ascii_start().starts_with(b"{"),
+            _ => false,
+        }
     }
 }
 

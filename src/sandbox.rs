@@ -76,7 +76,8 @@ pub struct SandboxArgs {
     /// A share from 0 to 1 of the calls of `newOrders`, or of another call named before a slash: order-ids, order.
     /// Faults: drop-before, drop-after, truncate, error-before, error-after, late[:DURATION], wrong-counts, html,
     /// huge[:SIZE], trickle[:DURATION], throttle[:DURATION], object-data, empty-as-list, bom, text-html, redirect,
-    /// overfull, duplicates, empty-pending. "Before" and "after" mean the marking of the orders as synchronised.
+    /// overfull, duplicates, empty-pending, notice, notice-behind, invalid-utf8, latin1, no-content, not-found, message,
+    /// complaint, waf, waf-after. "Before" and "after" mean the marking of the orders as synchronised.
     #[expect(
         rustdoc::broken_intra_doc_links,
         reason = "the text is the command line's help, where brackets are brackets"

@@ -9,7 +9,7 @@
 //! | 0..4096 | head, text | magic and version, sequence number, store, read ID, time of reservation, xxh3-64 of these |
 //! | 4096..4608 | seal, text | time and length of the answer, outcome, xxh3-128 of head, seal and body |
 //! | 4608..4608 + length | body | the answer as it came |
-//! | to the end | space | nothing that anybody reads; zeros |
+//! | to the end | space | nothing that anybody reads; zeros; none in the trace of a read of unknown outcome |
 //!
 //! Zeros fill up head and seal, so `tr -d '\0' < file` shows all there is. The seal, though written last, stands before
 //! the body: its place is fixed, so that space may follow the body and damage to that space is harmless. The head has a

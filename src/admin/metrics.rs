@@ -104,7 +104,9 @@ pub static METRICS: &[Metric] = &[
     counter("imotriz_unknown_reads_total", STORE, |s| stores(s, |store| count(store.unknown_reads)),
         "Reads of which nobody knows what they marked."),
     counter("imotriz_refused_reads_total", &["store", "status"], refused,
-        "Reads that the marketplace refused: `401` the token, `403` no start date, `other`."),
+        "Reads that the marketplace refused: `401` the token, `403` no start date, `other`, which is something in front of it as well."),
+    counter("imotriz_irregular_answers_total", &["store", "reason"], irregular,
+        "Answers that were understood though they are no page as it should be: `noise` beside the JSON; `no_content` (204), `not_found` (404) or a `message`, taken for: no orders."),
     counter("imotriz_orders_published_total", &["store", "reason"], published,
         "Events committed, by the reason that they carry, in lower case."),
     counter("imotriz_dead_letters_total", STORE, |s| stores(s, |store| count(store.dead_letters)),
@@ -167,6 +169,20 @@ fn refused(snapshot: &Snapshot) -> Vec<Sample> {
         let refused = store.refused;
         [("401", refused.token), ("403", refused.start_date), ("other", refused.other)]
             .map(|(status, reads)| (vec![name.to_string(), status.to_owned()], reads as f64))
+    });
+    all.collect()
+}
+
+fn irregular(snapshot: &Snapshot) -> Vec<Sample> {
+    let all = snapshot.stores.iter().flat_map(|(name, store)| {
+        let odd = store.irregular_answers;
+        let by_reason = [
+            ("noise", odd.noise),
+            ("no_content", odd.no_content),
+            ("not_found", odd.not_found),
+            ("message", odd.message),
+        ];
+        by_reason.map(|(reason, answers)| (vec![name.to_string(), reason.to_owned()], answers as f64))
     });
     all.collect()
 }

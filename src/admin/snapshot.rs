@@ -70,6 +70,8 @@ pub struct Store {
     pub skipped: u64,
     /// Reads that the marketplace refused.
     pub refused: Refused,
+    /// Answers that were understood, and are no page as it should be.
+    pub irregular_answers: Irregular,
     /// Reads of unknown outcome.
     pub unknown_reads: u64,
     /// Those that no pass of the reconciler has settled.
@@ -104,6 +106,19 @@ pub struct Refused {
     pub start_date: u64,
     /// Any other of 4xx.
     pub other: u64,
+}
+
+/// Answers to the destructive read by what is odd about them.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Irregular {
+    /// Something stood beside the JSON.
+    pub noise: u64,
+    /// 204.
+    pub no_content: u64,
+    /// 404 for: no orders.
+    pub not_found: u64,
+    /// A message for: no orders.
+    pub message: u64,
 }
 
 /// A pass of the reconciler.
@@ -196,7 +211,7 @@ impl Snapshot {
 
 impl Store {
     fn of(counters: &StoreCounters, account: Vec<Entry>, at: Timestamp) -> Self {
-        let StoreCounters { refused, .. } = counters;
+        let StoreCounters { refused, irregular, .. } = counters;
         let open: Vec<_> = account.iter().filter(|entry| open_orders(entry) > 0).collect();
         Self {
             pending: counters.pending.get(),
@@ -211,6 +226,12 @@ impl Store {
                 token: refused.token.get(),
                 start_date: refused.start_date.get(),
                 other: refused.other.get(),
+            },
+            irregular_answers: Irregular {
+                noise: irregular.noise.get(),
+                no_content: irregular.no_content.get(),
+                not_found: irregular.not_found.get(),
+                message: irregular.message.get(),
             },
             unknown_reads: counters.unknown_reads.get(),
             unsettled_unknown_reads: counters.unsettled_reads.get(),

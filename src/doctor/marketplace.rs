@@ -72,7 +72,9 @@ async fn ask(name: &StoreName, what: &str, store: &Store) -> Check {
                         cut read lost can be found again";
             let nobody: OrderId = "0".parse().expect("a digit is an ID");
             match client.order(&nobody, &token).await {
-                Err(ApiError::Refused(refusal @ (Refusal::Token | Refusal::StartDate))) => refused(what, refusal),
+                Err(ApiError::Refused(refusal @ (Refusal::Token | Refusal::StartDate | Refusal::InFront(_)))) => {
+                    refused(what, refusal)
+                }
                 _ => Check::bad(what, found.replace(" this order", ""), cure),
             }
         }
@@ -92,15 +94,22 @@ fn no_token(what: &str, error: &SecretError) -> Check {
 fn refused(what: &str, refusal: Refusal) -> Check {
     let (found, cure) = match refusal {
         Refusal::Token => (
-            "401: the marketplace does not accept the token",
+            "401: the marketplace does not accept the token".to_owned(),
             "generate a new one in the shop's settings, which voids the older ones at once, and write it into the store's \
              `token_file`",
         ),
         Refusal::StartDate => (
-            "403: the shop has no start date",
+            "403: the shop has no start date".to_owned(),
             "set \"synchronise orders from\" in the shop's settings, at most 30 days back",
         ),
-        Refusal::Status(_) => ("the marketplace refuses the request", "check `base_url` and `api.paths`"),
+        Refusal::InFront(front) => (
+            format!("{}: not the marketplace refuses, but something in front of it ({front})", front.status),
+            "let this machine's address and its requests through the firewall or the proxy; ask the marketplace if it is \
+             theirs. If nothing is in front, see the store's token",
+        ),
+        Refusal::NotFound | Refusal::Status(_) => {
+            ("the marketplace refuses the request".to_owned(), "check `base_url` and `api.paths`")
+        }
     };
     Check::bad(what, found, cure)
 }

@@ -4,9 +4,20 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 
+use super::PATIENCE;
+
+/// Reads of unknown outcome in a row after which the pauses grow beyond [`LONGEST`]: each leaves a trace in the spool and
+/// on the account.
+const MANY: u32 = 30;
+const LONGEST: Duration = Duration::from_secs(60);
+/// The longest pause of all.
+const AN_HOUR: Duration = Duration::from_secs(3600);
+
 /// Failures in a row, by kind; any success clears them.
 pub(super) struct Setbacks {
     pub(super) count: usize,
+    /// Those of them that were reads of unknown outcome.
+    unknown: u32,
     pauses: backon::ExponentialBackoff,
 }
 
@@ -15,13 +26,44 @@ impl Setbacks {
         let builder = ExponentialBuilder::default()
             .with_jitter()
             .with_min_delay(Duration::from_millis(200))
-            .with_max_delay(Duration::from_secs(60))
+            .with_max_delay(LONGEST)
             .without_max_times();
-        Self { count: 0, pauses: builder.build() }
+        Self { count: 0, unknown: 0, pauses: builder.build() }
     }
 
     pub(super) fn another(&mut self) -> Duration {
         self.count += 1;
-        self.pauses.next().unwrap_or(Duration::from_secs(60))
+        self.pauses.next().unwrap_or(LONGEST)
+    }
+
+    /// A read of unknown outcome. After many the pause grows with their number: the *n*th is followed by one of *2n*
+    /// seconds, so that in *t* seconds about the square root of *t* are made, and in the end one an hour.
+    pub(super) fn another_unknown(&mut self) -> Duration {
+        self.unknown += 1;
+        let own = self.another();
+        if self.unknown <= MANY { own } else { own.max(Duration::from_secs(2) * self.unknown).min(AN_HOUR) }
+    }
+
+    /// Whether so many reads had an unknown outcome that something is asked first that leaves no trace.
+    pub(super) fn call_for_a_question(&self) -> bool {
+        self.unknown as usize >= PATIENCE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_of_unknown_outcome_become_rare() {
+        let mut setbacks = Setbacks::none();
+        let (mut waited, mut reads) = (Duration::ZERO, 0);
+        while waited < Duration::from_secs(30 * 86_400) {
+            assert_eq!(setbacks.call_for_a_question(), reads >= PATIENCE);
+            waited += setbacks.another_unknown();
+            reads += 1;
+        }
+        assert!((1500..1700).contains(&reads), "{reads}");
+        assert!(setbacks.another_unknown() <= AN_HOUR && setbacks.another() <= 2 * LONGEST);
     }
 }

@@ -216,7 +216,7 @@ fn the_headers_are_cloud_events_and_the_same_at_every_attempt() {
 fn a_dead_letter_says_where_it_came_from_and_what_is_wrong() {
     let letter = DeadLetter {
         id: None,
-        json: "{}".to_owned(),
+        json: b"{}".to_vec(),
         reason: "the ID is missing".to_owned(),
         pointer: "/order/id".to_owned(),
     };

@@ -10,6 +10,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
+use super::document::{names_data, object_in};
 use super::extent::Extent;
 use super::{Envelope, PageError, id_in, says_nothing};
 use crate::ids::OrderIds;
@@ -35,6 +36,9 @@ impl From<OrderIds> for IdList {
 /// numbers, under `data`, under `data.ids`, under `ids` or at the top. An ID that is listed twice is here twice. Blocks
 /// where `body` does.
 ///
+/// A notice before an object is passed over, and so is one behind an object with `data`. Of a list at the top nobody could
+/// tell whether it is the one.
+///
 /// # Errors
 /// An entry without an ID is an error: an order that is not listed is never missed, so none may be passed over. So is a
 /// body that ends early, and one that `body` can't read to its end.
@@ -50,22 +54,38 @@ pub fn read_id_list(body: impl Read) -> Result<IdList, PageError> {
     .id_list()
 }
 
+/// Bytes of notices before a list that are passed over at most, and as many behind it.
+const NOISE: u64 = 64 << 10;
+
 fn read_answer(body: &mut Bytes<impl Read>) -> serde_json::Result<Answer> {
-    let start = without_byte_order_mark(body).map_err(serde_json::Error::io)?;
-    let mut json = serde_json::Deserializer::from_reader(io::BufReader::new(start.chain(body)));
+    let start = from_the_json_on(body).map_err(serde_json::Error::io)?;
+    let mut reader = io::BufReader::new(start.chain(body));
+    let mut json = serde_json::Deserializer::from_reader(&mut reader);
     let answer = json.deserialize_any(AnswerVisitor)?;
-    json.end()?;
-    Ok(answer)
+    let Err(error) = json.end() else { return Ok(answer) };
+    let has_data = matches!(&answer, Answer::Object(object) if object.data.is_some());
+    if has_data && only_noise(&mut reader).map_err(serde_json::Error::io)? { Ok(answer) } else { Err(error) }
 }
 
-/// The first bytes of a body, unless they are the mark that some PHP files begin with.
-fn without_byte_order_mark(body: &mut impl Read) -> io::Result<io::Cursor<Vec<u8>>> {
-    let mut start = Vec::with_capacity(3);
-    body.take(3).read_to_end(&mut start)?;
-    if start == b"\xEF\xBB\xBF" {
-        start.clear();
-    }
+/// The first bytes of a body, from where its JSON begins: without the mark that some PHP files begin with, and without
+/// notices before an object.
+fn from_the_json_on(body: &mut impl Read) -> io::Result<io::Cursor<Vec<u8>>> {
+    let mut start = Vec::new();
+    body.take(NOISE).read_to_end(&mut start)?;
+    let marked = super::without_byte_order_mark(&start).trim_ascii_start();
+    let begins = match marked.first() {
+        Some(b'{' | b'[') | None => Some(start.len() - marked.len()),
+        Some(_) => object_in(&start),
+    };
+    start.drain(..begins.unwrap_or(start.len() - marked.len()));
     Ok(io::Cursor::new(start))
+}
+
+/// Whether what follows a list is no further part of it.
+fn only_noise(body: &mut impl Read) -> io::Result<bool> {
+    let mut rest = Vec::new();
+    body.take(NOISE + 1).read_to_end(&mut rest)?;
+    Ok(rest.len() as u64 <= NOISE && !names_data(&rest))
 }
 
 /// Counts what is read.

@@ -1,6 +1,6 @@
 //! What a whole answer to the destructive read says, and who has to act on it.
 
-use super::{Counted, Page, PageError};
+use super::{Counted, Message, Noise, Page, PageError};
 
 /// What an answer that came to its end says.
 #[derive(Debug, PartialEq, Eq)]
@@ -9,6 +9,9 @@ pub enum Said {
     Orders(Orders),
     /// It is a page without records.
     Nothing(Nothing),
+    /// It is a message in the place of a page. What it means is for whoever knows the path and the answers before; the
+    /// sentence says why it is no page.
+    Message(Message, String),
     /// It is no page, and orders may have been marked for it. A sentence without personal data.
     Unclear(String),
 }
@@ -24,6 +27,8 @@ pub struct Orders {
     pub counted: Counted,
     /// Set where the marketplace says that it returned another number of records than are there.
     pub disagreement: Option<PageError>,
+    /// What stands beside the JSON.
+    pub noise: Option<Noise>,
 }
 
 /// What a page without records says.
@@ -33,6 +38,8 @@ pub struct Nothing {
     pub pending: u64,
     /// The same, if it did say so, and what it found.
     pub counted: Counted,
+    /// What stands beside the JSON.
+    pub noise: Option<Noise>,
 }
 
 impl Said {
@@ -41,13 +48,20 @@ impl Said {
     pub fn by(body: &[u8]) -> Self {
         let page = match Page::parse(body) {
             Ok(page) => page,
-            Err(error) => return Self::Unclear(format!("the answer can't be read: {error}")),
+            Err(error) => {
+                let reason = format!("the answer can't be read: {error}");
+                return match Message::of(body) {
+                    Some(message) => Self::Message(message, reason),
+                    None => Self::Unclear(reason),
+                };
+            }
         };
+        let noise = page.noise;
         let (records, counted, disagreement) = (page.records.len(), page.counted(), page.disagreement());
         match disagreement {
-            None if records == 0 => Self::Nothing(Nothing { pending: page.pending.unwrap_or(0), counted }),
+            None if records == 0 => Self::Nothing(Nothing { pending: page.pending.unwrap_or(0), counted, noise }),
             Some(error) if records == 0 => Self::Unclear(error.to_string()),
-            disagreement => Self::Orders(Orders { records, pending: page.pending, counted, disagreement }),
+            disagreement => Self::Orders(Orders { records, pending: page.pending, counted, disagreement, noise }),
         }
     }
 
@@ -55,7 +69,7 @@ impl Said {
     #[must_use]
     pub fn why_no_page(body: &[u8]) -> Option<String> {
         match Self::by(body) {
-            Self::Unclear(reason) => Some(reason),
+            Self::Unclear(reason) | Self::Message(_, reason) => Some(reason),
             Self::Orders(_) | Self::Nothing(_) => None,
         }
     }
@@ -75,13 +89,14 @@ mod tests {
     #[test]
     fn a_page_is_told_by_its_records_and_counts() {
         let counted = |before, after| Counted { before: Some(before), after: Some(after) };
-        let orders =
-            |pending, counted, disagreement| Said::Orders(Orders { records: 2, pending, counted, disagreement });
+        let orders = |pending, counted, disagreement| {
+            Said::Orders(Orders { records: 2, pending, counted, disagreement, noise: None })
+        };
         assert_eq!(page("[1,2]", 5, 2, 3), orders(Some(3), counted(5, 3), None));
         let disagreement = PageError::CountsDisagree { returned: 4, records: 2 };
         assert_eq!(page("[1,2]", 5, 4, 3), orders(Some(3), counted(5, 3), Some(disagreement)));
-        assert_eq!(page("[]", 5, 0, 5), Said::Nothing(Nothing { pending: 5, counted: counted(5, 5) }));
-        assert_eq!(page("[]", 0, 0, 0), Said::Nothing(Nothing { pending: 0, counted: counted(0, 0) }));
+        assert_eq!(page("[]", 5, 0, 5), Said::Nothing(Nothing { pending: 5, counted: counted(5, 5), noise: None }));
+        assert_eq!(page("[]", 0, 0, 0), Said::Nothing(Nothing { pending: 0, counted: counted(0, 0), noise: None }));
     }
 
     #[test]

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn records(body: &str) -> Result<Vec<&str>, PageError> {
-    Page::parse(body.as_bytes()).map(|page| page.records.iter().map(|record| record.get()).collect())
+    Page::parse(body.as_bytes()).map(|page| page.records.iter().map(Record::text).collect())
 }
 
 fn read_order_ids(body: impl std::io::Read) -> Result<crate::ids::OrderIds, PageError> {
@@ -15,7 +15,7 @@ fn ids(body: &str) -> Result<Vec<String>, PageError> {
 }
 
 fn single(body: &str) -> Result<&str, PageError> {
-    parse_single(body.as_bytes()).map(RawValue::get)
+    parse_single(body.as_bytes()).map(|record| record.text())
 }
 
 const PAGE: &str = "\u{feff}{\"data\":[{\"order\":{\"id\":1,\"total\":\"1.50\"},\"buyer\":{\"name\":\"Ñandú 🙏\"}},{\"order\":{\"id\":2}}],\
@@ -24,7 +24,7 @@ const PAGE: &str = "\u{feff}{\"data\":[{\"order\":{\"id\":1,\"total\":\"1.50\"},
 #[test]
 fn a_page_has_its_records_as_they_came_and_its_counts() {
     let page = Page::parse(PAGE.as_bytes()).unwrap();
-    let shown: Vec<_> = page.records.iter().map(|record| record.get()).collect();
+    let shown: Vec<_> = page.records.iter().map(Record::text).collect();
     assert_eq!(shown, [r#"{"order":{"id":1,"total":"1.50"},"buyer":{"name":"Ñandú 🙏"}}"#, r#"{"order":{"id":2}}"#]);
     assert_eq!((page.total_found, page.returned, page.pending), (Some(12), Some(2), Some(10)));
     assert_eq!(format!("{page:?}"), "Page { records: 2, total_found: Some(12), returned: Some(2), pending: Some(10) }");
@@ -90,7 +90,7 @@ fn a_body_that_is_no_page_is_an_error_of_its_own_kind() {
     ] {
         assert_eq!(records(body), Err(expected), "{body}");
     }
-    assert_eq!(Page::parse(b"{\"data\":[\"\xff\"]}").unwrap_err(), PageError::NotUtf8(10));
+    assert_eq!(Page::parse(b"\x1f\x8b\x08{\"data\":[]}").unwrap_err(), PageError::NotUtf8(1));
     assert_eq!(Page::parse(b"{\"data\":[\"\xc3").unwrap_err(), PageError::Truncated(11));
 }
 
@@ -237,6 +237,130 @@ fn one_order_is_found_as_an_object_in_a_list_of_one_or_at_the_top() {
     }
 }
 
+const NOTICE: &str =
+    "<br />\n<b>Warning</b>:  Undefined array key \"mobile\" in <b>/srv/api/{cart}.php</b> on line <b>12</b><br />\n";
+
+#[test]
+fn a_page_with_notices_around_it_is_the_page() {
+    let page = &PAGE['\u{feff}'.len_utf8()..];
+    let expected = records(PAGE).unwrap();
+    for (before, behind, kind) in [
+        (NOTICE, "", "PHP warning"),
+        ("", NOTICE, "PHP warning"),
+        ("\nNotice: Undefined index {\"x\" in /srv/api.php on line 3\n", "\n", "PHP notice"),
+        ("<br>\n<b>Deprecated</b>: x {\"id\":7} y<br>", "<!-- 0.2 s -->", "PHP deprecation"),
+        (PAGE_OF_STYLE, "</body></html>", "HTML"),
+        ("callback(", ");", "text"),
+        ("\u{feff}", "", "text"),
+        ("12 ", "", "text"),
+    ] {
+        let body = format!("\u{feff}{before}{page}{behind}");
+        let parsed = Page::parse(body.as_bytes()).unwrap();
+        assert_eq!(parsed.records.iter().map(Record::text).collect::<Vec<_>>(), expected, "{body}");
+        assert_eq!(parsed.noise, Some(Noise { kind, before: before.len(), behind: behind.len() }), "{body}");
+    }
+    assert_eq!(Page::parse(PAGE.as_bytes()).unwrap().noise, None);
+    let html = format!("<html><script>{}{page}", "if(a){\"use strict\"};".repeat(1000));
+    assert!(Page::parse(html.as_bytes()).is_err(), "the search has an end");
+}
+
+const PAGE_OF_STYLE: &str = "<html><style>p{color:red}</style><script>x={\"@type\":\"Shop\",\"n\":[{}]}</script><body>";
+
+#[test]
+fn a_body_in_which_nobody_can_tell_the_page_is_none() {
+    let page = r#"{"data":[1],"metadata":{"returned_transactions":1}}"#;
+    for body in [
+        format!("{page}{page}"),
+        format!("{NOTICE}{page}{NOTICE}{page}"),
+        format!(r#"{NOTICE}{{"data":[2]}}{page}"#),
+        format!(r#"{page}{NOTICE}{{"data":[2"#),
+        // One that is broken, with another inside.
+        format!(r#"{NOTICE}{{"data":[{page},oops],"metadata":{{}}}}"#),
+        format!("{NOTICE}{}", &page[..page.len() - 1]),
+        format!(r#"{NOTICE}{{"data":[1]}}"#),
+        format!(r#"{NOTICE}{{"data":[1],"metadata":[]}}"#),
+        NOTICE.to_owned(),
+    ] {
+        assert!(records(&body).is_err(), "{body}");
+    }
+    let noisy = format!("{NOTICE}{page}{NOTICE}");
+    for end in 0..NOTICE.len() + page.len() {
+        assert!(Page::parse(&noisy.as_bytes()[..end]).is_err(), "{:?}", &noisy[..end]);
+    }
+}
+
+#[test]
+fn lists_and_single_orders_are_found_among_notices_too() {
+    let list = r#"{"data":[7,"008"],"metadata":{"total_transactions_found":2}}"#;
+    for body in [format!("{NOTICE}{list}"), format!("{list}{NOTICE}"), format!("{NOTICE}{list}{NOTICE}")] {
+        assert_eq!(ids(&body).as_deref(), Ok(&["7", "008"].map(String::from)[..]), "{body}");
+        for end in 0..body.find(list).unwrap() + list.len() {
+            assert!(ids(&body[..end]).is_err(), "{:?}", &body[..end]);
+        }
+    }
+    for body in [
+        format!("{list}{list}"),
+        format!("{NOTICE}{list}{list}"),
+        format!("{NOTICE}[7]"),
+        format!("[7]{NOTICE}"),
+        NOTICE.to_owned(),
+    ] {
+        assert!(ids(&body).is_err(), "{body}");
+    }
+    let order = r#"{"data":{"order":{"id":7}}}"#;
+    assert_eq!(single(&format!("{NOTICE}{order}")), Ok(r#"{"order":{"id":7}}"#));
+    assert_eq!(single(&format!("{order}{NOTICE}")), Ok(r#"{"order":{"id":7}}"#));
+    assert!(single(&format!("{NOTICE}{order}{order}")).is_err());
+}
+
+/// A page with this in a buyer's name of its second record.
+fn page_with(name: &[u8]) -> Vec<u8> {
+    let before = r#"{"data":[{"order":{"id":1}},{"order":{"id":2},"buyer":{"name":"Pe"#;
+    let behind = r#"a"}},{"order":{"id":3},"buyer":{"name":"Ñandú"}}],"metadata":{"returned_transactions":3}}"#;
+    [before.as_bytes(), name, behind.as_bytes()].concat()
+}
+
+#[test]
+fn a_byte_that_is_no_text_costs_its_own_record_and_no_other() {
+    let mapping = mapping::Mapping::default();
+    let country = crate::country::Country::Co;
+    for (name, reason) in [
+        (&b"\xf1"[..], "is not UTF-8 (byte 37)"),
+        (b"\xe2\x82\xff", "is not UTF-8 (byte 37)"),
+        (b"\xf1\xf1\\\"\xf1", "is not UTF-8 (byte 37)"),
+        (b"\x00\n\t", "a control character"),
+    ] {
+        for body in [page_with(name), [NOTICE.as_bytes(), &page_with(name)].concat()] {
+            if body.starts_with(b"<") && name.starts_with(b"\x00") {
+                continue;
+            }
+            let page = Page::parse(&body).unwrap();
+            assert_eq!((page.records.len(), page.returned), (3, Some(3)));
+            assert!(matches!(page.records[..], [Record::Json(_), Record::Broken(_), Record::Json(_)]), "{name:?}");
+            let letter = page.records[1].order(&mapping, country).unwrap_err();
+            assert_eq!(letter.id, Some("2".parse().unwrap()), "{name:?}");
+            assert_eq!(letter.json, [br#"{"order":{"id":2},"buyer":{"name":"Pe"#, name, br#"a"}}"#].concat());
+            assert!(letter.reason.contains(reason), "{}", letter.reason);
+            assert_eq!(page.records[2].order(&mapping, country).unwrap().buyer.name.as_deref(), Some("Ñandú"));
+        }
+    }
+}
+
+#[test]
+fn an_id_with_a_byte_that_is_no_text_is_none() {
+    let mapping = mapping::Mapping::default();
+    for body in [&b"{\"data\":[{\"order\":{\"id\":\"4\xff7\"}}]}"[..], b"{\"data\":[{\"order\":{\"i\xff\":7}}]}"] {
+        let page = Page::parse(body).unwrap();
+        assert_eq!(page.records[0].order(&mapping, crate::country::Country::Co).unwrap_err().id, None);
+    }
+    // Outside of the records it costs nothing, and outside of strings all.
+    let elsewhere = b"{\"data\":[{\"order\":{\"id\":7}}],\"metadata\":{\"x\":\"\xff\"}}";
+    assert!(matches!(Page::parse(elsewhere).unwrap().records[..], [Record::Json(_)]));
+    assert_eq!(Page::parse(b"{\"data\":[7]\xff}").unwrap_err(), PageError::NotUtf8(11));
+    let single = parse_single(b"{\"data\":{\"order\":{\"id\":7,\"x\":\"\xff\"}}}").unwrap();
+    assert!(matches!(single, Record::Broken(bytes) if bytes.ends_with(b"\xff\"}}")));
+}
+
 /// Gives so many bytes at a time.
 struct InPieces<'a>(&'a [u8], usize);
 
@@ -326,7 +450,7 @@ proptest! {
     ) {
         let json = serde_json::json!({"data": records, "metadata": {"returned_transactions": records.len()}}).to_string();
         let page = Page::parse(json.as_bytes()).unwrap();
-        let read: Vec<String> = page.records.iter().map(|raw| json::text(raw).unwrap().into_owned()).collect();
+        let read: Vec<String> = page.records.iter().map(|record| serde_json::from_str(record.text()).unwrap()).collect();
         prop_assert_eq!(read, records);
         prop_assert!(Page::parse(&json.as_bytes()[..cut.index(json.len())]).is_err());
     }

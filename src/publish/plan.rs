@@ -330,7 +330,7 @@ impl<'a> Plan<'a> {
     /// A dead letter is published once for each read, like an event. One without an ID can't be tracked, so a page that
     /// is replayed brings it again.
     fn decide_dead_letter(&mut self, origin: &Origin<'_>, letter: &DeadLetter) {
-        let content = ContentHash::of_bytes(letter.json.as_bytes());
+        let content = ContentHash::of_bytes(&letter.json);
         let Some(id) = letter.id.clone() else { return self.dead_letter(origin, letter) };
         let key = OrderKey { store: origin.store.clone(), id };
         let Decision::Publish { reason, .. } = self.decide(&key, origin, content) else {
@@ -361,7 +361,7 @@ impl<'a> Plan<'a> {
             topic: &self.parts.topics.dead_letter,
             partition: None,
             key: letter.id.as_ref().map(|id| id.as_str().as_bytes().to_vec()),
-            value: Some(letter.json.clone().into_bytes()),
+            value: Some(letter.json.clone()),
             headers,
         });
         self.tally().dead_letters += 1;

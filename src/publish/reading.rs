@@ -58,7 +58,7 @@ fn facts<'a>(stores: &'a Stores, store: &StoreName) -> Result<&'a StoreFacts, La
 /// A body that no longer parses goes to the dead letters whole: it was read, and is not dropped.
 fn read_page(facts: &StoreFacts, body: &[u8]) -> Vec<Reading> {
     match Page::parse(body) {
-        Ok(page) => page.records.iter().map(|record| facts.mapping.order(facts.country, record).into()).collect(),
+        Ok(page) => page.records.iter().map(|record| record.order(&facts.mapping, facts.country).into()).collect(),
         Err(error) => vec![unreadable(None, body, format!("the page can't be read: {error}"))],
     }
 }
@@ -76,10 +76,10 @@ fn read_answer(facts: &StoreFacts, id: &OrderId, answer: &[u8]) -> Reading {
             return unreadable(Some(id.clone()), answer, reason);
         }
     };
-    match facts.mapping.order(facts.country, record) {
+    match record.order(&facts.mapping, facts.country) {
         Ok(order) if order.id != *id => Reading::Letter(DeadLetter {
             id: Some(id.clone()),
-            json: record.get().to_owned(),
+            json: record.bytes().to_vec(),
             reason: "the marketplace answered with another order than it was asked for".to_owned(),
             pointer: String::new(),
         }),
@@ -89,8 +89,7 @@ fn read_answer(facts: &StoreFacts, id: &OrderId, answer: &[u8]) -> Reading {
 }
 
 fn unreadable(id: Option<OrderId>, body: &[u8], reason: String) -> Reading {
-    let json = String::from_utf8_lossy(body).into_owned();
-    Reading::Letter(DeadLetter { id, json, reason, pointer: String::new() })
+    Reading::Letter(DeadLetter { id, json: body.to_vec(), reason, pointer: String::new() })
 }
 
 impl From<Result<Order, DeadLetter>> for Reading {

@@ -39,7 +39,11 @@ impl AskError {
     /// Whether every further call would end the same way: only a person can help, or there was nothing but 429 for longer
     /// than anybody waits.
     pub(super) fn is_hopeless(&self) -> bool {
-        self.is_busy() || matches!(self, Self::Token(_) | Self::Api(ApiError::Refused(_)))
+        match self {
+            Self::Token(_) => true,
+            Self::NotWhole(_) => false,
+            Self::Api(error) => self.is_busy() || (matches!(error, ApiError::Refused(_)) && !error.is_transient()),
+        }
     }
 
     /// Nothing but 429, for as long as anybody waits.

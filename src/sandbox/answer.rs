@@ -14,6 +14,7 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) content_type: &'static str,
     pub(super) location: Option<&'static str>,
+    pub(super) server: Option<&'static str>,
     /// Seconds.
     pub(super) retry_after: Option<u64>,
     pub(super) body: Vec<u8>,
@@ -24,6 +25,11 @@ pub(super) struct Answer {
 
 const HTML: &str = "<!DOCTYPE html>\n<html lang=\"es\"><head><title>iMotriz</title></head>\
     <body><h1>Estamos en mantenimiento</h1><p>Vuelve en unos minutos.</p></body></html>\n";
+/// As PHP writes it, with braces and quotes.
+const NOTICE: &str = "<br />\n<b>Warning</b>:  Undefined array key \"mobile\" in \
+    <b>/srv/api/controllers/{cart}.php</b> on line <b>12</b><br />\n";
+const FIREWALL: &str = "<!DOCTYPE html>\n<html><head><title>Attention Required!</title></head>\
+    <body><h1>Sorry, you have been blocked</h1></body></html>\n";
 /// Pages bring their styles and scripts along: they are as long as a page of orders.
 const HTML_LENGTH: usize = 24 << 10;
 
@@ -33,6 +39,7 @@ impl Answer {
             status: StatusCode::OK,
             content_type: "application/json",
             location: None,
+            server: None,
             retry_after: None,
             body,
             wait: Duration::ZERO,
@@ -72,6 +79,30 @@ impl Answer {
             }
             Fault::Bom => {
                 self.body.splice(0..0, *b"\xEF\xBB\xBF");
+            }
+            Fault::Notice => {
+                self.body.splice(0..0, NOTICE.bytes());
+            }
+            Fault::NoticeBehind => self.body.extend(NOTICE.bytes()),
+            Fault::InvalidUtf8 => self.body = with_a_byte_that_is_no_text(self.body),
+            Fault::Latin1 => {
+                self.content_type = "application/json; charset=ISO-8859-1";
+                self.body = latin1(&self.body);
+            }
+            Fault::NoContent => {
+                self.status = StatusCode::NO_CONTENT;
+                self.body.clear();
+            }
+            Fault::NotFound => return Self::error(StatusCode::NOT_FOUND, "No se encontraron órdenes"),
+            Fault::Message => self.body = "{\"message\":\"No hay órdenes por sincronizar\"}".into(),
+            Fault::Complaint => {
+                self.body = "{\"status\":\"error\",\"message\":\"No hay órdenes por sincronizar\"}".into();
+            }
+            Fault::Waf | Fault::WafAfter => {
+                self.status = StatusCode::FORBIDDEN;
+                self.content_type = "text/html; charset=UTF-8";
+                self.server = Some("cloudflare");
+                self.body = FIREWALL.into();
             }
             Fault::TextHtml => self.content_type = "text/html; charset=UTF-8",
             Fault::Redirect => {
@@ -162,6 +193,30 @@ fn envelope(items: &[Bytes], fault: Option<Fault>, metadata: &str) -> Vec<u8> {
     body.extend_from_slice(metadata.as_bytes());
     body.extend_from_slice(b"}}");
     body
+}
+
+/// In the first name: of a buyer, of whom there is one at least in a page with records.
+fn with_a_byte_that_is_no_text(mut body: Vec<u8>) -> Vec<u8> {
+    let name = b"\"name\":\"";
+    if let Some(at) = body.windows(name.len()).position(|part| part == name) {
+        body.insert(at + name.len(), 0xf1);
+    }
+    body
+}
+
+/// What the set does not have is escaped: it stands in strings alone.
+fn latin1(body: &[u8]) -> Vec<u8> {
+    let mut encoded = Vec::with_capacity(body.len());
+    for c in String::from_utf8_lossy(body).chars() {
+        match u8::try_from(c) {
+            Ok(byte) => encoded.push(byte),
+            Err(_) => {
+                let units = c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>();
+                encoded.extend(units.bytes());
+            }
+        }
+    }
+    encoded
 }
 
 fn without_buyer(record: &Bytes) -> Bytes {

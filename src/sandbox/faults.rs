@@ -109,11 +109,31 @@ pub enum Fault {
     Duplicates,
     /// An empty page although orders are pending; nothing was marked.
     EmptyPending,
+    /// A notice of PHP before the JSON.
+    Notice,
+    /// The same behind it.
+    NoticeBehind,
+    /// A byte that is not UTF-8 in the first record.
+    InvalidUtf8,
+    /// The answer in ISO-8859-1, and `Content-Type` says so.
+    Latin1,
+    /// A 204; nothing was marked.
+    NoContent,
+    /// A 404 with a message; nothing was marked.
+    NotFound,
+    /// A 200 with a message and no `data`; nothing was marked.
+    Message,
+    /// The same, and it says that it is an error.
+    Complaint,
+    /// A 403 with HTML from a firewall in front; nothing was marked.
+    Waf,
+    /// The same, after the orders were marked: it keeps back the answer.
+    WafAfter,
 }
 
 impl Fault {
     /// The name of each.
-    pub const NAMES: [&str; 19] = [
+    pub const NAMES: [&str; 29] = [
         "drop-before",
         "drop-after",
         "truncate",
@@ -133,6 +153,16 @@ impl Fault {
         "overfull",
         "duplicates",
         "empty-pending",
+        "notice",
+        "notice-behind",
+        "invalid-utf8",
+        "latin1",
+        "no-content",
+        "not-found",
+        "message",
+        "complaint",
+        "waf",
+        "waf-after",
     ];
 
     /// Bytes in each piece of a trickled answer.
@@ -161,13 +191,35 @@ impl Fault {
             Self::Overfull => "overfull",
             Self::Duplicates => "duplicates",
             Self::EmptyPending => "empty-pending",
+            Self::Notice => "notice",
+            Self::NoticeBehind => "notice-behind",
+            Self::InvalidUtf8 => "invalid-utf8",
+            Self::Latin1 => "latin1",
+            Self::NoContent => "no-content",
+            Self::NotFound => "not-found",
+            Self::Message => "message",
+            Self::Complaint => "complaint",
+            Self::Waf => "waf",
+            Self::WafAfter => "waf-after",
         }
     }
 
     /// Whether the orders stay pending, because it strikes before they are marked.
     #[must_use]
     pub fn precedes_marking(self) -> bool {
-        matches!(self, Self::DropBefore | Self::ErrorBefore | Self::Throttle(_) | Self::Redirect | Self::EmptyPending)
+        matches!(
+            self,
+            Self::DropBefore
+                | Self::ErrorBefore
+                | Self::Throttle(_)
+                | Self::Redirect
+                | Self::EmptyPending
+                | Self::NoContent
+                | Self::NotFound
+                | Self::Message
+                | Self::Complaint
+                | Self::Waf
+        )
     }
 
     /// Whether it can strike this call.
@@ -176,6 +228,7 @@ impl Fault {
         match self {
             Self::WrongCounts | Self::EmptyAsList | Self::Overfull | Self::EmptyPending => call == Call::NewOrders,
             Self::ObjectData | Self::Duplicates => call != Call::Order,
+            Self::InvalidUtf8 => call != Call::OrderIds,
             _ => true,
         }
     }
@@ -189,7 +242,7 @@ impl Fault {
     #[must_use]
     pub fn delivers(self) -> Option<bool> {
         match self {
-            Self::DropAfter | Self::Truncate | Self::ErrorAfter | Self::Html => Some(false),
+            Self::DropAfter | Self::Truncate | Self::ErrorAfter | Self::Html | Self::WafAfter => Some(false),
             Self::Huge(_) | Self::Trickle(_) => None,
             fault => Some(!fault.precedes_marking()),
         }
@@ -216,6 +269,16 @@ impl Fault {
             "overfull" => Self::Overfull,
             "duplicates" => Self::Duplicates,
             "empty-pending" => Self::EmptyPending,
+            "notice" => Self::Notice,
+            "notice-behind" => Self::NoticeBehind,
+            "invalid-utf8" => Self::InvalidUtf8,
+            "latin1" => Self::Latin1,
+            "no-content" => Self::NoContent,
+            "not-found" => Self::NotFound,
+            "message" => Self::Message,
+            "complaint" => Self::Complaint,
+            "waf" => Self::Waf,
+            "waf-after" => Self::WafAfter,
             _ => return None,
         })
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Path, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER, SERVER};
 use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::response::Response;
 use axum::routing::get;
@@ -96,6 +96,7 @@ fn response(answer: Answer) -> Response {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
     headers.extend(answer.location.map(|place| (LOCATION, HeaderValue::from_static(place))));
+    headers.extend(answer.server.map(|name| (SERVER, HeaderValue::from_static(name))));
     headers.extend(answer.retry_after.map(|seconds| (RETRY_AFTER, HeaderValue::from(seconds))));
     response
 }

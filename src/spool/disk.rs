@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::SpoolError;
+use super::format::BODY;
 use crate::disk::{Disk, DiskFile, RealDisk, gone_is_as_good};
 
 type Result<T> = std::result::Result<T, SpoolError>;
@@ -83,6 +84,12 @@ pub(super) fn write_at(file: &dyn DiskFile, path: &Path, offset: usize, bytes: &
 
 pub(super) fn set_len(file: &dyn DiskFile, path: &Path, len: u64) -> Result<()> {
     file.set_len(len).map_err(SpoolError::disk("cut", path))
+}
+
+/// Takes away the space behind a body: the file is not used again, and traces of a long outage are many. Should it come
+/// back with the power, nobody reads it.
+pub(super) fn cut_space(file: &dyn DiskFile, body: usize) {
+    file.set_len((BODY + body) as u64).ok();
 }
 
 /// `fdatasync`: what was written is on the disk, and no journal commit is paid for where only bytes changed.

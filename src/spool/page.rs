@@ -99,6 +99,7 @@ impl Durable {
         let file = self.disk.open_for_writing(&self.path)?;
         disk::write_at(&*file, &self.path, HEAD, &seal.render(&self.head.render(), &body))?;
         disk::sync_data(&*file, &self.path)?;
+        disk::cut_space(&*file, body.len());
         UnknownRead::named(&self.disk, self.head, reason, &self.path)
     }
 

@@ -63,6 +63,7 @@ impl Reservation {
         let reason = one_line(reason);
         let seal = Seal { outcome: Outcome::Unknown(reason.clone()), at: clock::now() };
         self.put(&seal, partial_body)
+            .map(|()| disk::cut_space(&*self.file, partial_body.len()))
             .and_then(|()| UnknownRead::named(&self.spool.disk, self.head, reason, &self.path))
             .map_err(|error| WriteFailed { body: Bytes::copy_from_slice(partial_body), error })
     }

@@ -5,7 +5,7 @@ use std::mem;
 use std::time::Duration;
 
 use bytes::Bytes;
-use imotriz_kafka::api::{Answer, ApiError, Marketplace, Read, Refusal};
+use imotriz_kafka::api::{Answer, ApiError, Marketplace, NoOrders, Read, Refusal};
 use imotriz_kafka::ids::{OrderId, OrderIds};
 use imotriz_kafka::page::IdList;
 use jiff::{SignedDuration, Timestamp};
@@ -17,6 +17,7 @@ use crate::world::{Actor, Shared, World};
 /// Orders on a page: few, so that many pages come.
 const PAGE: usize = 5;
 const LONG: usize = 8 << 10;
+const NOTICE: &str = "<br />\n<b>Warning</b>:  Undefined array key in <b>/srv/{api}.php</b> on line <b>12</b><br />\n";
 const LISTED: SignedDuration = SignedDuration::from_hours(8 * 24);
 /// Older orders are not handed over any more, and can't be un-synchronised.
 const FOUND: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -258,7 +259,10 @@ impl ModelMarket {
         let ids: Vec<u64> = shop.pending(now).take(PAGE).collect();
         ids.iter().for_each(|id| shop.orders.get_mut(id).unwrap().marked = true);
         let wrong = usize::from(fault == Some(ReadFault::WrongCount) && !ids.is_empty());
-        let body = shop.body(&ids, ids.len() + wrong, now);
+        let mut body = shop.body(&ids, ids.len() + wrong, now);
+        if fault == Some(ReadFault::Notice) {
+            body = [NOTICE.as_bytes(), &body].concat().into();
+        }
         for id in &ids {
             world.market.asked.entry(shop.key(*id)).or_default().marked += 1;
         }
@@ -312,6 +316,10 @@ impl Marketplace for ModelMarket {
                     Some(ReadFault::EmptyPage) if shop.pending(now).next().is_some() => {
                         Read::fetched(shop.body(&[], 0, now))
                     }
+                    Some(ReadFault::NoContent) if shop.pending(now).next().is_none() => {
+                        drop(self.mark(&mut world, fault, now));
+                        Read::NoOrders(NoOrders::NoContent)
+                    }
                     fault => self.mark(&mut world, fault, now),
                 };
                 (read, fault == Some(ReadFault::Late))
@@ -361,6 +369,9 @@ impl Marketplace for ModelMarket {
                     return Err(Refusal::Token.into());
                 }
                 let shop = &world.market.shops[self.shop];
+                if !shop.orders.contains_key(&id) {
+                    return Err(ApiError::NotFound);
+                }
                 let (key, record) = (shop.key(id), shop.record(id));
                 if std::mem::take(&mut world.faults.order_not_found) {
                     world.market.excused.insert(key);

@@ -23,6 +23,10 @@ pub enum ReadFault {
     EmptyPage,
     /// The page comes a minute later.
     Late,
+    /// The page comes behind a notice of PHP.
+    Notice,
+    /// 204, if nothing is pending.
+    NoContent,
 }
 
 /// How a commit goes wrong.
@@ -112,8 +116,18 @@ pub fn scenario(random: &mut Random) -> Vec<Op> {
 
 fn op(random: &mut Random) -> Op {
     use {CommitFault as C, ReadFault as R};
-    const READS: [R; 8] =
-        [R::NotSent, R::Busy, R::CutBefore, R::CutAfter, R::WrongCount, R::NoPage, R::EmptyPage, R::Late];
+    const READS: [R; 10] = [
+        R::NotSent,
+        R::Busy,
+        R::CutBefore,
+        R::CutAfter,
+        R::WrongCount,
+        R::NoPage,
+        R::EmptyPage,
+        R::Late,
+        R::Notice,
+        R::NoContent,
+    ];
     const COMMITS: [C; 5] = [C::AnswerLost, C::RequestUnderWay, C::RequestLost, C::TooOld, C::Late];
     let pick = |random: &mut Random, most: u64| 1 + random.below(most);
     match random.below(40) {
@@ -121,7 +135,7 @@ fn op(random: &mut Random) -> Op {
         8..14 => Op::Place([1, 3, 7, 20][random.below(4) as usize], random.below(2)),
         14..17 => Op::Unsynchronise(random.next() % 1_000),
         17..19 => Op::Change(random.next() % 1_000),
-        19..21 => Op::Read(READS[random.below(8) as usize]),
+        19..21 => Op::Read(READS[random.below(10) as usize]),
         21 => Op::HideFromList(random.next() % 1_000),
         22 => Op::ListFails,
         23 => Op::OrderFails,
