@@ -95,7 +95,7 @@ impl Drain {
             NoOrders::Message => (&self.counters.irregular.message, Counted::default(), "a message without `data`"),
         };
         counter.add(1);
-        if self.seen.is_new(what) {
+        if how != NoOrders::NoContent && self.seen.is_new(what) {
             tracing::warn!(
                 store = %self.store, answer = what,
                 "taken for: no orders are pending. If orders are waiting in the shop, check the store's `base_url` and \

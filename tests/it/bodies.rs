@@ -40,7 +40,7 @@ fn notices_around_the_json_cost_no_order_and_are_said_once() {
     scene.shop().set_fault_rates("notice=1,order-ids/notice=1,order/notice=1".parse().unwrap());
     let drained = scene.drain();
     let struck = scene.shop().summary().faults;
-    assert!(struck["notice"] > 20 && struck["notice-behind"] == 1, "{struck:?}");
+    assert!(struck["notice"] >= 20 && struck["notice-behind"] == 1, "{struck:?}");
     Verdict::of(scene.marked(), &scene.events()).assert_clean();
     assert_eq!((scene.marked().len(), scene.spool().len()), (100, 0));
     let said = drained.stderr();
@@ -180,7 +180,6 @@ fn a_marketplace_that_is_away_for_long_leaves_few_and_small_traces() {
     scene.shop().set_fault_rates(rates.parse().unwrap());
     let mut program = scene.settings.start(&["run"]);
     program.wait_for_line("not even a question that marks nothing is answered", RUN_DEADLINE);
-    wait::until("it asks again", RUN_DEADLINE, || scene.shop().summary().requests[&Call::Order] >= 2);
     assert_eq!(reads(&scene), 6);
     let spool = scene.settings.directory().join("spool");
     let traces = scene.spool().into_iter().filter(|entry| entry["state"] == "unknown");
