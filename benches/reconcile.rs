@@ -284,6 +284,7 @@ fn load(servers: &str, topic: &str, records: usize) {
     let connection = Connection {
         bootstrap_servers: servers.to_owned(),
         properties: Default::default(),
+        property_files: Default::default(),
         transactional_id_prefix: "bench".to_owned(),
         transaction_timeout: Duration::from_secs(30),
     };

@@ -151,6 +151,7 @@ impl App {
         stopper: Stopper,
         stop: Stop,
     ) -> Result<Self, AppError> {
+        config.kafka.properties.check_files()?;
         let (stores, disk, dir) = (config.stores_or_error()?, &surroundings.disk, &config.spool.dir);
         let options = SpoolOptions { page_space: config.spool.page_space, ..SpoolOptions::new(dir) };
         let (spool, mut recovery) = Spool::open_on(disk.clone(), options)?;
@@ -509,7 +510,9 @@ async fn ensure_topics(connection: &Connection, plan: &TopicPlan, once: bool, st
         match topics::ensure(connection, plan).await {
             Ok(layout) => return Ok(layout),
             Err(fault) if fault.needs_a_person() || stop.is_requested() => return Err(fault.into()),
-            Err(fault) if once && start.elapsed() > PATIENCE / 2 => return Err(unreachable(connection, &fault).into()),
+            Err(fault) if once && (fault.ends_a_command() || start.elapsed() > PATIENCE / 2) => {
+                return Err(unreachable(connection, fault).into());
+            }
             Err(fault) => {
                 tracing::warn!(%fault, servers = connection.bootstrap_servers, "Kafka is not ready; trying again")
             }
@@ -521,10 +524,14 @@ async fn ensure_topics(connection: &Connection, plan: &TopicPlan, once: bool, st
     }
 }
 
-fn unreachable(connection: &Connection, fault: &KafkaFault) -> KafkaFault {
-    KafkaFault::Passing {
-        what: "reaching Kafka",
-        why: format!("{fault}. {} Nothing was read from the marketplace", connection.is_it_running()),
+fn unreachable(connection: &Connection, fault: KafkaFault) -> KafkaFault {
+    let nothing = "Nothing was read from the marketplace";
+    match fault {
+        KafkaFault::NoConnection { what, why } => KafkaFault::NoConnection { what, why: format!("{why}. {nothing}") },
+        fault => KafkaFault::Passing {
+            what: "reaching Kafka",
+            why: format!("{fault}. {} {nothing}", connection.is_it_running()),
+        },
     }
 }
 
@@ -535,6 +542,7 @@ fn unreachable(connection: &Connection, fault: &KafkaFault) -> KafkaFault {
 /// See [`AppError`].
 pub fn check(config: &Config) -> Result<(), AppError> {
     EncoderSource::from_config(config)?;
+    config.kafka.properties.check_files()?;
     for store in config.stores_or_error()?.values() {
         client(store)?;
         store.token.read()?;
@@ -547,7 +555,8 @@ pub fn check(config: &Config) -> Result<(), AppError> {
 pub fn connection(kafka: &config::Kafka) -> Connection {
     Connection {
         bootstrap_servers: kafka.bootstrap_servers.clone(),
-        properties: kafka.properties.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+        properties: kafka.properties.inline().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+        property_files: kafka.properties.files().map(|(key, path)| (key.to_owned(), path.into())).collect(),
         transactional_id_prefix: kafka.transactional_id_prefix.clone(),
         transaction_timeout: kafka.transaction_timeout,
     }

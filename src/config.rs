@@ -153,8 +153,9 @@ impl Config {
     }
 
     fn of_layers(layers: Layers) -> Result<Self, ConfigError> {
-        let (written, origins): (Written, _) = layers.extract()?;
+        let (mut written, origins): (Written, _) = layers.extract()?;
         check_kafka(&written.kafka, &origins)?;
+        settle_properties(&mut written.kafka.properties, &origins)?;
         if written.reconcile.retention < Reconcile::LEAST_RETENTION {
             let reason = "must be at least 31d: what is forgotten while the marketplace lists it is published again";
             return Err(origins.invalid(Key::dotted("reconcile.retention"), reason));
@@ -199,6 +200,20 @@ fn check_kafka(kafka: &Kafka, origins: &Origins) -> Result<(), ConfigError> {
     // The broker's own bound is 15 minutes unless it was changed.
     if !(Duration::from_secs(1)..=Duration::from_secs(900)).contains(&kafka.transaction_timeout) {
         return Err(origins.invalid(Key::dotted("kafka.transaction_timeout"), "must be between 1s and 15m"));
+    }
+    Ok(())
+}
+
+/// A property that stands in the settings and in a file: the one of the higher layer counts, as with other secrets.
+fn settle_properties(properties: &mut Properties, origins: &Origins) -> Result<(), ConfigError> {
+    let section = Key::dotted("kafka.properties");
+    for name in properties.twice() {
+        let file = format!("{name}{}", kafka::FILE);
+        let loses = match file_wins(&section.child(&name), &section.child(&file), origins)? {
+            true => &name,
+            false => &file,
+        };
+        properties.remove(loses);
     }
     Ok(())
 }
@@ -257,12 +272,17 @@ fn secret(
         (Some(secret), Some(path)) => (secret, path),
         (inline, file) => return Ok(inline.map(SecretSource::Inline).or(file.map(SecretSource::File))),
     };
-    let (inline_key, file_key) = (section.child(name), section.child(format!("{name}_file")));
-    let (inline_origin, file_origin) = (origins.of(&inline_key), origins.of(&file_key));
+    let file_wins = file_wins(&section.child(name), &section.child(format!("{name}_file")), origins)?;
+    Ok(Some(if file_wins { SecretSource::File(file) } else { SecretSource::Inline(inline) }))
+}
+
+/// Whether the file was set in a higher layer than the secret itself; they may not both stand in one.
+fn file_wins(inline: &Key, file: &Key, origins: &Origins) -> Result<bool, ConfigError> {
+    let (inline_origin, file_origin) = (origins.of(inline), origins.of(file));
     if inline_origin.same_layer(&file_origin) {
-        return Err(origins.invalid(file_key, format!("`{inline_key}` is set as well ({inline_origin}); keep one")));
+        return Err(origins.invalid(file.clone(), format!("`{inline}` is set as well ({inline_origin}); keep one")));
     }
-    Ok(Some(if inline_origin > file_origin { SecretSource::Inline(inline) } else { SecretSource::File(file) }))
+    Ok(file_origin > inline_origin)
 }
 
 #[cfg(test)]

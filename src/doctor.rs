@@ -1,5 +1,6 @@
 //! Whether all that the program needs is there and fit for it: looks at everything, changes nothing, and never makes the
-//! destructive read. Each finding says what to do about it.
+//! destructive read. All that it leaves behind is a transactional ID of its own on the broker, of a producer that it
+//! opened as a drain does. Each finding says what to do about it.
 
 mod broker;
 mod marketplace;

@@ -1,14 +1,17 @@
 //! The way to Kafka: settings of the clients, topics, one lane's transactions, and the reader of its tracking records.
 
 pub mod broker;
+mod contact;
 pub mod error;
 pub mod glance;
+pub(crate) mod reasons;
 pub mod settings;
 pub mod topics;
 pub mod tracking_reader;
 pub mod transaction;
 
 pub use broker::{Broker, Cluster};
+pub(crate) use contact::Contact;
 pub use error::KafkaFault;
 pub use settings::Connection;
 pub use transaction::{Delivered, Record, Transactions};

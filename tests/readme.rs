@@ -97,7 +97,10 @@ fn the_sample_settings_load_and_the_parts_in_comments_too() {
         _ => line,
     });
     let config = Config::from_toml(&uncommented.collect::<Vec<_>>().join("\n")).unwrap();
-    assert!(config.schema_registry.is_some() && config.kafka.properties.iter().count() == 4);
+    assert!(
+        config.schema_registry.is_some()
+            && config.kafka.properties.inline().chain(config.kafka.properties.files()).count() == 4
+    );
 }
 
 #[test]

@@ -37,6 +37,7 @@ fn check(config: &Config, json: bool) -> Result<String> {
     if let Some(password) = config.schema_registry.as_ref().and_then(|registry| registry.password.as_ref()) {
         password.read().context("schema registry")?;
     }
+    config.kafka.properties.check_files().context("kafka.properties")?;
     let names: Vec<_> = stores.keys().map(ToString::to_string).collect();
     Ok(match json {
         true => format!("{}\n", serde_json::json!({ "ok": true, "stores": names })),

@@ -60,10 +60,13 @@ fn known(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     }
     if let Some(error) = cause.downcast_ref::<InquiryError>() {
         return Some(match error {
-            InquiryError::Kafka(_) => KAFKA,
+            InquiryError::Kafka(fault) => of_kafka(fault),
             InquiryError::Encoding(error) => of_encoding(error),
             InquiryError::Spool(_) => SPOOL,
         });
+    }
+    if let Some(fault) = cause.downcast_ref::<KafkaFault>() {
+        return Some(of_kafka(fault));
     }
     if let Some(error) = cause.downcast_ref::<DeskError>() {
         return match error {
@@ -77,7 +80,7 @@ fn known(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
         (cause.is::<NoLetter>(), USAGE),
         (cause.is::<ConfigError>() || cause.is::<SecretError>() || cause.is::<WhichStore>(), USAGE),
         (cause.is::<CannotListen>() || cause.is::<AddressTaken>() || cause.is::<NoRegistry>(), USAGE),
-        (cause.is::<KafkaFault>() || cause.is::<MemoryError>() || cause.is::<AudienceError>(), KAFKA),
+        (cause.is::<MemoryError>() || cause.is::<AudienceError>(), KAFKA),
         (cause.is::<RegistryError>(), REGISTRY),
         (cause.is::<SpoolError>() || cause.is::<AccountError>(), SPOOL),
     ];
@@ -87,13 +90,22 @@ fn known(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
 fn of_app(error: &AppError) -> u8 {
     match error {
         AppError::Config(_) | AppError::Secret(_) => USAGE,
-        AppError::Kafka(_) | AppError::Memory(_) => KAFKA,
+        AppError::Kafka(fault) => of_kafka(fault),
+        AppError::Memory(_) => KAFKA,
         AppError::Encoding(error) => of_encoding(error),
         AppError::Spool(_) | AppError::Account(_) => SPOOL,
         AppError::Drain(error) => of_drain(error),
         AppError::Lane(error) => of_lane(error),
         AppError::Reconcile(error) => of_reconcile(error),
         AppError::Start { .. } | AppError::Panicked => UNEXPECTED,
+    }
+}
+
+fn of_kafka(fault: &KafkaFault) -> u8 {
+    match fault {
+        // A secret that can't be read, as any other.
+        KafkaFault::PropertyFile { .. } => USAGE,
+        _ => KAFKA,
     }
 }
 

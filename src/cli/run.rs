@@ -160,5 +160,9 @@ impl Runner<'_> {
 /// Whether it ended this way because it was stopped while Kafka or the registry was away: what was read is in the spool,
 /// and the next start goes on with it.
 fn is_cut_short(error: &AppError) -> bool {
-    matches!(error, AppError::Kafka(KafkaFault::Passing { .. }) | AppError::Lane(LaneError::StoppedWaiting { .. }))
+    matches!(
+        error,
+        AppError::Kafka(KafkaFault::Passing { .. } | KafkaFault::NoConnection { .. })
+            | AppError::Lane(LaneError::StoppedWaiting { .. })
+    )
 }

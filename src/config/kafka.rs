@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use serde::de::{Error as _, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::secret::REDACTED;
+use super::secret::{REDACTED, SecretError, SecretSource};
 use super::values;
 
 /// `[kafka]`.
@@ -16,7 +17,7 @@ use super::values;
 #[serde(default, deny_unknown_fields)]
 pub struct Kafka {
     /// Brokers to begin with: `host:port`, several with commas.
-    #[serde(deserialize_with = "filled")]
+    #[serde(deserialize_with = "servers")]
     pub bootstrap_servers: String,
     /// What every transactional ID begins with; a lane's number follows. Two installations on one cluster need two.
     #[serde(deserialize_with = "filled")]
@@ -99,6 +100,47 @@ fn filled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error
     if text.is_empty() { Err(D::Error::custom("must not be empty")) } else { Ok(text) }
 }
 
+/// What librdkafka would take for an address: it reports what it can't use to its log alone, and then times out.
+fn servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = filled(deserializer)?;
+    let servers: Result<Vec<&str>, String> = text.split(',').map(|server| check_server(server.trim())).collect();
+    servers.map(|servers| servers.join(",")).map_err(D::Error::custom)
+}
+
+fn check_server(server: &str) -> Result<&str, String> {
+    let wrong = |reason: &str| {
+        let shown = match server {
+            "" => "an empty entry".to_owned(),
+            // Somebody may have put a password there.
+            _ if server.contains('@') => "an entry with `@`".to_owned(),
+            _ => format!("`{server}`"),
+        };
+        Err(format!(
+            "{shown} is no broker{reason}: write host:port, several with commas, such as kafka-1:9092,kafka-2:9092; an IPv6 \
+             address in brackets, as [::1]:9092"
+        ))
+    };
+    if server.contains("://") {
+        return wrong(" (what it speaks is set by \"security.protocol\" in [kafka.properties])");
+    }
+    let (host, port) = match server.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, rest)) if address.parse::<Ipv6Addr>().is_ok() => (address, rest.strip_prefix(':').ok_or(rest)),
+        Some(_) => return wrong(""),
+        None => server.rsplit_once(':').map_or((server, Err("")), |(host, port)| (host, Ok(port))),
+    };
+    let is_name = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
+    // Without a port librdkafka takes 9092.
+    let is_port = match port {
+        Ok(port) => port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0),
+        Err(rest) => rest.is_empty(),
+    };
+    match (is_name || host.parse::<Ipv6Addr>().is_ok() && server.starts_with('['), is_port) {
+        (true, true) => Ok(server),
+        (true, false) => wrong(", its port is no number from 1 to 65535"),
+        (false, _) => wrong(""),
+    }
+}
+
 fn replicas<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
     match i32::deserialize(deserializer)? {
         replicas @ (-1 | 1..=32_767) => Ok(replicas),
@@ -118,13 +160,44 @@ fn topic_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::E
     }
 }
 
-/// `[kafka.properties]`: librdkafka's own names and values. Shown and debugged without those that may be secrets.
+/// Behind the name of a property whose value is in a file: no property of librdkafka's ends so.
+pub(super) const FILE: &str = "_file";
+
+/// `[kafka.properties]`: librdkafka's own names and values, or with `_file` behind the name the file that holds the
+/// value. Shown and debugged without those that may be secrets.
 #[derive(Clone, Default)]
 pub struct Properties(BTreeMap<String, String>);
 
 impl Properties {
-    /// Names and values, sorted by name. The values may be secrets.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+    /// Names and values of those that stand in the settings. The values may be secrets.
+    pub fn inline(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.iter().filter(|(name, _)| !name.ends_with(FILE))
+    }
+
+    /// Names of those whose values are in files, and the files.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.iter().filter_map(|(name, path)| Some((name.strip_suffix(FILE)?, path)))
+    }
+
+    /// Whether the files of all that are in files can be used.
+    ///
+    /// # Errors
+    /// When one can't be read or is empty.
+    pub fn check_files(&self) -> Result<(), SecretError> {
+        self.files().try_for_each(|(_, path)| SecretSource::File(path.into()).read("Kafka property").map(drop))
+    }
+
+    /// Those that stand in the settings and in a file as well.
+    pub(super) fn twice(&self) -> Vec<String> {
+        self.files().map(|(name, _)| name.to_owned()).filter(|name| self.0.contains_key(name)).collect()
+    }
+
+    /// Takes one out by its name, with `_file` where it is a file's.
+    pub(super) fn remove(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
@@ -134,6 +207,9 @@ impl Properties {
     }
 
     fn is_secret(name: &str) -> bool {
+        if name.ends_with(FILE) {
+            return false;
+        }
         let name = name.to_lowercase();
         let secret = ["password", "secret", "key", "token", "pem", "sasl.jaas", "sasl.oauthbearer.config"];
         secret.iter().any(|part| name.contains(part))
@@ -141,7 +217,7 @@ impl Properties {
 
     /// The first property that must keep the value this program gives it, with what to do instead.
     pub(super) fn owned(&self) -> Option<(&str, &'static str)> {
-        self.0.keys().find_map(|name| Some((name.as_str(), owner(name)?)))
+        self.0.keys().find_map(|name| Some((name.as_str(), owner(name.strip_suffix(FILE).unwrap_or(name))?)))
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::kafka::FILE;
+
 /// What the name of every environment variable of this program begins with.
 pub(super) const PREFIX: &str = "IMOTRIZ_";
 
@@ -28,7 +30,11 @@ impl Key {
             && section == "kafka"
             && map == "properties"
         {
-            *property = property.replace('_', ".");
+            let (name, file) = match property.strip_suffix(FILE) {
+                Some(name) => (name, FILE),
+                None => (property.as_str(), ""),
+            };
+            *property = name.replace('_', ".") + file;
         }
         Self(segments)
     }
@@ -81,6 +87,9 @@ mod tests {
         let key = Key::of_variable("KAFKA__PROPERTIES__SECURITY_PROTOCOL");
         assert_eq!(key.to_string(), r#"kafka.properties."security.protocol""#);
         assert_eq!(key.variable(), "IMOTRIZ_KAFKA__PROPERTIES__SECURITY_PROTOCOL");
+        let file = Key::of_variable("KAFKA__PROPERTIES__SASL_PASSWORD_FILE");
+        assert_eq!(file.to_string(), r#"kafka.properties."sasl.password_file""#);
+        assert_eq!(file.variable(), "IMOTRIZ_KAFKA__PROPERTIES__SASL_PASSWORD_FILE");
         assert_eq!(Key::of_variable("KAFKA__BOOTSTRAP_SERVERS").to_string(), "kafka.bootstrap_servers");
     }
 }

@@ -70,7 +70,7 @@ impl SecretSource {
     }
 
     /// Reads the secret; the end of the file's last line is no part of it.
-    fn read(&self, what: &'static str) -> Result<SecretString, SecretError> {
+    pub(super) fn read(&self, what: &'static str) -> Result<SecretString, SecretError> {
         let secret = match self {
             Self::Inline(Secret(secret)) => secret.clone(),
             Self::File(path) => fs::read_to_string(path)

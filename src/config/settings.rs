@@ -86,7 +86,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     set("kafka.orders_partitions", Number, "Partitions of the orders topic when it is created."),
     set("kafka.lanes", Number, "Partitions of the tracking topic when it is created: the number of lanes that stores are spread over."),
     set("kafka.transaction_timeout", Duration, "How long the broker keeps a transaction open for a process that fell silent; readers wait for it. 1s to 15m."),
-    set_or("kafka.properties.PROPERTY", Text, "none", "Any librdkafka property, its name in quotes in the file. In the environment `_` stands for each dot. Those on which the promise rests are refused."),
+    set_or("kafka.properties.PROPERTY", Text, "none", "Any librdkafka property, its name in quotes in the file. In the environment `_` stands for each dot. With `_file` behind the name the value is a file that holds it: `\"sasl.password_file\"`, `IMOTRIZ_KAFKA__PROPERTIES__SASL_PASSWORD_FILE`. Those on which the promise rests are refused."),
     set("kafka.topics.orders", Text, "Topic of the orders."),
     set("kafka.topics.tracking", Text, "Compacted topic of what was published."),
     set("kafka.topics.dead_letter", Text, "Topic of what could not be mapped, as it came."),

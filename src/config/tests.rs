@@ -61,7 +61,7 @@ fn everything_can_be_set_by_the_environment_alone() {
     .unwrap();
     assert!(!config.kafka.create_topics && config.reconcile.detect_changes);
     assert_eq!((config.kafka.lanes, config.kafka.replication_factor), (12, 3));
-    assert_eq!(config.kafka.properties.iter().collect::<Vec<_>>(), [("security.protocol", "SASL_SSL")]);
+    assert_eq!(config.kafka.properties.inline().collect::<Vec<_>>(), [("security.protocol", "SASL_SSL")]);
     assert_eq!(config.kafka.topics.orders, "orders");
     assert_eq!(config.schema_registry.as_ref().unwrap().url.as_str(), "http://registry:8081/");
     assert_eq!((config.spool.dir.to_str().unwrap(), config.spool.page_space), ("/var/spool", 1 << 20));
@@ -399,4 +399,69 @@ fn what_is_shown_names_each_source_and_can_be_loaded_again() {
     let again = Config::from_toml(&shown).unwrap();
     assert_eq!(again.redacted_json()["settings"], config.redacted_json()["settings"]);
     assert_eq!(config.redacted_json()["sources"]["spool.dir"], "IMOTRIZ_SPOOL__DIR");
+}
+
+#[test]
+fn brokers_are_hosts_with_ports_and_nothing_else() {
+    let servers = |text: &str| Config::from_toml(&format!("[kafka]\nbootstrap_servers = \"{text}\""));
+    for (good, read) in [
+        ("localhost:9092", "localhost:9092"),
+        (" kafka-1.example.com:9092 , kafka_2:9093", "kafka-1.example.com:9092,kafka_2:9093"),
+        ("kafka", "kafka"),
+        ("10.0.0.1:9092", "10.0.0.1:9092"),
+        ("[::1]:9092,[fe80::1]", "[::1]:9092,[fe80::1]"),
+    ] {
+        assert_eq!(servers(good).unwrap().kafka.bootstrap_servers, read);
+    }
+    for bad in [
+        "http://host",
+        "http://host:9092",
+        "SASL_SSL://host:9093",
+        "a;b",
+        "a:9092;b:9092",
+        "a b",
+        "a,,b",
+        "a,",
+        ":9092",
+        "host:",
+        "host:0",
+        "host:70000",
+        "host:+1",
+        "host:port",
+        "::1",
+        "::1:9092",
+        "[::1",
+        "[::1]9092",
+        "[host]:9092",
+        "host:9092/topic",
+    ] {
+        let message = servers(bad).expect_err(bad).to_string();
+        assert!(
+            message.contains("`kafka.bootstrap_servers`") && message.contains("write host:port"),
+            "{bad}: {message}"
+        );
+    }
+    let message = servers("user:s3cret@host:9092").unwrap_err().to_string();
+    assert!(!message.contains("s3cret"), "{message}");
+}
+
+#[test]
+fn a_kafka_property_may_be_in_a_file_and_the_higher_layer_counts() {
+    let in_file = "[kafka.properties]\n\"sasl.password_file\" = \"/run/secrets/kafka\"\n\"sasl.username\" = \"u\"";
+    let properties = |toml: &str, env: &[(&str, &str)]| load(toml, env, &[]).map(|config| config.kafka.properties);
+    let read = properties(in_file, &[]).unwrap();
+    assert_eq!(read.files().collect::<Vec<_>>(), [("sasl.password", "/run/secrets/kafka")]);
+    assert_eq!(read.inline().collect::<Vec<_>>(), [("sasl.username", "u")]);
+    assert!(read.check_files().unwrap_err().to_string().contains("/run/secrets/kafka"));
+
+    let read = properties(in_file, &[("IMOTRIZ_KAFKA__PROPERTIES__SASL_PASSWORD", "p")]).unwrap();
+    assert_eq!((read.files().count(), read.inline().next()), (0, Some(("sasl.password", "p"))));
+    let inline = "[kafka.properties]\n\"sasl.password\" = \"p\"";
+    let read = properties(inline, &[("IMOTRIZ_KAFKA__PROPERTIES__SASL_PASSWORD_FILE", "/f")]).unwrap();
+    assert_eq!((read.inline().count(), read.files().next()), (0, Some(("sasl.password", "/f"))));
+
+    let both = format!("{inline}\n\"sasl.password_file\" = \"/f\"");
+    assert!(properties(&both, &[]).unwrap_err().contains("is set as well"));
+    let owned = "[kafka.properties]\n\"transactional.id_file\" = \"/f\"";
+    assert!(properties(owned, &[]).unwrap_err().contains("this property belongs to the program"));
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rdkafka::config::FromClientConfig as _;
+use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::decoder::{DecodeError, Decoder};
 use crate::event::OrderEvent;
+use crate::kafka::reasons::Watch;
 use crate::kafka::settings::Isolation;
 use crate::kafka::{Connection, KafkaFault};
 
@@ -29,7 +30,7 @@ pub enum AudienceError {
 
 /// Reads the orders topic from its beginning, all partitions, in no group.
 pub struct Audience {
-    consumer: StreamConsumer,
+    consumer: StreamConsumer<Watch>,
     topic: String,
     partitions: i32,
     decoder: Decoder,
@@ -45,7 +46,8 @@ impl Audience {
     /// # Errors
     /// Kafka's.
     pub fn new(connection: &Connection, topic: &str, partitions: i32, decoder: Decoder) -> Result<Self, AudienceError> {
-        let consumer = StreamConsumer::from_config(&connection.consumer(Isolation::Committed)).map_err(fault)?;
+        let config = connection.consumer(Isolation::Committed)?;
+        let consumer = StreamConsumer::from_config_and_context(&config, Watch::default()).map_err(fault)?;
         let mut all = TopicPartitionList::new();
         for partition in 0..partitions {
             all.add_partition_offset(topic, partition, Offset::Beginning).map_err(fault)?;

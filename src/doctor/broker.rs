@@ -7,15 +7,20 @@ use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ResourceSpecifie
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::FromClientConfig as _;
 use rdkafka::util::Timeout;
-use tokio::task::block_in_place;
+use tokio::task::{block_in_place, spawn_blocking};
 
-use super::{Check, plural};
+use super::{Check, Health, plural};
 use crate::app;
 use crate::config::Config;
+use crate::kafka::settings::Isolation;
 use crate::kafka::topics::TopicPlan;
-use crate::kafka::{Connection, KafkaFault};
+use crate::kafka::{Connection, Contact, KafkaFault, Transactions};
 
 const CALL: Duration = Duration::from_secs(5);
+/// A cluster makes its transaction log at the first transaction, which takes it a second or two.
+const TRY_OUT: Duration = Duration::from_secs(6);
+/// What stands behind the prefix where a lane has its number: an ID that fences nobody.
+const DOCTOR: &str = "doctor";
 /// Kafka's own topic of transactions. It comes to be with the first one.
 const TRANSACTIONS: &str = "__transaction_state";
 /// The marketplace's list of IDs goes back as far: consumers should not have less time.
@@ -46,7 +51,9 @@ pub(super) async fn check(config: &Config) -> Vec<Check> {
         Err(fault) => return unreachable(&connection, &fault, &plan),
     };
     let found = format!("{} in {} ms", plural(cluster.brokers.len(), "broker"), start.elapsed().as_millis());
-    let mut checks = vec![Check::good("broker", found), transaction_log(&admin, &cluster).await];
+    let (log, tried) = tokio::join!(transaction_log(&admin, &cluster), try_out(&connection));
+    let tried = transactions(&connection, &log, tried);
+    let mut checks = vec![Check::good("broker", found), log, tried];
     let names = &plan.names;
     for (name, judge) in
         [(&names.orders, orders as Judge), (&names.tracking, tracking as Judge), (&names.dead_letter, dead as Judge)]
@@ -57,12 +64,11 @@ pub(super) async fn check(config: &Config) -> Vec<Check> {
 }
 
 fn ask(connection: &Connection) -> Result<(Admin, Cluster), KafkaFault> {
-    let admin: Admin = AdminClient::from_config(&connection.client())
+    let contact = Contact::open(connection, Isolation::Committed, "asking the broker for its topics", CALL)?;
+    let metadata = contact.metadata()?;
+    contact.check_advertised(connection, &metadata)?;
+    let admin: Admin = AdminClient::from_config(&connection.client()?)
         .map_err(|error| KafkaFault::of("making the admin client", 0, &error))?;
-    let metadata = admin
-        .inner()
-        .fetch_metadata(None, CALL)
-        .map_err(|error| KafkaFault::of("asking the broker for its topics", 0, &error))?;
     let topics = metadata.topics().iter().filter(|topic| !topic.partitions().is_empty()).map(|topic| {
         let least = |count: fn(&rdkafka::metadata::MetadataPartition) -> usize| {
             topic.partitions().iter().map(count).min().unwrap_or(0)
@@ -84,6 +90,7 @@ fn unreachable(connection: &Connection, fault: &KafkaFault, plan: &TopicPlan) ->
     let cure = match fault {
         KafkaFault::NotAllowed { .. } => "check the credentials in `kafka.properties` and the user's ACLs".to_owned(),
         KafkaFault::Settings(_) => "correct `kafka.properties`".to_owned(),
+        KafkaFault::NoConnection { .. } => "correct what is said there: waiting does not help".to_owned(),
         _ => format!(
             "see that a broker runs at `{}` (`kafka.bootstrap_servers`), that its `advertised.listeners` can be reached from \
              here, and that `security.protocol` in `kafka.properties` is the listener's",
@@ -93,7 +100,7 @@ fn unreachable(connection: &Connection, fault: &KafkaFault, plan: &TopicPlan) ->
     let mut checks = vec![Check::bad("broker", fault.to_string(), cure)];
     let names = &plan.names;
     let later = [&names.orders, &names.tracking, &names.dead_letter].map(|name| format!("topic {name}"));
-    let later = [vec!["transaction log".to_owned()], later.to_vec()].concat();
+    let later = [vec!["transaction log".to_owned(), "transactions".to_owned()], later.to_vec()].concat();
     checks.extend(later.into_iter().map(|name| Check::skipped(name, "no broker to ask")));
     checks
 }
@@ -126,6 +133,35 @@ async fn transaction_log(admin: &Admin, cluster: &Cluster) -> Check {
     let wanted = number("transaction.state.log.replication.factor", 3);
     let least = number("transaction.state.log.min.isr", 2);
     judged_log(cluster.brokers.len(), cluster.topics.get(TRANSACTIONS), wanted, least)
+}
+
+/// Opens a transactional producer as each lane of a drain does, with all that this asks of credentials and ACLs.
+async fn try_out(connection: &Connection) -> Result<(), KafkaFault> {
+    let connection = connection.clone();
+    let tried = spawn_blocking(move || Transactions::try_out(&connection, DOCTOR, TRY_OUT)).await;
+    tried.unwrap_or_else(|_| Err(KafkaFault::Passing { what: "opening a producer", why: "it panicked".to_owned() }))
+}
+
+fn transactions(connection: &Connection, log: &Check, tried: Result<(), KafkaFault>) -> Check {
+    let name = "transactions";
+    let id = format!("{}-{DOCTOR}", connection.transactional_id_prefix);
+    match tried {
+        // Another doctor came in between, and may do it as well.
+        Ok(()) | Err(KafkaFault::Fenced { .. }) => {
+            Check::good(name, format!("a producer was opened as a drain opens its own, as `{id}`"))
+        }
+        Err(KafkaFault::Passing { .. }) if log.health == Health::Bad => {
+            Check::skipped(name, "not without a transaction log")
+        }
+        Err(fault) => {
+            let cure = format!(
+                "allow Write and Describe on the transactional IDs that begin with `{}` to this user, and see that all \
+                 brokers run",
+                connection.transactional_id_prefix
+            );
+            Check::bad(name, format!("no producer can be opened as `{id}`: {fault}"), cure)
+        }
+    }
 }
 
 /// Without a log that can be written, `init_transactions` times out after 20 s and says nothing of the reason.

@@ -38,9 +38,27 @@ pub enum KafkaFault {
         /// Size of the record's value.
         bytes: usize,
     },
+    /// A file with the value of a property.
+    #[error("can't read the file of `{property}`, {path}: {reason}")]
+    PropertyFile {
+        /// The property, without `_file`.
+        property: String,
+        /// The file.
+        path: String,
+        /// Why not.
+        reason: std::io::Error,
+    },
     /// A client that could not be made from the settings.
     #[error("Kafka's client can't be made from the settings: {0}")]
     Settings(String),
+    /// No connection can come to be before somebody has changed something: the credentials, a certificate, the protocol.
+    #[error("{what} failed: {why}")]
+    NoConnection {
+        /// The operation.
+        what: &'static str,
+        /// What is wrong at which broker, and what to do about it.
+        why: String,
+    },
     /// What passes by itself or with the broker's return.
     #[error("{what} failed: {why}")]
     Passing {
@@ -52,9 +70,17 @@ pub enum KafkaFault {
 }
 
 impl KafkaFault {
-    /// Whether only a person can help. Everything else is worth another producer.
+    /// Whether only a person can help, and only while the program is not at work. Everything else is worth another
+    /// producer.
     #[must_use]
     pub fn needs_a_person(&self) -> bool {
+        !matches!(self, Self::Passing { .. } | Self::NoConnection { .. })
+    }
+
+    /// Whether a command has nothing to wait for. A service goes on trying, and says why: the password or the
+    /// certificate may be changed on the broker.
+    #[must_use]
+    pub fn ends_a_command(&self) -> bool {
         !matches!(self, Self::Passing { .. })
     }
 
@@ -76,10 +102,12 @@ impl KafkaFault {
                 | Code::ClusterAuthorizationFailed
                 | Code::TransactionalIdAuthorizationFailed
                 | Code::GroupAuthorizationFailed
-                | Code::SaslAuthenticationFailed
-                | Code::Authentication
                 | Code::SecurityDisabled),
             ) => Self::NotAllowed { what, code: format!("{code:?}") },
+            Some(Code::SaslAuthenticationFailed | Code::Authentication) => Self::NoConnection {
+                what,
+                why: "a broker does not accept the credentials in `kafka.properties`".to_owned(),
+            },
             _ => Self::Passing { what, why: why.to_owned() },
         }
     }
@@ -115,5 +143,11 @@ mod tests {
         let fault = KafkaFault::of_code("a commit", 3, Some(RDKafkaErrorCode::ProducerFenced), "");
         assert!(fault.needs_a_person() && fault.to_string().contains("lane 3"));
         assert!(!KafkaFault::of_code("a commit", 3, Some(RDKafkaErrorCode::AllBrokersDown), "").needs_a_person());
+    }
+
+    #[test]
+    fn credentials_that_are_refused_end_a_command_and_not_a_service() {
+        let fault = KafkaFault::of_code("a commit", 3, Some(RDKafkaErrorCode::Authentication), "");
+        assert!(fault.ends_a_command() && !fault.needs_a_person());
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use rdkafka::config::FromClientConfig as _;
+use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
@@ -12,8 +12,9 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::task::block_in_place;
 use tokio::time::timeout;
 
+use super::reasons::Watch;
 use super::settings::Isolation;
-use super::{Connection, KafkaFault};
+use super::{Connection, Contact, KafkaFault};
 
 const WHAT: &str = "reading a topic";
 /// For one question to the broker.
@@ -85,7 +86,7 @@ pub enum Start {
 
 /// A consumer that stands somewhere in all partitions of a topic.
 pub struct Glance {
-    consumer: StreamConsumer,
+    consumer: StreamConsumer<Watch>,
     topic: String,
     /// Where each partition that is not yet read to its end ended when this began.
     left: BTreeMap<i32, i64>,
@@ -107,18 +108,16 @@ impl Glance {
         isolation: Isolation,
         start: Start,
     ) -> Result<Self, KafkaFault> {
-        let mut config = connection.consumer(isolation);
-        config.set("enable.partition.eof", "true");
-        let consumer = StreamConsumer::from_config(&config).map_err(|error| fault(&error))?;
+        let contact = Contact::open(connection, isolation, WHAT, CALL)?;
         let mut places = TopicPartitionList::new();
         let (mut left, mut whole) = (BTreeMap::new(), true);
-        let partitions = partitions(&consumer, topic).map_err(|fault| connection.looked_for(fault))?;
+        let partitions = partitions(&contact, topic).map_err(|fault| connection.looked_for(fault))?;
         for partition in 0..partitions {
-            let (low, high) = consumer.fetch_watermarks(topic, partition, CALL).map_err(|error| fault(&error))?;
+            let (low, high) = contact.watermarks(topic, partition)?;
             let from = match start {
                 Start::Beginning => low,
                 Start::Last(count) => low.max(high.saturating_sub(count)),
-                Start::Time(at) => first_at(&consumer, topic, partition, at)?.unwrap_or(high).clamp(low, high),
+                Start::Time(at) => first_at(&contact, topic, partition, at)?.unwrap_or(high).clamp(low, high),
             };
             whole &= from == low;
             if from < high {
@@ -126,6 +125,10 @@ impl Glance {
             }
             places.add_partition_offset(topic, partition, Offset::Offset(from)).map_err(|error| fault(&error))?;
         }
+        let mut config = connection.consumer(isolation)?;
+        config.set("enable.partition.eof", "true");
+        let consumer =
+            StreamConsumer::from_config_and_context(&config, Watch::default()).map_err(|error| fault(&error))?;
         consumer.assign(&places).map_err(|error| fault(&error))?;
         Ok(Self { consumer, topic: topic.to_owned(), left, whole })
     }
@@ -156,12 +159,13 @@ impl Glance {
                     self.left.remove(&partition);
                     progress = Instant::now();
                 }
-                Some(Err(error)) => survive(&error)?,
+                Some(Err(error)) => self.survive(&error)?,
                 None => {}
             }
             if progress.elapsed() > PATIENCE {
                 let why = format!("no progress for {PATIENCE:?} in `{}`: see that all its brokers run", self.topic);
-                return Err(KafkaFault::Passing { what: WHAT, why });
+                let fault = KafkaFault::Passing { what: WHAT, why };
+                return Err(self.consumer.context().reasons.explain(fault));
             }
         }
         Ok(None)
@@ -176,7 +180,7 @@ impl Glance {
             match self.consumer.recv().await {
                 Ok(message) => return Ok(Seen::from(&message)),
                 Err(KafkaError::PartitionEOF(_)) => {}
-                Err(error) => survive(&error)?,
+                Err(error) => self.survive(&error)?,
             }
         }
     }
@@ -192,11 +196,20 @@ impl Glance {
         }
         Ok(all)
     }
+
+    /// Broken connections mend by themselves, within the patience, and one broker of several may be out of reach for
+    /// good.
+    fn survive(&self, error: &KafkaError) -> Result<(), KafkaFault> {
+        let passing = match fault(error) {
+            KafkaFault::Passing { .. } | KafkaFault::NoConnection { .. } if !is_gone(error) => Ok(()),
+            fault => Err(fault),
+        };
+        passing.and(self.consumer.context().reasons.lasting(WHAT).map_or(Ok(()), Err))
+    }
 }
 
-/// Asks for all topics: to be asked for one by its name is, for some brokers, an order to create it.
-fn partitions(consumer: &StreamConsumer, topic: &str) -> Result<i32, KafkaFault> {
-    let metadata = consumer.fetch_metadata(None, CALL).map_err(|error| fault(&error))?;
+fn partitions(contact: &Contact, topic: &str) -> Result<i32, KafkaFault> {
+    let metadata = contact.metadata()?;
     let found = metadata.topics().iter().find(|found| found.name() == topic).map(|found| found.partitions().len());
     match found.and_then(|count| i32::try_from(count).ok()).filter(|count| *count > 0) {
         Some(count) => Ok(count),
@@ -206,24 +219,16 @@ fn partitions(consumer: &StreamConsumer, topic: &str) -> Result<i32, KafkaFault>
     }
 }
 
-fn first_at(consumer: &StreamConsumer, topic: &str, partition: i32, at: Timestamp) -> Result<Option<i64>, KafkaFault> {
+fn first_at(contact: &Contact, topic: &str, partition: i32, at: Timestamp) -> Result<Option<i64>, KafkaFault> {
     let mut wanted = TopicPartitionList::new();
     wanted
         .add_partition_offset(topic, partition, Offset::Offset(at.as_millisecond()))
         .map_err(|error| fault(&error))?;
-    let found = consumer.offsets_for_times(wanted, CALL).map_err(|error| fault(&error))?;
+    let found = contact.offsets_for_times(&wanted)?;
     Ok(match found.find_partition(topic, partition).map(|found| found.offset()) {
         Some(Offset::Offset(offset)) => Some(offset),
         _ => None,
     })
-}
-
-/// Broken connections mend by themselves, within the patience.
-fn survive(error: &KafkaError) -> Result<(), KafkaFault> {
-    match fault(error) {
-        KafkaFault::Passing { .. } if !is_gone(error) => Ok(()),
-        fault => Err(fault),
-    }
 }
 
 /// An offset that is gone is among what librdkafka calls passing, and would be a hole in what is seen.

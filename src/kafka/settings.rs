@@ -1,9 +1,12 @@
 //! Client settings: the user's first, then those that the guarantees rest on.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 
 use super::KafkaFault;
 
@@ -14,6 +17,8 @@ pub struct Connection {
     pub bootstrap_servers: String,
     /// Any further librdkafka properties of the user's. May hold secrets, so this type prints none of it.
     pub properties: BTreeMap<String, String>,
+    /// The same whose values are in files, which are read anew for each client.
+    pub property_files: BTreeMap<String, PathBuf>,
     /// Put before the lane's number to make its `transactional.id`.
     pub transactional_id_prefix: String,
     /// After this long without a sign of life the broker aborts an open transaction: the longest time for which a dead
@@ -29,17 +34,37 @@ impl std::fmt::Debug for Connection {
 
 impl Connection {
     /// Settings that every client shares.
-    #[must_use]
-    pub fn client(&self) -> ClientConfig {
+    ///
+    /// # Errors
+    /// [`KafkaFault::PropertyFile`] where the file of a property can't be read.
+    pub fn client(&self) -> Result<ClientConfig, KafkaFault> {
+        self.client_with(&[])
+    }
+
+    /// The same, and defaults that the user may change. What was set can't be copied from one `ClientConfig` to another:
+    /// its `config_map()` is for display and has a placeholder where a password was. So all of it is set here, in order.
+    fn client_with(&self, defaults: &[(&str, &str)]) -> Result<ClientConfig, KafkaFault> {
         let mut config = ClientConfig::new();
+        // A connection that the broker closed is told on this level and not above it: see `Reasons`.
+        config.set_log_level(RDKafkaLogLevel::Info);
         config.set("client.id", "imotriz-kafka");
         // The default looks every ten seconds whether a broker is back, and nothing is read for so long.
         config.set("reconnect.backoff.max.ms", "1000");
+        for (key, value) in defaults {
+            config.set(*key, *value);
+        }
         for (key, value) in &self.properties {
             config.set(key, value);
         }
+        for (key, path) in &self.property_files {
+            let text = fs::read_to_string(path).map_err(|reason| {
+                let (property, path) = (key.clone(), path.display().to_string());
+                KafkaFault::PropertyFile { property, path, reason }
+            })?;
+            config.set(key, text.trim_end_matches(['\r', '\n']));
+        }
         config.set("bootstrap.servers", &self.bootstrap_servers);
-        config
+        Ok(config)
     }
 
     /// A fault at the first contact, with where a broker was looked for.
@@ -58,17 +83,16 @@ impl Connection {
         format!("Is a broker running at `{}` (`kafka.bootstrap_servers`)?", self.bootstrap_servers)
     }
 
-    /// A lane's transactional producer.
-    pub(crate) fn producer(&self, lane: i32) -> ClientConfig {
+    /// A transactional producer. `name` is put behind the prefix: a lane's number, or whatever else is to be alone.
+    pub(crate) fn producer(&self, name: &str) -> Result<ClientConfig, KafkaFault> {
         let timeout = self.transaction_timeout.as_millis();
-        let mut config = ClientConfig::new();
-        // Defaults that the user may change.
-        config.set("compression.type", "lz4");
-        // Whether a large record fits is the topic's to say, not the client's.
-        config.set("message.max.bytes", "67108864");
-        let mut config = merged(config, self.client());
+        let mut config = self.client_with(&[
+            ("compression.type", "lz4"),
+            // Whether a large record fits is the topic's to say, not the client's.
+            ("message.max.bytes", "67108864"),
+        ])?;
         config
-            .set("transactional.id", format!("{}-{lane}", self.transactional_id_prefix))
+            .set("transactional.id", format!("{}-{name}", self.transactional_id_prefix))
             .set("enable.idempotence", "true")
             .set("acks", "all")
             .set("transaction.timeout.ms", timeout.to_string())
@@ -83,13 +107,15 @@ impl Connection {
             .set("socket.nagle.disable", "true")
             // Feeds the check for a silently repeated EndTxn, see `Transactions`.
             .set("statistics.interval.ms", "1000");
-        config
+        Ok(config)
     }
 
     /// A consumer that belongs to no group and remembers nothing. `read_uncommitted` also sees open transactions.
-    #[must_use]
-    pub fn consumer(&self, isolation: Isolation) -> ClientConfig {
-        let mut config = self.client();
+    ///
+    /// # Errors
+    /// As [`client`](Self::client).
+    pub fn consumer(&self, isolation: Isolation) -> Result<ClientConfig, KafkaFault> {
+        let mut config = self.client()?;
         config
             .set("group.id", "imotriz-kafka-reader")
             .set("enable.auto.commit", "false")
@@ -101,7 +127,7 @@ impl Connection {
             .set("queued.max.messages.kbytes", "4096")
             // A queue that is full is looked at again after a second by default: the reader would mostly wait.
             .set("fetch.queue.backoff.ms", "2");
-        config
+        Ok(config)
     }
 }
 
@@ -123,9 +149,40 @@ impl Isolation {
     }
 }
 
-fn merged(mut base: ClientConfig, over: ClientConfig) -> ClientConfig {
-    for (key, value) in over.config_map() {
-        base.set(key, value);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_client_is_made_with_the_users_own_values_secret_ones_among_them() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), " shop\r\n").unwrap();
+        let properties = [
+            ("sasl.password", "s1"),
+            ("ssl.key.password", "s2"),
+            ("ssl.keystore.password", "s3"),
+            ("ssl.truststore.password", "s4"),
+            ("sasl.oauthbearer.client.secret", "s5"),
+            ("compression.type", "zstd"),
+        ];
+        let connection = Connection {
+            bootstrap_servers: "localhost:9092".to_owned(),
+            properties: properties.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            property_files: [("sasl.username".to_owned(), file.path().to_owned())].into(),
+            transactional_id_prefix: "test".to_owned(),
+            transaction_timeout: Duration::from_secs(30),
+        };
+        let configs = [connection.client(), connection.producer("0"), connection.consumer(Isolation::Committed)]
+            .map(Result::unwrap);
+        for config in configs {
+            for (key, value) in properties {
+                assert_eq!(config.get(key), Some(value), "{key}");
+            }
+            assert_eq!(config.get("sasl.username"), Some(" shop"));
+        }
+        let gone = file.path().display().to_string();
+        drop(file);
+        let refused = connection.client().expect_err("the file is gone").to_string();
+        assert!(refused.contains("sasl.username") && refused.contains(&gone), "{refused}");
     }
-    base
 }

@@ -10,7 +10,8 @@ use rdkafka::util::Timeout;
 
 use tokio::task::block_in_place;
 
-use super::{Connection, KafkaFault};
+use super::settings::Isolation;
+use super::{Connection, Contact, KafkaFault};
 
 /// Names of the topics.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,9 +55,12 @@ const CALL: Duration = Duration::from_secs(10);
 /// # Errors
 /// A missing topic that may not be created, a tracking topic that isn't `cleanup.policy=compact`, or Kafka's own.
 pub async fn ensure(connection: &Connection, plan: &TopicPlan) -> Result<Layout, KafkaFault> {
-    let admin: AdminClient<DefaultClientContext> = AdminClient::from_config(&connection.client())
+    // Before the admin client: only this one learns why there is no answer.
+    let contact = Contact::open(connection, Isolation::Committed, "asking the broker for its topics", CALL)?;
+    let admin: AdminClient<DefaultClientContext> = AdminClient::from_config(&connection.client()?)
         .map_err(|error| KafkaFault::of("making the admin client", 0, &error))?;
-    let missing = missing(&admin, &plan.names)?;
+    block_in_place(|| contact.check_advertised(connection, &contact.metadata()?))?;
+    let missing = missing(&contact, &plan.names)?;
     if !missing.is_empty() {
         if !plan.create {
             return Err(KafkaFault::Topic(format!(
@@ -65,18 +69,16 @@ pub async fn ensure(connection: &Connection, plan: &TopicPlan) -> Result<Layout,
             )));
         }
         create(&admin, plan, &missing).await?;
-        wait_until_visible(&admin, &plan.names).await?;
+        wait_until_visible(&contact, &plan.names).await?;
     }
     check_policy(&admin, &plan.names.tracking).await?;
     check_policy_of_events(&admin, &plan.names.orders).await?;
-    Ok(Layout { lanes: partitions(&admin, &plan.names.tracking)?.unwrap_or(plan.lanes) })
+    Ok(Layout { lanes: partitions(&contact, &plan.names.tracking)?.unwrap_or(plan.lanes) })
 }
 
-/// Partitions of a topic, or `None` where there is no such topic. Asks for all topics: to be asked for one by its name
-/// is, for a broker that creates topics automatically, an order to create it with its defaults.
-fn partitions(admin: &AdminClient<DefaultClientContext>, topic: &str) -> Result<Option<i32>, KafkaFault> {
-    let metadata = block_in_place(|| admin.inner().fetch_metadata(None, CALL))
-        .map_err(|error| KafkaFault::of("asking the broker for its topics", 0, &error))?;
+/// Partitions of a topic, or `None` where there is no such topic.
+fn partitions(contact: &Contact, topic: &str) -> Result<Option<i32>, KafkaFault> {
+    let metadata = block_in_place(|| contact.metadata())?;
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     match found.and_then(|found| found.error()).map(RDKafkaErrorCode::from) {
         Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(None),
@@ -85,10 +87,10 @@ fn partitions(admin: &AdminClient<DefaultClientContext>, topic: &str) -> Result<
     }
 }
 
-fn missing(admin: &AdminClient<DefaultClientContext>, names: &TopicNames) -> Result<Vec<String>, KafkaFault> {
+fn missing(contact: &Contact, names: &TopicNames) -> Result<Vec<String>, KafkaFault> {
     let mut missing = Vec::new();
     for name in [&names.orders, &names.tracking, &names.dead_letter] {
-        if partitions(admin, name)?.is_none() {
+        if partitions(contact, name)?.is_none() {
             missing.push(name.clone());
         }
     }
@@ -107,7 +109,10 @@ async fn create(
         NewTopic::new(&plan.names.dead_letter, 1, replication()).set("retention.ms", RETENTION_MS),
     ];
     let wanted: Vec<_> = all.iter().filter(|topic| missing.iter().any(|name| name == topic.name)).collect();
-    let options = AdminOptions::new().operation_timeout(Some(Timeout::After(CALL)));
+    let options = AdminOptions::new()
+        .operation_timeout(Some(Timeout::After(CALL)))
+        // The default is a minute.
+        .request_timeout(Some(Timeout::After(CALL + CALL / 2)));
     let results =
         admin.create_topics(wanted, &options).await.map_err(|error| KafkaFault::of("creating topics", 0, &error))?;
     for result in results {
@@ -127,10 +132,10 @@ fn refused_creation(name: &str, code: RDKafkaErrorCode) -> KafkaFault {
     }
 }
 
-async fn wait_until_visible(admin: &AdminClient<DefaultClientContext>, names: &TopicNames) -> Result<(), KafkaFault> {
+async fn wait_until_visible(contact: &Contact, names: &TopicNames) -> Result<(), KafkaFault> {
     let deadline = Instant::now() + CALL;
     loop {
-        match missing(admin, names)?.as_slice() {
+        match missing(contact, names)?.as_slice() {
             [] => return Ok(()),
             still if Instant::now() > deadline => {
                 return Err(KafkaFault::Topic(format!(

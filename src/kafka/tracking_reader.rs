@@ -9,26 +9,27 @@ use std::ops::Deref;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rdkafka::config::FromClientConfig as _;
+use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::broker::{Apply, TrackingLog};
+use super::reasons::Watch;
 use super::settings::Isolation;
-use super::{Connection, KafkaFault};
+use super::{Connection, Contact, KafkaFault};
 
 const WHAT: &str = "reading the tracking topic";
 
 /// A consumer whose end nobody waits for: the library takes 100 ms to close what could be in a group, and this one never
 /// was.
-struct EndedBeside(Option<BaseConsumer>);
+struct EndedBeside(Option<BaseConsumer<Watch>>);
 
 impl Deref for EndedBeside {
-    type Target = BaseConsumer;
+    type Target = BaseConsumer<Watch>;
 
-    fn deref(&self) -> &BaseConsumer {
+    fn deref(&self) -> &BaseConsumer<Watch> {
         self.0.as_ref().expect("it is there until the end")
     }
 }
@@ -101,7 +102,12 @@ impl TrackingLog for TrackingReader {
                         continue;
                     }
                 }
-                Some(Err(error)) => self.survive(&error)?,
+                Some(Err(error)) => {
+                    self.survive(&error)?;
+                    if let Some(fault) = consumer.context().reasons.lasting(WHAT) {
+                        return Err(fault);
+                    }
+                }
             }
             if idle_since.get_or_insert_with(Instant::now).elapsed() > self.patience {
                 let why = format!(
@@ -109,7 +115,7 @@ impl TrackingLog for TrackingReader {
                      holds the partition back: `kafka-transactions.sh find-hanging` names it, `abort` ends it",
                     self.patience, self.position
                 );
-                return Err(KafkaFault::Passing { what: WHAT, why });
+                return Err(consumer.context().reasons.explain(KafkaFault::Passing { what: WHAT, why }));
             }
         }
         Ok(())
@@ -125,17 +131,14 @@ impl TrackingReader {
 
     /// The first and the last offset, the latter with open transactions counted in.
     fn watermarks(&self) -> Result<(i64, i64), KafkaFault> {
-        let mut config = self.connection.consumer(Isolation::Uncommitted);
-        // Nobody has to be in a group for a question, and what is in one takes 100 ms to end.
-        config.remove("group.id");
-        let probe = BaseConsumer::from_config(&config).map_err(|error| self.fault(&error))?;
-        probe.fetch_watermarks(&self.topic, self.lane, self.patience).map_err(|error| self.fault(&error))
+        Contact::open(&self.connection, Isolation::Uncommitted, WHAT, self.patience)?.watermarks(&self.topic, self.lane)
     }
 
-    fn assigned(&self) -> Result<BaseConsumer, KafkaFault> {
-        let mut config = self.connection.consumer(Isolation::Committed);
+    fn assigned(&self) -> Result<BaseConsumer<Watch>, KafkaFault> {
+        let mut config = self.connection.consumer(Isolation::Committed)?;
         config.set("enable.partition.eof", "true");
-        let consumer = BaseConsumer::from_config(&config).map_err(|error| self.fault(&error))?;
+        let consumer = BaseConsumer::from_config_and_context(&config, Watch::default());
+        let consumer = consumer.map_err(|error| self.fault(&error))?;
         let mut partitions = TopicPartitionList::new();
         partitions
             .add_partition_offset(&self.topic, self.lane, Offset::Offset(self.position))
@@ -145,7 +148,7 @@ impl TrackingReader {
     }
 
     /// Commit markers and compacted or aborted records move the position without a message.
-    fn passed_markers(&mut self, consumer: &BaseConsumer) -> Result<bool, KafkaFault> {
+    fn passed_markers(&mut self, consumer: &BaseConsumer<Watch>) -> Result<bool, KafkaFault> {
         let positions = consumer.position().map_err(|error| self.fault(&error))?;
         let offset = positions.find_partition(&self.topic, self.lane).map(|partition| partition.offset());
         match offset {
@@ -157,7 +160,8 @@ impl TrackingReader {
         }
     }
 
-    /// Broken connections mend by themselves, within the patience; anything else ends the reading.
+    /// Broken connections mend by themselves, within the patience, and one broker of several may be out of reach for
+    /// good; anything else ends the reading.
     fn survive(&self, error: &KafkaError) -> Result<(), KafkaFault> {
         use RDKafkaErrorCode as Code;
         match error.rdkafka_error_code() {
@@ -166,6 +170,8 @@ impl TrackingReader {
                 | Code::AllBrokersDown
                 | Code::OperationTimedOut
                 | Code::Resolve
+                | Code::SSL
+                | Code::Authentication
                 | Code::LeaderNotAvailable
                 | Code::NotLeaderForPartition
                 | Code::RequestTimedOut,

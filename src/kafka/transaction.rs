@@ -25,7 +25,11 @@ use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerConte
 use rdkafka::statistics::Statistics;
 use rdkafka::util::Timeout;
 
+use super::reasons::Reasons;
 use super::{Connection, KafkaFault};
+
+/// How long the lane is taken over before it is looked whether that can succeed at all; then for twice as long.
+const FIRST_LOOK: Duration = Duration::from_secs(2);
 
 /// What is handed to the producer.
 #[derive(Debug, Clone, Default)]
@@ -70,15 +74,17 @@ struct Context {
     timed_out: AtomicU64,
     /// No broker answers any more.
     deserted: AtomicBool,
+    reasons: Reasons,
 }
 
 impl ClientContext for Context {
-    fn error(&self, error: KafkaError, _reason: &str) {
+    fn error(&self, error: KafkaError, reason: &str) {
         self.broken.fetch_add(1, Ordering::Relaxed);
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             self.deserted.store(true, Ordering::Relaxed);
         }
         tracing::debug!(code = ?error.rdkafka_error_code(), "producer's connection");
+        self.reasons.error(&error, reason);
     }
 
     fn stats(&self, statistics: Statistics) {
@@ -86,9 +92,10 @@ impl ClientContext for Context {
         self.timed_out.store(brokers.map(|broker| broker.req_timeouts).sum(), Ordering::Relaxed);
     }
 
-    fn log(&self, _level: rdkafka::config::RDKafkaLogLevel, facility: &str, _message: &str) {
+    fn log(&self, _level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
         // The text can hold what a broker or a user's setting says: the facility is enough to look it up.
         tracing::trace!(facility, "librdkafka");
+        self.reasons.log(facility, message);
     }
 }
 
@@ -135,6 +142,18 @@ impl Transactions {
     /// # Errors
     /// See [`KafkaFault`].
     pub fn open(connection: &Connection, lane: i32, deadline: Duration) -> Result<Self, KafkaFault> {
+        Self::open_named(connection, &lane.to_string(), lane, deadline)
+    }
+
+    /// Opens a producer as a lane does, under an ID that no lane has, and lets it go: to see whether that can be done.
+    ///
+    /// # Errors
+    /// See [`KafkaFault`].
+    pub(crate) fn try_out(connection: &Connection, name: &str, deadline: Duration) -> Result<(), KafkaFault> {
+        Self::open_named(connection, name, -1, deadline).map(drop)
+    }
+
+    fn open_named(connection: &Connection, name: &str, lane: i32, deadline: Duration) -> Result<Self, KafkaFault> {
         let (all_in, reports) = channel();
         let context = Context {
             reports: Mutex::default(),
@@ -142,23 +161,14 @@ impl Transactions {
             broken: AtomicU64::new(0),
             timed_out: AtomicU64::new(0),
             deserted: AtomicBool::new(false),
+            reasons: Reasons::default(),
         };
-        let producer = ThreadedProducer::from_config_and_context(&connection.producer(lane), context)
+        let producer = ThreadedProducer::from_config_and_context(&connection.producer(name)?, context)
             .map_err(|error| KafkaFault::of("making the producer", lane, &error))?;
-        producer.init_transactions(deadline).map_err(|error| {
-            match KafkaFault::of("taking over the lane (init_transactions)", lane, &error) {
-                KafkaFault::Passing { what, why } => KafkaFault::Passing {
-                    what,
-                    why: format!(
-                        "{why}. If the broker answers other requests, its transaction log can't be created: on a single \
-                         broker set transaction.state.log.replication.factor and transaction.state.log.min.isr to 1"
-                    ),
-                },
-                other => other,
-            }
-        })?;
+        take_over(&producer, lane, deadline)?;
         // The first address of a host may refuse before the second one answers: that is over now.
         producer.context().deserted.store(false, Ordering::Relaxed);
+        producer.context().reasons.answered();
         Ok(Self { producer, reports, lane, before: Cell::new((0, 0)), worn: Cell::new(false) })
     }
 
@@ -226,7 +236,7 @@ impl Transactions {
     }
 
     fn failed(&self, what: &'static str, error: &KafkaError) -> KafkaFault {
-        self.fatal(what).unwrap_or_else(|| KafkaFault::of(what, self.lane, error))
+        self.fatal(what).unwrap_or_else(|| self.explain(KafkaFault::of(what, self.lane, error)))
     }
 
     /// A fenced producer reports whatever it was at as purged; why, only its fatal error tells.
@@ -269,9 +279,13 @@ impl Transactions {
             }
             RDKafkaErrorCode::PurgeQueue => self.why_purged("delivering a record"),
             _ => self.fatal("delivering a record").unwrap_or_else(|| {
-                KafkaFault::of_code("delivering a record", self.lane, Some(code), &code.to_string())
+                self.explain(KafkaFault::of_code("delivering a record", self.lane, Some(code), &code.to_string()))
             }),
         }
+    }
+
+    fn explain(&self, fault: KafkaFault) -> KafkaFault {
+        self.producer.context().reasons.explain(fault)
     }
 
     fn passing(&self, why: &str) -> KafkaFault {
@@ -283,6 +297,32 @@ impl Transactions {
         let deadline = Instant::now() + Duration::from_millis(50);
         while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
             thread::yield_now();
+        }
+    }
+}
+
+/// `init_transactions`, in several turns: between them it is looked whether it can succeed at all.
+fn take_over(producer: &ThreadedProducer<Context>, lane: i32, deadline: Duration) -> Result<(), KafkaFault> {
+    let (start, mut turn) = (Instant::now(), FIRST_LOOK);
+    loop {
+        let left = deadline.saturating_sub(start.elapsed()).max(Duration::from_millis(1));
+        let Err(error) = producer.init_transactions(turn.min(left)) else { return Ok(()) };
+        let reasons = &producer.context().reasons;
+        let fault = reasons.explain(KafkaFault::of("taking over the lane (init_transactions)", lane, &error));
+        // Where it timed out it goes on with the next call.
+        let timed_out = error.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut);
+        match fault {
+            KafkaFault::Passing { .. } if timed_out && start.elapsed() < deadline => {
+                turn = (turn * 2).min(deadline);
+            }
+            KafkaFault::Passing { what, why } if !reasons.are_understood() => {
+                let why = format!(
+                    "{why}. If the broker answers other requests, its transaction log can't be created: on a single \
+                     broker set transaction.state.log.replication.factor and transaction.state.log.min.isr to 1"
+                );
+                return Err(KafkaFault::Passing { what, why });
+            }
+            fault => return Err(fault),
         }
     }
 }

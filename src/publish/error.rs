@@ -60,6 +60,11 @@ impl LaneError {
         Hindrance { registry: matches!(self, Self::Encoding(_) | Self::Decode(_)), why: self.to_string() }
     }
 
+    /// Whether a command that comes to an end has nothing to wait for.
+    pub(super) fn ends_a_command(&self) -> bool {
+        matches!(self, Self::Kafka(fault) if fault.ends_a_command())
+    }
+
     pub(super) fn is_passing(&self) -> bool {
         match self {
             Self::Kafka(fault) => !fault.needs_a_person(),

@@ -163,7 +163,8 @@ impl Publisher {
             if stopping && since.elapsed() > LAST_PATIENCE {
                 return Err(LaneError::StoppedWaiting { pages: waiting, why: error.to_string() });
             }
-            if self.parts.patience.is_some_and(|patience| since.elapsed() > patience) {
+            let is_over = |patience| error.ends_a_command() || since.elapsed() > patience;
+            if self.parts.patience.is_some_and(is_over) {
                 return Err(error);
             }
         }

@@ -28,9 +28,16 @@ fn a_doctor_who_finds_nothing_says_so_and_changes_nothing() {
     let scene = Scene::new("doctor", SandboxArgs::with_orders(3));
     let report = scene.run(&["doctor"], 0);
     let text = report.stdout();
-    for part in
-        ["✓ token bogota", "✓ clock bogota", "✓ broker", "✓ transaction log", "✓ spool", "✓ lock", "all is well"]
-    {
+    for part in [
+        "✓ token bogota",
+        "✓ clock bogota",
+        "✓ broker",
+        "✓ transaction log",
+        "✓ transactions",
+        "✓ spool",
+        "✓ lock",
+        "all is well",
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(!text.contains('\u{1b}'), "colours in a pipe");

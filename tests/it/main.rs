@@ -34,6 +34,7 @@ mod reconcile;
 mod reload;
 mod replay;
 mod schemas;
+mod secured;
 mod signals;
 mod soak;
 mod stack;

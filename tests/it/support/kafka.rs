@@ -198,6 +198,15 @@ impl Kafka {
         services::run(command, &directory.join("acls.log"), "changing the ACLs");
     }
 
+    /// Lets a user in by SCRAM-SHA-512, as `kafka-configs.sh` does.
+    pub fn add_scram_user(&self, name: &str, password: &str) {
+        let directory = services::run_dir("kafka-configs");
+        let mut command = java("kafka.admin.ConfigCommand");
+        command.args(["--bootstrap-server", &self.bootstrap_servers, "--alter", "--entity-type", "users"]);
+        command.args(["--entity-name", name, "--add-config", &format!("SCRAM-SHA-512=[password={password}]")]);
+        services::run(command, &directory.join("configs.log"), "adding a user");
+    }
+
     /// Whether the broker serves transactions, which is the last thing that it learns when it starts.
     fn probe(&self) -> Result<(), KafkaError> {
         let producer: BaseProducer = self.client().set("transactional.id", "test-probe").create()?;
