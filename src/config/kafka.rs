@@ -163,7 +163,7 @@ fn topic_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::E
 /// Behind the name of a property whose value is in a file: no property of librdkafka's ends so.
 pub(super) const FILE: &str = "_file";
 
-/// `[kafka.properties]`: librdkafka's own names and values, or with [`FILE`] behind the name the file that holds the
+/// `[kafka.properties]`: librdkafka's own names and values, or with `_file` behind the name the file that holds the
 /// value. Shown and debugged without those that may be secrets.
 #[derive(Clone, Default)]
 pub struct Properties(BTreeMap<String, String>);
@@ -192,7 +192,7 @@ impl Properties {
         self.files().map(|(name, _)| name.to_owned()).filter(|name| self.0.contains_key(name)).collect()
     }
 
-    /// Takes one out by its name, with [`FILE`] where it is a file's.
+    /// Takes one out by its name, with `_file` where it is a file's.
     pub(super) fn remove(&mut self, name: &str) {
         self.0.remove(name);
     }
