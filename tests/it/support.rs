@@ -17,6 +17,7 @@ pub mod program;
 pub mod python;
 pub mod registry;
 pub mod scene;
+pub mod secure;
 pub mod services;
 pub mod topics;
 pub mod verdict;

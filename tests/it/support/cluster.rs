@@ -72,6 +72,6 @@ fn start_broker(id: usize, broker: u16, controller: u16, voters: &str) -> Child 
     let place = place.into_iter().chain([("log.dirs", data.as_str())]);
     let properties: Vec<_> = PROPERTIES.iter().copied().chain(place).collect();
     kafka::configure(&directory, broker, &properties);
-    kafka::format(&directory);
+    kafka::format(&directory, &[]);
     kafka::spawn(&directory, &[])
 }

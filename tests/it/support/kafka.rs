@@ -89,6 +89,11 @@ impl Kafka {
         let directory = services::run_dir("kafka");
         format_storage(&directory);
         configure(&directory, port, properties);
+        Self::start_in(directory, port)
+    }
+
+    /// Starts the broker that is set up and formatted in `directory`; the tests reach it at `port`.
+    pub(super) fn start_in(directory: PathBuf, port: u16) -> Self {
         let broker = Broker { directory, process: None };
         let mut kafka = Self { bootstrap_servers: format!("127.0.0.1:{port}"), own: Some(broker) };
         kafka.start(&[]);
@@ -246,7 +251,7 @@ fn format_storage(directory: &Path) {
     static FORMATTED: LazyLock<PathBuf> = LazyLock::new(|| {
         let directory = services::run_dir("kafka-storage");
         configure(&directory, port::free(), &[]);
-        format(&directory);
+        format(&directory, &[]);
         directory.join("data")
     });
     let data = directory.join("data");
@@ -256,11 +261,11 @@ fn format_storage(directory: &Path) {
     }
 }
 
-/// Formats the storage of the broker that is set up in `directory`.
-pub(super) fn format(directory: &Path) {
+/// Formats the storage of the broker that is set up in `directory`, with further `arguments` for the tool.
+pub(super) fn format(directory: &Path, arguments: &[String]) {
     let mut command = java("kafka.tools.StorageTool");
     command.args(["format", "--cluster-id", "MkU3OEVBNTcwNTJENDM2Qg", "--config"]);
-    command.arg(directory.join(PROPERTIES_FILE));
+    command.arg(directory.join(PROPERTIES_FILE)).args(arguments);
     services::run(command, &directory.join("format.log"), "formatting the broker's storage");
 }
 

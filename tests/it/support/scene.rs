@@ -13,6 +13,7 @@ use tokio::runtime::Runtime;
 
 use super::consume::{self, Record};
 use super::program::{Program, Settings};
+use super::secure::{Door, Secured, secured};
 use super::topics::Topics;
 use super::verdict::Verdict;
 use super::{Kafka, kafka};
@@ -23,8 +24,9 @@ pub const RUN_DEADLINE: Duration = Duration::from_secs(120);
 /// One store, `bogota`, sells on a sandbox in this process, reached over TCP like the real marketplace.
 pub struct Scene {
     sandbox: Sandbox,
-    /// A broker of its own, to be stopped and killed; otherwise the shared one.
+    /// A broker of its own, to be stopped and killed; otherwise one that tests share.
     own_kafka: Option<Kafka>,
+    shared_kafka: Option<&'static Kafka>,
     pub topics: Topics,
     pub settings: Settings,
 }
@@ -32,7 +34,18 @@ pub struct Scene {
 impl Scene {
     /// On the broker that all tests share. `test` begins the names of the topics.
     pub fn new(test: &str, args: SandboxArgs) -> Self {
-        Self::on(None, test, args)
+        Self::on(None, None, test, args)
+    }
+
+    /// On the secured broker that tests share. The program comes in through `door`, with what it takes to pass it.
+    pub fn secured(door: Door, test: &str, args: SandboxArgs) -> Self {
+        Self::behind(secured(), door, test, args)
+    }
+
+    /// On any secured broker.
+    pub fn behind(secured: &'static Secured, door: Door, test: &str, args: SandboxArgs) -> Self {
+        let scene = Self::on(None, Some(&secured.kafka), test, args);
+        secured.variables(door).iter().fold(scene, |scene, (name, value)| scene.with(name, value))
     }
 
     /// On a broker of its own.
@@ -42,20 +55,16 @@ impl Scene {
 
     /// On a broker that the test has started for itself.
     pub fn on_own(kafka: Kafka, test: &str, args: SandboxArgs) -> Self {
-        Self::on(Some(kafka), test, args)
+        Self::on(Some(kafka), None, test, args)
     }
 
-    fn on(own_kafka: Option<Kafka>, test: &str, args: SandboxArgs) -> Self {
+    fn on(own_kafka: Option<Kafka>, shared_kafka: Option<&'static Kafka>, test: &str, args: SandboxArgs) -> Self {
         let token = args.token.clone();
         let sandbox = runtime().block_on(Sandbox::start(args)).unwrap();
         let topics = Topics::unique(test);
-        let settings = Settings::new(own_kafka.as_ref().unwrap_or_else(|| kafka()), &topics).with_store(
-            "bogota",
-            &sandbox.base_url(),
-            &token,
-            "CO",
-        );
-        Self { sandbox, own_kafka, topics, settings }
+        let broker = own_kafka.as_ref().or(shared_kafka).unwrap_or_else(|| kafka());
+        let settings = Settings::new(broker, &topics).with_store("bogota", &sandbox.base_url(), &token, "CO");
+        Self { sandbox, own_kafka, shared_kafka, topics, settings }
     }
 
     /// Takes a variable back.
@@ -66,7 +75,7 @@ impl Scene {
 
     /// The broker that the program uses.
     pub fn kafka(&self) -> &Kafka {
-        self.own_kafka.as_ref().unwrap_or_else(|| kafka())
+        self.own_kafka.as_ref().or(self.shared_kafka).unwrap_or_else(|| kafka())
     }
 
     /// The scene's own broker.
