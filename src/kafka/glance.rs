@@ -12,7 +12,9 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::task::block_in_place;
 use tokio::time::timeout;
 
-use super::settings::Isolation;
+use super::acl::Acl;
+use super::admin::partitions_in;
+use super::settings::{Isolation, is_about_the_group};
 use super::{Connection, KafkaFault};
 
 const WHAT: &str = "reading a topic";
@@ -86,6 +88,7 @@ pub enum Start {
 /// A consumer that stands somewhere in all partitions of a topic.
 pub struct Glance {
     consumer: StreamConsumer,
+    connection: Connection,
     topic: String,
     /// Where each partition that is not yet read to its end ended when this began.
     left: BTreeMap<i32, i64>,
@@ -99,6 +102,7 @@ impl Glance {
     /// A topic that is not there, or Kafka's own.
     pub fn open(connection: &Connection, topic: &str, isolation: Isolation, start: Start) -> Result<Self, KafkaFault> {
         block_in_place(|| Self::open_blocking(connection, topic, isolation, start))
+            .map_err(|fault| lacking(fault, connection, topic))
     }
 
     fn open_blocking(
@@ -127,7 +131,7 @@ impl Glance {
             places.add_partition_offset(topic, partition, Offset::Offset(from)).map_err(|error| fault(&error))?;
         }
         consumer.assign(&places).map_err(|error| fault(&error))?;
-        Ok(Self { consumer, topic: topic.to_owned(), left, whole })
+        Ok(Self { consumer, connection: connection.clone(), topic: topic.to_owned(), left, whole })
     }
 
     /// Whether it begins with the oldest record of every partition.
@@ -156,7 +160,7 @@ impl Glance {
                     self.left.remove(&partition);
                     progress = Instant::now();
                 }
-                Some(Err(error)) => survive(&error)?,
+                Some(Err(error)) => self.survive(&error)?,
                 None => {}
             }
             if progress.elapsed() > PATIENCE {
@@ -176,7 +180,7 @@ impl Glance {
             match self.consumer.recv().await {
                 Ok(message) => return Ok(Seen::from(&message)),
                 Err(KafkaError::PartitionEOF(_)) => {}
-                Err(error) => survive(&error)?,
+                Err(error) => self.survive(&error)?,
             }
         }
     }
@@ -192,18 +196,32 @@ impl Glance {
         }
         Ok(all)
     }
+
+    /// Broken connections mend by themselves, within the patience.
+    fn survive(&self, error: &KafkaError) -> Result<(), KafkaFault> {
+        match fault(error) {
+            KafkaFault::Passing { .. } if !is_gone(error) => Ok(()),
+            _ if is_about_the_group(error) => Ok(()),
+            fault => Err(lacking(fault, &self.connection, &self.topic)),
+        }
+    }
 }
 
-/// Asks for all topics: to be asked for one by its name is, for some brokers, an order to create it.
+fn lacking(fault: KafkaFault, connection: &Connection, topic: &str) -> KafkaFault {
+    fault.lacking(|| Acl::on_topics(connection, &["Read"], [topic]))
+}
+
+/// Asks for the topic by its name, since only then the answer tells one that is absent from one that this user may not
+/// see. For a consumer that is no order to create it.
 fn partitions(consumer: &StreamConsumer, topic: &str) -> Result<i32, KafkaFault> {
-    let metadata = consumer.fetch_metadata(None, CALL).map_err(|error| fault(&error))?;
-    let found = metadata.topics().iter().find(|found| found.name() == topic).map(|found| found.partitions().len());
-    match found.and_then(|count| i32::try_from(count).ok()).filter(|count| *count > 0) {
-        Some(count) => Ok(count),
-        None => Err(KafkaFault::Topic(format!(
+    let metadata = consumer.fetch_metadata(Some(topic), CALL).map_err(|error| fault(&error))?;
+    let found =
+        partitions_in(&metadata, topic).map_err(|code| KafkaFault::of_code(WHAT, 0, Some(code), &code.to_string()))?;
+    found.ok_or_else(|| {
+        KafkaFault::Topic(format!(
             "the topic `{topic}` is not there: `imotriz-kafka topics ensure` creates it, or `kafka.topics` names another"
-        ))),
-    }
+        ))
+    })
 }
 
 fn first_at(consumer: &StreamConsumer, topic: &str, partition: i32, at: Timestamp) -> Result<Option<i64>, KafkaFault> {
@@ -216,14 +234,6 @@ fn first_at(consumer: &StreamConsumer, topic: &str, partition: i32, at: Timestam
         Some(Offset::Offset(offset)) => Some(offset),
         _ => None,
     })
-}
-
-/// Broken connections mend by themselves, within the patience.
-fn survive(error: &KafkaError) -> Result<(), KafkaFault> {
-    match fault(error) {
-        KafkaFault::Passing { .. } if !is_gone(error) => Ok(()),
-        fault => Err(fault),
-    }
 }
 
 /// An offset that is gone is among what librdkafka calls passing, and would be a hole in what is seen.

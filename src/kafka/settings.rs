@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::KafkaFault;
 
@@ -50,6 +51,16 @@ impl Connection {
                 KafkaFault::Passing { what, why: format!("{why}. {}", self.is_it_running()) }
             }
             other => other,
+        }
+    }
+
+    /// What the broker calls this user, where the settings tell: whom a certificate or a token names, only the broker knows.
+    pub(super) fn principal(&self) -> Option<String> {
+        let protocol = self.properties.get("security.protocol").map(|protocol| protocol.to_lowercase());
+        match (protocol.as_deref(), self.properties.get("sasl.username")) {
+            (None | Some("plaintext"), _) => Some("User:ANONYMOUS".to_owned()),
+            (Some("sasl_plaintext" | "sasl_ssl"), Some(user)) => Some(format!("User:{user}")),
+            _ => None,
         }
     }
 
@@ -103,6 +114,12 @@ impl Connection {
             .set("fetch.queue.backoff.ms", "2");
         config
     }
+}
+
+/// The library makes each consumer name a group, and asks for the group's coordinator, though ours join none: that the user
+/// may not is no reason to give up a reading.
+pub(crate) fn is_about_the_group(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed)
 }
 
 /// Which records a consumer sees.
