@@ -510,7 +510,7 @@ async fn ensure_topics(connection: &Connection, plan: &TopicPlan, once: bool, st
     let start = Instant::now();
     let mut pause = Duration::from_millis(200);
     loop {
-        match topics::ensure(connection, plan).await {
+        match topics::ensure_writable(connection, plan).await {
             Ok(layout) => return Ok(layout),
             Err(fault) if fault.needs_a_person() || stop.is_requested() => return Err(fault.into()),
             Err(fault) if once && (fault.ends_a_command() || start.elapsed() > PATIENCE / 2) => {

@@ -1,5 +1,8 @@
 //! The way to Kafka: settings of the clients, topics, one lane's transactions, and the reader of its tracking records.
 
+pub mod access;
+pub mod acl;
+pub mod admin;
 pub mod broker;
 mod contact;
 pub mod error;
@@ -10,6 +13,8 @@ pub mod topics;
 pub mod tracking_reader;
 pub mod transaction;
 
+pub use acl::Acl;
+pub use admin::Admin;
 pub use broker::{Broker, Cluster};
 pub(crate) use contact::Contact;
 pub use error::KafkaFault;

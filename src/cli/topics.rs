@@ -24,7 +24,7 @@ pub async fn run(command: TopicsCommand, config: &Config, json: bool) -> Result<
     let create = command == TopicsCommand::Ensure;
     let plan = TopicPlan { create, ..app::topic_plan(&config.kafka) };
     let connection = app::connection(&config.kafka);
-    let layout = topics::ensure(&connection, &plan).await.map_err(|fault| connection.looked_for(fault))?;
+    let layout = topics::ensure_writable(&connection, &plan).await.map_err(|fault| connection.looked_for(fault))?;
     let names = plan.names;
     if json {
         let topics = json!({ "orders": names.orders, "tracking": names.tracking, "dead_letter": names.dead_letter });

@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::decoder::{DecodeError, Decoder};
 use crate::event::OrderEvent;
 use crate::kafka::reasons::Watch;
-use crate::kafka::settings::Isolation;
+use crate::kafka::settings::{Isolation, is_about_the_group};
 use crate::kafka::{Connection, KafkaFault};
 
 const CALL: Duration = Duration::from_secs(10);
@@ -64,6 +64,7 @@ impl Audience {
     pub async fn next(&self) -> Result<Option<Vec<u8>>, AudienceError> {
         match self.consumer.recv().await {
             Ok(message) => Ok(message.payload().map(<[u8]>::to_vec)),
+            Err(error) if is_about_the_group(&error) => Ok(None),
             Err(error) => match KafkaFault::of("reading the orders topic", 0, &error) {
                 // An offset that is gone is among what librdkafka calls passing, and would be a hole in what is seen.
                 passing @ KafkaFault::Passing { .. } if is_gone(&error) => Err(passing.into()),

@@ -3,18 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::FromClientConfig as _;
-use rdkafka::util::Timeout;
-use tokio::task::{block_in_place, spawn_blocking};
+use tokio::task::spawn_blocking;
 
 use super::{Check, Health, plural};
 use crate::app;
 use crate::config::Config;
-use crate::kafka::settings::Isolation;
-use crate::kafka::topics::TopicPlan;
-use crate::kafka::{Connection, Contact, KafkaFault, Transactions};
+use crate::kafka::admin::Settings;
+use crate::kafka::topics::{TRACKED, TopicPlan, WRITTEN};
+use crate::kafka::{Acl, Admin, Connection, KafkaFault, Transactions, access};
 
 const CALL: Duration = Duration::from_secs(5);
 /// A cluster makes its transaction log at the first transaction, which takes it a second or two.
@@ -25,9 +21,6 @@ const DOCTOR: &str = "doctor";
 const TRANSACTIONS: &str = "__transaction_state";
 /// The marketplace's list of IDs goes back as far: consumers should not have less time.
 const EIGHT_DAYS_MS: i64 = 8 * 86_400_000;
-
-type Admin = AdminClient<DefaultClientContext>;
-type Settings = BTreeMap<String, String>;
 
 /// A topic as the broker tells of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +39,7 @@ struct Cluster {
 pub(super) async fn check(config: &Config) -> Vec<Check> {
     let (connection, plan) = (app::connection(&config.kafka), app::topic_plan(&config.kafka));
     let start = Instant::now();
-    let (admin, cluster) = match block_in_place(|| ask(&connection)) {
+    let (admin, cluster) = match ask(&connection) {
         Ok(answer) => answer,
         Err(fault) => return unreachable(&connection, &fault, &plan),
     };
@@ -54,21 +47,46 @@ pub(super) async fn check(config: &Config) -> Vec<Check> {
     let (log, tried) = tokio::join!(transaction_log(&admin, &cluster), try_out(&connection));
     let tried = transactions(&connection, &log, tried);
     let mut checks = vec![Check::good("broker", found), log, tried];
-    let names = &plan.names;
-    for (name, judge) in
-        [(&names.orders, orders as Judge), (&names.tracking, tracking as Judge), (&names.dead_letter, dead as Judge)]
-    {
-        checks.push(topic(&admin, &cluster, name, &plan, judge).await);
+    let refused = refused_writes(&connection, &cluster, &plan).await;
+    for role in roles(&plan) {
+        checks.push(topic(&admin, &cluster, &role, &plan, &refused).await);
     }
     checks
 }
 
+/// A topic, by what the program has to do with it.
+struct Role<'a> {
+    name: &'a str,
+    judge: Judge,
+    /// What must be allowed to the program.
+    needs: &'static [&'static str],
+    /// What asks for the topic's records on an operator's behalf.
+    readers: &'static str,
+}
+
+fn roles(plan: &TopicPlan) -> [Role<'_>; 3] {
+    let names = &plan.names;
+    [
+        Role { name: &names.orders, judge: orders, needs: WRITTEN, readers: "`tail` and `explain`" },
+        Role { name: &names.tracking, judge: tracking, needs: TRACKED, readers: "" },
+        Role { name: &names.dead_letter, judge: dead, needs: WRITTEN, readers: "`dlq` and `explain`" },
+    ]
+}
+
+async fn refused_writes(connection: &Connection, cluster: &Cluster, plan: &TopicPlan) -> Vec<String> {
+    let names = &plan.names;
+    if !cluster.topics.contains_key(&names.tracking) {
+        return Vec::new();
+    }
+    let others = [&names.orders, &names.dead_letter].map(String::as_str);
+    let others: Vec<_> = others.into_iter().filter(|name| cluster.topics.contains_key(*name)).collect();
+    // A client that can't be made was told of by whatever asked first.
+    access::refused_writes(connection, &names.tracking, &others).await.unwrap_or_default()
+}
+
 fn ask(connection: &Connection) -> Result<(Admin, Cluster), KafkaFault> {
-    let contact = Contact::open(connection, Isolation::Committed, "asking the broker for its topics", CALL)?;
-    let metadata = contact.metadata()?;
-    contact.check_advertised(connection, &metadata)?;
-    let admin: Admin = AdminClient::from_config(&connection.client()?)
-        .map_err(|error| KafkaFault::of("making the admin client", 0, &error))?;
+    let admin = Admin::open(connection, CALL)?;
+    let metadata = admin.cluster()?;
     let topics = metadata.topics().iter().filter(|topic| !topic.partitions().is_empty()).map(|topic| {
         let least = |count: fn(&rdkafka::metadata::MetadataPartition) -> usize| {
             topic.partitions().iter().map(count).min().unwrap_or(0)
@@ -88,6 +106,7 @@ fn ask(connection: &Connection) -> Result<(Admin, Cluster), KafkaFault> {
 
 fn unreachable(connection: &Connection, fault: &KafkaFault, plan: &TopicPlan) -> Vec<Check> {
     let cure = match fault {
+        KafkaFault::NotAllowed { missing: Some(acl), .. } => acl.command(),
         KafkaFault::NotAllowed { .. } => "check the credentials in `kafka.properties` and the user's ACLs".to_owned(),
         KafkaFault::Settings(_) => "correct `kafka.properties`".to_owned(),
         KafkaFault::NoConnection { .. } => "correct what is said there: waiting does not help".to_owned(),
@@ -105,33 +124,19 @@ fn unreachable(connection: &Connection, fault: &KafkaFault, plan: &TopicPlan) ->
     checks
 }
 
-async fn settings(admin: &Admin, what: ResourceSpecifier<'_>) -> Result<Settings, KafkaFault> {
-    let options = AdminOptions::new().request_timeout(Some(Timeout::After(CALL)));
-    let asking = "reading settings of the broker or a topic";
-    let answers = admin.describe_configs(&[what], &options).await.map_err(|error| KafkaFault::of(asking, 0, &error))?;
-    let mut settings = Settings::new();
-    for answer in answers {
-        let resource: ConfigResource =
-            answer.map_err(|code| KafkaFault::of_code(asking, 0, Some(code), &code.to_string()))?;
-        settings.extend(resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))));
-    }
-    Ok(settings)
-}
-
 async fn transaction_log(admin: &Admin, cluster: &Cluster) -> Check {
     let name = "transaction log";
     // Any broker's will do: the settings are the cluster's.
     let Some(broker) = cluster.brokers.first() else { return Check::skipped(name, "no broker tells its ID") };
-    let of_broker = match settings(admin, ResourceSpecifier::Broker(*broker)).await {
+    let of_broker = match admin.settings_of_broker(*broker).await {
         Ok(settings) => settings,
-        Err(fault) => {
-            let cure = "allow DescribeConfigs on the cluster to this user, or look at the broker's settings yourself";
-            return Check::doubtful(name, format!("can't be looked at: {fault}"), cure);
-        }
+        Err(fault) => return unseen(name, "its settings can't be seen, so nothing is said of them", &fault),
     };
-    let number = |key: &str, default| of_broker.get(key).and_then(|value| value.parse().ok()).unwrap_or(default);
-    let wanted = number("transaction.state.log.replication.factor", 3);
-    let least = number("transaction.state.log.min.isr", 2);
+    let number = |key: &str| of_broker.get(key).and_then(|value| value.parse().ok());
+    let (wanted, least) = (number("transaction.state.log.replication.factor"), number("transaction.state.log.min.isr"));
+    let (Some(wanted), Some(least)) = (wanted, least) else {
+        return Check::skipped(name, "the broker does not tell the settings of its transaction log");
+    };
     judged_log(cluster.brokers.len(), cluster.topics.get(TRANSACTIONS), wanted, least)
 }
 
@@ -153,37 +158,49 @@ fn transactions(connection: &Connection, log: &Check, tried: Result<(), KafkaFau
         Err(KafkaFault::Passing { .. }) if log.health == Health::Bad => {
             Check::skipped(name, "not without a transaction log")
         }
-        Err(fault) => {
-            let cure = format!(
-                "allow Write and Describe on the transactional IDs that begin with `{}` to this user, and see that all \
-                 brokers run",
-                connection.transactional_id_prefix
-            );
-            Check::bad(name, format!("no producer can be opened as `{id}`: {fault}"), cure)
-        }
+        Err(fault) => forbidden(name, &format!("no producer can be opened as `{id}`"), &fault),
+    }
+}
+
+/// What works without being looked at, and can't be.
+fn unseen(name: &str, found: &str, fault: &KafkaFault) -> Check {
+    match fault.missing() {
+        Some(acl) => Check::doubtful(name, format!("{found}: {acl}"), acl.command()),
+        None => Check::doubtful(name, format!("{found}: {fault}"), "see `broker` above"),
+    }
+}
+
+/// What does not work until it is allowed.
+fn forbidden(name: &str, found: &str, fault: &KafkaFault) -> Check {
+    match fault.missing() {
+        Some(acl) => Check::bad(name, format!("{found}: {acl}"), acl.command()),
+        None => Check::bad(name, format!("{found}: {fault}"), "see `broker` above, and the broker's log"),
     }
 }
 
 /// Without a log that can be written, `init_transactions` times out after 20 s and says nothing of the reason.
 fn judged_log(brokers: usize, log: Option<&Topic>, wanted: usize, least: usize) -> Check {
     let name = "transaction log";
-    let cure = format!(
-        "set transaction.state.log.replication.factor={0} and transaction.state.log.min.isr={1} on the broker and restart \
-         it: until then every start of a transaction times out after 20 s, without a reason",
+    let set = format!(
+        "set transaction.state.log.replication.factor={0} and transaction.state.log.min.isr={1} on the broker and restart it",
         brokers.min(3),
         if brokers >= 3 { 2 } else { 1 },
     );
+    let bad = format!("{set}: until then every start of a transaction times out after 20 s, without a reason");
     match log {
         None if wanted > brokers => {
             let found = format!("it wants {wanted} replicas and there is {}", plural(brokers, "broker"));
+            Check::bad(name, found, bad)
+        }
+        None if least > wanted => Check::doubtful(name, more_than_there_are("min.isr", least, wanted), set),
+        None => Check::good(name, format!("made at the first transaction, with {}", plural(wanted, "replica"))),
+        Some(log) if log.in_sync < least.min(log.replicas) => {
+            let found = format!("{} in sync, min.isr is {least}", plural(log.in_sync, "replica"));
+            let cure = format!("bring the other brokers back; or, if there are no others: {bad}");
             Check::bad(name, found, cure)
         }
-        None if least > wanted => Check::bad(name, format!("min.isr {least} is more than {wanted} replicas"), cure),
-        None => Check::good(name, format!("made at the first transaction, with {}", plural(wanted, "replica"))),
-        Some(log) if log.in_sync < least => {
-            let found = format!("{} in sync, min.isr is {least}", plural(log.in_sync, "replica"));
-            let cure = format!("bring the other brokers back; or, if there are no others: {cure}");
-            Check::bad(name, found, cure)
+        Some(log) if log.replicas < least => {
+            Check::doubtful(name, more_than_there_are("min.isr", least, log.replicas), set)
         }
         Some(log) if log.replicas < 2 && brokers > 1 => {
             let cure = "give it three replicas with kafka-reassign-partitions: with one, the loss of a broker loses open \
@@ -194,33 +211,66 @@ fn judged_log(brokers: usize, log: Option<&Topic>, wanted: usize, least: usize) 
     }
 }
 
+/// Kafka takes the smaller of the two numbers since 3.7.0, whatever the version of its metadata. No answer to a client tells
+/// the broker's version, so both are said.
+fn more_than_there_are(setting: &str, least: usize, replicas: usize) -> String {
+    format!(
+        "{setting} is {least}, with {}: Kafka from 3.7 on is content with as many as there are, an older one takes no record",
+        plural(replicas, "replica")
+    )
+}
+
 /// What is wrong with a topic's settings, and what to do: the first finding counts.
 type Judge = fn(&str, &Topic, &Settings) -> Option<Check>;
 
-async fn topic(admin: &Admin, cluster: &Cluster, name: &str, plan: &TopicPlan, judge: Judge) -> Check {
+async fn topic(admin: &Admin, cluster: &Cluster, role: &Role<'_>, plan: &TopicPlan, refused: &[String]) -> Check {
+    let name = role.name;
     let what = format!("topic {name}");
-    let Some(topic) = cluster.topics.get(name) else {
-        return match plan.create {
-            true => Check::good(what, "not there yet; created at the start"),
-            false => Check::bad(what, "missing", "run `imotriz-kafka topics ensure`, or set `kafka.create_topics`"),
-        };
-    };
-    let settings = match settings(admin, ResourceSpecifier::Topic(name)).await {
+    let Some(topic) = cluster.topics.get(name) else { return absent(admin, role, plan).await };
+    if refused.iter().any(|refused| refused == name) {
+        let acl = Acl::on_topics(admin.connection(), &["Write"], [name]);
+        return Check::bad(what, format!("can't be written to: {acl}"), acl.command());
+    }
+    let unread = access::check_read(admin.connection(), name).err();
+    if let Some(fault) = unread.as_ref().filter(|_| role.needs.contains(&"Read")) {
+        return forbidden(&what, "can't be read", fault);
+    }
+    let settings = match admin.settings_of_topic(name).await {
         Ok(settings) => settings,
-        Err(fault) => {
-            let cure = "allow DescribeConfigs on the topic to this user";
-            return Check::doubtful(what, format!("its settings can't be read: {fault}"), cure);
+        Err(fault) if role.needs.contains(&"DescribeConfigs") => {
+            return forbidden(&what, "nobody can see that it is compacted, and the program does not start", &fault);
         }
+        Err(fault) => return unseen(&what, "its settings can't be seen, so nothing is said of them", &fault),
     };
-    judge(&what, topic, &settings).or_else(|| replicated(&what, topic, &settings)).unwrap_or_else(|| {
+    (role.judge)(&what, topic, &settings).or_else(|| replicated(&what, topic, &settings)).unwrap_or_else(|| {
         let get = |key: &str| settings.get(key).map_or("unknown", String::as_str);
         let (partitions, replicas) = (plural(topic.partitions, "partition"), plural(topic.replicas, "replica"));
         let kept = match get("cleanup.policy") {
             "compact" => "compact".to_owned(),
             policy => format!("{policy} after {}", retention(get("retention.ms"))),
         };
-        Check::good(what, format!("{partitions}, {replicas}, {kept}"))
+        // Whoever runs the program needs it as little as the program.
+        let readers = unread.as_ref().and_then(KafkaFault::missing);
+        let readers = readers.map(|acl| format!("; for {}, {acl}: {}", role.readers, acl.command()));
+        Check::good(what, format!("{partitions}, {replicas}, {kept}{}", readers.unwrap_or_default()))
     })
+}
+
+/// A topic that the list of all topics does not have: absent, or hidden.
+async fn absent(admin: &Admin, role: &Role<'_>, plan: &TopicPlan) -> Check {
+    let what = format!("topic {}", role.name);
+    if let Err(fault) = admin.partitions(role.name, role.needs) {
+        return forbidden(&what, "missing, or hidden from this user", &fault);
+    }
+    if !plan.create {
+        return Check::bad(what, "missing", "run `imotriz-kafka topics ensure`, or set `kafka.create_topics`");
+    }
+    let all = plan.new_topics();
+    let this: Vec<_> = all.iter().filter(|topic| topic.name == role.name).collect();
+    match admin.create(&this, true).await {
+        Ok(_) => Check::good(what, "not there yet; created at the start"),
+        Err(fault) => forbidden(&what, "not there yet, and can't be created", &fault),
+    }
 }
 
 fn retention(millis: &str) -> String {
@@ -232,8 +282,12 @@ fn retention(millis: &str) -> String {
 }
 
 fn tracking(what: &str, _: &Topic, settings: &Settings) -> Option<Check> {
-    let policy = settings.get("cleanup.policy").map_or("unknown", String::as_str);
     let name = what.trim_start_matches("topic ");
+    let Some(policy) = settings.get("cleanup.policy") else {
+        let cure =
+            "see with kafka-configs.sh --describe that it is compact: the program does not start without seeing it";
+        return Some(Check::bad(what, "the broker does not tell its cleanup.policy", cure));
+    };
     (policy != "compact").then(|| {
         Check::bad(
             what,
@@ -273,10 +327,19 @@ fn short(what: &str, settings: &Settings, cure: &str) -> Option<Check> {
 
 fn replicated(what: &str, topic: &Topic, settings: &Settings) -> Option<Check> {
     let least: usize = settings.get("min.insync.replicas")?.parse().ok()?;
+    let name = what.trim_start_matches("topic ");
     let found = format!("{} in sync, min.insync.replicas is {least}", plural(topic.in_sync, "replica"));
-    if topic.in_sync < least {
+    if topic.in_sync < least.min(topic.replicas) {
         let cure = "bring the other brokers back, or lower min.insync.replicas: until then nothing can be written";
         return Some(Check::bad(what, found, cure));
+    }
+    if topic.replicas < least {
+        let cure = format!(
+            "give it more replicas with kafka-reassign-partitions.sh, or kafka-configs.sh --alter --topic {name} --add-config \
+             min.insync.replicas={}",
+            topic.replicas
+        );
+        return Some(Check::doubtful(what, more_than_there_are("min.insync.replicas", least, topic.replicas), cure));
     }
     (topic.replicas > 1 && least < 2).then(|| {
         let cure = "set min.insync.replicas=2: with one, what was acknowledged can be lost with one broker";
@@ -295,7 +358,7 @@ mod tests {
 
     #[test]
     fn a_transaction_log_that_can_not_be_written_names_the_two_settings() {
-        for check in [judged_log(1, None, 3, 2), judged_log(1, None, 1, 2), judged_log(1, Some(&log(1, 1)), 3, 2)] {
+        for check in [judged_log(1, None, 3, 2), judged_log(1, Some(&log(3, 1)), 3, 2)] {
             assert_eq!(check.health, Health::Bad, "{check:?}");
             let cure = check.cure.unwrap();
             assert!(cure.contains("transaction.state.log.replication.factor=1"), "{cure}");
@@ -333,5 +396,21 @@ mod tests {
             Some(Health::Doubtful)
         );
         assert_eq!(health(replicated("t", &log(1, 1), &settings(&[("min.insync.replicas", "1")]))), None);
+    }
+
+    #[test]
+    fn more_replicas_in_sync_than_there_are_is_what_brokers_differ_about() {
+        let two: Settings = [("min.insync.replicas".to_owned(), "2".to_owned())].into();
+        let checks = [judged_log(1, None, 1, 2), judged_log(1, Some(&log(1, 1)), 3, 2)];
+        for check in checks.into_iter().chain(replicated("topic t", &log(1, 1), &two)) {
+            assert_eq!(check.health, Health::Doubtful, "{check:?}");
+            assert!(check.found.contains("from 3.7 on") && check.found.contains("an older one"), "{check:?}");
+            assert!(!format!("{check:?}").contains("nothing can be written"), "{check:?}");
+        }
+        // One of two replicas is away: no broker takes a record, whatever its version.
+        assert_eq!(replicated("topic t", &log(2, 1), &two).unwrap().health, Health::Bad);
+        let three: Settings = [("min.insync.replicas".to_owned(), "3".to_owned())].into();
+        assert_eq!(replicated("topic t", &log(2, 1), &three).unwrap().health, Health::Bad);
+        assert_eq!(judged_log(2, Some(&log(2, 1)), 2, 3).health, Health::Bad);
     }
 }

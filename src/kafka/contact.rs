@@ -45,14 +45,22 @@ impl Contact {
         let mut config = connection.consumer(isolation)?;
         // Nobody has to be in a group for a question, and what is in one takes 100 ms to end.
         config.remove("group.id");
+        // To be asked for a topic by its name is otherwise, for a broker that creates topics automatically, an order to
+        // create it with its defaults.
+        config.set("allow.auto.create.topics", "false");
         let client =
             BaseConsumer::from_config_and_context(&config, watch).map_err(|error| KafkaFault::of(what, 0, &error))?;
         Ok(Self { client, what, patience })
     }
 
-    /// All topics and brokers. To be asked for a topic by its name is, for some brokers, an order to create it.
+    /// The brokers, and all topics that this user may see.
     pub(crate) fn metadata(&self) -> Result<Metadata, KafkaFault> {
         self.ask(|patience| self.client.fetch_metadata(None, patience))
+    }
+
+    /// One topic, asked for by its name: only then the answer tells one that is absent from one that this user may not see.
+    pub(crate) fn metadata_of(&self, topic: &str) -> Result<Metadata, KafkaFault> {
+        self.ask(|patience| self.client.fetch_metadata(Some(topic), patience))
     }
 
     /// The first and the last offset of a partition.

@@ -3,6 +3,8 @@
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use thiserror::Error;
 
+use super::acl::Acl;
+
 /// A failed operation on Kafka.
 ///
 /// No variant says whether an open transaction was committed: after any of them the only way to know is to make a new
@@ -19,12 +21,14 @@ pub enum KafkaFault {
         lane: i32,
     },
     /// Kafka says that this user may not do this, or does not know the user.
-    #[error("Kafka does not allow {what} ({code}): check the credentials in `kafka.properties` and the user's ACLs")]
+    #[error("Kafka does not allow {what} ({code}): {}", advice(.missing.as_deref()))]
     NotAllowed {
         /// The operation.
         what: &'static str,
         /// Kafka's name of the error.
         code: String,
+        /// What the user lacks, where that is known.
+        missing: Option<Box<Acl>>,
     },
     /// A topic that is there and isn't as it must be, or can't be had.
     #[error("{0}")]
@@ -84,6 +88,31 @@ impl KafkaFault {
         !matches!(self, Self::Passing { .. })
     }
 
+    /// Names `acl` as what is missing, if that is what the broker's error is about.
+    pub(crate) fn lacking(self, acl: impl FnOnce() -> Acl) -> Self {
+        match self {
+            Self::NotAllowed { what, code, missing: None } => {
+                let missing = Some(Box::new(acl())).filter(|acl| acl.code() == code);
+                Self::NotAllowed { what, code, missing }
+            }
+            other => other,
+        }
+    }
+
+    /// An answer that says nothing where there is something to say: `acl` would show it.
+    pub(super) fn untold(what: &'static str, acl: Acl) -> Self {
+        Self::NotAllowed { what, code: acl.code().to_owned(), missing: Some(Box::new(acl)) }
+    }
+
+    /// What the user lacks, where that is known.
+    #[must_use]
+    pub fn missing(&self) -> Option<&Acl> {
+        match self {
+            Self::NotAllowed { missing, .. } => missing.as_deref(),
+            _ => None,
+        }
+    }
+
     pub(crate) fn of(what: &'static str, lane: i32, error: &KafkaError) -> Self {
         match error {
             // The Debug form of this variant prints the value, which may be a secret: name the key alone.
@@ -103,13 +132,20 @@ impl KafkaFault {
                 | Code::TransactionalIdAuthorizationFailed
                 | Code::GroupAuthorizationFailed
                 | Code::SecurityDisabled),
-            ) => Self::NotAllowed { what, code: format!("{code:?}") },
+            ) => Self::NotAllowed { what, code: format!("{code:?}"), missing: None },
             Some(Code::SaslAuthenticationFailed | Code::Authentication) => Self::NoConnection {
                 what,
                 why: "a broker does not accept the credentials in `kafka.properties`".to_owned(),
             },
             _ => Self::Passing { what, why: why.to_owned() },
         }
+    }
+}
+
+fn advice(missing: Option<&Acl>) -> String {
+    match missing {
+        Some(acl) => format!("{acl}: `{}`", acl.command()),
+        None => "check the credentials in `kafka.properties` and the user's ACLs".to_owned(),
     }
 }
 

@@ -12,8 +12,10 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::task::block_in_place;
 use tokio::time::timeout;
 
+use super::acl::Acl;
+use super::admin::partitions_in;
 use super::reasons::Watch;
-use super::settings::Isolation;
+use super::settings::{Isolation, is_about_the_group};
 use super::{Connection, Contact, KafkaFault};
 
 const WHAT: &str = "reading a topic";
@@ -87,6 +89,7 @@ pub enum Start {
 /// A consumer that stands somewhere in all partitions of a topic.
 pub struct Glance {
     consumer: StreamConsumer<Watch>,
+    connection: Connection,
     topic: String,
     /// Where each partition that is not yet read to its end ended when this began.
     left: BTreeMap<i32, i64>,
@@ -100,6 +103,7 @@ impl Glance {
     /// A topic that is not there, or Kafka's own.
     pub fn open(connection: &Connection, topic: &str, isolation: Isolation, start: Start) -> Result<Self, KafkaFault> {
         block_in_place(|| Self::open_blocking(connection, topic, isolation, start))
+            .map_err(|fault| lacking(fault, connection, topic))
     }
 
     fn open_blocking(
@@ -130,7 +134,7 @@ impl Glance {
         let consumer =
             StreamConsumer::from_config_and_context(&config, Watch::default()).map_err(|error| fault(&error))?;
         consumer.assign(&places).map_err(|error| fault(&error))?;
-        Ok(Self { consumer, topic: topic.to_owned(), left, whole })
+        Ok(Self { consumer, connection: connection.clone(), topic: topic.to_owned(), left, whole })
     }
 
     /// Whether it begins with the oldest record of every partition.
@@ -202,21 +206,26 @@ impl Glance {
     fn survive(&self, error: &KafkaError) -> Result<(), KafkaFault> {
         let passing = match fault(error) {
             KafkaFault::Passing { .. } | KafkaFault::NoConnection { .. } if !is_gone(error) => Ok(()),
-            fault => Err(fault),
+            _ if is_about_the_group(error) => Ok(()),
+            fault => Err(lacking(fault, &self.connection, &self.topic)),
         };
         passing.and(self.consumer.context().reasons.lasting(WHAT).map_or(Ok(()), Err))
     }
 }
 
+fn lacking(fault: KafkaFault, connection: &Connection, topic: &str) -> KafkaFault {
+    fault.lacking(|| Acl::on_topics(connection, &["Read"], [topic]))
+}
+
 fn partitions(contact: &Contact, topic: &str) -> Result<i32, KafkaFault> {
-    let metadata = contact.metadata()?;
-    let found = metadata.topics().iter().find(|found| found.name() == topic).map(|found| found.partitions().len());
-    match found.and_then(|count| i32::try_from(count).ok()).filter(|count| *count > 0) {
-        Some(count) => Ok(count),
-        None => Err(KafkaFault::Topic(format!(
+    let metadata = contact.metadata_of(topic)?;
+    let found =
+        partitions_in(&metadata, topic).map_err(|code| KafkaFault::of_code(WHAT, 0, Some(code), &code.to_string()))?;
+    found.ok_or_else(|| {
+        KafkaFault::Topic(format!(
             "the topic `{topic}` is not there: `imotriz-kafka topics ensure` creates it, or `kafka.topics` names another"
-        ))),
-    }
+        ))
+    })
 }
 
 fn first_at(contact: &Contact, topic: &str, partition: i32, at: Timestamp) -> Result<Option<i64>, KafkaFault> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::KafkaFault;
 
@@ -78,6 +79,16 @@ impl Connection {
         }
     }
 
+    /// What the broker calls this user, where the settings tell: whom a certificate or a token names, only the broker knows.
+    pub(super) fn principal(&self) -> Option<String> {
+        let protocol = self.properties.get("security.protocol").map(|protocol| protocol.to_lowercase());
+        match (protocol.as_deref(), self.properties.get("sasl.username")) {
+            (None | Some("plaintext"), _) => Some("User:ANONYMOUS".to_owned()),
+            (Some("sasl_plaintext" | "sasl_ssl"), Some(user)) => Some(format!("User:{user}")),
+            _ => None,
+        }
+    }
+
     /// Where a broker was looked for, as a question.
     pub(crate) fn is_it_running(&self) -> String {
         format!("Is a broker running at `{}` (`kafka.bootstrap_servers`)?", self.bootstrap_servers)
@@ -129,6 +140,12 @@ impl Connection {
             .set("fetch.queue.backoff.ms", "2");
         Ok(config)
     }
+}
+
+/// The library makes each consumer name a group, and asks for the group's coordinator, though ours join none: that the user
+/// may not is no reason to give up a reading.
+pub(crate) fn is_about_the_group(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed)
 }
 
 /// Which records a consumer sees.

@@ -2,16 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::FromClientConfig as _;
-use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::util::Timeout;
+use rdkafka::admin::{NewTopic, TopicReplication};
 
-use tokio::task::block_in_place;
-
-use super::settings::Isolation;
-use super::{Connection, Contact, KafkaFault};
+use super::{Admin, Connection, KafkaFault, access};
 
 /// Names of the topics.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +16,18 @@ pub struct TopicNames {
     /// What could not be mapped.
     pub dead_letter: String,
 }
+
+impl TopicNames {
+    /// The topics, each with what a running program does with it, as Kafka names it.
+    fn needed(&self) -> [(&String, &'static [&'static str]); 3] {
+        [(&self.orders, WRITTEN), (&self.tracking, TRACKED), (&self.dead_letter, WRITTEN)]
+    }
+}
+
+/// What the program does with a topic that it only writes to.
+pub const WRITTEN: &[&str] = &["Write"];
+/// What the program does with the tracking topic.
+pub const TRACKED: &[&str] = &["Read", "Write", "DescribeConfigs"];
 
 /// How topics are made that aren't there yet.
 #[derive(Debug, Clone)]
@@ -50,17 +55,14 @@ pub struct Layout {
 const RETENTION_MS: &str = "7776000000";
 const CALL: Duration = Duration::from_secs(10);
 
-/// Creates what is missing, if `plan.create`, then checks all three.
+/// Creates what is missing, if `plan.create`, then checks all three, as far as reading them goes.
 ///
 /// # Errors
-/// A missing topic that may not be created, a tracking topic that isn't `cleanup.policy=compact`, or Kafka's own.
+/// A missing topic that may not be created, a tracking topic that isn't `cleanup.policy=compact` or doesn't show whether it
+/// is, or Kafka's own.
 pub async fn ensure(connection: &Connection, plan: &TopicPlan) -> Result<Layout, KafkaFault> {
-    // Before the admin client: only this one learns why there is no answer.
-    let contact = Contact::open(connection, Isolation::Committed, "asking the broker for its topics", CALL)?;
-    let admin: AdminClient<DefaultClientContext> = AdminClient::from_config(&connection.client()?)
-        .map_err(|error| KafkaFault::of("making the admin client", 0, &error))?;
-    block_in_place(|| contact.check_advertised(connection, &contact.metadata()?))?;
-    let missing = missing(&contact, &plan.names)?;
+    let admin = Admin::open(connection, CALL)?;
+    let missing = missing(&admin, &plan.names)?;
     if !missing.is_empty() {
         if !plan.create {
             return Err(KafkaFault::Topic(format!(
@@ -68,118 +70,101 @@ pub async fn ensure(connection: &Connection, plan: &TopicPlan) -> Result<Layout,
                 missing.join(", ")
             )));
         }
-        create(&admin, plan, &missing).await?;
-        wait_until_visible(&contact, &plan.names).await?;
+        let all = plan.new_topics();
+        let wanted: Vec<_> = all.iter().filter(|topic| missing.iter().any(|name| name == topic.name)).collect();
+        for name in admin.create(&wanted, false).await? {
+            tracing::info!(topic = name, "topic created");
+        }
+        wait_until_visible(&admin, &plan.names).await?;
     }
     check_policy(&admin, &plan.names.tracking).await?;
     check_policy_of_events(&admin, &plan.names.orders).await?;
-    Ok(Layout { lanes: partitions(&contact, &plan.names.tracking)?.unwrap_or(plan.lanes) })
+    access::check_read(connection, &plan.names.tracking)?;
+    Ok(Layout { lanes: admin.partitions(&plan.names.tracking, TRACKED)?.unwrap_or(plan.lanes) })
 }
 
-/// Partitions of a topic, or `None` where there is no such topic.
-fn partitions(contact: &Contact, topic: &str) -> Result<Option<i32>, KafkaFault> {
-    let metadata = block_in_place(|| contact.metadata())?;
-    let found = metadata.topics().iter().find(|found| found.name() == topic);
-    match found.and_then(|found| found.error()).map(RDKafkaErrorCode::from) {
-        Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(None),
-        Some(code) => Err(KafkaFault::of_code("asking the broker for its topics", 0, Some(code), &code.to_string())),
-        None => Ok(found.and_then(|found| i32::try_from(found.partitions().len()).ok()).filter(|count| *count > 0)),
+/// The same for whoever is going to publish: it must be known before anything is read from the marketplace that there is
+/// where to put it.
+///
+/// # Errors
+/// As [`ensure`]; and a topic that this user may not write to.
+pub async fn ensure_writable(connection: &Connection, plan: &TopicPlan) -> Result<Layout, KafkaFault> {
+    let layout = ensure(connection, plan).await?;
+    access::check_writes(connection, &plan.names).await?;
+    Ok(layout)
+}
+
+impl TopicPlan {
+    /// The topics as they are created.
+    #[must_use]
+    pub fn new_topics(&self) -> [NewTopic<'_>; 3] {
+        let replication = || TopicReplication::Fixed(self.replication);
+        [
+            NewTopic::new(&self.names.orders, self.orders_partitions, replication()).set("retention.ms", RETENTION_MS),
+            NewTopic::new(&self.names.tracking, self.lanes, replication()).set("cleanup.policy", "compact"),
+            NewTopic::new(&self.names.dead_letter, 1, replication()).set("retention.ms", RETENTION_MS),
+        ]
     }
 }
 
-fn missing(contact: &Contact, names: &TopicNames) -> Result<Vec<String>, KafkaFault> {
+fn missing(admin: &Admin, names: &TopicNames) -> Result<Vec<String>, KafkaFault> {
     let mut missing = Vec::new();
-    for name in [&names.orders, &names.tracking, &names.dead_letter] {
-        if partitions(contact, name)?.is_none() {
+    for (name, needs) in names.needed() {
+        if admin.partitions(name, needs)?.is_none() {
             missing.push(name.clone());
         }
     }
     Ok(missing)
 }
 
-async fn create(
-    admin: &AdminClient<DefaultClientContext>,
-    plan: &TopicPlan,
-    missing: &[String],
-) -> Result<(), KafkaFault> {
-    let replication = || TopicReplication::Fixed(plan.replication);
-    let all = [
-        NewTopic::new(&plan.names.orders, plan.orders_partitions, replication()).set("retention.ms", RETENTION_MS),
-        NewTopic::new(&plan.names.tracking, plan.lanes, replication()).set("cleanup.policy", "compact"),
-        NewTopic::new(&plan.names.dead_letter, 1, replication()).set("retention.ms", RETENTION_MS),
-    ];
-    let wanted: Vec<_> = all.iter().filter(|topic| missing.iter().any(|name| name == topic.name)).collect();
-    let options = AdminOptions::new()
-        .operation_timeout(Some(Timeout::After(CALL)))
-        // The default is a minute.
-        .request_timeout(Some(Timeout::After(CALL + CALL / 2)));
-    let results =
-        admin.create_topics(wanted, &options).await.map_err(|error| KafkaFault::of("creating topics", 0, &error))?;
-    for result in results {
-        match result {
-            Ok(name) => tracing::info!(topic = name, "topic created"),
-            Err((name, RDKafkaErrorCode::TopicAlreadyExists)) => tracing::debug!(topic = name, "topic is there"),
-            Err((name, code)) => return Err(refused_creation(&name, code)),
-        }
-    }
-    Ok(())
-}
-
-fn refused_creation(name: &str, code: RDKafkaErrorCode) -> KafkaFault {
-    match KafkaFault::of_code("creating topics", 0, Some(code), &code.to_string()) {
-        KafkaFault::Passing { why, .. } => KafkaFault::Topic(format!("the topic `{name}` can't be created: {why}")),
-        other => other,
-    }
-}
-
-async fn wait_until_visible(contact: &Contact, names: &TopicNames) -> Result<(), KafkaFault> {
+async fn wait_until_visible(admin: &Admin, names: &TopicNames) -> Result<(), KafkaFault> {
     let deadline = Instant::now() + CALL;
     loop {
-        match missing(contact, names)?.as_slice() {
+        match missing(admin, names)?.as_slice() {
             [] => return Ok(()),
             still if Instant::now() > deadline => {
-                return Err(KafkaFault::Topic(format!(
-                    "the broker has {} and does not show it: this user's ACLs must allow Describe, Read and Write on it",
-                    still.join(", ")
-                )));
+                let why = format!("the broker has created {} and does not show it yet", still.join(", "));
+                return Err(KafkaFault::Passing { what: "creating topics", why });
             }
             _ => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }
 }
 
-/// The tracking topic must keep the last record of each key for ever: anything else forgets orders.
-async fn check_policy(admin: &AdminClient<DefaultClientContext>, topic: &str) -> Result<(), KafkaFault> {
-    match cleanup_policy(admin, topic).await?.as_deref() {
+/// The tracking topic must keep the last record of each key for ever: anything else forgets orders. A policy that can't be
+/// seen is no policy that is right.
+async fn check_policy(admin: &Admin, topic: &str) -> Result<(), KafkaFault> {
+    match admin.settings_of_topic(topic).await?.get("cleanup.policy").map(String::as_str) {
         Some("compact") => Ok(()),
-        other => Err(KafkaFault::Topic(format!(
-            "the tracking topic `{topic}` has cleanup.policy={} and must have `compact` alone: otherwise Kafka forgets \
+        Some(other) => Err(KafkaFault::Topic(format!(
+            "the tracking topic `{topic}` has cleanup.policy={other} and must have `compact` alone: otherwise Kafka forgets \
              what was published, and orders would be published twice. Set it with kafka-configs --alter, or name \
-             another topic in `kafka.topics.tracking`",
-            other.unwrap_or("unknown")
+             another topic in `kafka.topics.tracking`"
+        ))),
+        None => Err(KafkaFault::Topic(format!(
+            "the broker tells settings of the tracking topic `{topic}`, and cleanup.policy is not among them: it must be \
+             `compact`, since otherwise Kafka forgets what was published, and orders would be published twice"
         ))),
     }
 }
 
-/// Compaction would leave only the last revision of an order.
-async fn check_policy_of_events(admin: &AdminClient<DefaultClientContext>, topic: &str) -> Result<(), KafkaFault> {
-    if cleanup_policy(admin, topic).await?.is_some_and(|policy| policy.contains("compact")) {
-        tracing::warn!(topic, "the orders topic is compacted: consumers that come late miss revisions of an order");
+/// Compaction would leave only the last revision of an order. Consumers suffer from it, not the promise: what can't be seen
+/// is no reason to stop.
+async fn check_policy_of_events(admin: &Admin, topic: &str) -> Result<(), KafkaFault> {
+    match admin.settings_of_topic(topic).await {
+        Ok(settings) => {
+            if settings.get("cleanup.policy").is_some_and(|policy| policy.contains("compact")) {
+                tracing::warn!(
+                    topic,
+                    "the orders topic is compacted: consumers that come late miss revisions of an order"
+                );
+            }
+            Ok(())
+        }
+        Err(fault @ KafkaFault::NotAllowed { .. }) => {
+            tracing::debug!(topic, %fault, "nobody knows whether the orders topic is compacted");
+            Ok(())
+        }
+        Err(fault) => Err(fault),
     }
-    Ok(())
-}
-
-async fn cleanup_policy(admin: &AdminClient<DefaultClientContext>, topic: &str) -> Result<Option<String>, KafkaFault> {
-    let options = AdminOptions::new().request_timeout(Some(Timeout::After(CALL)));
-    let answers = admin
-        .describe_configs(&[ResourceSpecifier::Topic(topic)], &options)
-        .await
-        .map_err(|error| KafkaFault::of("reading a topic's settings", 0, &error))?;
-    let mut policy = None;
-    for answer in answers {
-        let resource = answer
-            .map_err(|code| KafkaFault::of_code("reading a topic's settings", 0, Some(code), &code.to_string()))?;
-        policy = resource.get("cleanup.policy").and_then(|entry| entry.value.clone()).or(policy);
-    }
-    Ok(policy)
 }

@@ -15,16 +15,23 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::acl::Acl;
 use super::broker::{Apply, TrackingLog};
 use super::reasons::Watch;
-use super::settings::Isolation;
+use super::settings::{Isolation, is_about_the_group};
 use super::{Connection, Contact, KafkaFault};
 
 const WHAT: &str = "reading the tracking topic";
 
 /// A consumer whose end nobody waits for: the library takes 100 ms to close what could be in a group, and this one never
 /// was.
-struct EndedBeside(Option<BaseConsumer<Watch>>);
+pub(super) struct EndedBeside(Option<BaseConsumer<Watch>>);
+
+impl EndedBeside {
+    pub(super) fn new(consumer: BaseConsumer<Watch>) -> Self {
+        Self(Some(consumer))
+    }
+}
 
 impl Deref for EndedBeside {
     type Target = BaseConsumer<Watch>;
@@ -83,7 +90,7 @@ impl TrackingLog for TrackingReader {
         if self.position == high {
             return Ok(());
         }
-        let consumer = EndedBeside(Some(self.assigned()?));
+        let consumer = EndedBeside::new(self.assigned()?);
         // A look at the clock for each of a million records would take a tenth of the time.
         let mut idle_since = None;
         while self.position < high {
@@ -164,6 +171,9 @@ impl TrackingReader {
     /// good; anything else ends the reading.
     fn survive(&self, error: &KafkaError) -> Result<(), KafkaFault> {
         use RDKafkaErrorCode as Code;
+        if is_about_the_group(error) {
+            return Ok(());
+        }
         match error.rdkafka_error_code() {
             Some(
                 Code::BrokerTransportFailure
@@ -181,6 +191,6 @@ impl TrackingReader {
     }
 
     fn fault(&self, error: &KafkaError) -> KafkaFault {
-        KafkaFault::of(WHAT, self.lane, error)
+        KafkaFault::of(WHAT, self.lane, error).lacking(|| Acl::on_topics(&self.connection, &["Read"], [&self.topic]))
     }
 }

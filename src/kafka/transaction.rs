@@ -11,6 +11,7 @@
 //!   cluster with one broker down must not keep a lane from its work.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -25,6 +26,7 @@ use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerConte
 use rdkafka::statistics::Statistics;
 use rdkafka::util::Timeout;
 
+use super::acl::Acl;
 use super::reasons::Reasons;
 use super::{Connection, KafkaFault};
 
@@ -130,6 +132,7 @@ impl Context {
 pub struct Transactions {
     producer: ThreadedProducer<Context>,
     reports: Receiver<Vec<Report>>,
+    connection: Connection,
     lane: i32,
     /// Broken connections and timed-out requests before the last transaction.
     before: Cell<(u64, u64)>,
@@ -165,11 +168,18 @@ impl Transactions {
         };
         let producer = ThreadedProducer::from_config_and_context(&connection.producer(name)?, context)
             .map_err(|error| KafkaFault::of("making the producer", lane, &error))?;
-        take_over(&producer, lane, deadline)?;
+        take_over(&producer, lane, deadline).map_err(|fault| fault.lacking(|| Acl::to_produce(connection)))?;
         // The first address of a host may refuse before the second one answers: that is over now.
         producer.context().deserted.store(false, Ordering::Relaxed);
         producer.context().reasons.answered();
-        Ok(Self { producer, reports, lane, before: Cell::new((0, 0)), worn: Cell::new(false) })
+        Ok(Self {
+            producer,
+            reports,
+            connection: connection.clone(),
+            lane,
+            before: Cell::new((0, 0)),
+            worn: Cell::new(false),
+        })
     }
 
     /// Opens a transaction.
@@ -193,11 +203,11 @@ impl Transactions {
         *self.producer.context().reports() =
             Reports { awaited: records.len(), so_far: Vec::with_capacity(records.len()) };
         for (index, record) in records.iter().enumerate() {
-            self.send(index, record)?;
+            self.send(index, record).map_err(|code| self.undelivered(code, record, records))?;
         }
         let reports = self.reports.recv().map_err(|_| self.passing("the producer's thread has ended"))?;
         for (index, report) in reports {
-            delivered[index] = report.map_err(|code| self.undelivered(code, &records[index]))?;
+            delivered[index] = report.map_err(|code| self.undelivered(code, &records[index], records))?;
         }
         Ok(delivered)
     }
@@ -236,7 +246,9 @@ impl Transactions {
     }
 
     fn failed(&self, what: &'static str, error: &KafkaError) -> KafkaFault {
-        self.fatal(what).unwrap_or_else(|| self.explain(KafkaFault::of(what, self.lane, error)))
+        self.fatal(what)
+            .unwrap_or_else(|| self.explain(KafkaFault::of(what, self.lane, error)))
+            .lacking(|| Acl::to_produce(&self.connection))
     }
 
     /// A fenced producer reports whatever it was at as purged; why, only its fatal error tells.
@@ -255,7 +267,7 @@ impl Transactions {
         self.fatal(what).unwrap_or_else(refused)
     }
 
-    fn send(&self, index: usize, record: &Record<'_>) -> Result<(), KafkaFault> {
+    fn send(&self, index: usize, record: &Record<'_>) -> Result<(), RDKafkaErrorCode> {
         let mut base = BaseRecord::<[u8], [u8], usize>::with_opaque_to(record.topic, index);
         base.partition = record.partition;
         base.key = record.key.as_deref();
@@ -266,14 +278,14 @@ impl Transactions {
                 record.headers.iter().fold(headers, |all, (key, value)| all.insert(Header { key, value: Some(value) })),
             );
         }
-        self.producer.send(base).map_err(|(error, _)| {
-            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
-            self.undelivered(code, record)
-        })
+        // The pair's second half is the record.
+        self.producer.send(base).map_err(|(error, _)| error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown))
     }
 
-    fn undelivered(&self, code: RDKafkaErrorCode, record: &Record<'_>) -> KafkaFault {
-        match code {
+    /// Which of the topics of `all` may not be written to the client does not tell: it gives up the whole transaction.
+    fn undelivered(&self, code: RDKafkaErrorCode, record: &Record<'_>, all: &[Record<'_>]) -> KafkaFault {
+        let topics = || all.iter().map(|record| record.topic).collect::<BTreeSet<_>>();
+        let fault = match code {
             RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize => {
                 KafkaFault::TooLarge { bytes: record.value.as_ref().map_or(0, Vec::len) }
             }
@@ -281,7 +293,9 @@ impl Transactions {
             _ => self.fatal("delivering a record").unwrap_or_else(|| {
                 self.explain(KafkaFault::of_code("delivering a record", self.lane, Some(code), &code.to_string()))
             }),
-        }
+        };
+        let fault = fault.lacking(|| Acl::to_produce(&self.connection));
+        fault.lacking(|| Acl::on_topics(&self.connection, &["Write"], topics()))
     }
 
     fn explain(&self, fault: KafkaFault) -> KafkaFault {

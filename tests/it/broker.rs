@@ -8,8 +8,9 @@ use rustix::process::Signal;
 
 use crate::support::interceptor::{Api, Cut, Interceptor};
 use crate::support::scene::{RUN_DEADLINE, Scene, keys, was_killed};
+use crate::support::topics;
 use crate::support::verdict::Verdict;
-use crate::support::{Kafka, topics, wait};
+use crate::support::{Kafka, wait};
 
 const PAGE: usize = 10;
 
@@ -135,25 +136,33 @@ fn guarded(test: &str) -> Scene {
 
 /// With what is allowed, all else is forbidden.
 fn allow(scene: &Scene, operations: &[&str]) {
+    change(scene, &["--add"], operations);
+}
+
+fn change(scene: &Scene, change: &[&str], operations: &[&str]) {
     let operations = operations.iter().flat_map(|operation| ["--operation", operation]);
-    let topic = ["--topic", &scene.topics.orders, "--allow-principal", "User:*", "--add"];
-    scene.kafka().acl(&operations.chain(topic).collect::<Vec<_>>());
+    let topic = ["--topic", &scene.topics.orders, "--allow-principal", "User:*"];
+    scene.kafka().acl(&operations.chain(topic).chain(change.iter().copied()).collect::<Vec<_>>());
 }
 
 #[test]
-fn a_user_that_may_not_write_ends_a_drain_with_advice_and_keeps_what_was_read() {
-    let scene = guarded("acl");
-    allow(&scene, &["Describe", "DescribeConfigs", "Read"]);
-    let program = scene.run(&["drain"], 4);
-    let advice = "check the credentials in `kafka.properties` and the user's ACLs";
-    assert!(program.stderr().contains(advice), "{}", program.stderr());
-    assert_eq!(scene.events().len(), 0);
+fn a_user_that_may_not_write_any_more_ends_a_run_with_advice_and_keeps_what_was_read() {
+    let scene = guarded("acl").with("IMOTRIZ_API__POLL_INTERVAL", "100ms");
+    allow(&scene, &["Describe", "DescribeConfigs", "Read", "Write"]);
+    let mut program = scene.settings.start(&["run"]);
+    wait::until("all is published", RUN_DEADLINE, || scene.events().len() == 3 * PAGE);
+    change(&scene, &["--remove", "--force"], &["Write"]);
+    scene.shop().add(3 * PAGE, 0);
+    program.expect_exit(4, RUN_DEADLINE);
+    let add = "kafka-acls.sh --add --allow-principal User:ANONYMOUS --operation Write --topic";
+    assert!(program.stderr().contains(&format!("`{add} {}`", scene.topics.orders)), "{}", program.stderr());
+    assert_eq!(scene.events().len(), 3 * PAGE);
     assert!(scene.spooled("page") > 0);
 
     allow(&scene, &["Write"]);
     scene.drain();
     scene.verdict().assert_clean();
-    assert_eq!(scene.delivered().len(), 3 * PAGE);
+    assert_eq!(scene.delivered().len(), 6 * PAGE);
 }
 
 #[test]
@@ -161,6 +170,7 @@ fn a_user_that_may_not_see_a_topic_is_told_so_before_anything_is_read() {
     let scene = guarded("hidden");
     allow(&scene, &["DescribeConfigs"]);
     let program = scene.run(&["drain"], 4);
-    assert!(program.stderr().contains("this user's ACLs must allow Describe"), "{}", program.stderr());
+    let needed = format!("needs the ACL Write on the topic `{}`", scene.topics.orders);
+    assert!(program.stderr().contains(&needed), "{}", program.stderr());
     assert_eq!(scene.reads().len(), 0);
 }

@@ -6,7 +6,7 @@ use imotriz_kafka::sandbox::SandboxArgs;
 use serde_json::{Value, json};
 
 use crate::support::scene::{RUN_DEADLINE, Scene};
-use crate::support::{http, registry, topics};
+use crate::support::{Kafka, http, registry, topics};
 
 /// The check of this name, by the JSON of `doctor`.
 pub fn check(scene: &Scene, name: &str, code: i32) -> Value {
@@ -174,4 +174,23 @@ fn a_doctor_looks_at_the_spools_folder_its_room_and_its_files() {
     bytes[5000] ^= 1;
     fs::write(file, &bytes).unwrap();
     assert_bad(&check(&scene, "pages", 7), "1 damaged", "imotriz-kafka spool verify");
+}
+
+/// Kafka is content with as many replicas as there are, since 3.7.
+#[test]
+fn a_doctor_does_not_say_that_nothing_can_be_written_where_a_drain_has_just_written() {
+    let kafka = Kafka::start_private(&[("min.insync.replicas", "2"), ("transaction.state.log.min.isr", "2")]);
+    let scene = Scene::on_own(kafka, "doctor-replicas", SandboxArgs::with_orders(30));
+    let doubtful = |name: &str| {
+        let check = check(&scene, name, 0);
+        assert_eq!(check["health"], "doubtful", "{check}");
+        assert!(check["found"].as_str().unwrap().contains("Kafka from 3.7 on is content"), "{check}");
+        assert!(!check.to_string().contains("nothing can be written"), "{check}");
+    };
+    scene.drain();
+    scene.verdict().assert_clean();
+    doubtful("transaction log");
+    for topic in [&scene.topics.orders, &scene.topics.tracking, &scene.topics.dead_letter] {
+        doubtful(&format!("topic {topic}"));
+    }
 }

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "all of this is a test, and a panic is how a test reports")]
 
 mod account;
+mod acls;
 mod admin;
 mod again;
 mod asyncapi;

@@ -13,6 +13,8 @@ use super::{port, services};
 pub const USER: &str = "shop";
 /// The password of [`USER`]. Appears in no output of the program.
 pub const PASSWORD: &str = "canary-3fA9-password";
+/// How many users there are beside [`USER`], with its password, at [`Door::Plain`]: see [`limited`].
+pub const LIMITED: usize = 16;
 /// What opens the client's private key. Appears in no output of the program.
 pub const KEY_PASSWORD: &str = "canary-7bC2-key";
 
@@ -61,6 +63,12 @@ pub fn secured() -> &'static Secured {
 pub fn guarded() -> &'static Secured {
     static SHARED: LazyLock<Secured> = LazyLock::new(|| Secured::start(AUTHORIZER));
     &SHARED
+}
+
+/// A user for a test to allow this and that to.
+pub fn limited(number: usize) -> String {
+    assert!(number < LIMITED, "there are no more of them");
+    format!("limited{number}")
 }
 
 /// A running broker with all the doors.
@@ -152,7 +160,14 @@ fn broker_properties(ports: &[(Door, u16)], certificates: &Certificates) -> Vec<
         ("listener.name.plain.sasl.enabled.mechanisms", "PLAIN".to_owned()),
         (
             "listener.name.plain.plain.sasl.jaas.config",
-            login("plain.PlainLoginModule", &format!(" user_{USER}=\"{PASSWORD}\"")),
+            login(
+                "plain.PlainLoginModule",
+                &(0..LIMITED)
+                    .map(limited)
+                    .chain([USER.to_owned()])
+                    .map(|user| format!(" user_{user}=\"{PASSWORD}\""))
+                    .collect::<String>(),
+            ),
         ),
         ("listener.name.scram.sasl.enabled.mechanisms", "SCRAM-SHA-512".to_owned()),
         ("listener.name.scram.scram-sha-512.sasl.jaas.config", login("scram.ScramLoginModule", "")),

@@ -1,0 +1,152 @@
+//! Questions about topics and settings. Each answer has an error of its own for each thing that was asked about, and "not
+//! allowed" is never taken for a value or for "not there".
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::FromClientConfig as _;
+use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::metadata::Metadata;
+use rdkafka::util::Timeout;
+use tokio::task::block_in_place;
+
+use super::acl::Acl;
+use super::settings::Isolation;
+use super::{Connection, Contact, KafkaFault};
+
+const ASKING: &str = "asking the broker for its topics";
+
+/// Names and values. What has no value that may be shown is left out.
+pub type Settings = BTreeMap<String, String>;
+
+/// A client that asks, and creates topics.
+pub struct Admin {
+    client: AdminClient<DefaultClientContext>,
+    /// Asks for topics and brokers: an admin client does not learn why there is no answer.
+    contact: Contact,
+    connection: Connection,
+    /// For one question.
+    patience: Duration,
+}
+
+impl Admin {
+    /// A client that has reached the cluster, and each broker where the cluster says that it is.
+    ///
+    /// # Errors
+    /// Settings of which no client can be made, or why the cluster can't be reached.
+    pub fn open(connection: &Connection, patience: Duration) -> Result<Self, KafkaFault> {
+        let contact = Contact::open(connection, Isolation::Committed, ASKING, patience)?;
+        block_in_place(|| contact.check_advertised(connection, &contact.metadata()?))?;
+        let client = AdminClient::from_config(&connection.client()?)
+            .map_err(|error| KafkaFault::of("making the admin client", 0, &error))?;
+        Ok(Self { client, contact, connection: connection.clone(), patience })
+    }
+
+    /// The way to the cluster.
+    #[must_use]
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// The brokers, and all topics that this user may see: what is not among them can be hidden as well as absent.
+    ///
+    /// # Errors
+    /// See [`KafkaFault`].
+    pub fn cluster(&self) -> Result<Metadata, KafkaFault> {
+        block_in_place(|| self.contact.metadata())
+    }
+
+    /// Partitions of a topic, or `None` where there is no such topic. Asks for it by its name, since only then the answer
+    /// tells a topic that is absent from one that this user may not see. `needs`: what the program does with the topic.
+    ///
+    /// # Errors
+    /// See [`KafkaFault`].
+    pub fn partitions(&self, topic: &str, needs: &'static [&'static str]) -> Result<Option<i32>, KafkaFault> {
+        let metadata = block_in_place(|| self.contact.metadata_of(topic))?;
+        partitions_in(&metadata, topic)
+            .map_err(|code| KafkaFault::of_code("seeing a topic", 0, Some(code), &code.to_string()))
+            .map_err(|fault| fault.lacking(|| Acl::on_topics(&self.connection, needs, [topic])))
+    }
+
+    /// A topic's settings.
+    ///
+    /// # Errors
+    /// See [`KafkaFault`].
+    pub async fn settings_of_topic(&self, topic: &str) -> Result<Settings, KafkaFault> {
+        let acl = || Acl::on_topics(&self.connection, &["DescribeConfigs"], [topic]);
+        self.settings("reading a topic's settings", ResourceSpecifier::Topic(topic), acl).await
+    }
+
+    /// A broker's settings, which are mostly the cluster's.
+    ///
+    /// # Errors
+    /// See [`KafkaFault`].
+    pub async fn settings_of_broker(&self, broker: i32) -> Result<Settings, KafkaFault> {
+        let acl = || Acl::on_cluster(&self.connection, &["DescribeConfigs"]);
+        self.settings("reading a broker's settings", ResourceSpecifier::Broker(broker), acl).await
+    }
+
+    async fn settings(
+        &self,
+        what: &'static str,
+        of: ResourceSpecifier<'_>,
+        acl: impl Fn() -> Acl,
+    ) -> Result<Settings, KafkaFault> {
+        let options = AdminOptions::new().request_timeout(Some(Timeout::After(self.patience)));
+        let answers = self.client.describe_configs(&[of], &options).await;
+        let mut settings = Settings::new();
+        let mut told = false;
+        for answer in answers.map_err(|error| KafkaFault::of(what, 0, &error))? {
+            let resource = answer
+                .map_err(|code| KafkaFault::of_code(what, 0, Some(code), &code.to_string()))
+                .map_err(|fault| fault.lacking(&acl))?;
+            told |= !resource.entries.is_empty();
+            settings.extend(resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))));
+        }
+        // The client drops the error of a resource and hands over its settings, of which there are then none. Whatever
+        // exists has some.
+        if told { Ok(settings) } else { Err(KafkaFault::untold(what, acl())) }
+    }
+
+    /// Creates topics, or only asks whether it could; those that are there already are as good as created. Returns the
+    /// names of those that were created.
+    ///
+    /// # Errors
+    /// See [`KafkaFault`].
+    pub async fn create(&self, topics: &[&NewTopic<'_>], only_ask: bool) -> Result<Vec<String>, KafkaFault> {
+        let options = AdminOptions::new()
+            .operation_timeout(Some(Timeout::After(self.patience)))
+            // The default is a minute.
+            .request_timeout(Some(Timeout::After(self.patience + self.patience / 2)))
+            .validate_only(only_ask);
+        let results = self.client.create_topics(topics.iter().copied(), &options).await;
+        let mut created = Vec::new();
+        for result in results.map_err(|error| KafkaFault::of("creating topics", 0, &error))? {
+            match result {
+                Ok(name) => created.push(name),
+                Err((name, Code::TopicAlreadyExists)) => tracing::debug!(topic = name, "topic is there"),
+                Err((name, code)) => return Err(self.refused_creation(&name, code)),
+            }
+        }
+        Ok(created)
+    }
+
+    fn refused_creation(&self, name: &str, code: Code) -> KafkaFault {
+        match KafkaFault::of_code("creating a topic", 0, Some(code), &code.to_string()) {
+            KafkaFault::Passing { why, .. } => KafkaFault::Topic(format!("the topic `{name}` can't be created: {why}")),
+            fault => fault.lacking(|| Acl::on_topics(&self.connection, &["Create"], [name])),
+        }
+    }
+}
+
+/// What an answer about one topic says of it.
+pub(super) fn partitions_in(metadata: &Metadata, topic: &str) -> Result<Option<i32>, Code> {
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    match found.and_then(|found| found.error()).map(Code::from) {
+        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => Ok(None),
+        Some(code) => Err(code),
+        None => Ok(found.and_then(|found| i32::try_from(found.partitions().len()).ok()).filter(|count| *count > 0)),
+    }
+}
