@@ -68,10 +68,7 @@ pub fn catch_up(
             memory.check_placed(key, lane)?;
             let entry = match value {
                 None => None,
-                Some(value) => Some(match decoder.datum_of_ours(value).and_then(|datum| Brief::read(key, datum)) {
-                    Some(brief) => brief.into(),
-                    None => Entry::from(&decoded(decoder, value)?),
-                }),
+                Some(value) => Some(Entry::from(read_brief(decoder, key, value)?)),
             };
             batches.push(Record::new(key, entry));
             Ok::<_, LaneError>(())
@@ -82,8 +79,15 @@ pub fn catch_up(
     Ok(())
 }
 
-/// Waits only for a schema that was never seen before.
-pub(super) fn decoded(decoder: &mut Decoder, value: &[u8]) -> Result<OrderTracking, DecodeError> {
+/// What a tracking record says. Waits only for a schema that was never seen before.
+pub(super) fn read_brief(decoder: &mut Decoder, key: &[u8], value: &[u8]) -> Result<Brief, DecodeError> {
+    match decoder.datum_of_ours(value).and_then(|datum| Brief::read(key, datum)) {
+        Some(brief) => Ok(brief),
+        None => decoded(decoder, value).map(|record| Brief::from(&record)),
+    }
+}
+
+fn decoded(decoder: &mut Decoder, value: &[u8]) -> Result<OrderTracking, DecodeError> {
     let mut decoding = pin!(decoder.decode(value));
     match decoding.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(decoded) => decoded,

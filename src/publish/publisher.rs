@@ -82,8 +82,10 @@ impl Publisher {
         let counters = parts.counters.lane(parts.lane);
         let decoder = parts.encoder.tracking_decoder();
         let releasing = Releasing::new(parts.jobs.clone(), parts.spool.clone());
-        let retention =
-            parts.retention.map(|keep| Retention::new(keep, parts.jobs.clone(), parts.stop.clone(), parts.left));
+        let retention = parts.retention.map(|keep| {
+            let stores = parts.stores.keys().cloned();
+            Retention::new(keep, parts.jobs.clone(), parts.stop.clone(), parts.left, stores)
+        });
         Self {
             parts,
             inbox,
@@ -342,6 +344,9 @@ impl Publisher {
                     }
                 }
                 Work::Which(Question { store, listed, with_tracked, passes, reply }) => {
+                    if let Some(retention) = &mut self.retention {
+                        retention.see_list(&store, &listed);
+                    }
                     let earlier = self.index.brought_by(&passes);
                     let diff = reconcile::missing(&store, &listed, &self.index, with_tracked);
                     if reply.send(Diff { earlier, ..diff }).is_err() {

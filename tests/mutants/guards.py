@@ -86,6 +86,13 @@ GUARDS = [
     Guard("what was read before a connection broke is in the index", "src/publish/load.rs",
           "    fn drop(&mut self) {\n        self.send();\n    }", "    fn drop(&mut self) {}",
           "publish::load::tests::what_was_read_before_a_connection_broke_is_in_the_index_and_the_rest_follows"),
+    Guard("an order's own date must be past the retention", "src/publish/retention.rs",
+          "tracking.order_created_at.map_or(tracking.published_at, |placed| placed.max(tracking.published_at))",
+          "tracking.published_at",
+          "an_order_is_as_old_as_the_later_of_its_record_and_its_date"),
+    Guard("a listed order is not forgotten", "src/publish/retention.rs",
+          "            } else if !is_listed(&key) {\n", "            } else {\n",
+          "an_order_that_is_listed_is_not_forgotten_however_old_it_looks"),
     Guard("the fence before the load", "src/publish/publisher.rs",
           "        let producer = self.parts.broker.open(self.parts.lane, OPEN_DEADLINE).await?;\n"
           "        fail_point::reach(\"fenced\");\n        self.catch_up()?;\n",
