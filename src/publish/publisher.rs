@@ -43,7 +43,6 @@ impl Drop for EndsTheLane {
 /// What exists only while a producer is open.
 struct Open {
     producer: Box<dyn Producer>,
-    encoder: Encoder,
 }
 
 pub(super) struct Publisher {
@@ -59,8 +58,6 @@ pub(super) struct Publisher {
     ahead: Option<Ahead>,
     releasing: Releasing,
     retention: Option<Retention>,
-    /// Settled once: a registry that goes away later is not missed.
-    encoder: Option<Encoder>,
     trouble: Option<Trouble>,
 }
 
@@ -98,7 +95,6 @@ impl Publisher {
             ahead: None,
             releasing,
             retention,
-            encoder: None,
             trouble: None,
         }
     }
@@ -189,11 +185,15 @@ impl Publisher {
         fail_point::reach("fenced");
         self.catch_up()?;
         fail_point::reach("loaded");
-        let encoder = match self.encoder {
-            Some(encoder) => encoder,
-            None => *self.encoder.insert(self.parts.encoder.open().await?),
-        };
-        Ok(Open { producer, encoder })
+        self.frames().await?;
+        Ok(Open { producer })
+    }
+
+    /// What messages begin with now. A lane knows its own records by all that they ever began with.
+    async fn frames(&mut self) -> Result<Encoder, LaneError> {
+        let encoder = self.parts.encoder.open().await?;
+        self.decoder.know(encoder.tracking);
+        Ok(encoder)
     }
 
     fn catch_up(&mut self) -> Result<(), LaneError> {
@@ -225,6 +225,8 @@ impl Publisher {
             return Ok(None);
         }
         while !open.producer.is_deserted() {
+            // Nothing is read while the registry has forgotten the schemas.
+            self.frames().await?;
             match tokio::time::timeout(IDLE_LOOK, self.inbox.recv()).await {
                 Ok(Some(work)) => {
                     self.pending.push(Mapped::from_work(work, &self.parts.stores)?);
@@ -262,7 +264,8 @@ impl Publisher {
 
     /// One transaction with all that is pending.
     async fn publish(&mut self, open: &Open) -> Result<(), LaneError> {
-        let plan = Plan::of(&self.pending, &self.index, &self.parts, &open.encoder)?;
+        let encoder = self.frames().await?;
+        let plan = Plan::of(&self.pending, &self.index, &self.parts, &encoder)?;
         fail_point::reach("planned");
         self.status.busy();
         open.producer.begin().await?;
