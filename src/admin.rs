@@ -9,7 +9,8 @@
 //! | `/` | the same for people |
 //!
 //! Each answer is made from a [`Snapshot`] of what the pipeline has noted anyway. Nothing is asked of the pipeline, so a
-//! request, and be it one in a thousand at once, holds up no read and no commit.
+//! request, and be it one in a thousand at once, holds up no read and no commit. `/readyz` alone asks somebody: whether
+//! the schema registry still knows the schemas, every few seconds at most.
 //!
 //! Deliberately absent: anything that changes something, and with that any need for a password; and all that tells one
 //! order from another.

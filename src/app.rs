@@ -92,7 +92,9 @@ pub struct App {
     once: bool,
     counters: Arc<Counters>,
     account: Account,
+    encoder: EncoderSource,
     stopper: Stopper,
+    stop: Stop,
 }
 
 /// What a store's task leaves: a summary of some kind, where one is asked for.
@@ -186,7 +188,8 @@ impl App {
                 Ok(StoreTask { drain, reconciler, damaged: damaged.contains(name) })
             })
             .collect::<Result<_, AppError>>()?;
-        Ok(Self { lanes, layout, recovered: pages, stores, once, counters, account, stopper })
+        let LaneTemplate { encoder, stop, .. } = template;
+        Ok(Self { lanes, layout, recovered: pages, stores, once, counters, account, encoder, stopper, stop })
     }
 
     /// Counts that grow while it runs.
@@ -205,6 +208,12 @@ impl App {
     #[must_use]
     pub fn account(&self) -> Account {
         self.account.clone()
+    }
+
+    /// Whether the schema registry knows the schemas.
+    #[must_use]
+    pub fn encoder(&self) -> EncoderSource {
+        self.encoder.clone()
     }
 
     /// First what a former process left in the spool, in its order; then the stores, until they are over; then the
@@ -265,7 +274,12 @@ impl App {
         self,
         start: impl Fn(&mut JoinSet<StoreEnd<T>>, StoreTask) + Clone + Send + 'static,
     ) -> End<T> {
-        let Self { lanes, layout, recovered, stores, once: _, counters: _, account: _, stopper } = self;
+        let Self { lanes, layout, recovered, stores, once: _, counters: _, account: _, encoder, stopper, stop } = self;
+        // It ends with this future.
+        let mut beside = JoinSet::new();
+        if encoder.registry().is_some() {
+            beside.spawn(encoder.watch(stop));
+        }
         let mut pages = by_lane(recovered, |page| lane_of(page.store(), layout.lanes));
         let mut stores = by_lane(stores, |store| lane_of(&store.drain.store, layout.lanes));
         let mut ends = JoinSet::new();

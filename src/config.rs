@@ -9,6 +9,7 @@ mod key;
 mod layers;
 mod secret;
 mod sections;
+mod service_link;
 mod settings;
 mod show;
 mod store;

@@ -39,6 +39,16 @@ impl DecodeError {
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Registry(error) if error.is_transient())
     }
+
+    /// Whether the registry says that the schema which the message names is none of ours, or none at all.
+    #[must_use]
+    pub fn is_of_no_schema_of_ours(&self) -> bool {
+        matches!(
+            self,
+            Self::Registry(RegistryError::UnknownId(_) | RegistryError::Unreadable(_))
+                | Self::Contract(ContractError::Incompatible(_))
+        )
+    }
 }
 
 /// Decodes the messages of one topic. Each schema is fetched and checked once.
@@ -60,6 +70,14 @@ impl Decoder {
     #[must_use]
     pub fn new(contract: &'static Contract, registry: Option<Registry>) -> Self {
         Self { contract, registry, fetched: HashMap::new() }
+    }
+
+    /// From now on messages with this frame are known to be written by our schema, whatever the registry says.
+    pub fn know(&mut self, frame: Frame) {
+        if let Frame::Confluent { id } = frame {
+            let ours = || Fetched { schema: self.contract.schema().clone(), is_ours: true };
+            self.fetched.entry(id).or_insert_with(ours);
+        }
     }
 
     /// The datum in a message, if it is known to be written by exactly our schema. Asks nobody.

@@ -76,7 +76,12 @@ pub async fn examine(config: &Config) -> Vec<Check> {
         in_time("registry", "see that the registry of `schema_registry.url` runs", registry::check(config)),
         marketplace::check(config),
     );
-    [spool, broker, registry, marketplace].concat()
+    let is_reachable = broker.first().is_some_and(|check| check.health == Health::Good);
+    let records = match is_reachable {
+        true => in_time("records", "see that all brokers and the registry run", registry::records(config)).await,
+        false => Vec::new(),
+    };
+    [spool, broker, registry, records, marketplace].concat()
 }
 
 fn plural(count: usize, noun: &str) -> String {

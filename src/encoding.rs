@@ -1,5 +1,10 @@
 //! How messages are framed: by schema IDs of a registry where one is configured, in single-object encoding where none is.
 
+mod watch;
+
+use std::fmt;
+use std::sync::Arc;
+
 use thiserror::Error;
 
 use crate::config::{Config, SecretError};
@@ -7,6 +12,9 @@ use crate::contract::{Contract, ORDER_EVENT, ORDER_TRACKING};
 use crate::decoder::{DecodeError, Decoder};
 use crate::framing::Frame;
 use crate::registry::{Credentials, Registry, RegistryError};
+use watch::Settled;
+
+pub use watch::{Lost, lost};
 
 /// Why messages can't be framed.
 #[derive(Debug, Error)]
@@ -17,6 +25,9 @@ pub enum EncodingError {
     /// The registry's password can't be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// The registry knew the schemas once, and no longer does.
+    #[error("{0}")]
+    Forgotten(String),
     /// A tracking record that can't be understood.
     #[error("a tracking record can't be read: {0}")]
     Decode(#[from] DecodeError),
@@ -29,6 +40,8 @@ impl EncodingError {
         match self {
             Self::Registry(error) => error.is_transient(),
             Self::Decode(error) => error.is_transient(),
+            // Pages wait in the spool until somebody has brought the schemas back.
+            Self::Forgotten(_) => true,
             Self::Secret(_) => false,
         }
     }
@@ -43,22 +56,40 @@ pub struct Subject {
     pub contract: &'static Contract,
 }
 
-/// Where frames come from.
+/// Where frames come from. Clones share what is settled.
 #[derive(Clone)]
 pub struct EncoderSource {
     registry: Option<Registry>,
     may_register: bool,
     orders: Subject,
     tracking: Subject,
+    settled: Arc<Settled>,
 }
 
-/// The frames of both topics, settled once: a registry that goes away later is not missed.
+impl fmt::Debug for EncoderSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EncoderSource").finish_non_exhaustive()
+    }
+}
+
+/// The frames of both topics, settled once: a registry that goes away later is not missed. One that forgets is.
 #[derive(Debug, Clone, Copy)]
 pub struct Encoder {
     /// For events.
     pub order: Frame,
     /// For tracking records.
     pub tracking: Frame,
+}
+
+impl fmt::Display for Encoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.order, self.tracking) {
+            (Frame::Confluent { id: order }, Frame::Confluent { id: tracking }) => {
+                write!(f, "{order} for events, {tracking} for tracking records")
+            }
+            _ => f.write_str("none"),
+        }
+    }
 }
 
 impl EncoderSource {
@@ -86,6 +117,7 @@ impl EncoderSource {
             may_register: config.schema_registry.as_ref().is_some_and(|settings| settings.auto_register),
             orders: subject(&topics.orders, &ORDER_EVENT),
             tracking: subject(&topics.tracking, &ORDER_TRACKING),
+            settled: Arc::default(),
         })
     }
 
@@ -101,11 +133,21 @@ impl EncoderSource {
         [&self.orders, &self.tracking]
     }
 
-    /// Settles the frames; registers schemas where that is needed and allowed.
+    /// The frames. The first call settles them, and registers schemas where that is needed and allowed; later ones ask
+    /// nobody.
     ///
     /// # Errors
-    /// The registry's.
+    /// The registry's, and [`EncodingError::Forgotten`] as long as it knows the schemas no longer.
     pub async fn open(&self) -> Result<Encoder, EncodingError> {
+        if let Some(settled) = self.settled.frames() {
+            return settled;
+        }
+        let encoder = self.ask().await?;
+        self.settled.settle(encoder);
+        Ok(encoder)
+    }
+
+    async fn ask(&self) -> Result<Encoder, EncodingError> {
         Ok(Encoder { order: self.frame(&self.orders).await?, tracking: self.frame(&self.tracking).await? })
     }
 

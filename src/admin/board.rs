@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::Snapshot;
 use crate::account::Account;
@@ -14,7 +16,13 @@ use crate::app::App;
 use crate::clock;
 use crate::config::Config;
 use crate::counters::Counters;
+use crate::encoding::EncoderSource;
 use crate::publish::LaneState;
+
+/// Whoever asks for readiness, and be it a thousand at once, makes the registry be asked no more often than this.
+const LOOK_FRESH: Duration = Duration::from_secs(5);
+/// Longer than this no probe waits for the registry.
+const LOOK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// What the program is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -51,6 +59,7 @@ pub(super) struct Works {
     pub(super) since: Timestamp,
     pub(super) lanes: BTreeMap<i32, watch::Receiver<LaneState>>,
     pub(super) account: Account,
+    pub(super) encoder: EncoderSource,
     pub(super) spool: PathBuf,
     pub(super) page_space: u64,
 }
@@ -69,6 +78,7 @@ impl Board {
             since: clock::now(),
             lanes: app.lanes(),
             account: app.account(),
+            encoder: app.encoder(),
             spool: config.spool.dir.clone(),
             page_space: config.spool.page_space,
         };
@@ -87,6 +97,17 @@ impl Board {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::of(self)
+    }
+
+    /// Whether the registry still knows the schemas, no later than a moment ago. One that does not answer is not waited
+    /// for: what it said before holds.
+    pub(super) async fn look_at_registry(&self) {
+        let Some(works) = self.state().works else { return };
+        // The look goes on when the probe goes: a slow registry is heard all the same.
+        let look = tokio::spawn(async move { works.encoder.look_again(LOOK_FRESH).await });
+        if timeout(LOOK_PATIENCE, look).await.is_err() {
+            tracing::debug!("the schema registry takes long to answer");
+        }
     }
 
     pub(super) fn state(&self) -> State {

@@ -46,7 +46,11 @@ pub(super) fn not_ready(state: &State, spool: Option<&Result<Survey, String>>) -
     }
     let Some(works) = &state.works else { return found };
     if state.phase == Phase::Running {
-        found.extend(works.lanes.iter().filter_map(|(lane, state)| lane_not_ready(*lane, &state.borrow())));
+        let forgotten = works.encoder.forgotten().map(|why| NotReady::new(Part::Registry, why));
+        let lanes = works.lanes.iter().filter_map(|(lane, state)| lane_not_ready(*lane, &state.borrow()));
+        // The lanes would say the same once more, each for itself.
+        found.extend(lanes.filter(|lane| forgotten.is_none() || lane.what != Part::Registry));
+        found.extend(forgotten);
     }
     match spool {
         Some(Err(why)) => found.push(NotReady::new(Part::Spool, why)),

@@ -75,6 +75,7 @@ async fn livez(State(board): Shared) -> Response {
 }
 
 async fn readyz(State(board): Shared) -> Response {
+    board.look_at_registry().await;
     answer(board, |snapshot| {
         let status = if snapshot.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         (status, as_json(&json!({ "ready": snapshot.ready, "not_ready": snapshot.not_ready }))).into_response()

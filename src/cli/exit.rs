@@ -151,7 +151,7 @@ fn of_stage(error: &StageError) -> u8 {
 
 fn of_encoding(error: &EncodingError) -> u8 {
     match error {
-        EncodingError::Registry(_) => REGISTRY,
+        EncodingError::Registry(_) | EncodingError::Forgotten(_) => REGISTRY,
         EncodingError::Secret(_) => USAGE,
         EncodingError::Decode(_) => KAFKA,
     }

@@ -15,6 +15,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Origin};
 use super::key::{Key, PREFIX};
+use super::service_link::is_service_link;
 use super::settings::{self, Known};
 use crate::ids::StoreName;
 
@@ -100,7 +101,7 @@ impl Layers {
     /// Adds the settings of the environment: those variables that begin with `IMOTRIZ_`. An empty one counts as not
     /// set, since `${NAME:-}` is how compose files pass variables on.
     pub(super) fn add_environment(&mut self, variables: &[(String, String)]) -> Result<(), ConfigError> {
-        let mut variables: Vec<_> = variables.iter().filter(|(name, _)| is_ours(name)).collect();
+        let mut variables: Vec<_> = variables.iter().filter(|(name, value)| is_ours(name, value)).collect();
         variables.sort();
         let mut values = Dict::new();
         for (name, value) in variables {
@@ -218,15 +219,14 @@ impl Layers {
 }
 
 /// Whether a variable is meant for the settings. Left out: the file's name, what tests are steered by, and what
-/// Kubernetes sets in every pod for a service that is named after this program (`IMOTRIZ_KAFKA_PORT_9464_TCP`, …).
-fn is_ours(name: &str) -> bool {
+/// Kubernetes sets in every pod for a Service whose name begins like this program's.
+fn is_ours(name: &str, value: &str) -> bool {
     let Some(rest) = name.strip_prefix(PREFIX) else { return false };
-    let service_link = !rest.contains("__")
-        && (rest.ends_with("_SERVICE_HOST")
-            || rest.contains("_SERVICE_PORT")
-            || rest.ends_with("_PORT")
-            || rest.contains("_PORT_"));
-    rest != "CONFIG" && !rest.starts_with("TEST_") && !service_link
+    rest != "CONFIG" && !rest.starts_with("TEST_") && (is_known(rest) || !is_service_link(name, value))
+}
+
+fn is_known(rest: &str) -> bool {
+    !matches!(settings::look_up(&Key::of_variable(rest)), Known::Unknown)
 }
 
 fn insert(dict: &mut Dict, segments: &[String], value: &str) {

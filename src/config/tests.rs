@@ -124,6 +124,9 @@ fn variables_that_are_no_settings_are_left_alone() {
             ("IMOTRIZ_KAFKA_SERVICE_PORT_METRICS", "9464"),
             ("IMOTRIZ_KAFKA_PORT", "tcp://10.0.0.1:9464"),
             ("IMOTRIZ_KAFKA_PORT_9464_TCP_ADDR", "10.0.0.1"),
+            ("IMOTRIZ_SERVICE_HOST", "10.0.0.2"),
+            ("IMOTRIZ_PORT", "tcp://10.0.0.2:9464"),
+            ("IMOTRIZ_PORT_9464_TCP_ADDR", "10.0.0.2"),
         ],
         &[],
     );

@@ -1,9 +1,20 @@
-//! The registry: reachable, both schemas there or welcome, and later versions held to what consumers need.
+//! The registry: reachable, both schemas there or welcome, later versions held to what consumers need, and the IDs that the
+//! records carry known to it.
+
+use std::collections::BTreeMap;
 
 use super::Check;
+use crate::app;
 use crate::config::Config;
-use crate::encoding::{EncoderSource, Subject};
+use crate::encoding::{self, EncoderSource, Lost, Subject};
+use crate::framing::Frame;
+use crate::kafka::Connection;
+use crate::kafka::glance::{Glance, Start};
+use crate::kafka::settings::Isolation;
 use crate::registry::{FULL_TRANSITIVE, Registry, RegistryError, Verdict};
+
+/// How far back the records of a topic are looked at, in offsets of each partition.
+const LATEST: i64 = 20;
 
 pub(super) async fn check(config: &Config) -> Vec<Check> {
     let source = match EncoderSource::from_config(config) {
@@ -64,4 +75,63 @@ async fn look(registry: &Registry, subject: &Subject, may_register: bool) -> Res
             ),
         ),
     })
+}
+
+/// Whether the registry can resolve the schema IDs that the latest records carry. For a broker that answers.
+pub(super) async fn records(config: &Config) -> Vec<Check> {
+    let Ok(source) = EncoderSource::from_config(config) else { return Vec::new() };
+    let Some(registry) = source.registry() else { return Vec::new() };
+    let (connection, topics) = (app::connection(&config.kafka), &config.kafka.topics);
+    let mut checks = Vec::new();
+    for (subject, topic) in source.subjects().into_iter().zip([&topics.orders, &topics.tracking]) {
+        let name = format!("records {topic}");
+        let Some(ids) = ids_in_use(&connection, topic).await else { continue };
+        match resolved(registry, subject, &ids).await {
+            Ok(None) => checks.extend(known(name, &ids)),
+            Ok(Some((place, lost))) => checks.push(unreadable(name, &place, &lost)),
+            // The registry's own check says more about it.
+            Err(_) => checks.push(Check::skipped(name, "the registry does not tell")),
+        }
+    }
+    checks
+}
+
+/// IDs that the latest records carry, each with the place of the last one; none if the topic can't be read, or is not
+/// there, which its own check tells.
+async fn ids_in_use(connection: &Connection, topic: &str) -> Option<BTreeMap<u32, String>> {
+    let glance = Glance::open(connection, topic, Isolation::Committed, Start::Last(LATEST)).ok()?;
+    let mut seen = glance.all().await.ok()?;
+    seen.sort_by_key(|record| record.at);
+    let id = |value: &[u8]| match Frame::split(value) {
+        Ok((Frame::Confluent { id }, _)) => Some(id),
+        _ => None,
+    };
+    Some(seen.iter().filter_map(|record| Some((id(record.value.as_deref()?)?, record.place()))).collect())
+}
+
+/// The latest first: those that are written now count most.
+async fn resolved(
+    registry: &Registry,
+    subject: &Subject,
+    ids: &BTreeMap<u32, String>,
+) -> Result<Option<(String, Lost)>, RegistryError> {
+    for (id, place) in ids.iter().rev() {
+        let is_ours = |schema: &_| subject.contract.check_writer(schema).is_ok();
+        if let Some(lost) = encoding::lost(registry, subject, *id, is_ours).await? {
+            return Ok(Some((place.clone(), lost)));
+        }
+    }
+    Ok(None)
+}
+
+fn known(name: String, ids: &BTreeMap<u32, String>) -> Option<Check> {
+    let ids: Vec<String> = ids.keys().map(u32::to_string).collect();
+    (!ids.is_empty()).then(|| Check::good(name, format!("the registry knows the ID {}", ids.join(", "))))
+}
+
+fn unreadable(name: String, place: &str, lost: &Lost) -> Check {
+    let cure = "restore the registry from a backup that has this ID, for no consumer can read such records until then; a \
+                program that runs registers its schemas anew within half a minute where \
+                `schema_registry.auto_register` is on, and `imotriz-kafka schemas register` does it where it is off";
+    Check::bad(name, format!("record {place} can't be read: {lost}"), cure)
 }

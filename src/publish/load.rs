@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 
 use super::LaneError;
 use crate::decoder::{DecodeError, Decoder};
+use crate::framing::Frame;
 use crate::index::{Entry, Index, Record};
 use crate::jobs::in_place;
 use crate::kafka::broker::TrackingLog;
@@ -68,10 +69,7 @@ pub fn catch_up(
             memory.check_placed(key, lane)?;
             let entry = match value {
                 None => None,
-                Some(value) => Some(match decoder.datum_of_ours(value).and_then(|datum| Brief::read(key, datum)) {
-                    Some(brief) => brief.into(),
-                    None => Entry::from(&decoded(decoder, value)?),
-                }),
+                Some(value) => Some(Entry::from(read_brief(decoder, key, value)?)),
             };
             batches.push(Record::new(key, entry));
             Ok::<_, LaneError>(())
@@ -82,8 +80,30 @@ pub fn catch_up(
     Ok(())
 }
 
-/// Waits only for a schema that was never seen before.
-pub(super) fn decoded(decoder: &mut Decoder, value: &[u8]) -> Result<OrderTracking, DecodeError> {
+/// What a tracking record says. Waits only for a schema that was never seen before.
+///
+/// A registry that lost its schemas must not keep the program from its own records for ever. One whose schema the registry
+/// does not know, or takes for another, is ours if our schema fits it to its last byte and it names the order of its key.
+pub(super) fn read_brief(decoder: &mut Decoder, key: &[u8], value: &[u8]) -> Result<Brief, DecodeError> {
+    if let Some(brief) = decoder.datum_of_ours(value).and_then(|datum| Brief::read(key, datum)) {
+        return Ok(brief);
+    }
+    let error = match decoded(decoder, value) {
+        Ok(record) => return Ok(Brief::from(&record)),
+        Err(error) => error,
+    };
+    let (frame, datum) = Frame::split(value)?;
+    let brief = error.is_of_no_schema_of_ours().then(|| Brief::read(key, datum)).flatten().ok_or(error)?;
+    tracing::warn!(
+        ?frame,
+        "the schema registry does not know the schema of tracking records: they are read by this program's own; restore the \
+         registry from a backup, or consumers can't read the events of that time"
+    );
+    decoder.know(frame);
+    Ok(brief)
+}
+
+fn decoded(decoder: &mut Decoder, value: &[u8]) -> Result<OrderTracking, DecodeError> {
     let mut decoding = pin!(decoder.decode(value));
     match decoding.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(decoded) => decoded,
@@ -94,11 +114,12 @@ pub(super) fn decoded(decoder: &mut Decoder, value: &[u8]) -> Result<OrderTracki
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::ORDER_TRACKING;
+    use crate::contract::{ORDER_EVENT, ORDER_TRACKING};
     use crate::event::Reason;
     use crate::ids::ReadId;
     use crate::kafka::KafkaFault;
     use crate::kafka::broker::Apply;
+    use crate::registry::Registry;
     use crate::tracking::OrderState;
 
     /// Orders 0 to `end`, and a connection that breaks once.
@@ -161,5 +182,39 @@ mod tests {
             catch_up(&mut index, &mut log, &mut decoder, &memory).unwrap();
             assert_eq!(index.len(), 3000);
         }
+    }
+
+    #[test]
+    fn a_registry_that_forgot_or_names_another_schema_does_not_keep_a_program_from_its_own_records() {
+        let record = tracked(7);
+        let (key, frame) = (record.key().to_string(), Frame::Confluent { id: 3 });
+        let value = record.to_message(frame);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let missing = (404, serde_json::json!({ "error_code": 40403 }));
+        let another = (200, serde_json::json!({ "schema": ORDER_EVENT.text() }));
+        for (status, body) in [missing, another] {
+            let registry = runtime.block_on(registry(status, body));
+            let mut decoder = Decoder::new(&ORDER_TRACKING, Some(registry));
+            runtime.block_on(async {
+                // One that its key does not name is nobody's.
+                read_brief(&mut decoder, b"bogota/8", &value).unwrap_err();
+                assert_eq!(read_brief(&mut decoder, key.as_bytes(), &value).unwrap(), Brief::from(&record));
+            });
+            // Known from now on.
+            assert!(decoder.datum_of_ours(&value).is_some());
+        }
+        let away = runtime.block_on(registry(503, serde_json::Value::Null));
+        let mut decoder = Decoder::new(&ORDER_TRACKING, Some(away));
+        runtime.block_on(async { read_brief(&mut decoder, key.as_bytes(), &value).unwrap_err() });
+    }
+
+    /// One that gives every ID this answer.
+    async fn registry(status: u16, body: serde_json::Value) -> Registry {
+        let status = axum::http::StatusCode::from_u16(status).unwrap();
+        let app = axum::Router::new().fallback(move || async move { (status, axum::Json(body)) });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Registry::new(base, None, std::time::Duration::from_secs(10)).unwrap()
     }
 }

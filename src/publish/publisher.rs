@@ -43,7 +43,6 @@ impl Drop for EndsTheLane {
 /// What exists only while a producer is open.
 struct Open {
     producer: Box<dyn Producer>,
-    encoder: Encoder,
 }
 
 pub(super) struct Publisher {
@@ -59,8 +58,6 @@ pub(super) struct Publisher {
     ahead: Option<Ahead>,
     releasing: Releasing,
     retention: Option<Retention>,
-    /// Settled once: a registry that goes away later is not missed.
-    encoder: Option<Encoder>,
     trouble: Option<Trouble>,
 }
 
@@ -82,8 +79,10 @@ impl Publisher {
         let counters = parts.counters.lane(parts.lane);
         let decoder = parts.encoder.tracking_decoder();
         let releasing = Releasing::new(parts.jobs.clone(), parts.spool.clone());
-        let retention =
-            parts.retention.map(|keep| Retention::new(keep, parts.jobs.clone(), parts.stop.clone(), parts.left));
+        let retention = parts.retention.map(|keep| {
+            let stores = parts.stores.keys().cloned();
+            Retention::new(keep, parts.jobs.clone(), parts.stop.clone(), parts.left, stores)
+        });
         Self {
             parts,
             inbox,
@@ -96,7 +95,6 @@ impl Publisher {
             ahead: None,
             releasing,
             retention,
-            encoder: None,
             trouble: None,
         }
     }
@@ -188,11 +186,15 @@ impl Publisher {
         fail_point::reach("fenced");
         self.catch_up()?;
         fail_point::reach("loaded");
-        let encoder = match self.encoder {
-            Some(encoder) => encoder,
-            None => *self.encoder.insert(self.parts.encoder.open().await?),
-        };
-        Ok(Open { producer, encoder })
+        self.frames().await?;
+        Ok(Open { producer })
+    }
+
+    /// What messages begin with now. A lane knows its own records by all that they ever began with.
+    async fn frames(&mut self) -> Result<Encoder, LaneError> {
+        let encoder = self.parts.encoder.open().await?;
+        self.decoder.know(encoder.tracking);
+        Ok(encoder)
     }
 
     fn catch_up(&mut self) -> Result<(), LaneError> {
@@ -224,6 +226,8 @@ impl Publisher {
             return Ok(None);
         }
         while !open.producer.is_deserted() {
+            // Nothing is read while the registry has forgotten the schemas.
+            self.frames().await?;
             match tokio::time::timeout(IDLE_LOOK, self.inbox.recv()).await {
                 Ok(Some(work)) => {
                     self.pending.push(Mapped::from_work(work, &self.parts.stores)?);
@@ -261,7 +265,8 @@ impl Publisher {
 
     /// One transaction with all that is pending.
     async fn publish(&mut self, open: &Open) -> Result<(), LaneError> {
-        let plan = Plan::of(&self.pending, &self.index, &self.parts, &open.encoder)?;
+        let encoder = self.frames().await?;
+        let plan = Plan::of(&self.pending, &self.index, &self.parts, &encoder)?;
         fail_point::reach("planned");
         self.status.busy();
         open.producer.begin().await?;
@@ -343,6 +348,9 @@ impl Publisher {
                     }
                 }
                 Work::Which(Question { store, listed, with_tracked, known, passes, reply }) => {
+                    if let Some(retention) = &mut self.retention {
+                        retention.see_list(&store, &listed);
+                    }
                     let earlier = self.index.brought_by(&passes);
                     let diff = reconcile::missing(&store, &listed, &self.index, with_tracked);
                     let known = reconcile::known_before(&store, &listed, &self.index, known);

@@ -10,7 +10,7 @@ use super::{OrderState, OrderTracking};
 use crate::event::{ContentHash, Reason, Revision};
 use crate::ids::ReadId;
 
-/// A tracking record without what its key says, and without what nobody looks up.
+/// A tracking record without what its key says, and without where its event is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Brief {
     /// What became of the order.
@@ -25,12 +25,15 @@ pub struct Brief {
     pub content_hash: Option<ContentHash>,
     /// When this record was written, in milliseconds since 1970 UTC.
     pub published_at: i64,
+    /// When the order was placed, in milliseconds since 1970 UTC, where it is known.
+    pub order_created_at: Option<i64>,
 }
 
 impl From<&OrderTracking> for Brief {
     fn from(record: &OrderTracking) -> Self {
-        let OrderTracking { state, revision, reason, read_id, content_hash, published_at, .. } = *record;
-        Self { state, revision, reason, read_id, content_hash, published_at }
+        let OrderTracking { state, revision, reason, read_id, content_hash, published_at, order_created_at, .. } =
+            *record;
+        Self { state, revision, reason, read_id, content_hash, published_at, order_created_at }
     }
 }
 
@@ -45,7 +48,7 @@ impl Brief {
         if key_store != store || key_id != id || key[store.len()] != b'/' {
             return None;
         }
-        let brief = Self {
+        let mut brief = Self {
             state: match datum.long()? {
                 1 => OrderState::Published,
                 2 => OrderState::DeadLettered,
@@ -57,9 +60,10 @@ impl Brief {
             read_id: str::from_utf8(datum.text()?).ok()?.parse().ok()?,
             content_hash: datum.optional(|datum| str::from_utf8(datum.text()?).ok()?.parse().ok())?,
             published_at: datum.long()?,
+            order_created_at: None,
         };
         datum.optional(|datum| i32::try_from(datum.long()?).ok())?;
-        datum.optional(Datum::long)?;
+        brief.order_created_at = datum.optional(Datum::long)?;
         datum.0.is_empty().then_some(brief)
     }
 }

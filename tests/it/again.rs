@@ -147,7 +147,7 @@ fn an_operator_gets_an_order_again_as_its_next_revision() {
 }
 
 /// As this program wrote it so many days ago.
-fn track(scene: &Scene, id: &str, days_ago: i64) {
+fn track(scene: &Scene, id: &str, days_ago: i64, placed_days_ago: Option<i64>) {
     let then = clock::now() - (24 * days_ago).hours();
     let record = OrderTracking {
         store: "bogota".parse().unwrap(),
@@ -159,7 +159,7 @@ fn track(scene: &Scene, id: &str, days_ago: i64) {
         content_hash: Some(ContentHash::of_bytes(b"x")),
         published_at: then.as_millisecond(),
         event_partition: Some(0),
-        order_created_at: None,
+        order_created_at: placed_days_ago.map(|days| (clock::now() - (24 * days).hours()).as_millisecond()),
     };
     let value = record.to_message(ORDER_TRACKING.frame());
     let producer: BaseProducer = scene.kafka().client().create().unwrap();
@@ -180,10 +180,15 @@ fn tombstones(scene: &Scene) -> Vec<String> {
 #[test]
 fn what_is_past_its_retention_is_forgotten_and_nothing_else() {
     let scene = Scene::new("retention", SandboxArgs::with_orders(3)).with("IMOTRIZ_RECONCILE__RETENTION", "40d");
+    let scene = scene.with("IMOTRIZ_RECONCILE__INTERVAL", "1s");
     scene.drain();
     for (id, days_ago) in [("old-1", 41), ("young", 39), ("old-2", 400), ("again", 50), ("again", 1)] {
-        track(&scene, id, days_ago);
+        track(&scene, id, days_ago, None);
     }
+    // Published by a clock that was weeks behind, and one whose record looks old although the marketplace lists it.
+    track(&scene, "behind", 60, Some(2));
+    let listed = scene.marked()[0].clone();
+    track(&scene, &listed, 60, Some(60));
     let mut program = scene.settings.start(&["run"]);
     wait::until("the old ones are forgotten", RUN_DEADLINE, || tombstones(&scene).len() >= 2);
     // Orders go on being published, with what else there is to forget.

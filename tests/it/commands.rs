@@ -44,6 +44,26 @@ fn wrong_settings_are_named_with_their_source() {
 }
 
 #[test]
+fn what_kubernetes_sets_for_a_service_of_the_same_name_is_no_setting() {
+    let links = [
+        ("IMOTRIZ_SERVICE_HOST", "10.0.0.1"),
+        ("IMOTRIZ_SERVICE_PORT", "9464"),
+        ("IMOTRIZ_SERVICE_PORT_METRICS", "9464"),
+        ("IMOTRIZ_PORT", "tcp://10.0.0.1:9464"),
+        ("IMOTRIZ_PORT_9464_TCP", "tcp://10.0.0.1:9464"),
+        ("IMOTRIZ_PORT_9464_TCP_PROTO", "tcp"),
+        ("IMOTRIZ_PORT_9464_TCP_PORT", "9464"),
+        ("IMOTRIZ_PORT_9464_TCP_ADDR", "10.0.0.1"),
+        ("IMOTRIZ_BOGOTA__NORTE_SERVICE_HOST", "10.0.0.2"),
+    ];
+    let scene = Scene::new("service-links", SandboxArgs::with_orders(3));
+    let scene = links.iter().fold(scene, |scene, (name, value)| scene.with(name, value));
+    scene.run(&["config", "check"], 0);
+    scene.drain();
+    assert_eq!(scene.delivered().len(), 3);
+}
+
+#[test]
 fn topics_are_created_and_checked_and_a_wrong_one_is_refused() {
     let scene = Scene::new("topics", SandboxArgs::with_orders(30));
     let missing = scene.run(&["topics", "check"], 4);

@@ -319,6 +319,23 @@ fn whatever_goes_wrong_nothing_is_lost_and_nothing_doubled() {
     });
 }
 
+/// What a seed found once, cut down to the operations without which it would not be. Returns what happened.
+fn holds(seed: u64, ops: &[Op]) -> Vec<String> {
+    let verdict = play(seed, ops, true);
+    assert!(verdict.broken.is_empty(), "{}\nbroken: {}", verdict.log.join("\n"), verdict.broken.join("; "));
+    verdict.log
+}
+
+#[test]
+fn what_was_published_while_the_clock_was_weeks_behind_is_not_forgotten_when_it_is_set_right() {
+    const WEEKS: i64 = 40 * 24 * 60;
+    let ops =
+        [Op::SetClock(-WEEKS), Op::Place(20, 1), Op::Wait(5_000), Op::Crash(3), Op::SetClock(WEEKS), Op::Wait(40_000)];
+    let log = holds(9815, &ops);
+    let starts = log.iter().filter(|line| line.contains("--- run starts")).count();
+    assert_eq!(starts, 2, "the second looks at what the first published\n{}", log.join("\n"));
+}
+
 #[test]
 fn a_seed_decides_everything() {
     for seed in 0..10 {

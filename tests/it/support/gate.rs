@@ -26,6 +26,12 @@ impl Gate {
         (gate, through)
     }
 
+    /// Another server takes the place of the first: the gate leads there when it is opened the next time.
+    pub fn lead_to(&mut self, url: &str) {
+        let url: url::Url = url.parse().unwrap();
+        self.server = url.socket_addrs(|| None).unwrap()[0];
+    }
+
     /// From now on connections are passed on.
     pub fn open(&mut self) {
         let (server, address) = (self.server, ("127.0.0.1", self.port));
