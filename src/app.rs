@@ -1,5 +1,6 @@
 //! The whole: built from the settings (which may fail and reads nothing), then run to its end.
 
+pub mod control_socket;
 mod dry_run;
 mod store;
 mod surroundings;
@@ -12,22 +13,22 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::account::{Account, AccountError, Unaccounted};
+use crate::app::control_socket::Desk;
+use crate::avro::encoding::{EncoderSource, EncodingError};
 use crate::config::{self, Config, ConfigError, SecretError};
-use crate::counters::Counters;
-use crate::desk::Desk;
-use crate::drain::{Drain, DrainError, Seen, Until, quiet};
-use crate::encoding::{EncoderSource, EncodingError};
-use crate::ids::StoreName;
 use crate::kafka::topics::{self, Layout, TopicNames, TopicPlan};
 use crate::kafka::{Connection, KafkaFault};
-use crate::mapping::Mapping;
-use crate::page::Said;
-use crate::publish::{self, Lane, LaneError, LaneParts, LaneState, Source, StoreFacts, Work};
-use crate::reconcile::{Asker, ReconcileError, Reconciler, Republished, Summary, Wanted};
-use crate::shutdown::{Stop, Stopper};
+use crate::marketplace::body::Said;
+use crate::order::ids::StoreName;
+use crate::order::mapping::Mapping;
+use crate::pipeline::account::{Account, AccountError, Unaccounted};
+use crate::pipeline::counters::Counters;
+use crate::pipeline::drain::{Drain, DrainError, Seen, Until, quiet};
+use crate::pipeline::publish::{self, Lane, LaneError, LaneParts, LaneState, Source, StoreFacts, Work};
+use crate::pipeline::reconcile::{Asker, ReconcileError, Reconciler, Republished, Summary, Wanted};
+use crate::pipeline::tracking_memory::{MemoryError, TrackingMemory, lane_of};
+use crate::platform::shutdown::{Stop, Stopper};
 use crate::spool::{Durable, Recovery, Spool, SpoolError, SpoolOptions, UnknownRead};
-use crate::tracking_memory::{MemoryError, TrackingMemory, lane_of};
 
 pub use dry_run::{Missing, dry_run};
 use store::StoreTask;

@@ -32,7 +32,7 @@ pub use sections::{Admin, Reconcile, Resync, ResyncPolicy, SchemaRegistry, Spool
 pub use settings::reference;
 pub use store::{Api, Paths, Store};
 
-use crate::ids::StoreName;
+use crate::order::ids::StoreName;
 use layers::{Layers, Origins};
 use secret::{Secret, SecretSource};
 use sections::SchemaRegistryEntry;
@@ -41,7 +41,7 @@ use store::StoreEntry;
 /// The file that is read when none is named, if it is there.
 pub const DEFAULT_FILE: &str = "imotriz-kafka.toml";
 
-pub use crate::mapping::Mapping;
+pub use crate::order::mapping::Mapping;
 
 /// All settings, checked.
 #[derive(Debug, Clone, Default, Serialize)]

@@ -111,43 +111,16 @@
 
 #![warn(clippy::print_stdout, reason = "it panics once nobody reads: see `cli::out`")]
 
-pub mod account;
-pub mod admin;
-pub mod amount;
-pub mod api;
 pub mod app;
+pub mod avro;
 pub mod cli;
-pub mod clock;
-pub mod committed;
 pub mod config;
-pub mod contract;
-pub mod counters;
-pub mod country;
-mod datum;
-pub mod decoder;
 pub mod demo;
-pub mod desk;
-pub mod disk;
-pub mod doctor;
-pub mod drain;
-pub mod encoding;
-pub mod event;
-pub mod fail_point;
-pub mod framing;
-pub mod ids;
-pub mod index;
-pub mod inquiry;
-pub mod jobs;
-mod json;
 pub mod kafka;
-pub mod mapping;
+pub mod marketplace;
+pub mod operate;
 pub mod order;
-pub mod page;
-pub mod publish;
-pub mod reconcile;
-pub mod registry;
+pub mod pipeline;
+pub mod platform;
 pub mod sandbox;
-pub mod shutdown;
 pub mod spool;
-pub mod tracking;
-pub mod tracking_memory;

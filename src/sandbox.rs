@@ -38,7 +38,7 @@ pub use self::faults::{Call, Fault, FaultError, Rates, parse_duration, parse_ste
 pub use self::server::{NEW_ORDERS, ORDER, ORDER_IDS};
 pub use self::shop::{Change, OrderState, RequestState, Shop, ShopError, StateError, Summary};
 use self::wire::{Exchange, Line};
-use crate::country::Country;
+use crate::order::country::Country;
 
 /// What a sandbox is like: the command line of `sandbox`.
 #[derive(clap::Args, Debug, Clone)]

@@ -46,6 +46,7 @@
 //! page holds. On a file system that copies on write, space given in advance may not be space kept; a disk that fills
 //! up is then met in the write, and the page is still in memory.
 
+pub mod committed;
 mod disk;
 mod error;
 mod fitness;
@@ -74,10 +75,10 @@ pub use recovery::{CorruptFile, Recovery};
 pub use reservation::Reservation;
 pub use survey::Survey;
 
-use crate::clock;
-use crate::committed::Committed;
-use crate::disk::{Disk, DiskFile};
-use crate::ids::{ReadId, StoreName};
+use crate::order::ids::{ReadId, StoreName};
+use crate::platform::clock;
+use crate::platform::disk::{Disk, DiskFile};
+use crate::spool::committed::Committed;
 use disk::SpoolDisk;
 use format::{BODY, HEAD, Head, Outcome, SEAL, Seal};
 use lock::Lock;

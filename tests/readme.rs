@@ -9,10 +9,10 @@ use std::ops::Range;
 use std::path::Path;
 
 use clap::{CommandFactory as _, Parser as _};
-use imotriz_kafka::admin::metrics::METRICS;
 use imotriz_kafka::cli::{Cli, exit};
 use imotriz_kafka::config::{self, Config};
-use imotriz_kafka::mapping::Mapping;
+use imotriz_kafka::operate::admin::metrics::METRICS;
+use imotriz_kafka::order::mapping::Mapping;
 use serde_json::Value;
 
 fn root() -> &'static Path {

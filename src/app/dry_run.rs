@@ -9,15 +9,15 @@ use serde::Serialize;
 use tokio::task::spawn_blocking;
 
 use super::{AppError, client, connection, topic_plan};
+use crate::avro::encoding::EncoderSource;
 use crate::config::Config;
-use crate::encoding::EncoderSource;
-use crate::ids::{OrderId, StoreName};
-use crate::index::Index;
 use crate::kafka::topics::{self, TopicPlan};
 use crate::kafka::tracking_reader::TrackingReader;
-use crate::publish::{self, OPEN_DEADLINE};
-use crate::reconcile::{self, Asker, ReconcileError};
-use crate::tracking_memory::{TrackingMemory, lane_of};
+use crate::order::ids::{OrderId, StoreName};
+use crate::pipeline::index::Index;
+use crate::pipeline::publish::{self, OPEN_DEADLINE};
+use crate::pipeline::reconcile::{self, Asker, ReconcileError};
+use crate::pipeline::tracking_memory::{TrackingMemory, lane_of};
 
 /// What one store lists and the tracking topic does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -1,8 +1,8 @@
 //! One store's tasks: how drain and reconciler work together.
 
-use crate::drain::Drain;
-use crate::ids::OrderIds;
-use crate::reconcile::{ReconcileError, Reconciler, Summary};
+use crate::order::ids::OrderIds;
+use crate::pipeline::drain::Drain;
+use crate::pipeline::reconcile::{ReconcileError, Reconciler, Summary};
 
 use super::AppError;
 
@@ -63,7 +63,7 @@ impl StoreTask {
         Ok((all, tracked))
     }
 
-    /// The drain ends between list and repair; see [`crate::reconcile`] for why there.
+    /// The drain ends between list and repair; see [`crate::pipeline::reconcile`] for why there.
     async fn pass(&mut self) -> Result<(Summary, OrderIds), AppError> {
         let listed = self.reconciler.list().await?;
         self.drain.clone().run().await?;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::{AppError, connection};
-use crate::api::{Client, ClientOptions, Marketplace, Paths};
 use crate::config::{self, Config};
-use crate::disk::{Disk, RealDisk};
-use crate::ids::StoreName;
-use crate::jobs::{Jobs, Threads};
 use crate::kafka::{Broker, Cluster};
+use crate::marketplace::client::{Client, ClientOptions, Marketplace, Paths};
+use crate::order::ids::StoreName;
+use crate::platform::disk::{Disk, RealDisk};
+use crate::platform::jobs::{Jobs, Threads};
 
 /// What the program meets outside of itself: the seam at which a simulation puts all of it.
 #[derive(Clone)]

@@ -14,11 +14,11 @@ use tokio::time::{MissedTickBehavior, interval};
 use self::screen::Screen;
 use super::{exit, out};
 use crate::app::{App, AppError, connection};
-use crate::counters::Counters;
+use crate::avro::encoding::EncoderSource;
 use crate::demo::{Audience, Ends, FAULTS, Ledger, Stage, StageOptions, Verdict};
-use crate::encoding::EncoderSource;
+use crate::pipeline::counters::Counters;
+use crate::platform::shutdown::{Stop, Stopper, stopper};
 use crate::sandbox::{Call, Rates};
-use crate::shutdown::{Stop, Stopper, stopper};
 
 /// How long the consumer may take for what was committed.
 const PATIENCE: Duration = Duration::from_secs(30);

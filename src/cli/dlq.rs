@@ -12,11 +12,11 @@ use super::look::Look;
 use super::out;
 use super::republish;
 use super::table::Rows;
+use crate::avro::tracking::{OrderState, OrderTracking};
 use crate::config::Config;
-use crate::ids::{OrderId, OrderKey, StoreName};
-use crate::inquiry::{self, Letter};
-use crate::reconcile::Wanted;
-use crate::tracking::{OrderState, OrderTracking};
+use crate::operate::queries::{self, Letter};
+use crate::order::ids::{OrderId, OrderKey, StoreName};
+use crate::pipeline::reconcile::Wanted;
 
 /// What to do with dead letters.
 #[derive(Debug, Clone, Subcommand)]
@@ -71,7 +71,7 @@ pub struct NoLetter(String);
 /// # Errors
 /// Kafka's, and those of [`App`](crate::app::App).
 pub async fn run(command: &DlqCommand, config: &Config, json: bool) -> Result<u8> {
-    let letters = inquiry::letters(config).await?;
+    let letters = queries::letters(config).await?;
     match command {
         DlqCommand::List { store } => list(&letters, store.as_ref(), json),
         DlqCommand::Show { place } => show(find(&letters, place)?),
@@ -140,7 +140,7 @@ async fn retry(config: &Config, letters: &[&Letter], dry_run: bool, json: bool) 
     config.stores_or_error()?;
     let ids: BTreeSet<OrderId> =
         letters.iter().filter_map(|letter| Some(letter.read_again(config)?.ok()?.id)).collect();
-    let tracked = inquiry::tracked(config, |key| ids.contains(&key.id)).await?;
+    let tracked = queries::tracked(config, |key| ids.contains(&key.id)).await?;
     let mut ready: BTreeMap<StoreName, BTreeMap<OrderId, Wanted>> = BTreeMap::new();
     let mut complete = true;
     let mut said = Vec::new();

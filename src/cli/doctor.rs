@@ -11,9 +11,9 @@ use url::Url;
 use super::exit;
 use super::look::Look;
 use super::{out, wrap};
-use crate::admin;
 use crate::config::Config;
-use crate::doctor::{self, Check, Health};
+use crate::operate::admin;
+use crate::operate::doctor::{self, Check, Health};
 
 /// For a check of a container's health, which is made every few seconds.
 const QUICK: Duration = Duration::from_secs(3);

@@ -12,10 +12,10 @@ use super::look::{count, plural};
 use super::out;
 use super::reconcile::possible_loss;
 use crate::app::App;
+use crate::avro::event::Reason;
 use crate::config::Config;
-use crate::counters::{Counters, Number, StoreCounters};
-use crate::event::Reason;
-use crate::shutdown::stopper;
+use crate::pipeline::counters::{Counters, Number, StoreCounters};
+use crate::platform::shutdown::stopper;
 
 /// Drains until nothing is pending, or until it is stopped; then says what was done.
 ///

@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::amount::Amount;
-use crate::contract::ORDER_EVENT;
-use crate::event::{EventBuyer, EventLine, OrderEvent};
+use crate::avro::contract::ORDER_EVENT;
+use crate::avro::event::{EventBuyer, EventLine, OrderEvent};
+use crate::order::amount::Amount;
 
 /// In the place of a value that is personal.
 pub const MASK: &str = "•••";
@@ -124,7 +124,7 @@ mod tests {
     use rust_decimal::Decimal;
 
     use super::*;
-    use crate::event::{Reason, Revision};
+    use crate::avro::event::{Reason, Revision};
 
     fn full() -> OrderEvent {
         let text = |value: &str| Some(value.to_owned());

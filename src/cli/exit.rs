@@ -3,21 +3,21 @@
 use super::dlq::NoLetter;
 use super::republish::WhichStore;
 use super::schemas::NoRegistry;
-use crate::account::AccountError;
-use crate::admin::CannotListen;
 use crate::app::AppError;
+use crate::app::control_socket::DeskError;
+use crate::avro::encoding::EncodingError;
+use crate::avro::registry::RegistryError;
 use crate::config::{ConfigError, SecretError};
 use crate::demo::{AudienceError, StageError};
-use crate::desk::DeskError;
-use crate::encoding::EncodingError;
-use crate::inquiry::InquiryError;
 use crate::kafka::KafkaFault;
-use crate::publish::LaneError;
-use crate::reconcile::{AskError, ReconcileError};
-use crate::registry::RegistryError;
+use crate::operate::admin::CannotListen;
+use crate::operate::queries::InquiryError;
+use crate::pipeline::account::AccountError;
+use crate::pipeline::publish::LaneError;
+use crate::pipeline::reconcile::{AskError, ReconcileError};
+use crate::pipeline::tracking_memory::MemoryError;
 use crate::sandbox::{SandboxError, StateError};
 use crate::spool::SpoolError;
-use crate::tracking_memory::MemoryError;
 
 /// Something unexpected.
 pub const UNEXPECTED: u8 = 1;
@@ -110,8 +110,8 @@ fn of_kafka(fault: &KafkaFault) -> u8 {
     }
 }
 
-fn of_drain(error: &crate::drain::DrainError) -> u8 {
-    use crate::drain::DrainError;
+fn of_drain(error: &crate::pipeline::drain::DrainError) -> u8 {
+    use crate::pipeline::drain::DrainError;
     match error {
         DrainError::Spool(_) | DrainError::Account(_) | DrainError::PageNotKept(_) => SPOOL,
         DrainError::Token { .. } => USAGE,

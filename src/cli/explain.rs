@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use super::exit;
 use super::look::Look;
 use super::{out, wrap};
+use crate::avro::tracking::{OrderState, OrderTracking};
 use crate::config::Config;
-use crate::ids::{OrderId, OrderKey, StoreName};
-use crate::inquiry::{self, Letter, Sighting};
+use crate::operate::queries::{self, Letter, Sighting};
+use crate::order::ids::{OrderId, OrderKey, StoreName};
 use crate::spool::{Entry, State};
-use crate::tracking::{OrderState, OrderTracking};
 
 /// Which order.
 #[derive(Debug, Clone, Args)]
@@ -72,17 +72,17 @@ fn nowhere(id: &OrderId) -> String {
 async fn cases(args: &ExplainArgs, config: &Config) -> Result<BTreeMap<String, Case>> {
     let id = &args.order;
     let mut cases = BTreeMap::<String, Case>::new();
-    for entry in inquiry::spooled(config, id)? {
+    for entry in queries::spooled(config, id)? {
         let store = entry.store.as_ref().map(ToString::to_string).unwrap_or_default();
         cases.entry(store).or_default().spooled.push(entry);
     }
-    for sighting in inquiry::events_of(config, id).await? {
+    for sighting in queries::events_of(config, id).await? {
         cases.entry(sighting.event.store.clone()).or_default().events.push(sighting);
     }
-    for (OrderKey { store, .. }, record) in inquiry::tracked(config, |key| key.id == *id).await? {
+    for (OrderKey { store, .. }, record) in queries::tracked(config, |key| key.id == *id).await? {
         cases.entry(store.to_string()).or_default().tracked = Some(record);
     }
-    for letter in inquiry::letters(config).await? {
+    for letter in queries::letters(config).await? {
         if letter.order_id.as_ref() == Some(id) {
             let store = letter.store.as_ref().map(ToString::to_string).unwrap_or_default();
             cases.entry(store).or_default().letters.push(letter);

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use thiserror::Error;
 
-use crate::clock;
+use crate::platform::clock;
 
 /// A text that is no time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]

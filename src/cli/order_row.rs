@@ -5,9 +5,9 @@ use jiff::tz::TimeZone;
 use rust_decimal::Decimal;
 
 use super::look::grouped;
-use crate::amount::Amount;
-use crate::country::Country;
-use crate::event::{EventLine, OrderEvent};
+use crate::avro::event::{EventLine, OrderEvent};
+use crate::order::amount::Amount;
+use crate::order::country::Country;
 
 /// The cells, from left to right.
 pub const COLUMNS: [&str; 7] = ["placed", "order", "rev", "reason", "buyer", "products", "total"];

@@ -12,9 +12,9 @@ use super::look::{count, plural};
 use super::{exit, out};
 use crate::app::{self, App};
 use crate::config::Config;
-use crate::counters::Counters;
-use crate::reconcile::Summary;
-use crate::shutdown::stopper;
+use crate::pipeline::counters::Counters;
+use crate::pipeline::reconcile::Summary;
+use crate::platform::shutdown::stopper;
 
 /// How to reconcile.
 #[derive(Debug, Clone, Copy, Args)]

@@ -7,12 +7,12 @@ use thiserror::Error;
 
 use super::look::plural;
 use super::{exit, out};
+use crate::app::control_socket::{self, DeskError};
 use crate::app::{App, AppError};
 use crate::config::Config;
-use crate::desk::{self, DeskError};
-use crate::ids::{OrderId, StoreName};
-use crate::reconcile::{Republished, Wanted};
-use crate::shutdown::stopper;
+use crate::order::ids::{OrderId, StoreName};
+use crate::pipeline::reconcile::{Republished, Wanted};
+use crate::platform::shutdown::stopper;
 use crate::spool::SpoolError;
 
 /// What to publish anew.
@@ -51,7 +51,7 @@ pub(super) async fn publish(config: &Config, store: &StoreName, orders: Vec<Want
     match App::build(config, true, stopper, stop.clone()).await {
         Ok(app) => Ok(app.republish(store, orders).await?),
         Err(locked @ AppError::Spool(SpoolError::Locked { .. })) => {
-            match desk::ask(&config.spool.dir, store, &orders, &stop).await {
+            match control_socket::ask(&config.spool.dir, store, &orders, &stop).await {
                 Err(nobody @ DeskError::NobodyThere) => Err(anyhow::Error::from(locked).context(nobody)),
                 answer => Ok(answer?),
             }

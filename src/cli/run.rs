@@ -11,13 +11,13 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 
 use super::drain::summarize;
-use crate::admin::{Board, Phase, Server};
 use crate::app::{self, App, AppError};
 use crate::config::{self, Config};
-use crate::counters::Counters;
 use crate::kafka::KafkaFault;
-use crate::publish::LaneError;
-use crate::shutdown::{Wish, Wishes, stopper};
+use crate::operate::admin::{Board, Phase, Server};
+use crate::pipeline::counters::Counters;
+use crate::pipeline::publish::LaneError;
+use crate::platform::shutdown::{Wish, Wishes, stopper};
 
 /// Runs until it is stopped; then says what was done. `file` is where the settings are read from again.
 ///

@@ -3,8 +3,8 @@
 use anyhow::{Context as _, Result};
 
 use super::out;
+use crate::platform::shutdown::stopper;
 use crate::sandbox::{Sandbox, SandboxArgs};
-use crate::shutdown::stopper;
 
 /// Serves until it is stopped, or can't keep its state any more.
 ///

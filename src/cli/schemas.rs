@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::out;
+use crate::avro::encoding::{EncoderSource, Subject};
+use crate::avro::registry::{Registry, Verdict};
 use crate::config::Config;
-use crate::encoding::{EncoderSource, Subject};
-use crate::registry::{Registry, Verdict};
 
 /// What to do with the schemas.
 #[derive(Debug, Clone, Copy, Subcommand)]
@@ -64,7 +64,7 @@ async fn check(registry: &Registry, subject: &Subject, json: bool) -> Result<()>
     let id = registry.lookup(&subject.name, subject.contract.text()).await?;
     match registry.compatible(&subject.name, subject.contract.text()).await? {
         Verdict::Incompatible(messages) => {
-            bail!(crate::registry::RegistryError::Incompatible { subject: subject.name.clone(), messages })
+            bail!(crate::avro::registry::RegistryError::Incompatible { subject: subject.name.clone(), messages })
         }
         Verdict::Compatible if json => {
             out::report(json!({ "subject": subject.name, "compatible": true, "id": id }));

@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use super::look::{Look, count};
 use super::table::Rows;
 use super::{exit, out, wrap};
-use crate::account::{self, Account, AccountError, Open};
-use crate::clock;
 use crate::config::Config;
+use crate::pipeline::account::{self, Account, AccountError, Open};
+use crate::platform::clock;
 use crate::spool::{Entry, Spool, State};
 
 /// What to look at.

@@ -11,12 +11,12 @@ use super::look::{Look, count, plural};
 use super::out;
 use super::table::Rows;
 use super::wrap;
-use crate::account::{Account, Open};
-use crate::admin::client;
+use crate::avro::tracking::OrderState;
 use crate::config::Config;
-use crate::inquiry;
+use crate::operate::admin::client;
+use crate::operate::queries;
+use crate::pipeline::account::{Account, Open};
 use crate::spool::{Holder, Spool, State};
-use crate::tracking::OrderState;
 
 /// A store, as its tracking records tell.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -99,8 +99,8 @@ fn to_the_second(at: Timestamp) -> String {
 }
 
 async fn from_topics(config: &Config, json: bool) -> Result<()> {
-    let tracked = inquiry::tracked(config, |_| true).await?;
-    let letters = inquiry::letters(config).await?.len();
+    let tracked = queries::tracked(config, |_| true).await?;
+    let letters = queries::letters(config).await?.len();
     let mut stores: BTreeMap<String, Tally> =
         config.stores.keys().map(|name| (name.to_string(), Tally::default())).collect();
     for (key, record) in &tracked {
@@ -164,7 +164,8 @@ impl SpoolLook {
         let dir = &config.spool.dir;
         let entries = Spool::inspect(dir)?;
         let count = |which: fn(&State) -> bool| entries.iter().filter(|entry| which(&entry.state)).count();
-        let open = |entry: &crate::account::Entry| !matches!(entry.open, Open::Nothing | Open::UnknownUpTo(_));
+        let open =
+            |entry: &crate::pipeline::account::Entry| !matches!(entry.open, Open::Nothing | Open::UnknownUpTo(_));
         Ok(Self {
             pages: count(|state| matches!(state, State::Page { .. })),
             unknown: count(|state| matches!(state, State::Unknown { .. })),

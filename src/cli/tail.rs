@@ -13,15 +13,15 @@ use super::moment::{From, Moment};
 use super::order_row::{masked, money, products};
 use super::{event_json, order_row};
 use crate::app;
+use crate::avro::decoder::Decoder;
+use crate::avro::encoding::{EncoderSource, EncodingError};
+use crate::avro::event::{OrderEvent, Reason};
 use crate::config::Config;
-use crate::decoder::Decoder;
-use crate::encoding::{EncoderSource, EncodingError};
-use crate::event::{OrderEvent, Reason};
-use crate::ids::{OrderId, StoreName};
 use crate::kafka::glance::{Glance, Seen, Start};
 use crate::kafka::settings::Isolation;
 use crate::kafka::{Connection, KafkaFault};
-use crate::shutdown::{Stop, stopper};
+use crate::order::ids::{OrderId, StoreName};
+use crate::platform::shutdown::{Stop, stopper};
 
 /// Shown where nothing else is said.
 const LAST: usize = 10;

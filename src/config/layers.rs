@@ -17,7 +17,7 @@ use super::error::{ConfigError, Origin};
 use super::key::{Key, PREFIX};
 use super::service_link::is_service_link;
 use super::settings::{self, Known};
-use crate::ids::StoreName;
+use crate::order::ids::StoreName;
 
 /// What has been set so far, and where.
 #[derive(Default)]

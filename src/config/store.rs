@@ -9,7 +9,7 @@ use url::Url;
 
 use super::secret::{Secret, TokenSource};
 use super::values;
-use crate::country::Country;
+use crate::order::country::Country;
 
 /// `[api]`: how the marketplace is asked.
 #[derive(Debug, Clone, Serialize, Deserialize)]

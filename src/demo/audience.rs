@@ -9,8 +9,8 @@ use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 use thiserror::Error;
 
-use crate::decoder::{DecodeError, Decoder};
-use crate::event::OrderEvent;
+use crate::avro::decoder::{DecodeError, Decoder};
+use crate::avro::event::OrderEvent;
 use crate::kafka::reasons::Watch;
 use crate::kafka::settings::{Isolation, is_about_the_group};
 use crate::kafka::{Connection, KafkaFault};

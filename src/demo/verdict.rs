@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use crate::event::{OrderEvent, Reason};
+use crate::avro::event::{OrderEvent, Reason};
 use crate::sandbox::OrderState;
 
 /// Every event that the consumer saw.

@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 
 use super::faults::{Call, FaultError, Rates, parse_step};
 use super::shop::{Change, OrderState, RequestState, Shop, ShopError, Summary, order_id};
-use crate::ids::OrderId;
+use crate::order::ids::OrderId;
 
 pub(super) fn routes(shop: Shop) -> Router {
     Router::new()

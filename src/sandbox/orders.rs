@@ -9,8 +9,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Map, Number, Value, json};
 
-use crate::country::Country;
-use crate::ids::OrderId;
+use crate::order::country::Country;
+use crate::order::ids::OrderId;
 
 /// A record as it travels: its ID and its JSON text.
 #[derive(Debug, Clone)]

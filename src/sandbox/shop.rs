@@ -23,7 +23,7 @@ use super::SandboxArgs;
 use super::answer::{Answer, Page, id_list, id_page, single};
 use super::faults::{Call, Fault, FaultError, Faults, Rates};
 use super::orders::Orders;
-use crate::ids::OrderId;
+use crate::order::ids::OrderId;
 
 pub use self::journal::StateError;
 

@@ -8,7 +8,7 @@ use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::ids::OrderId;
+use crate::order::ids::OrderId;
 
 struct Customer {
     sandbox: Sandbox,

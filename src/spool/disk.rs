@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::error::SpoolError;
 use super::format::BODY;
-use crate::disk::{Disk, DiskFile, RealDisk, gone_is_as_good};
+use crate::platform::disk::{Disk, DiskFile, RealDisk, gone_is_as_good};
 
 type Result<T> = std::result::Result<T, SpoolError>;
 

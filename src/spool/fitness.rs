@@ -9,7 +9,7 @@ use rustix::fs::statvfs;
 use super::disk::{self, SpoolDisk};
 use super::error::SpoolError;
 use super::lock;
-use crate::disk::DiskFile;
+use crate::platform::disk::DiskFile;
 
 /// Syncs that are measured; the median counts.
 const SYNCS: usize = 5;

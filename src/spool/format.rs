@@ -10,7 +10,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
-use crate::ids::{ReadId, StoreName};
+use crate::order::ids::{ReadId, StoreName};
 
 /// Bytes of the head: a block of its own, so that writing a page never rewrites the head beside it.
 pub(super) const HEAD: usize = 4096;

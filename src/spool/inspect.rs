@@ -10,7 +10,7 @@ use super::error::SpoolError;
 use super::format::{Found, Head, Outcome, examine, named};
 use super::recovery::{KILLED, torn};
 use super::{CORRUPT, UNKNOWN, has_suffix, is_ours};
-use crate::ids::{ReadId, StoreName};
+use crate::order::ids::{ReadId, StoreName};
 
 /// A file of the spool.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::disk::{self, SpoolDisk};
 use super::error::SpoolError;
-use crate::disk::DiskFile;
+use crate::platform::disk::DiskFile;
 
 /// Name of the file that is locked. It holds the process ID of whoever locked it last, for the message to a second one.
 pub(super) const NAME: &str = "lock";

@@ -9,7 +9,7 @@ use super::UNKNOWN;
 use super::disk::{self, SpoolDisk};
 use super::error::SpoolError;
 use super::format::{Found, HEAD, Head, Outcome, Seal, examine, one_line};
-use crate::ids::{ReadId, StoreName};
+use crate::order::ids::{ReadId, StoreName};
 
 /// An answer that is on the disk: a page, as far as anybody knows. Only
 /// [`Reservation::write`](super::Reservation::write), a rescue and recovery make one, so whoever holds it may read on:

@@ -8,7 +8,7 @@ use super::error::SpoolError;
 use super::format::{Found, Head, Outcome, Seal, examine, named};
 use super::page::{Durable, UnknownRead};
 use super::{CORRUPT, FREE, PAGE, UNKNOWN, has_suffix, is_ours};
-use crate::ids::{ReadId, StoreName};
+use crate::order::ids::{ReadId, StoreName};
 
 pub(super) const KILLED: &str = "the process ended in mid-read: no answer was written";
 

@@ -11,10 +11,10 @@ use super::disk;
 use super::error::{SpoolError, WriteFailed};
 use super::format::{BODY, HEAD, Head, Outcome, Seal, one_line};
 use super::page::{Durable, UnknownRead};
-use crate::clock;
-use crate::disk::DiskFile;
-use crate::fail_point;
-use crate::ids::{ReadId, StoreName};
+use crate::order::ids::{ReadId, StoreName};
+use crate::platform::clock;
+use crate::platform::disk::DiskFile;
+use crate::platform::fail_point;
 
 /// Room on the disk for one page, and the durable intent to read it.
 ///

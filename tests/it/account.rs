@@ -1,6 +1,6 @@
 //! How many orders a cut read has marked, how many of them came back, and what a person has to do about the rest.
 
-use imotriz_kafka::ids::OrderId;
+use imotriz_kafka::order::ids::OrderId;
 use imotriz_kafka::sandbox::{Fault, SandboxArgs};
 use serde_json::{Value, json};
 

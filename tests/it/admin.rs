@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
-use imotriz_kafka::admin::metrics::METRICS;
+use imotriz_kafka::operate::admin::metrics::METRICS;
 use imotriz_kafka::sandbox::{Fault, SandboxArgs};
 use rustix::process::Signal;
 use serde_json::Value;

@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use imotriz_kafka::clock;
-use imotriz_kafka::contract::ORDER_TRACKING;
-use imotriz_kafka::event::{ContentHash, Reason, Revision};
-use imotriz_kafka::ids::{OrderId, ReadId, StoreName};
+use imotriz_kafka::avro::contract::ORDER_TRACKING;
+use imotriz_kafka::avro::event::{ContentHash, Reason, Revision};
+use imotriz_kafka::avro::tracking::{OrderState, OrderTracking};
+use imotriz_kafka::order::ids::{OrderId, ReadId, StoreName};
+use imotriz_kafka::platform::clock;
 use imotriz_kafka::sandbox::{Call, Change, Fault, SandboxArgs};
 use imotriz_kafka::spool::{Spool, SpoolOptions};
-use imotriz_kafka::tracking::{OrderState, OrderTracking};
 use jiff::{Timestamp, ToSpan as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rustix::process::Signal;

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use imotriz_kafka::avro::contract::{ORDER_EVENT, ORDER_TRACKING};
 use imotriz_kafka::config::Config;
-use imotriz_kafka::contract::{ORDER_EVENT, ORDER_TRACKING};
 use imotriz_kafka::sandbox::SandboxArgs;
 use serde_json::{Value, json};
 

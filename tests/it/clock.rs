@@ -5,8 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use imotriz_kafka::clock;
-use imotriz_kafka::ids::OrderId;
+use imotriz_kafka::order::ids::OrderId;
+use imotriz_kafka::platform::clock;
 use imotriz_kafka::sandbox::{Call, SandboxArgs};
 use jiff::{SignedDuration, Timestamp};
 use rustix::process::Signal;

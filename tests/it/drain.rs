@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use imotriz_kafka::ids::OrderId;
+use imotriz_kafka::order::ids::OrderId;
 use imotriz_kafka::sandbox::{Change, SandboxArgs};
 use jiff::civil;
 use serde_json::{Value, json};

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use imotriz_kafka::ids::OrderId;
+use imotriz_kafka::order::ids::OrderId;
 use imotriz_kafka::sandbox::{Change, SandboxArgs};
 use rust_decimal::Decimal;
 use rustix::process::Signal;

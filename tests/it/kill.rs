@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use imotriz_kafka::fail_point::PLACES;
+use imotriz_kafka::platform::fail_point::PLACES;
 use imotriz_kafka::sandbox::{Fault, SandboxArgs};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};

@@ -7,7 +7,7 @@ use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value as Avro;
 use apache_avro::writer::datum::GenericDatumWriter;
-use imotriz_kafka::ids::OrderId;
+use imotriz_kafka::order::ids::OrderId;
 use imotriz_kafka::sandbox::SandboxArgs;
 use rdkafka::producer::{BaseProducer, Producer};
 use serde_json::{Value, json};

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use imotriz_kafka::fail_point::PLACES;
+use imotriz_kafka::platform::fail_point::PLACES;
 use imotriz_kafka::sandbox::SandboxArgs;
 use rustix::process::Signal;
 

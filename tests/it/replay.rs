@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use imotriz_kafka::clock;
-use imotriz_kafka::ids::{OrderId, StoreName};
+use imotriz_kafka::order::ids::{OrderId, StoreName};
+use imotriz_kafka::platform::clock;
 use imotriz_kafka::sandbox::SandboxArgs;
 use imotriz_kafka::spool::{Spool, SpoolOptions};
 

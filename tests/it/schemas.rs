@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use imotriz_kafka::framing::Frame;
+use imotriz_kafka::avro::framing::Frame;
 use imotriz_kafka::sandbox::SandboxArgs;
 use rustix::process::Signal;
 use serde_json::{Value, json};

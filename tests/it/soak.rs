@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::env;
 use std::time::{Duration, Instant};
 
-use imotriz_kafka::clock;
-use imotriz_kafka::ids::OrderId;
+use imotriz_kafka::order::ids::OrderId;
+use imotriz_kafka::platform::clock;
 use imotriz_kafka::sandbox::{Change, Rates, SandboxArgs};
 use jiff::SignedDuration;
 use rand::rngs::StdRng;

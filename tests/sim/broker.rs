@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use imotriz_kafka::event::ContentHash;
+use imotriz_kafka::avro::event::ContentHash;
+use imotriz_kafka::avro::tracking::Brief;
 use imotriz_kafka::kafka::broker::{Answer, Apply, Broker, Producer, TrackingLog};
 use imotriz_kafka::kafka::topics::Layout;
 use imotriz_kafka::kafka::{Delivered, KafkaFault, Record};
-use imotriz_kafka::tracking::Brief;
-use imotriz_kafka::tracking_memory::lane_of;
+use imotriz_kafka::pipeline::tracking_memory::lane_of;
 
 use crate::ops::CommitFault;
 use crate::random::Random;

@@ -5,7 +5,7 @@ use std::fs::TryLockError;
 use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 
-use imotriz_kafka::disk::{Disk, DiskFile};
+use imotriz_kafka::platform::disk::{Disk, DiskFile};
 
 use xxhash_rust::xxh3::Xxh3Default;
 

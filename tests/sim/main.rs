@@ -23,8 +23,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imotriz_kafka::app::AppError;
+use imotriz_kafka::avro::event::ContentHash;
 use imotriz_kafka::config::Config;
-use imotriz_kafka::event::ContentHash;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::JoinError;
 use tokio::time::Instant;
@@ -190,7 +190,7 @@ fn play(seed: u64, ops: &[Op], log: bool) -> Verdict {
         Shared::new(seed, life, log)
     };
     let clock = shared.clock.clone();
-    imotriz_kafka::clock::simulate(move || clock.shown());
+    imotriz_kafka::platform::clock::simulate(move || clock.shown());
     let played = catch_unwind(AssertUnwindSafe(|| {
         runtime.block_on(live(life, &tokens, shared.clone(), ops));
     }));

@@ -5,9 +5,9 @@ use std::mem;
 use std::time::Duration;
 
 use bytes::Bytes;
-use imotriz_kafka::api::{Answer, ApiError, Marketplace, NoOrders, Read, Refusal};
-use imotriz_kafka::ids::{OrderId, OrderIds};
-use imotriz_kafka::page::IdList;
+use imotriz_kafka::marketplace::body::IdList;
+use imotriz_kafka::marketplace::client::{Answer, ApiError, Marketplace, NoOrders, Read, Refusal};
+use imotriz_kafka::order::ids::{OrderId, OrderIds};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
 

@@ -3,14 +3,14 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use imotriz_kafka::account::Account;
-use imotriz_kafka::api::Marketplace;
 use imotriz_kafka::app::{App, AppError, Surroundings};
 use imotriz_kafka::config::Config;
-use imotriz_kafka::counters::Counters;
-use imotriz_kafka::ids::{OrderId, StoreName};
-use imotriz_kafka::jobs::{Jobs, RuntimeOf, Task};
-use imotriz_kafka::shutdown::{Stopper, stopper};
+use imotriz_kafka::marketplace::client::Marketplace;
+use imotriz_kafka::order::ids::{OrderId, StoreName};
+use imotriz_kafka::pipeline::account::Account;
+use imotriz_kafka::pipeline::counters::Counters;
+use imotriz_kafka::platform::jobs::{Jobs, RuntimeOf, Task};
+use imotriz_kafka::platform::shutdown::{Stopper, stopper};
 use tokio::task::{AbortHandle, JoinHandle, spawn_local};
 
 use crate::broker::ModelBroker;

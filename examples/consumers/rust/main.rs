@@ -8,10 +8,10 @@ use std::env;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use imotriz_kafka::contract::ORDER_EVENT;
-use imotriz_kafka::decoder::{DecodeError, Decoder};
-use imotriz_kafka::event::{OrderEvent, Revision};
-use imotriz_kafka::registry::{Registry, RegistryError};
+use imotriz_kafka::avro::contract::ORDER_EVENT;
+use imotriz_kafka::avro::decoder::{DecodeError, Decoder};
+use imotriz_kafka::avro::event::{OrderEvent, Revision};
+use imotriz_kafka::avro::registry::{Registry, RegistryError};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rdkafka::ClientConfig;

@@ -9,11 +9,11 @@ use comfy_table::{Attribute, Cell, CellAlignment, Color, ColumnConstraint, Conte
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::Report;
+use crate::avro::event::OrderEvent;
 use crate::cli::look::{Look, count, grouped, plural};
 use crate::cli::order_row::{COLUMNS, NUMBERS, REASON, WIDEST, cells};
 use crate::cli::out;
 use crate::demo::Verdict;
-use crate::event::OrderEvent;
 
 /// Rows at the beginning of the list, and at its end.
 const FIRST: usize = 10;

@@ -15,7 +15,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use super::State;
-use crate::ids::OrderId;
+use crate::order::ids::OrderId;
 use crate::sandbox::faults::Call;
 
 /// Why the state of a shop can't be kept in its file.

@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use imotriz_kafka::ids::OrderId;
+use imotriz_kafka::order::ids::OrderId;
 use imotriz_kafka::sandbox::{Call, Fault, RequestState, Sandbox, SandboxArgs, Shop};
 use serde_json::Value;
 use tokio::runtime::Runtime;

@@ -1,0 +1,12 @@
+//! Avro: the schemas, the records that are written with them, their framing, and the schema registry.
+//!
+//! Bytes in, bytes out. Nothing here talks to Kafka or decides what is published.
+
+pub mod contract;
+mod datum;
+pub mod decoder;
+pub mod encoding;
+pub mod event;
+pub mod framing;
+pub mod registry;
+pub mod tracking;

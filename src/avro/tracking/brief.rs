@@ -1,0 +1,175 @@
+//! What the index keeps of a tracking record, read without the detour through structs and schemas: there may be a
+//! million of them at each start.
+//!
+//! Only for records by exactly our own schema, and only where everything is as it should be; whatever is not is left
+//! to the general way of reading, which also says what is wrong.
+
+use std::str;
+
+use super::{OrderState, OrderTracking};
+use crate::avro::event::{ContentHash, Reason, Revision};
+use crate::order::ids::ReadId;
+
+/// A tracking record without what its key says, and without where its event is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Brief {
+    /// What became of the order.
+    pub state: OrderState,
+    /// Revision of the latest event, if there was one.
+    pub revision: Option<Revision>,
+    /// Why the latest event was published, or why it was tried.
+    pub reason: Reason,
+    /// The read that led to this record.
+    pub read_id: ReadId,
+    /// Content of the latest event, if there was one.
+    pub content_hash: Option<ContentHash>,
+    /// When this record was written, in milliseconds since 1970 UTC.
+    pub published_at: i64,
+    /// When the order was placed, in milliseconds since 1970 UTC, where it is known.
+    pub order_created_at: Option<i64>,
+}
+
+impl From<&OrderTracking> for Brief {
+    fn from(record: &OrderTracking) -> Self {
+        let OrderTracking { state, revision, reason, read_id, content_hash, published_at, order_created_at, .. } =
+            *record;
+        Self { state, revision, reason, read_id, content_hash, published_at, order_created_at }
+    }
+}
+
+impl Brief {
+    /// From the datum of a record that was written by [`ORDER_TRACKING`](crate::avro::contract::ORDER_TRACKING)'s own schema,
+    /// and its key; `None` if anything about it is unusual.
+    #[must_use]
+    pub fn read(key: &[u8], datum: &[u8]) -> Option<Self> {
+        let mut datum = Datum(datum);
+        let (store, id) = (datum.text()?, datum.text()?);
+        let (key_store, key_id) = (key.get(..store.len())?, key.get(store.len() + 1..)?);
+        if key_store != store || key_id != id || key[store.len()] != b'/' {
+            return None;
+        }
+        let mut brief = Self {
+            state: match datum.long()? {
+                1 => OrderState::Published,
+                2 => OrderState::DeadLettered,
+                3 => OrderState::Gone,
+                _ => return None,
+            },
+            revision: datum.optional(|datum| Revision::try_from(i32::try_from(datum.long()?).ok()?).ok())?,
+            reason: *Reason::WRITTEN.get(usize::try_from(datum.long()?.checked_sub(1)?).ok()?)?,
+            read_id: str::from_utf8(datum.text()?).ok()?.parse().ok()?,
+            content_hash: datum.optional(|datum| str::from_utf8(datum.text()?).ok()?.parse().ok())?,
+            published_at: datum.long()?,
+            order_created_at: None,
+        };
+        datum.optional(|datum| i32::try_from(datum.long()?).ok())?;
+        brief.order_created_at = datum.optional(Datum::long)?;
+        datum.0.is_empty().then_some(brief)
+    }
+}
+
+/// Avro's binary encoding, as far as it is needed here.
+struct Datum<'a>(&'a [u8]);
+
+impl<'a> Datum<'a> {
+    /// A zigzag number of seven bits a byte.
+    fn long(&mut self) -> Option<i64> {
+        let mut number = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let (byte, rest) = self.0.split_first()?;
+            self.0 = rest;
+            // The tenth byte has one bit left to give.
+            if shift == 63 && *byte > 1 {
+                return None;
+            }
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some((number >> 1).cast_signed() ^ -(number & 1).cast_signed());
+            }
+        }
+        None
+    }
+
+    fn text(&mut self) -> Option<&'a [u8]> {
+        let length = usize::try_from(self.long()?).ok()?;
+        let (text, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(text)
+    }
+
+    /// A union of null and something.
+    fn optional<T>(&mut self, something: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
+        match self.long()? {
+            0 => Some(None),
+            1 => something(self).map(Some),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::avro::contract::ORDER_TRACKING;
+    use crate::avro::framing::Frame;
+
+    fn generally(datum: &[u8]) -> Option<OrderTracking> {
+        ORDER_TRACKING.read(ORDER_TRACKING.schema(), datum).ok()
+    }
+
+    prop_compose! {
+        fn record()(
+            id in "[0-9A-Z/ñ]{1,20}",
+            state in 0..3_usize,
+            reason in 0..5_usize,
+            revision in proptest::option::of(1..=i32::MAX),
+            content in any::<Option<u8>>(),
+            published_at: i64,
+            event_partition: Option<i32>,
+            order_created_at: Option<i64>,
+        ) -> OrderTracking {
+            OrderTracking {
+                store: "bogota".parse().unwrap(),
+                order_id: id.parse().unwrap(),
+                state: [OrderState::Published, OrderState::DeadLettered, OrderState::Gone][state],
+                revision: revision.map(|revision| Revision::try_from(revision).unwrap()),
+                reason: Reason::WRITTEN[reason],
+                read_id: ReadId::fresh(),
+                content_hash: content.map(|byte| ContentHash::of_bytes(&[byte])),
+                published_at,
+                event_partition,
+                order_created_at,
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_record_is_read_as_it_is_read_generally(record in record()) {
+            let message = record.to_message(ORDER_TRACKING.frame());
+            let (_, datum) = Frame::split(&message).unwrap();
+            let key = record.key().to_string();
+            prop_assert_eq!(Brief::read(key.as_bytes(), datum), Some(Brief::from(&record)));
+            prop_assert_eq!(Brief::read(b"quito/7", datum), None, "the key is another order's");
+        }
+
+        #[test]
+        fn a_damaged_record_is_read_as_generally_or_left_to_that(record in record(), at: prop::sample::Index, byte: u8) {
+            let message = record.to_message(ORDER_TRACKING.frame());
+            let mut datum = Frame::split(&message).unwrap().1.to_vec();
+            let at = at.index(datum.len());
+            datum[at] = byte;
+            if let Some(brief) = Brief::read(record.key().to_string().as_bytes(), &datum) {
+                prop_assert_eq!(generally(&datum).as_ref().map(Brief::from), Some(brief));
+            }
+            prop_assert_eq!(Brief::read(record.key().to_string().as_bytes(), &datum[..at]), None);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(key: Vec<u8>, datum: Vec<u8>) {
+            prop_assert_eq!(Brief::read(&key, &datum).is_some() && generally(&datum).is_none(), false);
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! A record of an answer: JSON, or bytes that JSON can't hold.
+
+use serde_json::value::RawValue;
+
+use super::document::readable;
+use crate::order::country::Country;
+use crate::order::ids::OrderId;
+use crate::order::mapping::Mapping;
+use crate::order::{DeadLetter, Order};
+
+/// One record. Not looked into.
+#[derive(Clone, Copy)]
+pub enum Record<'a> {
+    /// JSON.
+    Json(&'a RawValue),
+    /// A byte in it is not UTF-8, or a control character that is not escaped: nobody can tell what it should say.
+    Broken(&'a [u8]),
+}
+
+impl<'a> Record<'a> {
+    pub(super) fn of(bytes: &'a [u8]) -> Self {
+        serde_json::from_slice(bytes).map_or(Self::Broken(bytes), Self::Json)
+    }
+
+    /// Its text, where it is JSON.
+    pub(super) fn text(&self) -> &'a str {
+        match self {
+            Self::Json(json) => json.get(),
+            Self::Broken(_) => "",
+        }
+    }
+
+    /// As it came.
+    #[must_use]
+    pub fn bytes(self) -> &'a [u8] {
+        match self {
+            Self::Json(json) => json.get().as_bytes(),
+            Self::Broken(bytes) => bytes,
+        }
+    }
+
+    /// What the mapping reads in it.
+    ///
+    /// # Errors
+    /// Comes back as it came, with the reason: see [`Mapping::order`]. A broken one always does, with its ID if that can
+    /// be read.
+    pub fn order(self, mapping: &Mapping, country: Country) -> Result<Order, DeadLetter> {
+        match self {
+            Self::Json(json) => mapping.order(country, json),
+            Self::Broken(bytes) => Err(DeadLetter {
+                id: id(bytes, mapping, country),
+                json: bytes.to_vec(),
+                reason: why(bytes),
+                pointer: String::new(),
+            }),
+        }
+    }
+}
+
+/// The ID of a broken record. What stands for the broken bytes must not be part of it: two placeholders, one ID.
+fn id(bytes: &[u8], mapping: &Mapping, country: Country) -> Option<OrderId> {
+    let with = |placeholder| {
+        let text = readable(bytes, placeholder);
+        match mapping.order(country, serde_json::from_str(&text).ok()?) {
+            Ok(order) => Some(order.id),
+            Err(letter) => letter.id,
+        }
+    };
+    with(b'?').filter(|id| with(b'!').as_ref() == Some(id))
+}
+
+fn why(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Err(error) => format!("the record is not UTF-8 (byte {})", error.valid_up_to()),
+        Ok(_) => "the record has a control character that is not escaped, which JSON does not allow".to_owned(),
+    }
+}

@@ -1,0 +1,218 @@
+//! How fast a marketplace lets itself be asked: a 429 slows down all requests of its store, whoever makes them.
+//!
+//! Without a 429 nothing is held back. After one, all requests wait as long as they were told, and then come one after the
+//! other, at a distance that doubles with each further 429 and shrinks a little with each answer.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::order::ids::StoreName;
+
+/// For so long a store's requests may meet nothing but 429 before one of them gives up. Longer than this no
+/// `Retry-After` is heeded.
+pub const PATIENCE: Duration = Duration::from_secs(600);
+
+/// The distance between two requests after the first 429.
+const FIRST_DISTANCE: Duration = Duration::from_millis(50);
+const LONGEST_DISTANCE: Duration = Duration::from_secs(5);
+/// Below this a distance is none.
+const SHORTEST_DISTANCE: Duration = Duration::from_millis(10);
+/// The pause after the first of several 429 that don't say how long to wait.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// One store's. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Pace {
+    store: StoreName,
+    /// Whoever holds it is the next. It is fair: the drain waits for no more requests than were there before.
+    queue: Arc<tokio::sync::Mutex<()>>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// When the next request may leave.
+    next: Option<Instant>,
+    /// Between two requests.
+    distance: Duration,
+    /// No request leaves before this, not even one whose turn had come.
+    paused_until: Option<Instant>,
+    /// When it was last slowed down: a 429 for a request that left before says nothing new.
+    slowed_at: Option<Instant>,
+    /// Since when there was nothing but 429.
+    busy_since: Option<Instant>,
+    /// How often it was slowed down since.
+    in_a_row: u32,
+}
+
+/// What a 429 means for the request that met it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Busy {
+    /// No request leaves before this time is over.
+    pub pause: Duration,
+    /// There was nothing but 429 for [`PATIENCE`].
+    pub is_hopeless: bool,
+}
+
+impl Pace {
+    /// Of a marketplace that has not complained.
+    #[must_use]
+    pub fn new(store: StoreName) -> Self {
+        Self { store, queue: Arc::default(), state: Arc::default() }
+    }
+
+    /// Returns when the next request may leave.
+    pub async fn turn(&self) {
+        let _next = self.queue.lock().await;
+        // A pause may begin meanwhile.
+        while let Some(at) = self.take_turn() {
+            sleep_until(at).await;
+        }
+    }
+
+    /// Takes the turn if it has come already.
+    #[must_use]
+    pub fn try_turn(&self) -> bool {
+        self.queue.try_lock().is_ok_and(|_next| self.take_turn().is_none())
+    }
+
+    /// A request that left at `asked_at` met a 429. `told`: what `Retry-After` asks for.
+    pub fn busy(&self, asked_at: Instant, told: Option<Duration>) -> Busy {
+        let mut state = self.state();
+        let now = Instant::now();
+        if state.busy_since.is_none() {
+            tracing::warn!(
+                store = %self.store, retry_after = ?told,
+                "the marketplace asks for patience (429): the store's requests are slowed down"
+            );
+        }
+        let since = *state.busy_since.get_or_insert(now);
+        if state.slowed_at.is_none_or(|slowed| asked_at > slowed) {
+            state.slowed_at = Some(now);
+            state.in_a_row += 1;
+            state.distance = (state.distance * 2).clamp(FIRST_DISTANCE, LONGEST_DISTANCE);
+        }
+        let own = FIRST_PAUSE.saturating_mul(1 << state.in_a_row.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
+        let until = now + told.unwrap_or(own).min(PATIENCE);
+        let until = state.paused_until.map_or(until, |paused| paused.max(until));
+        state.paused_until = Some(until);
+        Busy { pause: until - now, is_hopeless: now.duration_since(since) >= PATIENCE }
+    }
+
+    /// The marketplace answered a request, well or not.
+    pub fn answered(&self) {
+        let mut state = self.state();
+        state.busy_since = None;
+        state.in_a_row = 0;
+        state.distance = state.distance * 31 / 32;
+        if state.distance < SHORTEST_DISTANCE {
+            state.distance = Duration::ZERO;
+        }
+    }
+
+    /// `None`, and the turn is taken; or when it comes.
+    fn take_turn(&self) -> Option<Instant> {
+        let mut state = self.state();
+        let now = Instant::now();
+        let comes = [state.next, state.paused_until].into_iter().flatten().max().filter(|at| *at > now);
+        if comes.is_none() {
+            state.next = Some(now + state.distance);
+        }
+        comes
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Each change is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pace() -> Pace {
+        Pace::new("bogota".parse().unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_held_back_before_a_429_and_everybody_waits_after_it() {
+        let pace = pace();
+        let start = Instant::now();
+        for _ in 0..100 {
+            pace.turn().await;
+            assert!(pace.try_turn());
+        }
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        assert_eq!(pace.busy(start, Some(Duration::from_secs(7))).pause, Duration::from_secs(7));
+        assert!(!pace.clone().try_turn(), "whoever else asks for the store waits as well");
+        pace.turn().await;
+        assert_eq!(start.elapsed().as_secs(), 7);
+        pace.turn().await;
+        assert!(start.elapsed() >= Duration::from_secs(7) + FIRST_DISTANCE, "one after the other");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_429_at_once_slow_it_down_once_and_answers_make_it_faster_again() {
+        let pace = pace();
+        let asked_at = Instant::now();
+        for _ in 0..8 {
+            pace.busy(asked_at, None);
+        }
+        assert_eq!(pace.state().distance, FIRST_DISTANCE);
+        for _ in 0..200 {
+            pace.answered();
+        }
+        assert_eq!(pace.state().distance, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_that_begins_while_a_request_waits_for_its_turn_holds_it_back() {
+        let pace = pace();
+        pace.busy(Instant::now(), Some(Duration::from_secs(1)));
+        let start = Instant::now();
+        let waiting = tokio::spawn({
+            let pace = pace.clone();
+            async move { pace.turn().await }
+        });
+        tokio::task::yield_now().await;
+        pace.busy(start, Some(Duration::from_secs(5)));
+        waiting.await.unwrap();
+        assert!(start.elapsed() >= Duration::from_secs(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_gives_up_after_nothing_but_429_and_a_single_answer_renews_its_patience() {
+        let pace = pace();
+        let minute = Some(Duration::from_secs(60));
+        let busy = async || {
+            pace.turn().await;
+            pace.busy(Instant::now(), minute)
+        };
+        for _ in 0..9 {
+            assert!(!busy().await.is_hopeless);
+        }
+        pace.answered();
+        let start = Instant::now();
+        while !busy().await.is_hopeless {}
+        assert!(start.elapsed() >= PATIENCE && start.elapsed() < PATIENCE * 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_429_that_comes_late_is_no_news() {
+        let pace = pace();
+        let first = Instant::now();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        pace.busy(Instant::now(), None);
+        pace.answered();
+        assert_eq!(pace.busy(first, None).pause, FIRST_PAUSE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_request_waits_for_a_day() {
+        assert_eq!(pace().busy(Instant::now(), Some(Duration::from_secs(86_400))).pause, PATIENCE);
+    }
+}

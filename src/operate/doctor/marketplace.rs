@@ -1,0 +1,170 @@
+//! Token and clock of each store. The list of IDs and an order by its ID are asked for, and never new orders.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::fmt::rfc2822::DateTimeParser;
+use reqwest::header::DATE;
+use reqwest::{Client, redirect};
+use tokio::time::timeout;
+use url::Url;
+
+use super::{Check, PATIENCE};
+use crate::app;
+use crate::config::{Config, SecretError, Store};
+use crate::marketplace::client::{ApiError, Refusal};
+use crate::order::ids::{OrderId, StoreName};
+use crate::pipeline::reconcile::{AskError, Asker};
+
+/// As far as clocks may be apart before a page that waited is taken for another than it is.
+const TOO_FAR: u64 = 60;
+/// Beyond this somebody should set the clock. The answer tells no fractions, and takes its time.
+const FAR: u64 = 5;
+
+pub(super) async fn check(config: &Config) -> Vec<Check> {
+    if config.stores.is_empty() {
+        let cure = "set one up: `[stores.NAME]` with `country` and `token_file`";
+        return vec![Check::bad("stores", "no store is set up", cure)];
+    }
+    let mut checks = Vec::new();
+    for (name, store) in &config.stores {
+        let (token, clock) = tokio::join!(token(name, store), clock(name, &store.base_url));
+        checks.extend([token, clock]);
+    }
+    checks
+}
+
+async fn token(name: &StoreName, store: &Store) -> Check {
+    let what = format!("token {name}");
+    let late = "see whether the marketplace can be reached from this machine: `curl -I` its base URL";
+    match timeout(PATIENCE, ask(name, &what, store)).await {
+        Ok(check) => check,
+        Err(_) => Check::bad(what, format!("no answer within {} s", PATIENCE.as_secs()), late),
+    }
+}
+
+async fn ask(name: &StoreName, what: &str, store: &Store) -> Check {
+    let token = match store.token.read() {
+        Ok(token) => token,
+        Err(error) => return no_token(what, &error),
+    };
+    let client = match app::client(store) {
+        Ok(client) => client,
+        Err(error) => return Check::bad(what, error.to_string(), "look at this machine's TLS certificates"),
+    };
+    // Once, without the patience of a pass: whoever asks wants to know how it stands now.
+    let error = match Asker::new(name, store, Arc::new(client.clone())).order_ids_at_once().await {
+        Ok(ids) => return Check::good(what, format!("accepted; {} orders are listed for the last 8 days", ids.len())),
+        Err(AskError::Api(error)) => error,
+        Err(AskError::NotWhole(why)) => {
+            let cure = "set `api.list_page_parameter` to the parameter that asks for a page, such as `page`: without the \
+                        whole list nothing that a cut read lost can be found again";
+            return Check::bad(what, format!("accepted; but the list of order IDs is not whole: {why}"), cure);
+        }
+        Err(AskError::Token(error)) => return no_token(what, &error),
+    };
+    match error {
+        // The path is unconfirmed: whether the token is good, another path can tell.
+        ApiError::NotFound | ApiError::Refused(Refusal::Status(_)) | ApiError::Shape(_) => {
+            let path = &store.api.paths.order_ids;
+            let found = format!("the list of IDs is not to be had under `{path}` ({error})");
+            let cure = "set `api.paths.order_ids` to the path in your shop's documentation: without the list nothing that a \
+                        cut read lost can be found again";
+            let nobody: OrderId = "0".parse().expect("a digit is an ID");
+            match client.order(&nobody, &token).await {
+                Err(ApiError::Refused(refusal @ (Refusal::Token | Refusal::StartDate | Refusal::InFront(_)))) => {
+                    refused(what, refusal)
+                }
+                _ => Check::bad(what, found.replace(" this order", ""), cure),
+            }
+        }
+        ApiError::Refused(refusal) => refused(what, refusal),
+        ApiError::Busy(_) => Check::doubtful(what, error.to_string(), "wait a minute and ask again"),
+        ApiError::Failed(why) => {
+            let cure = "see that the marketplace can be reached from this machine, and that `base_url` is right";
+            Check::bad(what, why, cure)
+        }
+    }
+}
+
+fn no_token(what: &str, error: &SecretError) -> Check {
+    Check::bad(what, error.to_string(), "correct the store's `token_file` or `token`")
+}
+
+fn refused(what: &str, refusal: Refusal) -> Check {
+    let (found, cure) = match refusal {
+        Refusal::Token => (
+            "401: the marketplace does not accept the token".to_owned(),
+            "generate a new one in the shop's settings, which voids the older ones at once, and write it into the store's \
+             `token_file`",
+        ),
+        Refusal::StartDate => (
+            "403: the shop has no start date".to_owned(),
+            "set \"synchronise orders from\" in the shop's settings, at most 30 days back",
+        ),
+        Refusal::InFront(front) => (
+            format!("{}: not the marketplace refuses, but something in front of it ({front})", front.status),
+            "let this machine's address and its requests through the firewall or the proxy; ask the marketplace if it is \
+             theirs. If nothing is in front, see the store's token",
+        ),
+        Refusal::NotFound | Refusal::Status(_) => {
+            ("the marketplace refuses the request".to_owned(), "check `base_url` and `api.paths`")
+        }
+    };
+    Check::bad(what, found, cure)
+}
+
+/// The home page tells the time; no token travels.
+async fn clock(name: &StoreName, base_url: &Url) -> Check {
+    let what = format!("clock {name}");
+    let Ok(client) = Client::builder().redirect(redirect::Policy::none()).timeout(Duration::from_secs(8)).build()
+    else {
+        return Check::skipped(what, "the HTTP client could not be made");
+    };
+    let Ok(answer) = client.head(base_url.clone()).send().await else {
+        return Check::skipped(what, "the marketplace can't be reached");
+    };
+    let now = crate::platform::clock::now();
+    let told = answer.headers().get(DATE).and_then(|date| date.to_str().ok());
+    match told.and_then(|date| DateTimeParser::new().parse_timestamp(date).ok()) {
+        Some(theirs) => judged(what, now.duration_since(theirs).as_secs()),
+        None => Check::skipped(what, "the marketplace does not tell the time"),
+    }
+}
+
+fn judged(what: String, ahead: i64) -> Check {
+    let (apart, direction) = (ahead.unsigned_abs(), if ahead < 0 { "behind" } else { "ahead of" });
+    let found = format!("{apart} s {direction} the marketplace's");
+    let cure =
+        "let the clock be set over the network: `timedatectl set-ntp true`, or the host's if this is a container";
+    if apart <= FAR {
+        Check::good(what, format!("at most {} s off the marketplace's", apart.max(1)))
+    } else if apart <= TOO_FAR {
+        Check::doubtful(what, found, cure)
+    } else {
+        Check::bad(what, found, cure)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operate::doctor::Health;
+
+    #[test]
+    fn a_clock_is_judged_by_how_far_it_is_off_in_either_direction() {
+        for (ahead, health) in [
+            (0, Health::Good),
+            (-5, Health::Good),
+            (6, Health::Doubtful),
+            (-60, Health::Doubtful),
+            (61, Health::Bad),
+            (-86_400, Health::Bad),
+        ] {
+            let check = judged("clock".into(), ahead);
+            assert_eq!(check.health, health, "{ahead}: {check:?}");
+            assert_eq!(check.cure.is_some(), health != Health::Good, "{ahead}");
+        }
+        assert!(judged("clock".into(), -90).found.contains("90 s behind"));
+    }
+}

@@ -1,0 +1,203 @@
+//! What an operator asks about orders: read from the topics and the spool, from outside, beside the program at work.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+use thiserror::Error;
+
+use crate::app;
+use crate::avro::decoder::DecodeError;
+use crate::avro::encoding::{EncoderSource, EncodingError};
+use crate::avro::event::OrderEvent;
+use crate::avro::tracking::OrderTracking;
+use crate::config::Config;
+use crate::kafka::KafkaFault;
+use crate::kafka::glance::{Glance, Seen, Start};
+use crate::kafka::settings::Isolation;
+use crate::marketplace::body::Page;
+use crate::order::country::Country;
+use crate::order::ids::{OrderId, OrderKey, ReadId, StoreName};
+use crate::order::{DeadLetter, Order};
+use crate::spool::{Entry, Spool, SpoolError, State};
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+pub enum InquiryError {
+    /// Kafka's.
+    #[error(transparent)]
+    Kafka(#[from] KafkaFault),
+    /// The registry's, or a record that can't be decoded.
+    #[error(transparent)]
+    Encoding(#[from] EncodingError),
+    /// The spool's.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+}
+
+impl From<DecodeError> for InquiryError {
+    fn from(error: DecodeError) -> Self {
+        Self::Encoding(error.into())
+    }
+}
+
+/// A record of the dead-letter topic. Its JSON is personal data, so `Debug` does not show it.
+pub struct Letter {
+    /// `partition:offset`, by which a person names it.
+    pub place: String,
+    /// When it was written.
+    pub at: Option<Timestamp>,
+    /// The store.
+    pub store: Option<StoreName>,
+    /// The order, where an ID could be read.
+    pub order_id: Option<OrderId>,
+    /// What was wrong.
+    pub reason: String,
+    /// Where in the record.
+    pub pointer: String,
+    /// The read that brought it.
+    pub read_id: Option<ReadId>,
+    /// The record as it came.
+    pub json: Vec<u8>,
+}
+
+impl std::fmt::Debug for Letter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Letter({})", self.place)
+    }
+}
+
+impl From<Seen> for Letter {
+    fn from(seen: Seen) -> Self {
+        let header = |name: &str| seen.header(name).unwrap_or_default().to_owned();
+        let time = header("imotriz.error.time").parse().ok().or(seen.at);
+        Self {
+            place: seen.place(),
+            at: time,
+            store: header("imotriz.error.store").parse().ok(),
+            order_id: seen.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()?.parse().ok()),
+            reason: header("imotriz.error.reason"),
+            pointer: header("imotriz.error.pointer"),
+            read_id: header("imotriz.error.read_id").parse().ok(),
+            json: seen.value.unwrap_or_default(),
+        }
+    }
+}
+
+impl Letter {
+    /// The record as the present mapping reads it. None where the settings do not know its store.
+    #[must_use]
+    pub fn read_again(&self, config: &Config) -> Option<Result<Order, DeadLetter>> {
+        let store = config.stores.get(self.store.as_ref()?)?;
+        let Ok(record) = serde_json::from_slice::<&RawValue>(&self.json) else {
+            let json = self.json.clone();
+            let reason = "it is not JSON, so no mapping can read it".to_owned();
+            return Some(Err(DeadLetter { id: self.order_id.clone(), json, reason, pointer: String::new() }));
+        };
+        Some(config.mapping.order(store.country, record))
+    }
+}
+
+/// All dead letters, the oldest first.
+///
+/// # Errors
+/// Kafka's.
+pub async fn letters(config: &Config) -> Result<Vec<Letter>, InquiryError> {
+    let connection = app::connection(&config.kafka);
+    let glance = Glance::open(&connection, &config.kafka.topics.dead_letter, Isolation::Committed, Start::Beginning)?;
+    let mut letters: Vec<Letter> = glance.all().await?.into_iter().map(Letter::from).collect();
+    letters.sort_by_key(|letter| letter.at);
+    Ok(letters)
+}
+
+/// The newest tracking record of each order for which `wanted` holds.
+///
+/// # Errors
+/// Kafka's, the registry's, or a record that can't be decoded.
+pub async fn tracked(
+    config: &Config,
+    wanted: impl Fn(&OrderKey) -> bool,
+) -> Result<BTreeMap<OrderKey, OrderTracking>, InquiryError> {
+    let connection = app::connection(&config.kafka);
+    let mut decoder = EncoderSource::from_config(config)?.tracking_decoder();
+    let topic = &config.kafka.topics.tracking;
+    let mut glance = Glance::open(&connection, topic, Isolation::Committed, Start::Beginning)?;
+    let mut tracked = BTreeMap::new();
+    while let Some(seen) = glance.next().await? {
+        let key = seen.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()?.parse::<OrderKey>().ok());
+        let Some(key) = key.filter(|key| wanted(key)) else { continue };
+        match seen.value {
+            Some(value) => drop(tracked.insert(key, decoder.decode(&value).await?)),
+            None => drop(tracked.remove(&key)),
+        }
+    }
+    Ok(tracked)
+}
+
+/// An event of one order, and whether consumers see it.
+#[derive(Debug)]
+pub struct Sighting {
+    /// Where it stands.
+    pub seen: Seen,
+    /// What it says.
+    pub event: OrderEvent,
+    /// Whether its transaction was committed.
+    pub committed: bool,
+}
+
+/// All events with this order ID, the oldest first, those of transactions that were given up or are still open among
+/// them.
+///
+/// # Errors
+/// Kafka's, the registry's, or a record that can't be decoded.
+pub async fn events_of(config: &Config, id: &OrderId) -> Result<Vec<Sighting>, InquiryError> {
+    let connection = app::connection(&config.kafka);
+    let mut decoder = EncoderSource::from_config(config)?.order_decoder();
+    let topic = &config.kafka.topics.orders;
+    let is_its = |seen: &Seen| seen.key.as_deref() == Some(id.as_str().as_bytes());
+    let mut sightings = Vec::new();
+    let mut all = Glance::open(&connection, topic, Isolation::Uncommitted, Start::Beginning)?;
+    while let Some(seen) = all.next().await? {
+        if let Some(value) = seen.value.as_deref().filter(|_| is_its(&seen)) {
+            let event = decoder.decode(value).await?;
+            sightings.push(Sighting { seen, event, committed: false });
+        }
+    }
+    if sightings.is_empty() {
+        return Ok(sightings);
+    }
+    // The second look: what is committed by now, of what the first one saw.
+    let mut committed = Glance::open(&connection, topic, Isolation::Committed, Start::Beginning)?;
+    while let Some(seen) = committed.next().await? {
+        let same = |it: &&mut Sighting| (it.seen.partition, it.seen.offset) == (seen.partition, seen.offset);
+        if let Some(sighting) = sightings.iter_mut().find(same) {
+            sighting.committed = true;
+        }
+    }
+    sightings.sort_by_key(|sighting| (sighting.seen.at, sighting.seen.partition, sighting.seen.offset));
+    Ok(sightings)
+}
+
+/// The files of the spool that hold an order.
+///
+/// # Errors
+/// The spool's. A file that goes while it is looked at is passed over.
+pub fn spooled(config: &Config, id: &OrderId) -> Result<Vec<Entry>, InquiryError> {
+    let entries = Spool::inspect(&config.spool.dir)?;
+    Ok(entries.into_iter().filter(|entry| holds(config, entry, id)).collect())
+}
+
+fn holds(config: &Config, entry: &Entry, id: &OrderId) -> bool {
+    if !matches!(entry.state, State::Page { .. } | State::Unknown { .. }) {
+        return false;
+    }
+    let Ok(body) = Spool::read_body(&entry.path) else { return false };
+    let Ok(page) = Page::parse(&body) else { return false };
+    // The country settles dates and currency, not the ID: any will do where the settings no longer name the store.
+    let store = entry.store.as_ref().and_then(|store| config.stores.get(store));
+    let country = store.map_or(Country::Co, |store| store.country);
+    page.records.iter().any(|record| match record.order(&config.mapping, country) {
+        Ok(order) => order.id == *id,
+        Err(letter) => letter.id.as_ref() == Some(id),
+    })
+}

@@ -1,0 +1,298 @@
+//! Names that travel through the whole program: parsed once at the edge, never a bare `String` past it.
+
+mod list;
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use thiserror::Error;
+use uuid::{NoContext, Uuid};
+
+use crate::platform::clock;
+
+pub use list::{Listed, OrderIds};
+
+/// Why a text is no identifier.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum IdError {
+    /// Nothing is left once blanks are cut off.
+    #[error("the {0} is empty")]
+    Empty(&'static str),
+    /// Longer than the limit, in bytes.
+    #[error("the {0} is longer than {1} bytes")]
+    TooLong(&'static str, usize),
+    /// A character that would make keys or file names ambiguous.
+    #[error("the {0} has a character that is not allowed: {1:?}")]
+    Character(&'static str, char),
+    /// A number with a fraction, or one that a float can't tell from its neighbours.
+    #[error("the {0} is a number that is not a whole one, or a float beyond 2^53, where it is no longer exact")]
+    NotWhole(&'static str),
+    /// An order key has the form `store/order ID`.
+    #[error("an order key reads `store/order ID`")]
+    NoSlash,
+    /// A read ID is a UUID.
+    #[error("a read ID is a UUID")]
+    NotAUuid,
+}
+
+/// The marketplace's ID of an order, as text. Blanks around it are cut off; at most 128 bytes; no control characters.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OrderId(Arc<str>);
+
+impl OrderId {
+    const MAX: usize = 128;
+
+    /// The ID as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The ID that a JSON number is. One that is written as a float is the whole number of the same value, so that an
+    /// order has one key whether PHP writes `9000001`, `9000001.0` or `9.000001E+6`. What is written as a whole number
+    /// stays as it is.
+    ///
+    /// # Errors
+    /// A number with a fraction, and a float beyond 2^53: there several IDs share one float.
+    pub fn from_number(number: &str) -> Result<Self, IdError> {
+        if !number.contains(['.', 'e', 'E']) {
+            return number.parse();
+        }
+        let (sign, magnitude) = number.strip_prefix('-').map_or(("", number), |magnitude| ("-", magnitude));
+        let whole = whole(magnitude).ok_or(IdError::NotWhole("order ID"))?;
+        Ok(Self(format!("{sign}{whole}").into()))
+    }
+}
+
+/// The value of a JSON number without a sign, where it is whole and a float holds it exactly.
+fn whole(number: &str) -> Option<u64> {
+    /// Above it not every whole number is a float.
+    const EXACT: u64 = 1 << 53;
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (before, after) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = [before, after].concat();
+    let significant = digits.trim_end_matches('0');
+    if significant.is_empty() {
+        return Some(0);
+    }
+    // How many of the digits stand before the decimal point.
+    let point = i64::try_from(before.len()).ok()?.checked_add(exponent.parse().ok()?)?;
+    let zeros = usize::try_from(point).ok()?.checked_sub(significant.len())?;
+    let significant = significant.parse::<u64>().ok()?;
+    let value = significant.checked_mul(10_u64.checked_pow(u32::try_from(zeros).ok()?)?)?;
+    (value < EXACT).then_some(value)
+}
+
+impl FromStr for OrderId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(IdError::Empty("order ID"));
+        }
+        if text.len() > Self::MAX {
+            return Err(IdError::TooLong("order ID", Self::MAX));
+        }
+        match text.chars().find(|c| c.is_control()) {
+            Some(c) => Err(IdError::Character("order ID", c)),
+            None => Ok(Self(text.into())),
+        }
+    }
+}
+
+/// A store's name in the settings: lower-case letters, digits, `-` and `_`, at most 63 bytes, so that it can stand
+/// in a file name, a Kafka key and an environment variable alike.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StoreName(Arc<str>);
+
+impl StoreName {
+    const MAX: usize = 63;
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for StoreName {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        if text.is_empty() {
+            return Err(IdError::Empty("store name"));
+        }
+        if text.len() > Self::MAX {
+            return Err(IdError::TooLong("store name", Self::MAX));
+        }
+        match text.chars().find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '-' | '_')) {
+            Some(c) => Err(IdError::Character("store name", c)),
+            None => Ok(Self(text.into())),
+        }
+    }
+}
+
+/// An order of a store: what the tracking topic is keyed by. It alone renders that key.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OrderKey {
+    /// The store that sold.
+    pub store: StoreName,
+    /// The marketplace's ID of the order.
+    pub id: OrderId,
+}
+
+impl fmt::Display for OrderKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.store, self.id)
+    }
+}
+
+impl FromStr for OrderKey {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let (store, id) = text.split_once('/').ok_or(IdError::NoSlash)?;
+        Ok(Self { store: store.parse()?, id: id.parse()? })
+    }
+}
+
+/// One destructive read, or one pass of the reconciler: a UUID of version 7, so that sorting by it sorts by time.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ReadId(Uuid);
+
+impl ReadId {
+    /// A new ID, from the clock and the operating system's random numbers. Whoever sets the clock back gets IDs as old.
+    #[must_use]
+    pub fn fresh() -> Self {
+        let (now, random) = (clock::now(), NoContext);
+        let (seconds, nanos) = (now.as_second().unsigned_abs(), now.subsec_nanosecond().unsigned_abs());
+        Self(Uuid::new_v7(uuid::Timestamp::from_unix(random, seconds, nanos)))
+    }
+
+    /// When it was made, in milliseconds since 1970. One that is not ours may not tell.
+    #[must_use]
+    pub fn millis(self) -> Option<i64> {
+        let (seconds, nanos) = self.0.get_timestamp()?.to_unix();
+        i64::try_from(seconds).ok()?.checked_mul(1000)?.checked_add(i64::from(nanos / 1_000_000))
+    }
+
+    /// The ID as a UUID.
+    #[must_use]
+    pub fn as_uuid(self) -> Uuid {
+        self.0
+    }
+}
+
+impl FromStr for ReadId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        text.parse().map(Self).map_err(|_| IdError::NotAUuid)
+    }
+}
+
+macro_rules! shown_as_text {
+    ($($name:ident),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+
+shown_as_text!(OrderId, StoreName, ReadId);
+
+impl fmt::Debug for OrderKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_id_loses_the_blanks_around_it_and_keeps_the_rest() {
+        assert_eq!("  000123 ".parse::<OrderId>().unwrap().as_str(), "000123");
+        assert_eq!(" ".parse::<OrderId>(), Err(IdError::Empty("order ID")));
+        assert_eq!("1\n2".parse::<OrderId>(), Err(IdError::Character("order ID", '\n')));
+        assert!("x".repeat(129).parse::<OrderId>().is_err());
+    }
+
+    #[test]
+    fn an_order_id_that_came_as_a_float_is_the_whole_number_of_its_value() {
+        let id = |number| OrderId::from_number(number).map(|id| id.to_string());
+        for number in [
+            "9000001",
+            "9000001.0",
+            "9000001.000",
+            "9.000001e6",
+            "9.000001E+6",
+            "90000010e-1",
+            "0.9000001e7",
+            "9000001e0",
+        ] {
+            assert_eq!(id(number).as_deref(), Ok("9000001"), "{number}");
+        }
+        for (number, expected) in [
+            ("123456789012345678901234567890", "123456789012345678901234567890"),
+            ("-7", "-7"),
+            ("-7.0", "-7"),
+            ("7e2", "700"),
+            ("0.0", "0"),
+            ("0e99999999999999999999", "0"),
+            ("9007199254740991.0", "9007199254740991"),
+        ] {
+            assert_eq!(id(number).as_deref(), Ok(expected), "{number}");
+        }
+        for number in [
+            "9000001.5",
+            "9000001.00000000000000000000000000000001",
+            "9e-1",
+            "7e-99999999999999999999",
+            "7e99999999999999999999",
+            "7e9223372036854775807",
+            "9007199254740992.0",
+            "9.2233720368547758E+18",
+            "1e40",
+        ] {
+            assert_eq!(id(number), Err(IdError::NotWhole("order ID")), "{number}");
+        }
+    }
+
+    #[test]
+    fn a_key_survives_the_way_to_text_and_back_even_with_a_slash_in_the_id() {
+        let key = OrderKey { store: "bogota".parse().unwrap(), id: "A/7".parse().unwrap() };
+        assert_eq!(key.to_string(), "bogota/A/7");
+        assert_eq!(key.to_string().parse::<OrderKey>().unwrap(), key);
+    }
+
+    #[test]
+    fn a_store_name_that_could_leave_its_folder_is_refused() {
+        for bad in ["", "../x", "a.b", "Bogota", "a/b"] {
+            assert!(bad.parse::<StoreName>().is_err(), "{bad:?}");
+        }
+    }
+}

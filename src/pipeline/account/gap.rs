@@ -1,0 +1,395 @@
+//! What is known of the orders that reads of unknown outcome may have marked. Pure: no disk, no clock.
+//!
+//! A gap is a run of such reads of one store that no good answer interrupts. Let *b* be what was pending after the last
+//! answer before it, *a* what the first answer after it found pending, *n* the orders that became pending in between,
+//! and *m* those that the reads marked. Then *a = b + n − m*, and nobody but the marketplace knows *n*; nor does it mark
+//! more than [`PAGE`] orders in one read. So
+//!
+//! | known | orders marked |
+//! |---|---|
+//! | *a* and *b*, and *b − a* is a whole page for each read | exactly that |
+//! | *a* and *b* | at least *b − a*, at most a page for each read |
+//! | *a* or *b* is missing: the first reads of all, a power failure, an answer without counts | an unknown number, at most a page for each read |
+//!
+//! An order that is marked and does not come back through the list of IDs is older than the list goes back, so it was
+//! pending before the gap: whatever became pending after the answer that told *b* is in the list, if that is taken
+//! within 8 days of the answer. Hence, after such a pass: where *b* is 0 nothing is missing, whatever *a* says (a
+//! program that is killed while it waits for orders); where both are known *b − a* less those found is missing at least;
+//! else it is an unknown number, at most *b* or a page for each read.
+//!
+//! One thing besides age keeps a marked order from being found missing: it was published before, and the seller had asked
+//! for it again. The list then names an order that is tracked, which is not missing, whatever its last hand-over brought.
+//! Nobody can tell such an order from one that is too old; there are at most *k* of them, the listed orders that had
+//! been tracked before the gap. Hence *b − a* less those found less *k* is certainly missing, and the rest is possible.
+//! Where orders really are too old, at a first start and after an outage of more than 8 days, *k* is about 0.
+//!
+//! What is only possible is no finding. It stays on the account with its number until the marketplace no longer hands
+//! over any order that the reads can have marked, [`REACH`] after them: from then on nobody could act upon it.
+//!
+//! "At least" is weaker than "exactly" in one case: as many new orders as became pending between the two answers, which
+//! are mostly a second apart, can hide as many old ones.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::order::ids::{ReadId, StoreName};
+
+/// Orders that one read marks at most, by the marketplace's word.
+pub const PAGE: u64 = 30;
+/// How far back the list of IDs goes.
+pub const LISTED: SignedDuration = SignedDuration::from_hours(8 * 24);
+/// How far back the marketplace hands over orders at all, however they are asked for.
+pub const REACH: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// What an answer said to be pending after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pending {
+    /// How many orders.
+    pub orders: u64,
+    /// When the answer came.
+    pub at: Timestamp,
+}
+
+/// A read of unknown outcome.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LostRead {
+    /// The read.
+    pub read_id: ReadId,
+    /// When its file was reserved.
+    pub since: Timestamp,
+    /// What is known about its end.
+    pub reason: String,
+    /// Orders that it can have marked.
+    pub at_most: u64,
+}
+
+/// The first good answer after the gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Answer {
+    /// What it found pending, if it said so.
+    found: Option<u64>,
+}
+
+/// A pass of the reconciler that covers the gap, and could fetch all that was missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Looked {
+    /// When its list was taken.
+    listed_at: Timestamp,
+    /// Orders in that list that had been tracked before the gap: the seller may have asked for them again.
+    #[serde(default)]
+    known: u64,
+}
+
+/// How many orders were marked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Marked {
+    /// Certainly so many.
+    pub at_least: u64,
+    /// Certainly no more.
+    pub at_most: u64,
+    /// Whether the marketplace's counts before and after are known. Without them `at_least` is 0 for want of knowledge.
+    pub counted: bool,
+}
+
+impl fmt::Display for Marked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at_least, at_most, counted } = self;
+        match (counted, at_least == at_most) {
+            (false, _) => write!(f, "unknown, at most {at_most}"),
+            (true, true) => write!(f, "exactly {at_least}"),
+            (true, false) => write!(f, "at least {at_least}, at most {at_most}"),
+        }
+    }
+}
+
+/// What is still missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Open {
+    /// No pass has looked for the orders yet.
+    NotLookedFor,
+    /// Nothing.
+    Nothing,
+    /// Certainly so many: they are older than the list goes back.
+    AtLeast(u64),
+    /// Perhaps none, and no more than so many: nothing that is listed is missing.
+    UnknownUpTo(u64),
+}
+
+impl fmt::Display for Open {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotLookedFor => f.write_str("not looked for yet"),
+            Self::Nothing => f.write_str("none"),
+            Self::AtLeast(orders) => write!(f, "{orders}"),
+            Self::UnknownUpTo(orders) => write!(f, "possibly some, at most {orders}"),
+        }
+    }
+}
+
+/// Reads of unknown outcome with no good answer between them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Gap {
+    pub(super) store: StoreName,
+    pub(super) reads: Vec<LostRead>,
+    before: Option<Pending>,
+    after: Option<Answer>,
+    /// Orders that the reconciler found, taken for the gap's.
+    reconciled: u64,
+    /// Orders that came in a page, un-synchronised by hand, by the page's read: a page that is replayed counts once.
+    arrived: BTreeMap<ReadId, u64>,
+    looked: Option<Looked>,
+}
+
+impl Gap {
+    pub(super) fn new(store: StoreName, read: LostRead, before: Option<Pending>) -> Self {
+        Self { store, reads: vec![read], before, after: None, reconciled: 0, arrived: BTreeMap::new(), looked: None }
+    }
+
+    /// Whether no good answer has come since: a further unknown read belongs to it.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.after.is_none()
+    }
+
+    pub(super) fn answer(&mut self, found: Option<u64>) {
+        self.after = Some(Answer { found });
+    }
+
+    pub(super) fn has(&self, read_id: ReadId) -> bool {
+        self.reads.iter().any(|read| read.read_id == read_id)
+    }
+
+    pub(super) fn was_looked_for(&self) -> bool {
+        self.looked.is_some()
+    }
+
+    /// A pass covers it; the first one that does counts, for its list goes back the furthest.
+    pub(super) fn look(&mut self, listed_at: Timestamp, known: u64) {
+        self.looked.get_or_insert(Looked { listed_at, known });
+    }
+
+    /// Its first read and when that began, while no pass has looked for its orders.
+    pub(super) fn to_be_looked_for(&self) -> Option<(ReadId, Timestamp)> {
+        let first = self.reads.first().filter(|_| self.looked.is_none())?;
+        Some((first.read_id, first.since))
+    }
+
+    /// When what is only possible is let go.
+    pub(super) fn lapses_at(&self) -> Option<Timestamp> {
+        let last = self.reads.last().filter(|_| matches!(self.open(), Open::UnknownUpTo(_)))?;
+        last.since.checked_add(REACH).ok()
+    }
+
+    pub(super) fn listed_at(&self) -> Option<Timestamp> {
+        self.looked.map(|looked| looked.listed_at)
+    }
+
+    pub(super) fn marked(&self) -> Marked {
+        let at_most = self.reads.iter().fold(0, |sum: u64, read| sum.saturating_add(read.at_most));
+        match (self.before, self.after.and_then(|after| after.found)) {
+            (Some(before), Some(after)) => {
+                let at_least = before.orders.saturating_sub(after).min(at_most);
+                Marked { at_least, at_most, counted: true }
+            }
+            _ => Marked { at_least: 0, at_most, counted: false },
+        }
+    }
+
+    pub(super) fn found(&self) -> u64 {
+        self.arrived.values().fold(self.reconciled, |sum, orders| sum.saturating_add(*orders))
+    }
+
+    pub(super) fn open(&self) -> Open {
+        let Some(looked) = self.looked else { return Open::NotLookedFor };
+        let (marked, found) = (self.marked(), self.found());
+        let short = marked.at_least.saturating_sub(found);
+        let certain = short.saturating_sub(looked.known);
+        if certain > 0 {
+            return Open::AtLeast(certain);
+        }
+        let unseen = marked.at_most.saturating_sub(found);
+        let unseen = match self.before {
+            Some(before) if is_in_time(looked.listed_at.duration_since(before.at)) => {
+                if marked.counted {
+                    short
+                } else {
+                    unseen.min(before.orders)
+                }
+            }
+            _ => unseen,
+        };
+        if unseen == 0 { Open::Nothing } else { Open::UnknownUpTo(unseen) }
+    }
+
+    /// Takes so many of the found orders for its own: what it certainly lacks, or, as the second helping, all that it can
+    /// have marked. Returns how many it took.
+    pub(super) fn tick(&mut self, orders: u64, helping: Helping) -> u64 {
+        let taken = orders.min(self.room(helping));
+        self.reconciled += taken;
+        taken
+    }
+
+    fn room(&self, helping: Helping) -> u64 {
+        let marked = self.marked();
+        let limit = match helping {
+            Helping::First => marked.at_least,
+            Helping::Second => marked.at_most,
+        };
+        limit.saturating_sub(self.found())
+    }
+
+    /// Takes an order that was never published and came in a page, although it is older than the gap and the drain had
+    /// found nothing pending since: it had been marked, and a person un-synchronised it.
+    pub(super) fn arrive(&mut self, page: ReadId, created: Timestamp) -> bool {
+        let old = self.reads.first().is_some_and(|read| created < read.since);
+        let takes = old && matches!(self.open(), Open::AtLeast(_) | Open::UnknownUpTo(_));
+        if takes {
+            *self.arrived.entry(page).or_default() += 1;
+        }
+        takes
+    }
+
+    pub(super) fn forget_arrivals(&mut self, page: ReadId) {
+        self.arrived.remove(&page);
+    }
+}
+
+/// Whether a list goes back far enough that was taken so long after the last known count. A clock that says "before" was
+/// set back, by who knows how much: within what clocks are corrected by every day it is believed.
+fn is_in_time(age: SignedDuration) -> bool {
+    (SignedDuration::from_mins(-1)..LISTED).contains(&age)
+}
+
+/// Found orders are dealt out twice, so that what is certainly missing is no more than all gaps together certainly lack
+/// less all that was found: nobody knows which order was whose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Helping {
+    First,
+    Second,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(hours: i64) -> Timestamp {
+        Timestamp::UNIX_EPOCH + SignedDuration::from_hours(hours)
+    }
+
+    fn read(hours: i64) -> LostRead {
+        LostRead { read_id: ReadId::fresh(), since: at(hours), reason: "cut".to_owned(), at_most: PAGE }
+    }
+
+    fn gap(before: Option<u64>, after: Option<Option<u64>>) -> Gap {
+        let before = before.map(|orders| Pending { orders, at: at(1000) });
+        let mut gap = Gap::new("bogota".parse().unwrap(), read(1000), before);
+        if let Some(found) = after {
+            gap.answer(found);
+        }
+        gap
+    }
+
+    fn looked(before: Option<u64>, after: Option<u64>, found: u64) -> Open {
+        let mut gap = gap(before, Some(after));
+        gap.look(at(1001), 0);
+        gap.reconciled = found;
+        gap.open()
+    }
+
+    #[test]
+    fn what_was_marked_follows_from_what_was_pending_before_and_after() {
+        let shown = |before, after| gap(before, after).marked().to_string();
+        assert_eq!(shown(Some(65), Some(Some(35))), "exactly 30");
+        assert_eq!(shown(Some(65), Some(Some(40))), "at least 25, at most 30");
+        assert_eq!(shown(Some(5), Some(Some(9))), "at least 0, at most 30");
+        assert_eq!(shown(Some(65), Some(None)), "unknown, at most 30");
+        assert_eq!(shown(None, Some(Some(35))), "unknown, at most 30");
+        assert_eq!(shown(Some(65), None), "unknown, at most 30");
+        // Somebody else reads as well: a read of ours still marks no more than a page.
+        assert_eq!(shown(Some(95), Some(Some(5))), "exactly 30");
+    }
+
+    #[test]
+    fn reads_in_a_row_share_their_bounds() {
+        let mut gap = gap(Some(100), None);
+        gap.reads.push(read(1000));
+        gap.answer(Some(40));
+        assert_eq!(gap.marked().to_string(), "exactly 60");
+    }
+
+    #[test]
+    fn what_the_list_does_not_give_back_is_missing() {
+        assert_eq!(gap(Some(65), Some(Some(35))).open(), Open::NotLookedFor);
+        assert_eq!(looked(Some(65), Some(35), 30), Open::Nothing);
+        assert_eq!(looked(Some(65), Some(35), 10), Open::AtLeast(20));
+        assert_eq!(looked(Some(65), Some(40), 10), Open::AtLeast(15));
+        assert_eq!(looked(Some(5), Some(0), 5), Open::Nothing);
+        assert_eq!(looked(None, Some(35), 12), Open::UnknownUpTo(18));
+        assert_eq!(looked(None, Some(35), 30), Open::Nothing);
+        assert_eq!(looked(Some(4), None, 1), Open::UnknownUpTo(4));
+    }
+
+    #[test]
+    fn a_kill_while_nothing_was_pending_is_no_loss_unless_the_list_came_too_late() {
+        assert_eq!(looked(Some(0), None, 0), Open::Nothing);
+        assert_eq!(looked(Some(0), Some(3), 0), Open::Nothing);
+        let looked_at = |listed_at| {
+            let mut gap = gap(Some(0), Some(Some(3)));
+            gap.look(listed_at, 0);
+            gap.open()
+        };
+        assert_eq!(looked_at(at(1000) + LISTED), Open::UnknownUpTo(30));
+        assert_eq!(looked_at(at(999)), Open::UnknownUpTo(30), "a clock that was set back proves nothing");
+        assert_eq!(looked_at(at(1000) - SignedDuration::from_secs(1)), Open::Nothing);
+    }
+
+    #[test]
+    fn an_order_that_is_listed_and_tracked_is_not_certainly_missing() {
+        let looked = |known| {
+            let mut gap = gap(Some(65), Some(Some(35)));
+            gap.look(at(1001), known);
+            gap.open()
+        };
+        assert_eq!(looked(0), Open::AtLeast(30));
+        assert_eq!(looked(10), Open::AtLeast(20));
+        assert_eq!(looked(470), Open::UnknownUpTo(30));
+    }
+
+    #[test]
+    fn what_is_only_possible_lapses_once_the_marketplace_hands_it_over_no_more() {
+        let mut gap = gap(None, Some(Some(35)));
+        assert_eq!(gap.lapses_at(), None);
+        gap.look(at(1001), 0);
+        assert_eq!((gap.open(), gap.lapses_at()), (Open::UnknownUpTo(30), Some(at(1000) + REACH)));
+        gap.reconciled = 30;
+        assert_eq!(gap.lapses_at(), None);
+    }
+
+    #[test]
+    fn an_exact_number_does_not_age() {
+        let mut gap = gap(Some(65), Some(Some(35)));
+        gap.look(at(1000) + LISTED, 0);
+        assert_eq!(gap.open(), Open::AtLeast(30));
+    }
+
+    #[test]
+    fn only_an_old_order_is_one_that_a_person_brought_back_and_a_replayed_page_counts_once() {
+        let mut gap = gap(Some(65), Some(Some(35)));
+        let page = ReadId::fresh();
+        assert!(!gap.arrive(page, at(1)), "nobody has looked for it yet");
+        gap.look(at(1001), 0);
+        assert!(!gap.arrive(page, at(1000)), "it is not older than the read");
+        assert!(gap.arrive(page, at(999)));
+        gap.forget_arrivals(page);
+        assert!(gap.arrive(page, at(999)) && gap.arrive(page, at(998)));
+        assert_eq!(gap.open(), Open::AtLeast(28));
+    }
+}

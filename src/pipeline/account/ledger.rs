@@ -1,0 +1,154 @@
+//! The gaps of all stores, and the file that they are in.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::error::AccountError;
+use super::gap::{Gap, Helping, LostRead, Open, Pending};
+use super::{Covered, KnownBefore};
+use crate::order::ids::{ReadId, StoreName};
+use crate::platform::disk::{self, Disk, RealDisk, gone_is_as_good};
+
+const FILE: &str = "account.json";
+const SETTLED: &str = "settled";
+
+/// A pass that has begun to publish what it found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pass {
+    store: StoreName,
+    read_id: ReadId,
+}
+
+/// All that is on the account.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ledger {
+    /// The oldest first.
+    pub(super) gaps: Vec<Gap>,
+    /// Passes that have not told what they found: if they were killed, the tracking topic tells.
+    passes: Vec<Pass>,
+}
+
+impl Ledger {
+    pub(super) fn lost(&mut self, store: &StoreName, read: LostRead, before: Option<Pending>) {
+        if self.gaps.iter().any(|gap| gap.has(read.read_id)) {
+            return;
+        }
+        match self.unanswered(store) {
+            Some(gap) => gap.reads.push(read),
+            None => self.gaps.push(Gap::new(store.clone(), read, before)),
+        }
+    }
+
+    pub(super) fn unanswered(&mut self, store: &StoreName) -> Option<&mut Gap> {
+        self.gaps.iter_mut().find(|gap| gap.store == *store && gap.is_unanswered())
+    }
+
+    pub(super) fn of<'a>(&'a self, store: &'a StoreName) -> impl Iterator<Item = &'a Gap> {
+        self.gaps.iter().filter(move |gap| gap.store == *store)
+    }
+
+    pub(super) fn passes_of(&self, store: &StoreName) -> Vec<ReadId> {
+        self.passes.iter().filter(|pass| pass.store == *store).map(|pass| pass.read_id).collect()
+    }
+
+    pub(super) fn begin(&mut self, store: &StoreName, pass: ReadId) {
+        self.end(store);
+        self.passes.push(Pass { store: store.clone(), read_id: pass });
+    }
+
+    pub(super) fn end(&mut self, store: &StoreName) {
+        self.passes.retain(|pass| pass.store != *store);
+    }
+
+    /// Deals found orders out, the oldest gap first: to each what it certainly lacks, then to each what it may have marked
+    /// besides.
+    pub(super) fn tick(&mut self, store: &StoreName, mut orders: u64) {
+        for helping in [Helping::First, Helping::Second] {
+            for gap in self.gaps.iter_mut().filter(|gap| gap.store == *store && gap.open() != Open::Nothing) {
+                orders -= gap.tick(orders, helping);
+            }
+        }
+    }
+
+    /// A pass covers these reads, and fetched all that was missing.
+    pub(super) fn looked(&mut self, store: &StoreName, covered: Covered<'_>) {
+        let Covered { reads, listed_at, known } = covered;
+        for gap in self.gaps.iter_mut().filter(|gap| gap.store == *store && !gap.is_unanswered()) {
+            if gap.reads.iter().all(|read| reads.contains(&read.read_id)) {
+                let known = known.iter().find(|known| gap.has(known.first_read));
+                gap.look(listed_at, known.map_or(0, |KnownBefore { orders, .. }| *orders));
+            }
+        }
+    }
+
+    /// Orders of one page that were never published, by their time of creation.
+    pub(super) fn arrived(&mut self, store: &StoreName, page: ReadId, created: &[Timestamp]) {
+        let mut gaps: Vec<&mut Gap> = self.gaps.iter_mut().filter(|gap| gap.store == *store).collect();
+        gaps.iter_mut().for_each(|gap| gap.forget_arrivals(page));
+        for created in created {
+            // An order that none takes is a new one, or was marked before this program had the store.
+            gaps.iter_mut().any(|gap| gap.arrive(page, *created));
+        }
+    }
+
+    /// Lets go of what is only possible and too old to be handed over again.
+    pub(super) fn lapse(&mut self, store: &StoreName, now: Timestamp) {
+        self.gaps.retain(|gap| gap.store != *store || gap.lapses_at().is_none_or(|at| at > now));
+    }
+
+    /// Lets go of what is settled. Not before the traces of its reads are gone: they would be taken for news.
+    pub(super) fn forget_settled(&mut self, is_traced: impl Fn(ReadId) -> bool) {
+        self.gaps.retain(|gap| gap.open() != Open::Nothing || gap.reads.iter().any(|read| is_traced(read.read_id)));
+    }
+
+    pub(super) fn read(disk: &dyn Disk, dir: &Path) -> Result<Self, AccountError> {
+        let path = dir.join(FILE);
+        match disk.read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(AccountError::io(&path)(error)),
+            Ok(text) => serde_json::from_slice(&text).map_err(AccountError::parse(&path)),
+        }
+    }
+
+    pub(super) fn write(&self, disk: &dyn Disk, dir: &Path) -> Result<(), AccountError> {
+        let path = dir.join(FILE);
+        let text = serde_json::to_vec_pretty(self).map_err(AccountError::parse(&path))?;
+        disk::replace(disk, &path, &text).map_err(AccountError::io(&path))
+    }
+
+    /// Takes the wishes of `spool account settle` into account; says which files held them.
+    pub(super) fn take_settlements(&mut self, disk: &dyn Disk, dir: &Path) -> Result<Vec<PathBuf>, AccountError> {
+        let mut wishes = Vec::new();
+        let files = match disk.list(dir) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(wishes),
+            files => files.map_err(AccountError::io(dir))?,
+        };
+        for path in files {
+            if path.extension().is_none_or(|extension| extension != SETTLED) {
+                continue;
+            }
+            let read_id = path.file_stem().and_then(|stem| stem.to_str()?.parse::<ReadId>().ok());
+            if let Some(read_id) = read_id {
+                self.gaps.retain(|gap| !(gap.was_looked_for() && gap.has(read_id)));
+                wishes.push(path);
+            }
+        }
+        Ok(wishes)
+    }
+}
+
+/// Leaves the wish to settle a read, for whoever has the spool, now or later.
+pub(super) fn wish_settled(dir: &Path, read_id: ReadId) -> Result<(), AccountError> {
+    let path = dir.join(format!("{read_id}.{SETTLED}"));
+    let wish = || {
+        gone_is_as_good(RealDisk.remove(&path))?;
+        RealDisk.create(&path)?.sync_data()?;
+        RealDisk.sync_dir(dir)
+    };
+    wish().map_err(AccountError::io(&path))
+}

@@ -1,0 +1,364 @@
+use std::time::{Duration, Instant};
+
+use jiff::SignedDuration;
+
+use super::*;
+use crate::platform::clock;
+use crate::spool::committed::Committed;
+use crate::spool::{Reservation, Spool, SpoolError, SpoolOptions};
+
+/// A spool with its account, as one process has it.
+struct Process {
+    spool: Spool,
+    account: Account,
+    counters: Arc<Counters>,
+    recovery: Recovery,
+}
+
+fn start(dir: &Path) -> Process {
+    let options = SpoolOptions { page_space: 8192, ..SpoolOptions::new(dir) };
+    let deadline = Instant::now() + Duration::from_secs(30);
+    // A process that another test is just starting holds a copy of every lock until it becomes what it is to be.
+    let (spool, recovery) = loop {
+        match Spool::open(options.clone()) {
+            Err(SpoolError::Locked { .. }) if Instant::now() < deadline => std::thread::yield_now(),
+            opened => break opened.unwrap(),
+        }
+    };
+    let counters = Arc::<Counters>::default();
+    let account = Account::open(dir, &recovery, counters.clone()).unwrap();
+    Process { spool, account, counters, recovery }
+}
+
+fn store() -> StoreName {
+    "bogota".parse().unwrap()
+}
+
+fn covering(reads: &[ReadId]) -> Covered<'_> {
+    Covered { reads, listed_at: clock::now(), known: &[] }
+}
+
+fn counted(before: u64, after: u64) -> Counted {
+    Counted { before: Some(before), after: Some(after) }
+}
+
+impl Process {
+    /// A read that begins, and is noted as the drain does it.
+    fn begin(&self) -> Reservation {
+        let reservation = self.spool.reserve(&store()).unwrap();
+        self.account.before(&store(), reservation.read_id()).unwrap();
+        reservation
+    }
+
+    fn lose(&self) -> UnknownRead {
+        let lost = self.begin().write_unknown("cut", b"").unwrap();
+        self.account.lost(&lost, PAGE).unwrap();
+        lost
+    }
+
+    fn answer(&self, counted: Counted) {
+        self.account.answered(&store(), counted, clock::now(), None).unwrap();
+    }
+
+    fn pass(&self, found: u64, covered: Vec<UnknownRead>) {
+        let pass = ReadId::fresh();
+        self.account.begin(&store(), pass, 0).unwrap();
+        let reads: Vec<ReadId> = covered.iter().map(|read| read.read_id).collect();
+        self.account.end(&store(), found, Some(covering(&reads))).unwrap();
+        covered.into_iter().for_each(|read| self.spool.settle(read).unwrap());
+        self.account.tidy(&store(), &[]).unwrap();
+    }
+
+    fn only(&self) -> Entry {
+        let mut entries = self.account.entries();
+        assert_eq!(entries.len(), 1);
+        entries.remove(0)
+    }
+}
+
+fn page(records: usize, found: usize, pending: usize) -> bytes::Bytes {
+    let records = vec![r#"{"order":{"id":1}}"#; records].join(",");
+    format!(
+        r#"{{"data":[{records}],"metadata":{{"total_transactions_found":{found},"returned_transactions":{},"pending_transactions":{pending}}}}}"#,
+        found - pending
+    )
+    .into()
+}
+
+#[test]
+fn what_is_ticked_off_or_missing_survives_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = start(dir.path());
+    process.answer(counted(95, 65));
+    let lost = process.lose();
+    process.answer(counted(35, 5));
+    assert_eq!(process.only().marked.to_string(), "exactly 30");
+    assert_eq!(process.only().open, Open::NotLookedFor);
+    assert!(process.account.unaccounted().is_nothing());
+    process.pass(12, vec![lost]);
+    drop(process);
+
+    let process = start(dir.path());
+    assert_eq!((process.only().found, process.only().open), (12, Open::AtLeast(18)));
+    assert_eq!(process.account.unaccounted(), Unaccounted { orders: 18, reads: 0, possible: 0 });
+    assert_eq!(process.counters.unaccounted.get(), 18);
+    assert_eq!(Account::look(dir.path()).unwrap(), process.account.entries());
+    process.pass(18, Vec::new());
+    assert_eq!(process.account.entries(), []);
+    drop(process);
+    assert_eq!(start(dir.path()).account.entries(), []);
+}
+
+#[test]
+fn an_entry_is_kept_until_the_trace_of_its_read_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = start(dir.path());
+    process.answer(counted(95, 65));
+    let lost = process.lose();
+    process.answer(counted(35, 5));
+    process.account.begin(&store(), ReadId::fresh(), 0).unwrap();
+    process.account.end(&store(), 30, Some(covering(&[lost.read_id]))).unwrap();
+    drop(process);
+    for _ in 0..2 {
+        let process = start(dir.path());
+        assert_eq!(process.recovery.unknown.len(), 1, "each process is killed before the trace goes");
+        assert_eq!(process.account.entries(), [], "and the read is not taken for a new one");
+    }
+}
+
+#[test]
+fn a_read_that_is_killed_is_on_the_account_with_what_was_pending_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = start(dir.path());
+    process.answer(counted(95, 65));
+    drop(process.begin());
+    drop(process);
+    let process = start(dir.path());
+    process.answer(counted(35, 5));
+    assert_eq!(process.only().marked.to_string(), "exactly 30");
+}
+
+#[test]
+fn a_read_that_is_killed_while_nothing_is_pending_has_lost_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = start(dir.path());
+    process.answer(counted(5, 0));
+    drop(process.begin());
+    drop(process);
+    let process = start(dir.path());
+    process.answer(counted(2, 0));
+    let Recovery { unknown, .. } = start_again(process, dir.path());
+    assert_eq!(unknown.len(), 1);
+    let process = start(dir.path());
+    process.pass(0, unknown);
+    assert_eq!(process.account.entries(), []);
+}
+
+fn start_again(process: Process, dir: &Path) -> Recovery {
+    drop(process);
+    start(dir).recovery
+}
+
+#[test]
+fn the_last_word_of_a_process_that_ended_well_is_the_first_of_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = start(dir.path());
+    process.begin().discard().unwrap();
+    process.answer(counted(5, 0));
+    process.account.at_rest(&store()).unwrap();
+    drop(process);
+    let process = start(dir.path());
+    process.lose();
+    process.answer(counted(0, 0));
+    assert!(process.only().marked.counted);
+}
+
+#[test]
+fn a_note_for_another_read_is_not_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = start(dir.path());
+    process.answer(counted(95, 65));
+    process.begin().discard().unwrap();
+    // The note for the next read did not reach the disk before the power failed.
+    drop(process.spool.reserve(&store()).unwrap());
+    drop(process);
+    let process = start(dir.path());
+    process.answer(counted(35, 5));
+    assert!(!process.only().marked.counted);
+}
+
+#[test]
+fn a_page_that_was_kept_before_a_kill_is_the_answer_after_the_reads_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = start(dir.path());
+    process.answer(counted(70, 40));
+    process.lose();
+    let _kept = process.begin().write(clock::now(), page(20, 25, 5)).unwrap();
+    drop(process);
+    let process = start(dir.path());
+    process.answer(counted(5, 0));
+    assert_eq!(process.only().marked.at_least, 15, "what the page took is not taken for lost");
+}
+
+#[test]
+fn a_page_that_was_kept_before_a_kill_tells_what_was_pending_before_the_read_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = start(dir.path());
+    let _kept = process.begin().write(clock::now(), page(30, 95, 65)).unwrap();
+    let _lost = process.begin().write_unknown("cut", b"").unwrap();
+    drop(process);
+    let process = start(dir.path());
+    process.answer(counted(35, 5));
+    assert_eq!(process.only().marked.to_string(), "exactly 30");
+}
+
+#[test]
+fn reads_in_a_row_are_one_entry_and_found_orders_go_to_the_oldest() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = start(dir.path());
+    process.answer(counted(200, 170));
+    let mut lost = vec![process.lose(), process.lose()];
+    process.answer(counted(110, 80));
+    lost.push(process.lose());
+    process.answer(counted(50, 20));
+    process.pass(70, lost);
+    let entry = process.only();
+    assert_eq!((entry.reads.len(), entry.found, entry.open), (1, 10, Open::AtLeast(20)));
+}
+
+#[test]
+fn a_read_of_unknown_number_takes_nothing_from_one_that_certainly_lacks_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = start(dir.path());
+    let mut lost = vec![process.lose()];
+    process.answer(counted(95, 65));
+    lost.push(process.lose());
+    process.answer(counted(35, 5));
+    process.pass(30, lost);
+    assert!(!process.only().marked.counted, "the first read of all, which may have marked nothing");
+    assert_eq!(process.account.unaccounted(), Unaccounted { orders: 0, reads: 1, possible: 30 });
+}
+
+#[test]
+fn a_pass_that_was_killed_is_counted_by_the_next_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = start(dir.path());
+    process.answer(counted(95, 65));
+    let lost = process.lose();
+    process.answer(counted(35, 5));
+    let killed = ReadId::fresh();
+    process.account.begin(&store(), killed, 0).unwrap();
+    drop(process);
+    let process = start(dir.path());
+    assert_eq!(process.account.passes_of(&store()), [killed]);
+    process.account.begin(&store(), ReadId::fresh(), 25).unwrap();
+    process.account.end(&store(), 5, Some(covering(&[lost.read_id]))).unwrap();
+    assert_eq!(process.account.passes_of(&store()), []);
+    assert_eq!(process.account.entries(), []);
+}
+
+#[test]
+fn orders_that_a_person_brought_back_are_ticked_off_and_a_replayed_page_counts_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = start(dir.path());
+    process.answer(counted(95, 65));
+    let lost = process.lose();
+    process.answer(counted(35, 5));
+    assert!(!process.account.awaits(&store()));
+    process.pass(0, vec![lost]);
+    assert!(process.account.awaits(&store()));
+    assert!(!process.account.awaits(&"quito".parse().unwrap()));
+    let (old, new) = (clock::now() - SignedDuration::from_hours(500), clock::now());
+    let read = ReadId::fresh();
+    for _ in 0..2 {
+        process.account.arrived(&store(), read, &[old, new, old]).unwrap();
+        assert_eq!(process.only().open, Open::AtLeast(28));
+    }
+    process.account.arrived(&store(), ReadId::fresh(), &[old; 28]).unwrap();
+    assert_eq!(process.account.entries(), []);
+}
+
+#[test]
+fn a_person_settles_what_was_looked_for_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = start(dir.path());
+    process.answer(counted(95, 65));
+    let lost = process.lose();
+    let read_id = lost.read_id;
+    process.answer(counted(35, 5));
+    assert!(matches!(Account::settle(dir.path(), read_id), Err(AccountError::NotLookedFor(_))));
+    process.pass(0, vec![lost]);
+    assert!(matches!(Account::settle(dir.path(), ReadId::fresh()), Err(AccountError::NotThere(_))));
+    Account::settle(dir.path(), read_id).unwrap();
+    assert_eq!(Account::look(dir.path()).unwrap(), [], "who looks sees it at once");
+    assert_eq!(process.account.entries().len(), 1);
+    process.account.tidy(&store(), &[]).unwrap();
+    assert_eq!(process.account.entries(), []);
+    assert!(process.account.unaccounted().is_nothing());
+    drop(process);
+    assert_eq!(start(dir.path()).account.entries(), []);
+}
+
+#[test]
+fn nothing_is_written_while_nothing_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = start(dir.path());
+    let page = process.begin().write(clock::now(), page(30, 95, 65)).unwrap();
+    process.answer(counted(95, 65));
+    process.pass(3, Vec::new());
+    process.account.arrived(&store(), page.read_id(), &[clock::now()]).unwrap();
+    process.spool.release(page, &Committed::seen()).unwrap();
+    assert!(!dir.path().join("account.json").exists());
+}
+
+#[test]
+fn an_order_that_was_known_before_the_read_and_is_listed_is_not_unaccounted() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = start(dir.path());
+    process.answer(counted(95, 65));
+    let lost = process.lose();
+    process.answer(counted(35, 5));
+    let mut known = process.account.to_be_looked_for(&store());
+    assert_eq!(known.iter().map(|known| known.first_read).collect::<Vec<_>>(), [lost.read_id]);
+    known[0].orders = 470;
+    process.account.begin(&store(), ReadId::fresh(), 0).unwrap();
+    let reads = [lost.read_id];
+    let covered = Covered { known: &known, ..covering(&reads) };
+    process.account.end(&store(), 0, Some(covered)).unwrap();
+    process.spool.settle(lost).unwrap();
+    process.account.tidy(&store(), &[]).unwrap();
+    assert_eq!(process.only().open, Open::UnknownUpTo(30));
+    assert_eq!(process.account.unaccounted(), Unaccounted { orders: 0, reads: 1, possible: 30 });
+    assert_eq!(process.account.to_be_looked_for(&store()), []);
+    drop(process);
+    assert_eq!(start(dir.path()).only().open, Open::UnknownUpTo(30), "it is still told after a restart");
+}
+
+#[test]
+fn an_account_of_an_older_version_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = r#"{"gaps":[{"store":"bogota","reads":[{"read_id":"019abc00-0000-7000-8000-000000000001",
+        "since":"2026-11-24T10:00:00Z","reason":"cut","at_most":30}],"before":{"orders":65,"at":"2026-11-24T10:00:00Z"},
+        "after":{"found":35},"reconciled":0,"arrived":{},"looked":{"listed_at":"2026-11-24T10:00:01Z"}}],"passes":[]}"#;
+    std::fs::write(dir.path().join("account.json"), text).unwrap();
+    assert_eq!(start(dir.path()).only().open, Open::AtLeast(30));
+}
+
+#[test]
+fn what_is_only_possible_lapses_by_itself_and_what_is_certain_never_does() {
+    let long_ago = clock::now() - gap::REACH;
+    let entry = |found: &str, last: u8| {
+        format!(
+            r#"{{"store":"bogota","reads":[{{"read_id":"019abc00-0000-7000-8000-00000000000{last}","since":"{long_ago}",
+            "reason":"cut","at_most":30}}],"before":{{"orders":65,"at":"{long_ago}"}},"after":{{"found":{found}}},
+            "reconciled":0,"arrived":{{}},"looked":{{"listed_at":"{long_ago}"}}}}"#
+        )
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let text = format!(r#"{{"gaps":[{},{}],"passes":[]}}"#, entry("35", 1), entry("null", 2));
+    std::fs::write(dir.path().join("account.json"), text).unwrap();
+    let process = start(dir.path());
+    assert_eq!(process.account.unaccounted(), Unaccounted { orders: 30, reads: 1, possible: 30 });
+    process.account.tidy(&store(), &[]).unwrap();
+    assert_eq!(process.account.unaccounted(), Unaccounted { orders: 30, reads: 0, possible: 0 });
+}

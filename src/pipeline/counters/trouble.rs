@@ -1,0 +1,68 @@
+//! Why something has not succeeded since, and since when.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::platform::clock;
+
+/// What stands in the way of a store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Trouble {
+    /// In a word, for programs.
+    pub kind: &'static str,
+    /// A sentence without secrets: what happened last, and what to do about it.
+    pub why: String,
+    /// When it first failed since it last went well.
+    pub since: Timestamp,
+    /// When it was last tried.
+    pub last_tried_at: Timestamp,
+}
+
+/// The trouble of the moment, if there is any.
+#[derive(Debug, Default)]
+pub struct LastTrouble(Mutex<Option<Trouble>>);
+
+impl LastTrouble {
+    /// It failed once more.
+    pub fn note(&self, kind: &'static str, why: String) {
+        let mut trouble = self.lock();
+        let now = clock::now();
+        let since = trouble.as_ref().map_or(now, |trouble| trouble.since);
+        *trouble = Some(Trouble { kind, why, since, last_tried_at: now });
+    }
+
+    /// It went well.
+    pub fn clear(&self) {
+        *self.lock() = None;
+    }
+
+    /// As it stands.
+    #[must_use]
+    pub fn get(&self) -> Option<Trouble> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Trouble>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_lasts_from_its_first_failure_and_ends_with_a_success() {
+        let last = LastTrouble::default();
+        last.note("unknown", "cut".to_owned());
+        let first = last.get().unwrap();
+        last.note("token", "401".to_owned());
+        let second = last.get().unwrap();
+        assert_eq!((second.kind, second.why.as_str(), second.since), ("token", "401", first.since));
+        assert!(second.last_tried_at >= first.last_tried_at);
+        last.clear();
+        assert_eq!(last.get(), None);
+    }
+}

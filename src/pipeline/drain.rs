@@ -1,0 +1,537 @@
+//! One store's destructive reads: fetch → spool, and nothing else.
+//!
+//! Before each read there is a reserved file in the spool, a place in the lane's queue, and a lane that is ready: so a
+//! full disk, a slow publisher or a broker that is away is met while the orders are still safe on the marketplace. The
+//! next read needs the [`Durable`] of the last one. A read in flight is awaited, whatever happens: dropping it would drop
+//! the only copy of a page. An answer is made durable before it is looked into; if it is no page then, its file becomes
+//! the trace of a read of unknown outcome, here or at the next start.
+
+mod ahead;
+mod error;
+mod odd;
+mod quiet;
+mod setbacks;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc::{OwnedPermit, UnboundedSender};
+use tokio::task::yield_now;
+use tokio::time::Instant;
+
+use crate::config::{SecretError, Token, TokenSource};
+use crate::marketplace::body::{Nothing, Orders, PageError, Said};
+use crate::marketplace::client::{Fetched, Marketplace, Pace, Read, Refusal, UnknownOutcome};
+use crate::order::ids::{ReadId, StoreName};
+use crate::pipeline::account::{Account, PAGE};
+use crate::pipeline::counters::StoreCounters;
+use crate::pipeline::publish::{LaneHandle, LaneState, Unspooled, Work};
+use crate::platform::fail_point;
+use crate::platform::jobs::{self, Job, Jobs, RuntimeOf};
+use crate::platform::shutdown::Stop;
+use crate::spool::{Durable, Reservation, Spool, UnknownRead, WriteFailed};
+use ahead::Ahead;
+use setbacks::Setbacks;
+
+pub use error::DrainError;
+pub use odd::Seen;
+pub use quiet::{QuietReport, QuietWatch, quiet};
+
+/// Failures in a row of one kind after which a drain that should come to an end gives up.
+const PATIENCE: usize = 6;
+
+/// Bytes of an answer that is looked into before it is written: it takes no longer than the hand-over to a thread that
+/// would do it meanwhile.
+const SHORT: usize = 8 << 10;
+
+/// The longest that a `Retry-After` is heeded for after a read of unknown outcome.
+const LONGEST_TOLD: Duration = Duration::from_secs(600);
+
+/// When a drain is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// Nothing is pending, or something makes that impossible.
+    Empty,
+    /// The stop; in between it polls this often.
+    Stopped {
+        /// From an empty answer to the next read.
+        poll_interval: Duration,
+    },
+}
+
+/// What a drain is made of.
+#[derive(Clone)]
+pub struct Drain {
+    /// The store.
+    pub store: StoreName,
+    /// Its way to the marketplace. A connection that is opened here ends with the drain.
+    pub client: Arc<dyn Marketplace>,
+    /// Whether the path of new orders is the documented one.
+    pub documented_path: bool,
+    /// What its answers have shown.
+    pub seen: Seen,
+    /// Its token, read again when its file has changed and when it is refused.
+    pub token: TokenSource,
+    /// How fast the store's requests may follow each other. The reconciler's keep to the same.
+    pub pace: Pace,
+    /// Where pages go.
+    pub spool: Spool,
+    /// Who gives it a thread, and reserves files beside the reading.
+    pub jobs: Arc<dyn Jobs>,
+    /// Who knows what a read that ends without an answer may have marked.
+    pub account: Account,
+    /// Who publishes them.
+    pub lane: LaneHandle,
+    /// Who has to know of reads with an unknown outcome.
+    pub unknown: UnboundedSender<UnknownRead>,
+    /// Who has to know when nothing is pending.
+    pub quiet: QuietReport,
+    /// What is counted for the store.
+    pub counters: Arc<StoreCounters>,
+    /// The wish to stop.
+    pub stop: Stop,
+    /// When it is over.
+    pub until: Until,
+}
+
+/// What follows a read.
+enum Next {
+    Again(Option<Kept>),
+    Wait(Duration),
+    NothingPending,
+}
+
+/// A page that is safe, and not yet with the lane. It goes there when this is dropped: when the next request is on its
+/// way, and where none follows, or it would have to wait for the lane, at once.
+struct Kept(Option<(OwnedPermit<Work>, Work)>);
+
+impl Kept {
+    fn new(place: OwnedPermit<Work>, work: Work) -> Self {
+        Self(Some((place, work)))
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let Some((place, work)) = self.0.take() {
+            drop(place.send(work));
+        }
+    }
+}
+
+impl Drain {
+    /// Reads until it is over, on a thread of its own, and leaves no reservation behind. A read that is in flight when
+    /// the future is dropped still comes to its end.
+    ///
+    /// Between the last byte of a page and the request for the next there is a sync, and whoever waits for another thread
+    /// there may wait for a core as well: the lane is about to use one. So only what takes less time than the sync, looking
+    /// into the page, is done elsewhere meanwhile; the file for the next read is reserved while the page is on its way.
+    ///
+    /// # Errors
+    /// See [`DrainError`].
+    ///
+    /// # Panics
+    /// If the drain's thread did.
+    pub async fn run(self) -> Result<(), DrainError> {
+        let (name, jobs) = (format!("drain-{}", self.store), self.jobs.clone());
+        let ended = jobs::dedicate(&*jobs, name, RuntimeOf::Thread, move || self.read_to_the_end());
+        ended.map_err(DrainError::Thread)?.await.expect("the drain's thread does not panic")
+    }
+
+    async fn read_to_the_end(mut self) -> Result<(), DrainError> {
+        let mut ahead = Ahead::new(self.jobs.clone(), self.spool.clone(), self.store.clone());
+        let result = self.read_on(&mut ahead).await;
+        let left = ahead.discard().await;
+        let rested = self.account.at_rest(&self.store);
+        result.and(left.map_err(DrainError::from)).and(rested.map_err(DrainError::from))
+    }
+
+    async fn read_on(&mut self, ahead: &mut Ahead) -> Result<(), DrainError> {
+        let mut token = Token::read(&self.token).map_err(|error| self.no_token(&error))?;
+        let mut setbacks = Setbacks::none();
+        let mut kept = None;
+        while let Some(place) = self.may_read(&mut kept).await {
+            let began = Instant::now();
+            let stopped = match self.step(place, kept.take(), ahead, &mut token, &mut setbacks).await? {
+                Next::Again(page) => {
+                    kept = page;
+                    false
+                }
+                Next::Wait(pause) => self.stop.within(pause).await,
+                Next::NothingPending => {
+                    self.quiet.nothing_pending(began);
+                    self.rest().await
+                }
+            };
+            if stopped {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the next poll, or for somebody who can't; says whether it is over instead.
+    async fn rest(&mut self) -> bool {
+        let Until::Stopped { poll_interval } = self.until else { return true };
+        tokio::select! {
+            biased;
+            () = self.stop.requested() => true,
+            () = self.quiet.wanted() => false,
+            () = tokio::time::sleep(poll_interval) => false,
+        }
+    }
+
+    /// A place in a ready lane's queue; `None` when the stop was asked for or the lane is gone. Waits for neither with a
+    /// page in hand, nor for the marketplace's pace.
+    async fn may_read(&mut self, kept: &mut Option<Kept>) -> Option<OwnedPermit<Work>> {
+        if !self.pace.try_turn() {
+            *kept = None;
+            tokio::select! {
+                biased;
+                () = self.stop.requested() => return None,
+                () = self.pace.turn() => {}
+            }
+        }
+        let lane = &mut self.lane;
+        let ready = async {
+            let place = match lane.work.clone().try_reserve_owned() {
+                Ok(place) if *lane.status.borrow() == LaneState::Ready => return Some(place),
+                Ok(place) => place,
+                Err(_) => {
+                    *kept = None;
+                    lane.work.clone().reserve_owned().await.ok()?
+                }
+            };
+            *kept = None;
+            let state =
+                lane.status.wait_for(|state| matches!(state, LaneState::Ready | LaneState::Ended)).await.ok()?;
+            (*state == LaneState::Ready).then_some(place)
+        };
+        tokio::select! {
+            biased;
+            () = self.stop.requested() => None,
+            place = ready => place,
+        }
+    }
+
+    async fn step(
+        &mut self,
+        place: OwnedPermit<Work>,
+        kept: Option<Kept>,
+        ahead: &mut Ahead,
+        token: &mut Token,
+        setbacks: &mut Setbacks,
+    ) -> Result<Next, DrainError> {
+        if token.refresh() {
+            tracing::info!(store = %self.store, "the token file has changed: the new token is used");
+        }
+        if let Some(pause) = self.is_away(token, setbacks).await {
+            return Ok(Next::Wait(pause));
+        }
+        let reservation = ahead.take().await?;
+        if let Err(error) = self.account.before(&self.store, reservation.read_id()) {
+            ahead.give_back(reservation);
+            return Err(error.into());
+        }
+        fail_point::reach("reserved");
+        // Whoever is woken may take the core at once, and the request would wait for it.
+        let once_it_is_sent = async {
+            yield_now().await;
+            drop(kept);
+            ahead.reserve_next();
+        };
+        let asked_at = Instant::now();
+        let (read, ()) = tokio::join!(self.client.new_orders(token.secret()), once_it_is_sent);
+        fail_point::reach("fetched");
+        if !matches!(read, Read::Busy { .. } | Read::NotSent { .. } | Read::Unknown(_)) {
+            self.pace.answered();
+        }
+        match read {
+            Read::Fetched(fetched) => self.take_in(reservation, place, fetched, ahead, token, setbacks).await,
+            Read::Unknown(outcome) => self.note_unknown(reservation, outcome, setbacks),
+            Read::NoOrders(how) => {
+                let read_id = reservation.read_id();
+                ahead.give_back(reservation);
+                self.no_orders_in_other_words(how, Some(read_id), token, setbacks)
+            }
+            Read::Refused(Refusal::InFront(front)) if !self.is_shut_out(token).await => {
+                let reason = format!(
+                    "something in front of the marketplace refused it ({front}), and lets other requests pass: it may have \
+                     kept back the answer"
+                );
+                self.note_unknown(reservation, UnknownOutcome::without_body(reason), setbacks)
+            }
+            nothing => {
+                // First of all: a drain that ends here must not leave a reservation that looks like a read in flight.
+                ahead.give_back(reservation);
+                self.nothing_read(nothing, asked_at, token, setbacks)
+            }
+        }
+    }
+
+    /// Makes an answer durable, and has it looked into meanwhile. A short one is looked into first: without orders it
+    /// needs no file.
+    async fn take_in(
+        &mut self,
+        reservation: Reservation,
+        place: OwnedPermit<Work>,
+        fetched: Fetched,
+        ahead: &mut Ahead,
+        token: &mut Token,
+        setbacks: &mut Setbacks,
+    ) -> Result<Next, DrainError> {
+        let Fetched { body, read_at } = fetched;
+        let read_id = reservation.read_id();
+        let said = if body.len() < SHORT {
+            match Said::by(&body) {
+                Said::Nothing(nothing) => {
+                    ahead.give_back(reservation);
+                    return self.no_orders(nothing, read_at, Some(read_id), setbacks);
+                }
+                Said::Message(message, reason) => {
+                    let Some(how) = self.seen.no_orders(message, &body) else {
+                        return self.note_unknown(reservation, UnknownOutcome::with_body(reason, body), setbacks);
+                    };
+                    ahead.give_back(reservation);
+                    return self.no_orders_in_other_words(how, Some(read_id), token, setbacks);
+                }
+                Said::Unclear(reason) => {
+                    return self.note_unknown(reservation, UnknownOutcome::with_body(reason, body), setbacks);
+                }
+                orders @ Said::Orders(_) => Job::done(orders),
+            }
+        } else {
+            let body = body.clone();
+            Job::start(&*self.jobs, move || Said::by(&body))
+        };
+        let durable = match reservation.write(read_at, body) {
+            Ok(durable) => durable,
+            Err(failed) => return Err(self.not_kept(said.ended().await, read_id, read_at, failed, place)),
+        };
+        fail_point::reach("durable");
+        match said.ended().await {
+            Said::Orders(orders) => {
+                *setbacks = Setbacks::none();
+                self.hand_on(orders, durable, place, ahead).await
+            }
+            Said::Nothing(nothing) => {
+                // The lane finds no order in it and lets go of the file, once the account has the answer.
+                let _kept = Kept::new(place, Work::Page(durable));
+                self.no_orders(nothing, read_at, ahead.next().await, setbacks)
+            }
+            Said::Unclear(reason) | Said::Message(_, reason) => {
+                self.warn_unknown(read_id, &reason, durable.length());
+                self.put_on_account(durable.disown(&reason)?, PAGE)?;
+                self.after_unknown(reason, None, setbacks)
+            }
+        }
+    }
+
+    /// A page is durable: it goes to the lane once the next request has left.
+    async fn hand_on(
+        &mut self,
+        orders: Orders,
+        page: Durable,
+        place: OwnedPermit<Work>,
+        ahead: &mut Ahead,
+    ) -> Result<Next, DrainError> {
+        let Orders { records, pending, counted, disagreement, noise } = orders;
+        self.seen.page();
+        self.note_noise(noise);
+        let (read_id, read_at) = (page.read_id(), page.read_at());
+        let kept = Kept::new(place, Work::Page(page));
+        self.account.answered(&self.store, counted, read_at, ahead.next().await)?;
+        self.counters.last_drained.now();
+        self.counters.not_read.clear();
+        self.counters.pages_read.add(1);
+        self.counters.orders_read.add(records as u64);
+        self.counters.pending.set(pending.unwrap_or(0));
+        if let Some(error) = disagreement {
+            // What came is published like any page; what may be missing is noted under a read of its own.
+            drop(kept);
+            let reason = format!("{error}; the page itself is read {read_id} and was kept");
+            let spare = ahead.take().await.inspect_err(|_| self.warn_unknown(read_id, &reason, 0))?;
+            let at_most = match error {
+                PageError::CountsDisagree { returned, records } => returned.saturating_sub(records as u64).min(PAGE),
+                _ => PAGE,
+            };
+            self.note(spare, &UnknownOutcome::without_body(reason), at_most)?;
+            // Nor is its word taken that nothing is pending.
+            return Ok(Next::Again(None));
+        }
+        Ok(if pending == Some(0) { Next::NothingPending } else { Next::Again(Some(kept)) })
+    }
+
+    /// The disk refused an answer.
+    fn not_kept(
+        &self,
+        said: Said,
+        read_id: ReadId,
+        read_at: Timestamp,
+        failed: WriteFailed,
+        place: OwnedPermit<Work>,
+    ) -> DrainError {
+        match said {
+            Said::Orders(_) => return self.rescue(read_id, read_at, failed, place),
+            // Its file, found after the next start, is its trace.
+            Said::Unclear(reason) | Said::Message(_, reason) => {
+                self.warn_unknown(read_id, &reason, failed.body.len());
+            }
+            Said::Nothing(_) => {
+                if let Err(error) = self.spool.discard_unwritten(read_id) {
+                    tracing::warn!(read = %read_id, %error, "it brought no order, but its torn file stays in the spool");
+                }
+            }
+        }
+        failed.error.into()
+    }
+
+    /// The disk failed under a page that exists in memory alone: one more file, else straight to Kafka. Then stop.
+    fn rescue(&self, read_id: ReadId, read_at: Timestamp, failed: WriteFailed, place: OwnedPermit<Work>) -> DrainError {
+        let why = failed.error.to_string();
+        tracing::error!(store = %self.store, read = %read_id, error = why, "the page's file failed: keeping it elsewhere");
+        let body = failed.body;
+        let work = match self.spool.rescue(&self.store, read_id, read_at, body) {
+            Ok(durable) => Work::Page(durable),
+            Err(failed) => {
+                self.counters.unspooled.add(1);
+                Work::Unspooled(Unspooled { store: self.store.clone(), read_id, read_at, body: failed.body })
+            }
+        };
+        drop(place.send(work));
+        DrainError::PageNotKept(why)
+    }
+
+    fn note_unknown(
+        &self,
+        reservation: Reservation,
+        outcome: UnknownOutcome,
+        setbacks: &mut Setbacks,
+    ) -> Result<Next, DrainError> {
+        self.note(reservation, &outcome, PAGE)?;
+        self.after_unknown(outcome.reason, outcome.retry_after, setbacks)
+    }
+
+    /// Leaves the durable trace of a read with an unknown outcome, and says so.
+    fn note(&self, reservation: Reservation, outcome: &UnknownOutcome, at_most: u64) -> Result<(), DrainError> {
+        self.warn_unknown(reservation.read_id(), &outcome.reason, outcome.partial.len());
+        let unknown = reservation.write_unknown(&outcome.reason, &outcome.partial);
+        self.put_on_account(unknown.map_err(|failed| failed.error)?, at_most)
+    }
+
+    fn warn_unknown(&self, read_id: ReadId, reason: &str, bytes: usize) {
+        self.counters.unknown_reads.add(1);
+        self.counters.unsettled_reads.add(1);
+        tracing::warn!(
+            store = %self.store, read = %read_id, reason, bytes,
+            "read with an unknown outcome: the marketplace may have marked orders that did not reach us"
+        );
+    }
+
+    fn put_on_account(&self, unknown: UnknownRead, at_most: u64) -> Result<(), DrainError> {
+        self.account.lost(&unknown, at_most)?;
+        if self.unknown.send(unknown).is_err() {
+            tracing::debug!("no reconciler listens");
+        }
+        Ok(())
+    }
+
+    fn after_unknown(
+        &self,
+        reason: String,
+        told: Option<Duration>,
+        setbacks: &mut Setbacks,
+    ) -> Result<Next, DrainError> {
+        let pause = setbacks.another_unknown().max(told.unwrap_or_default().min(LONGEST_TOLD));
+        self.counters.not_read.note("unknown", format!("a read had an unknown outcome: {reason}"));
+        if self.gives_up(setbacks) {
+            return Err(DrainError::Unknown { store: self.store.clone(), reason });
+        }
+        Ok(Next::Wait(pause))
+    }
+
+    /// A page without orders. `next`: the read that follows it, if its file is reserved.
+    fn no_orders(
+        &self,
+        nothing: Nothing,
+        read_at: Timestamp,
+        next: Option<ReadId>,
+        setbacks: &mut Setbacks,
+    ) -> Result<Next, DrainError> {
+        let Nothing { pending, counted, noise } = nothing;
+        self.note_noise(noise);
+        self.account.answered(&self.store, counted, read_at, next)?;
+        if pending > 0 {
+            let error = DrainError::NothingHandedOver { store: self.store.clone(), pending };
+            return self.try_again(error, None, setbacks);
+        }
+        *setbacks = Setbacks::none();
+        self.counters.last_drained.now();
+        self.counters.not_read.clear();
+        self.counters.pending.set(0);
+        Ok(Next::NothingPending)
+    }
+
+    /// Reads that certainly marked nothing.
+    fn nothing_read(
+        &self,
+        read: Read,
+        asked_at: Instant,
+        token: &mut Token,
+        setbacks: &mut Setbacks,
+    ) -> Result<Next, DrainError> {
+        let store = self.store.clone();
+        let (error, pause) = match read {
+            Read::Refused(refusal) => {
+                self.counters.refused.count(&refusal);
+                let (about_the_token, may_pass) = match &refusal {
+                    Refusal::Token => (true, false),
+                    Refusal::InFront(front) => (front.status == 401, true),
+                    _ => (false, false),
+                };
+                let error = match token.read_again() {
+                    Ok(true) if about_the_token => return Ok(Next::Again(None)),
+                    // Whoever rotates a token may empty the file before filling it.
+                    Err(unreadable) if about_the_token => self.no_token(&unreadable),
+                    _ if self.until == Until::Empty && !may_pass => return Err(DrainError::Refused { store, refusal }),
+                    _ => DrainError::Refused { store, refusal },
+                };
+                (error, None)
+            }
+            // It slows down the reconciler as well.
+            Read::Busy { retry_after } => {
+                (DrainError::Busy { store }, Some(self.pace.busy(asked_at, retry_after).pause))
+            }
+            Read::NotSent { reason } => (DrainError::Unreachable { store, reason }, None),
+            Read::Fetched(_) | Read::Unknown(_) | Read::NoOrders(_) => {
+                unreachable!("handled where the reservation is used up")
+            }
+        };
+        self.try_again(error, pause, setbacks)
+    }
+
+    /// After a while, unless it has failed too often.
+    fn try_again(
+        &self,
+        error: DrainError,
+        pause: Option<Duration>,
+        setbacks: &mut Setbacks,
+    ) -> Result<Next, DrainError> {
+        let own = setbacks.another();
+        self.counters.not_read.note(error.kind(), error.without_store());
+        if self.gives_up(setbacks) {
+            return Err(error);
+        }
+        tracing::warn!(%error, "nothing read; trying again");
+        Ok(Next::Wait(pause.unwrap_or(own)))
+    }
+
+    fn gives_up(&self, setbacks: &Setbacks) -> bool {
+        self.until == Until::Empty && setbacks.count >= PATIENCE
+    }
+
+    fn no_token(&self, error: &SecretError) -> DrainError {
+        DrainError::Token { store: self.store.clone(), why: error.to_string() }
+    }
+}

@@ -1,0 +1,167 @@
+//! Answers that are no page as it should be, and yet no mystery: notices around a page, and "no orders" in other words.
+//! And what is asked before a read of which nothing good is to be expected.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::setbacks::Setbacks;
+use super::{Drain, DrainError, Next};
+use tokio::time::Instant;
+
+use crate::config::Token;
+use crate::marketplace::body::{Counted, Message, Noise, Nothing};
+use crate::marketplace::client::{ApiError, NoOrders, Read, Refusal};
+use crate::order::ids::{OrderId, ReadId};
+use crate::platform::clock;
+
+/// What a store's answers have shown so far. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Seen(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// The path brought a page.
+    page: bool,
+    /// What was said once, and is not said again.
+    said: BTreeSet<&'static str>,
+    /// The message that says neither that it failed nor that all is well, of which a trace was left.
+    message: Option<Bytes>,
+}
+
+impl Seen {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // It is whole after every statement that changes it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn page(&self) {
+        self.state().page = true;
+    }
+
+    fn is_new(&self, what: &'static str) -> bool {
+        self.state().said.insert(what)
+    }
+
+    /// Whether a message in the place of a page means that there are no orders. One that does not say how it is meant
+    /// leaves a trace when it comes first: the reconciler then finds out what was marked, if anything was, and what it means
+    /// the next time.
+    pub(super) fn no_orders(&self, message: Message, body: &Bytes) -> Option<NoOrders> {
+        match message {
+            Message::NotFound => Some(NoOrders::NotFound),
+            Message::Well => Some(NoOrders::Message),
+            Message::Failed => None,
+            Message::Unclear => {
+                let known = self.state().message.replace(body.clone());
+                known.is_some_and(|known| known == *body).then_some(NoOrders::Message)
+            }
+        }
+    }
+}
+
+impl Drain {
+    /// The notices may quote an order: their text is not logged.
+    pub(super) fn note_noise(&self, noise: Option<Noise>) {
+        let Some(Noise { kind, before, behind }) = noise else { return };
+        self.counters.irregular.noise.add(1);
+        if self.seen.is_new(kind) {
+            tracing::warn!(
+                store = %self.store, kind, bytes_before = before, bytes_behind = behind,
+                "the marketplace's answers have something beside the JSON: the page in them is read, and all of it is kept \
+                 until its orders are published. Said once for each kind; `imotriz_irregular_answers_total` counts on"
+            );
+        }
+    }
+
+    /// No orders, said in another way than by a page without records. The reservation is given back.
+    pub(super) fn no_orders_in_other_words(
+        &self,
+        how: NoOrders,
+        next: Option<ReadId>,
+        token: &mut Token,
+        setbacks: &mut Setbacks,
+    ) -> Result<Next, DrainError> {
+        let none = Counted { before: Some(0), after: Some(0) };
+        let (counter, counted, what) = match how {
+            NoOrders::NoContent => (&self.counters.irregular.no_content, none, "204"),
+            NoOrders::NotFound if !self.knows_the_path() => {
+                return self.nothing_read(Read::Refused(Refusal::NotFound), Instant::now(), token, setbacks);
+            }
+            NoOrders::NotFound => {
+                (&self.counters.irregular.not_found, Counted::default(), "404 with a message of the marketplace")
+            }
+            NoOrders::Message => (&self.counters.irregular.message, Counted::default(), "a message without `data`"),
+        };
+        counter.add(1);
+        if how != NoOrders::NoContent && self.seen.is_new(what) {
+            tracing::warn!(
+                store = %self.store, answer = what,
+                "taken for: no orders are pending. If orders are waiting in the shop, check the store's `base_url` and \
+                 `api.paths.new_orders`. Said once for each kind; `imotriz_irregular_answers_total` counts on"
+            );
+        }
+        self.no_orders(Nothing { pending: 0, counted, noise: None }, clock::now(), next, setbacks)
+    }
+
+    /// Whether a 404 can be the API's word: anybody answers 404 under a path that is wrong.
+    fn knows_the_path(&self) -> bool {
+        self.documented_path || self.seen.state().page
+    }
+
+    /// Asks for an order that is not there, which marks nothing: what becomes of that is known of the marketplace before
+    /// it is asked for orders. `None` where the stop was asked for first.
+    async fn ask_for_nothing(&self, token: &Token) -> Option<Result<(), ApiError>> {
+        let nobody: OrderId = "0".parse().expect("a digit is an ID");
+        tokio::select! {
+            biased;
+            () = self.stop.requested() => None,
+            answer = self.client.order(&nobody, token.secret()) => Some(answer.map(drop)),
+        }
+    }
+
+    /// After reads of unknown outcome in a row, each of which leaves a trace: whether the marketplace is still away, as far
+    /// as a question tells that leaves none. Then how long to wait.
+    pub(super) async fn is_away(&self, token: &Token, setbacks: &mut Setbacks) -> Option<Duration> {
+        if !setbacks.call_for_a_question() {
+            return None;
+        }
+        match self.ask_for_nothing(token).await {
+            None => Some(Duration::ZERO),
+            Some(Err(error @ (ApiError::Failed(_) | ApiError::Refused(Refusal::InFront(_))))) => {
+                tracing::warn!(
+                    store = %self.store, %error,
+                    "not even a question that marks nothing is answered: no orders are asked for until one is"
+                );
+                Some(setbacks.another())
+            }
+            Some(_) => None,
+        }
+    }
+
+    /// Whether something in front of the marketplace refuses a question that marks nothing as well. If it lets that pass,
+    /// it may have kept back an answer, for which orders were marked.
+    pub(super) async fn is_shut_out(&self, token: &Token) -> bool {
+        matches!(self.ask_for_nothing(token).await, Some(Err(ApiError::Refused(Refusal::InFront(_)))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_does_not_say_how_it_is_meant_is_a_riddle_only_once() {
+        let seen = Seen::default();
+        let (none, other) = (Bytes::from_static(b"none"), Bytes::from_static(b"other"));
+        assert_eq!(seen.no_orders(Message::Unclear, &none), None);
+        assert_eq!(seen.clone().no_orders(Message::Unclear, &none), Some(NoOrders::Message));
+        assert_eq!(seen.no_orders(Message::Unclear, &other), None);
+        for _ in 0..2 {
+            assert_eq!(seen.no_orders(Message::Failed, &none), None);
+            assert_eq!(seen.no_orders(Message::Well, &none), Some(NoOrders::Message));
+            assert_eq!(seen.no_orders(Message::NotFound, &none), Some(NoOrders::NotFound));
+        }
+    }
+}

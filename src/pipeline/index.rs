@@ -1,0 +1,389 @@
+//! What one lane has published, in memory: the tracking partition's last record for each order, made small.
+//!
+//! An order takes less than 50 bytes: the key's text, which would be most of it, is a hash here, and of read ID and content
+//! there is as much as tells one from another. The orders lie side by side as they came, which is about how a list names
+//! them too; the table, which has room to spare, holds no more of each than its place.
+
+mod slots;
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry as TableEntry;
+use jiff::Timestamp;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::avro::event::{ContentHash, Reason, Revision};
+use crate::avro::tracking::{Brief, OrderTracking};
+use crate::order::ids::{OrderIds, OrderKey, ReadId, StoreName};
+use slots::{Place, Slots};
+
+pub use crate::avro::tracking::OrderState as State;
+
+/// What is remembered of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// That of its last event, if it has one.
+    pub revision: Option<Revision>,
+    /// Where it stands.
+    pub state: State,
+    /// Why its last event was published, or was tried.
+    pub reason: Reason,
+    /// The read that brought it.
+    pub read: ReadMark,
+    /// Its content, for comparison alone.
+    pub content: ContentMark,
+    /// When it was published; of an order that was fetched by its ID, when its pass began to fetch, which is earlier:
+    /// what a page says that was read before is no news.
+    pub at: Moment,
+}
+
+/// 48 random bits of a read ID: enough to tell an order's last read from any other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadMark([u8; 6]);
+
+impl From<ReadId> for ReadMark {
+    fn from(id: ReadId) -> Self {
+        Self(six_bytes(id.as_uuid().as_u64_pair().1))
+    }
+}
+
+/// 48 bits of a content hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContentMark([u8; 6]);
+
+impl From<ContentHash> for ContentMark {
+    fn from(hash: ContentHash) -> Self {
+        Self(six_bytes(hash.first_half()))
+    }
+}
+
+/// Milliseconds since 1970, from then to the year 10889.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment([u8; 6]);
+
+impl Moment {
+    /// What lies outside is the nearest that does not.
+    #[must_use]
+    pub fn from_millis(millis: i64) -> Self {
+        Self(six_bytes(millis.clamp(0, (1 << 48) - 1).unsigned_abs()))
+    }
+
+    /// Milliseconds since 1970.
+    #[must_use]
+    pub fn millis(self) -> i64 {
+        self.0.iter().fold(0, |millis, byte| millis << 8 | i64::from(*byte))
+    }
+}
+
+impl From<Timestamp> for Moment {
+    fn from(at: Timestamp) -> Self {
+        Self::from_millis(at.as_millisecond())
+    }
+}
+
+/// The lower ones, most significant first.
+fn six_bytes(number: u64) -> [u8; 6] {
+    let [_, _, bytes @ ..] = number.to_be_bytes();
+    bytes
+}
+
+impl From<&OrderTracking> for Entry {
+    fn from(tracking: &OrderTracking) -> Self {
+        Brief::from(tracking).into()
+    }
+}
+
+impl From<Brief> for Entry {
+    fn from(tracking: Brief) -> Self {
+        let fetched_from = match tracking.reason {
+            Reason::Reconciled | Reason::Updated | Reason::Republished => tracking.read_id.millis(),
+            _ => None,
+        };
+        Self {
+            revision: tracking.revision,
+            state: tracking.state,
+            reason: tracking.reason,
+            read: tracking.read_id.into(),
+            content: tracking.content_hash.map_or(ContentMark([0; 6]), ContentMark::from),
+            at: Moment::from_millis(fetched_from.unwrap_or(tracking.published_at)),
+        }
+    }
+}
+
+/// 96 bits of a hash of the key's text. That two of a million orders share them has a chance of 10^-17, far below that
+/// of a broken disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Fingerprint([u8; 12]);
+
+impl Fingerprint {
+    fn of(key: &[u8]) -> Self {
+        let [_, _, _, _, bytes @ ..] = xxh3_128(key).to_be_bytes();
+        Self(bytes)
+    }
+
+    /// The key is a hash already.
+    fn hash(self) -> u64 {
+        let [_, _, _, _, half @ ..] = self.0;
+        u64::from_be_bytes(half)
+    }
+}
+
+/// An entry without gaps between its parts.
+#[derive(Debug, Clone, Copy)]
+struct Packed {
+    revision: [u8; 4],
+    state: State,
+    reason: Reason,
+    read: ReadMark,
+    content: ContentMark,
+    at: Moment,
+}
+
+impl From<Entry> for Packed {
+    fn from(Entry { revision, state, reason, read, content, at }: Entry) -> Self {
+        Self { revision: revision.map_or(0, i32::from).to_be_bytes(), state, reason, read, content, at }
+    }
+}
+
+impl From<Packed> for Entry {
+    fn from(Packed { revision, state, reason, read, content, at }: Packed) -> Self {
+        // A revision is never 0.
+        let revision = Revision::try_from(i32::from_be_bytes(revision)).ok();
+        Self { revision, state, reason, read, content, at }
+    }
+}
+
+/// An order and what is remembered of it.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    key: Fingerprint,
+    entry: Packed,
+}
+
+/// A tracking record, as small as the index keeps it.
+#[derive(Debug, Clone, Copy)]
+pub struct Record {
+    key: Fingerprint,
+    entry: Option<Packed>,
+}
+
+impl Record {
+    /// By its key as it stands in Kafka; without an entry it is a tombstone.
+    #[must_use]
+    pub fn new(key: &[u8], entry: Option<Entry>) -> Self {
+        Self { key: Fingerprint::of(key), entry: entry.map(Packed::from) }
+    }
+}
+
+/// One lane's orders.
+#[derive(Debug, Default)]
+pub struct Index {
+    table: HashTable<Place>,
+    slots: Slots,
+}
+
+impl Index {
+    /// What is known of an order.
+    #[must_use]
+    pub fn get(&self, key: &OrderKey) -> Option<Entry> {
+        self.get_by_text(key.to_string().as_bytes())
+    }
+
+    /// What is known of the order whose key reads like this.
+    #[must_use]
+    pub fn get_by_text(&self, key: &[u8]) -> Option<Entry> {
+        self.find(Fingerprint::of(key)).map(|slot| slot.entry.into())
+    }
+
+    // As a call of its own it would make each look-up wait for the one before it.
+    #[inline(always)]
+    fn find(&self, key: Fingerprint) -> Option<&Slot> {
+        let Self { table, slots } = self;
+        let place = table.find(key.hash(), |place| slots[*place].key == key)?;
+        Some(&slots[*place])
+    }
+
+    /// Where each of a store's orders stands, in the order of the list; `None` for one that is not known.
+    ///
+    /// All keys are hashed before the first is looked up: look-ups that are close upon each other wait for the memory
+    /// together.
+    #[must_use]
+    pub fn states(&self, store: &StoreName, ids: &OrderIds) -> Vec<Option<State>> {
+        self.look_up(store, ids, |slot| slot.entry.state)
+    }
+
+    /// The same for what is known of each.
+    #[must_use]
+    pub fn entries(&self, store: &StoreName, ids: &OrderIds) -> Vec<Option<Entry>> {
+        self.look_up(store, ids, |slot| slot.entry.into())
+    }
+
+    #[inline]
+    fn look_up<T>(&self, store: &StoreName, ids: &OrderIds, what: impl Fn(&Slot) -> T) -> Vec<Option<T>> {
+        let mut key = format!("{store}/").into_bytes();
+        let prefix = key.len();
+        let hashed = ids.iter().map(|id| {
+            key.truncate(prefix);
+            key.extend_from_slice(id.as_str().as_bytes());
+            Fingerprint::of(&key)
+        });
+        let keys: Vec<Fingerprint> = hashed.collect();
+        keys.into_iter().map(|key| self.find(key).map(&what)).collect()
+    }
+
+    /// Takes over a tracking record.
+    pub fn apply(&mut self, Record { key, entry }: Record) {
+        match entry {
+            Some(entry) => self.remember(Slot { key, entry }),
+            None => self.forget(key),
+        }
+    }
+
+    fn remember(&mut self, slot: Slot) {
+        if self.table.len() == self.table.capacity() {
+            self.grow();
+        }
+        let Self { table, slots } = self;
+        let same = |place: &Place| slots[*place].key == slot.key;
+        match table.entry(slot.key.hash(), same, |place| slots[*place].key.hash()) {
+            TableEntry::Occupied(known) => slots[*known.get()] = slot,
+            TableEntry::Vacant(vacant) => {
+                vacant.insert(slots.push(slot));
+            }
+        }
+    }
+
+    /// Makes a table of twice the size. Slot after slot: the table itself would look each of them up, in its own order.
+    fn grow(&mut self) {
+        // The old one goes first: what it took is free for the new one.
+        self.table = HashTable::new();
+        self.table = HashTable::with_capacity(2 * self.slots.len().max(8));
+        for (place, slot) in self.slots.iter() {
+            self.table.insert_unique(slot.key.hash(), place, |place| self.slots[*place].key.hash());
+        }
+    }
+
+    fn forget(&mut self, key: Fingerprint) {
+        let Self { table, slots } = self;
+        let Ok(known) = table.find_entry(key.hash(), |place| slots[*place].key == key) else { return };
+        let (gap, _) = known.remove();
+        let Some((last, moved)) = slots.pop() else { return };
+        // It may have been the last itself, of which the table knows nothing any more.
+        if let Some(place) = table.find_mut(moved.key.hash(), |place| *place == last) {
+            *place = gap;
+            slots[gap] = moved;
+        }
+    }
+
+    /// How many orders were last brought by one of these reads, or passes of the reconciler.
+    #[must_use]
+    pub fn brought_by(&self, reads: &[ReadId]) -> u64 {
+        let marks: Vec<ReadMark> = reads.iter().map(|read| ReadMark::from(*read)).collect();
+        if marks.is_empty() {
+            return 0;
+        }
+        self.slots.iter().filter(|(_, slot)| marks.contains(&slot.entry.read)).count() as u64
+    }
+
+    /// Orders known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether no order is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::order::ids::OrderId;
+
+    fn entry() -> Entry {
+        Entry {
+            revision: Some(Revision::FIRST),
+            state: State::Published,
+            reason: Reason::Drained,
+            read: ReadId::fresh().into(),
+            content: ContentHash::of_bytes(b"x").into(),
+            at: Moment::from_millis(1_764_000_000_123),
+        }
+    }
+
+    #[test]
+    fn a_tombstone_forgets_the_order() {
+        let (mut index, entry) = (Index::default(), entry());
+        let key = OrderKey { store: "bogota".parse().unwrap(), id: "1".parse().unwrap() };
+        index.apply(Record::new(key.to_string().as_bytes(), Some(entry)));
+        assert_eq!((index.get(&key), index.len()), (Some(entry), 1));
+        index.apply(Record::new(b"bogota/1", None));
+        assert_eq!((index.get(&key), index.is_empty()), (None, true));
+    }
+
+    #[test]
+    fn of_many_orders_each_has_the_state_that_it_has_alone() {
+        let mut index = Index::default();
+        for number in 0..500 {
+            let state = [State::Published, State::DeadLettered, State::Gone][number % 3];
+            index.apply(Record::new(format!("bogota/{}", number * 2).as_bytes(), Some(Entry { state, ..entry() })));
+        }
+        let store: StoreName = "bogota".parse().unwrap();
+        let listed: Vec<OrderId> = (0..1000).rev().map(|number| number.to_string().parse().unwrap()).collect();
+        let alone =
+            |id: &OrderId| index.get(&OrderKey { store: store.clone(), id: id.clone() }).map(|entry| entry.state);
+        let expected: Vec<_> = listed.iter().map(alone).collect();
+        assert_eq!(expected.iter().flatten().count(), 500);
+        let listed: OrderIds = listed.into_iter().collect();
+        assert_eq!(index.states(&store, &listed), expected);
+        assert!(index.states(&"quito".parse().unwrap(), &listed).iter().all(Option::is_none));
+    }
+
+    #[test]
+    fn an_entry_survives_its_packing() {
+        for entry in [entry(), Entry { revision: None, state: State::Gone, ..entry() }] {
+            assert_eq!(Entry::from(Packed::from(entry)), entry);
+        }
+        assert_eq!(entry().at.millis(), 1_764_000_000_123);
+        assert_eq!(Moment::from_millis(-1).millis(), 0);
+    }
+
+    #[test]
+    fn what_is_remembered_and_forgotten_in_any_order_is_as_a_map_has_it() {
+        proptest!(|(steps in prop::collection::vec((0..40_u8, any::<Option<i32>>()), 0..400))| {
+            let (mut index, mut map) = (Index::default(), HashMap::new());
+            for (key, revision) in steps {
+                let entry = revision.map(|number| Entry { revision: Revision::try_from(number).ok(), ..entry() });
+                index.apply(Record::new(&[key], entry));
+                match entry {
+                    Some(entry) => map.insert(key, entry),
+                    None => map.remove(&key),
+                };
+                let known: HashMap<u8, Entry> = (0..40).filter_map(|key| Some((key, index.get_by_text(&[key])?))).collect();
+                prop_assert_eq!((&known, index.len()), (&map, map.len()));
+            }
+        });
+    }
+
+    #[test]
+    fn an_order_takes_less_than_50_bytes_whatever_their_number() {
+        let (mut index, entry) = (Index::default(), entry());
+        let mut worst = 0;
+        for number in 1..=1_000_000_usize {
+            let before = index.table.allocation_size();
+            index.apply(Record::new(format!("bogota/{number}").as_bytes(), Some(entry)));
+            let table = index.table.allocation_size();
+            // With few orders the last chunk's room counts.
+            if number >= 20_000 && (table != before || number.is_multiple_of(1_000)) {
+                worst = worst.max((table + index.slots.allocation_size()) / number);
+            }
+        }
+        assert!((36..50).contains(&worst), "{worst} bytes an order at worst");
+    }
+}

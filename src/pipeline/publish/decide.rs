@@ -1,0 +1,234 @@
+//! Whether an order is published, as which revision, and why: the table that keeps events from being lost or doubled.
+
+use crate::avro::event::{Reason, Revision};
+use crate::config::ResyncPolicy;
+use crate::pipeline::index::{ContentMark, Entry, Moment, ReadMark, State};
+
+/// Who brings the order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// A destructive read.
+    Drain,
+    /// The reconciler, which found the order in the ID list and not in the tracking topic.
+    Reconcile,
+    /// The reconciler, which looks whether a tracked order has changed.
+    Changes,
+    /// An operator.
+    Operator,
+}
+
+/// An order as it has come.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate {
+    /// By whom.
+    pub source: Source,
+    /// By which read.
+    pub read: ReadMark,
+    /// When it was read: of a page, when it was complete; by its ID, before it was asked for.
+    pub read_at: Moment,
+    /// When this is decided.
+    pub now: Moment,
+    /// What it says.
+    pub content: ContentMark,
+}
+
+/// What follows for the event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Publish it.
+    Publish {
+        /// The reason that the event carries.
+        reason: Reason,
+        /// One more than the last event's.
+        revision: Revision,
+    },
+    /// It is out already, by this same read: a page that was replayed, or an order twice in one page.
+    Replayed,
+    /// Somebody else has dealt with it, or it has not changed and the policy says that this is enough.
+    NothingToDo,
+}
+
+/// The table.
+#[must_use]
+pub fn decide(known: Option<Entry>, candidate: Candidate, policy: ResyncPolicy) -> Decision {
+    let Candidate { source, read, read_at, now, content } = candidate;
+    let Some(known) = known else {
+        // What is looked at for changes is tracked; if it is no longer, it is too old to be of interest.
+        return if source == Source::Changes { Decision::NothingToDo } else { publish(None, source) };
+    };
+    if known.read == read {
+        return Decision::Replayed;
+    }
+    let unchanged = known.content == content;
+    match source {
+        Source::Operator => publish(known.revision, source),
+        Source::Reconcile => Decision::NothingToDo,
+        Source::Changes if unchanged || known.state == State::Gone => Decision::NothingToDo,
+        // A page brought it after it was asked for, and may say something newer: the next round looks again.
+        Source::Changes if read_at < known.at && !was_set_back(known, now) => Decision::NothingToDo,
+        Source::Changes => publish(known.revision, source),
+        Source::Drain if is_late(known, read_at, now) => Decision::NothingToDo,
+        Source::Drain if unchanged && known.state == State::Published && policy == ResyncPolicy::SuppressUnchanged => {
+            Decision::NothingToDo
+        }
+        Source::Drain => publish(known.revision, source),
+    }
+}
+
+/// How far the clocks of two machines may be apart, and a clock be set back, before a page is taken for another than it
+/// is.
+const CLOCKS: i64 = 60_000;
+
+/// Whether a page has waited somewhere, in another program's spool, while its orders were missed, fetched by their IDs and
+/// published: then it is the delivery that was missed, and no wish to see the order again; and if it had been a wish, what
+/// was fetched after it has fulfilled it, with content that is not older. One that is read after the fetch began, and be
+/// it for the same second, counts as a wish: rather one event too many than one lost. So does every page while the clock
+/// is behind what it showed at the fetch: it was set back, and says nothing about which came first.
+///
+/// Within one spool no page is late: it is in the lane's queue before anything that is fetched after it.
+fn is_late(known: Entry, read_at: Moment, now: Moment) -> bool {
+    let was_fetched = matches!(known.reason, Reason::Reconciled | Reason::Updated | Reason::Republished);
+    was_fetched && read_at.millis() + CLOCKS < known.at.millis() && !was_set_back(known, now)
+}
+
+/// Whether the clock is behind what it showed when the order was published: then it does not tell what came after that.
+fn was_set_back(known: Entry, now: Moment) -> bool {
+    now.millis() + CLOCKS < known.at.millis()
+}
+
+/// The next revision. An order that has an event already comes again because the seller asked for it, even if its last
+/// reading ended as a dead letter.
+fn publish(last: Option<Revision>, source: Source) -> Decision {
+    let Some(last) = last else {
+        let reason = match source {
+            Source::Drain => Reason::Drained,
+            // A dead letter that can be understood now is as good as found.
+            Source::Reconcile | Source::Changes => Reason::Reconciled,
+            Source::Operator => Reason::Republished,
+        };
+        return Decision::Publish { reason, revision: Revision::FIRST };
+    };
+    let reason = match source {
+        Source::Drain | Source::Reconcile => Reason::Resynced,
+        Source::Changes => Reason::Updated,
+        Source::Operator => Reason::Republished,
+    };
+    // Two thousand million revisions of one order are not an order any more.
+    last.next().map_or(Decision::NothingToDo, |revision| Decision::Publish { reason, revision })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::avro::event::ContentHash;
+    use crate::order::ids::ReadId;
+
+    const NOON: i64 = 1_764_000_000_000;
+
+    fn known(state: State, revision: i32, read: ReadMark) -> Entry {
+        let revision = Revision::try_from(revision).ok();
+        Entry { revision, state, reason: Reason::Drained, read, content: content('a'), at: Moment::from_millis(NOON) }
+    }
+
+    fn content(text: char) -> ContentMark {
+        ContentHash::of_bytes(text.to_string().as_bytes()).into()
+    }
+
+    fn candidate(source: Source, read: ReadMark, text: char) -> Candidate {
+        let now = Moment::from_millis(NOON + 1);
+        Candidate { source, read, read_at: now, now, content: content(text) }
+    }
+
+    fn published(reason: Reason, revision: i32) -> Decision {
+        Decision::Publish { reason, revision: Revision::try_from(revision).unwrap() }
+    }
+
+    #[test]
+    fn the_table_of_decisions() {
+        use Source::{Changes, Drain, Operator, Reconcile};
+        let (this, other) = (ReadId::fresh().into(), ReadId::fresh().into());
+        for (entry, source, expected) in [
+            (None, Drain, published(Reason::Drained, 1)),
+            (None, Reconcile, published(Reason::Reconciled, 1)),
+            (None, Changes, Decision::NothingToDo),
+            (None, Operator, published(Reason::Republished, 1)),
+            (Some(known(State::Published, 1, this)), Drain, Decision::Replayed),
+            (Some(known(State::Published, 1, this)), Changes, Decision::Replayed),
+            (Some(known(State::Published, 1, this)), Operator, Decision::Replayed),
+            (Some(known(State::Published, 1, other)), Drain, published(Reason::Resynced, 2)),
+            (Some(known(State::Published, 2, other)), Reconcile, Decision::NothingToDo),
+            (Some(known(State::Published, 2, other)), Changes, published(Reason::Updated, 3)),
+            (Some(known(State::Published, 2, other)), Operator, published(Reason::Republished, 3)),
+            (Some(known(State::DeadLettered, 0, this)), Drain, Decision::Replayed),
+            (Some(known(State::DeadLettered, 0, other)), Drain, published(Reason::Drained, 1)),
+            (Some(known(State::DeadLettered, 1, other)), Drain, published(Reason::Resynced, 2)),
+            (Some(known(State::DeadLettered, 0, other)), Reconcile, Decision::NothingToDo),
+            (Some(known(State::DeadLettered, 0, other)), Changes, published(Reason::Reconciled, 1)),
+            (Some(known(State::DeadLettered, 1, other)), Changes, published(Reason::Updated, 2)),
+            (Some(known(State::DeadLettered, 0, other)), Operator, published(Reason::Republished, 1)),
+            (Some(known(State::Gone, 0, other)), Drain, published(Reason::Drained, 1)),
+            (Some(known(State::Gone, 0, other)), Changes, Decision::NothingToDo),
+        ] {
+            let decision = decide(entry, candidate(source, this, 'b'), ResyncPolicy::Publish);
+            assert_eq!(decision, expected, "{entry:?} {source:?}");
+        }
+    }
+
+    #[test]
+    fn an_unchanged_order_is_suppressed_only_where_the_policy_says_so() {
+        let (this, other) = (ReadId::fresh().into(), ReadId::fresh().into());
+        let entry = Some(known(State::Published, 1, other));
+        let (suppress, drain) = (ResyncPolicy::SuppressUnchanged, |text| candidate(Source::Drain, this, text));
+        assert_eq!(decide(entry, drain('a'), suppress), Decision::NothingToDo);
+        assert_eq!(decide(entry, drain('b'), suppress), published(Reason::Resynced, 2));
+        assert_eq!(decide(entry, drain('a'), ResyncPolicy::Publish), published(Reason::Resynced, 2));
+    }
+
+    #[test]
+    fn an_order_that_has_not_changed_is_no_update() {
+        let (this, other) = (ReadId::fresh().into(), ReadId::fresh().into());
+        let entry = Some(known(State::Published, 1, other));
+        assert_eq!(decide(entry, candidate(Source::Changes, this, 'a'), ResyncPolicy::Publish), Decision::NothingToDo);
+    }
+
+    #[test]
+    fn a_page_that_waited_elsewhere_while_its_orders_were_reconciled_is_no_wish_to_see_them_again() {
+        let (this, other) = (ReadId::fresh().into(), ReadId::fresh().into());
+        let fetched = |reason| Some(Entry { reason, ..known(State::Published, 1, other) });
+        let reconciled = fetched(Reason::Reconciled);
+        let read_at =
+            |millis| Candidate { read_at: Moment::from_millis(millis), ..candidate(Source::Drain, this, 'b') };
+        let late = read_at(NOON - CLOCKS - 1);
+        for reason in [Reason::Reconciled, Reason::Updated, Reason::Republished] {
+            assert_eq!(decide(fetched(reason), late, ResyncPolicy::Publish), Decision::NothingToDo);
+        }
+        for wish in [NOON - CLOCKS, NOON, NOON + 1] {
+            let decision = decide(reconciled, read_at(wish), ResyncPolicy::Publish);
+            assert_eq!(decision, published(Reason::Resynced, 2), "{wish}");
+        }
+        for reason in [Reason::Drained, Reason::Resynced] {
+            assert_eq!(decide(fetched(reason), late, ResyncPolicy::Publish), published(Reason::Resynced, 2));
+        }
+        let set_back = Candidate { now: Moment::from_millis(NOON - CLOCKS - 1), ..late };
+        assert_eq!(decide(reconciled, set_back, ResyncPolicy::Publish), published(Reason::Resynced, 2));
+    }
+
+    #[test]
+    fn what_was_asked_for_before_a_page_brought_the_order_is_no_update() {
+        let (this, other) = (ReadId::fresh().into(), ReadId::fresh().into());
+        let entry = Some(known(State::Published, 1, other));
+        let asked =
+            |millis| Candidate { read_at: Moment::from_millis(millis), ..candidate(Source::Changes, this, 'b') };
+        assert_eq!(decide(entry, asked(NOON - 1), ResyncPolicy::Publish), Decision::NothingToDo);
+        assert_eq!(decide(entry, asked(NOON), ResyncPolicy::Publish), published(Reason::Updated, 2));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_hides_no_change() {
+        let (this, other) = (ReadId::fresh().into(), ReadId::fresh().into());
+        let now = Moment::from_millis(NOON - CLOCKS - 1);
+        let asked = Candidate { read_at: now, now, ..candidate(Source::Changes, this, 'b') };
+        let entry = Some(known(State::Published, 1, other));
+        assert_eq!(decide(entry, asked, ResyncPolicy::Publish), published(Reason::Updated, 2));
+    }
+}

@@ -1,0 +1,220 @@
+//! The tracking partition into the index.
+
+use std::pin::pin;
+use std::sync::mpsc::{self, SyncSender};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+use std::{mem, thread};
+
+use tokio::runtime::Handle;
+
+use super::LaneError;
+use crate::avro::decoder::{DecodeError, Decoder};
+use crate::avro::framing::Frame;
+use crate::avro::tracking::{Brief, OrderTracking};
+use crate::kafka::broker::TrackingLog;
+use crate::pipeline::index::{Entry, Index, Record};
+use crate::pipeline::tracking_memory::TrackingMemory;
+use crate::platform::jobs::in_place;
+
+/// Records for the thread that takes them over: nearly each is a wait for the memory, which the reading shall not share.
+struct Batches {
+    next: Vec<Record>,
+    filled: SyncSender<Vec<Record>>,
+}
+
+impl Batches {
+    const SIZE: usize = 1024;
+
+    fn push(&mut self, record: Record) {
+        self.next.push(record);
+        if self.next.len() == Self::SIZE {
+            self.send();
+        }
+    }
+
+    fn send(&mut self) {
+        let batch = mem::replace(&mut self.next, Vec::with_capacity(Self::SIZE));
+        self.filled.send(batch).expect("the other thread takes them over until there are no more");
+    }
+}
+
+impl Drop for Batches {
+    /// Also after an error: the reader's position is behind what was read until then.
+    fn drop(&mut self) {
+        self.send();
+    }
+}
+
+/// Brings the index up to the end of its partition. Blocks: for a thread that may, within a runtime.
+///
+/// # Errors
+/// Anything but an index that was read to its end: from any less nobody may conclude that an order is missing.
+pub fn catch_up(
+    index: &mut Index,
+    reader: &mut dyn TrackingLog,
+    decoder: &mut Decoder,
+    memory: &TrackingMemory,
+) -> Result<(), LaneError> {
+    let (start, lane) = (Instant::now(), reader.lane());
+    thread::scope(|scope| {
+        let (filled, batches) = mpsc::sync_channel::<Vec<Record>>(4);
+        thread::Builder::new()
+            .name(format!("index-{lane}"))
+            .spawn_scoped(scope, || batches.into_iter().flatten().for_each(|record| index.apply(record)))
+            .map_err(LaneError::Thread)?;
+        // Not before there is somebody to take them over.
+        let mut batches = Batches { next: Vec::new(), filled };
+        reader.try_each(|key, value| {
+            memory.check_placed(key, lane)?;
+            let entry = match value {
+                None => None,
+                Some(value) => Some(Entry::from(read_brief(decoder, key, value)?)),
+            };
+            batches.push(Record::new(key, entry));
+            Ok::<_, LaneError>(())
+        })
+    })?;
+    memory.check_not_emptied(lane, reader.position() == 0)?;
+    tracing::debug!(lane, orders = index.len(), took = ?start.elapsed(), "index is up to date");
+    Ok(())
+}
+
+/// What a tracking record says. Waits only for a schema that was never seen before.
+///
+/// A registry that lost its schemas must not keep the program from its own records for ever. One whose schema the registry
+/// does not know, or takes for another, is ours if our schema fits it to its last byte and it names the order of its key.
+pub(super) fn read_brief(decoder: &mut Decoder, key: &[u8], value: &[u8]) -> Result<Brief, DecodeError> {
+    if let Some(brief) = decoder.datum_of_ours(value).and_then(|datum| Brief::read(key, datum)) {
+        return Ok(brief);
+    }
+    let error = match decoded(decoder, value) {
+        Ok(record) => return Ok(Brief::from(&record)),
+        Err(error) => error,
+    };
+    let (frame, datum) = Frame::split(value)?;
+    let brief = error.is_of_no_schema_of_ours().then(|| Brief::read(key, datum)).flatten().ok_or(error)?;
+    tracing::warn!(
+        ?frame,
+        "the schema registry does not know the schema of tracking records: they are read by this program's own; restore the \
+         registry from a backup, or consumers can't read the events of that time"
+    );
+    decoder.know(frame);
+    Ok(brief)
+}
+
+fn decoded(decoder: &mut Decoder, value: &[u8]) -> Result<OrderTracking, DecodeError> {
+    let mut decoding = pin!(decoder.decode(value));
+    match decoding.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(decoded) => decoded,
+        Poll::Pending => in_place(|| Handle::current().block_on(decoding)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::avro::contract::{ORDER_EVENT, ORDER_TRACKING};
+    use crate::avro::event::Reason;
+    use crate::avro::registry::Registry;
+    use crate::avro::tracking::OrderState;
+    use crate::kafka::KafkaFault;
+    use crate::kafka::broker::Apply;
+    use crate::order::ids::ReadId;
+
+    /// Orders 0 to `end`, and a connection that breaks once.
+    struct Log {
+        position: i64,
+        end: i64,
+        breaks_at: Option<i64>,
+    }
+
+    impl TrackingLog for Log {
+        fn lane(&self) -> i32 {
+            0
+        }
+
+        fn position(&self) -> i64 {
+            self.position
+        }
+
+        fn read_to_end(&mut self, apply: &mut Apply<'_>) -> Result<(), KafkaFault> {
+            while self.position < self.end {
+                if self.breaks_at.take_if(|at| *at == self.position).is_some() {
+                    return Err(KafkaFault::Passing { what: "reading", why: "it broke".to_owned() });
+                }
+                let record = tracked(self.position);
+                let (key, value) = (record.key().to_string(), record.to_message(ORDER_TRACKING.frame()));
+                if apply(key.as_bytes(), Some(&value)).is_break() {
+                    return Ok(());
+                }
+                self.position += 1;
+            }
+            Ok(())
+        }
+    }
+
+    fn tracked(number: i64) -> OrderTracking {
+        OrderTracking {
+            store: "bogota".parse().unwrap(),
+            order_id: number.to_string().parse().unwrap(),
+            state: OrderState::Gone,
+            revision: None,
+            reason: Reason::Reconciled,
+            read_id: ReadId::fresh(),
+            content_hash: None,
+            published_at: 0,
+            event_partition: None,
+            order_created_at: None,
+        }
+    }
+
+    #[test]
+    fn what_was_read_before_a_connection_broke_is_in_the_index_and_the_rest_follows() {
+        let dir = tempfile::tempdir().unwrap();
+        let memory = TrackingMemory::open(dir.path(), "t", 1).unwrap();
+        let mut decoder = Decoder::new(&ORDER_TRACKING, None);
+        for breaks_at in [0, 1, 1023, 1024, 2500] {
+            let (mut index, mut log) = (Index::default(), Log { position: 0, end: 3000, breaks_at: Some(breaks_at) });
+            let error = catch_up(&mut index, &mut log, &mut decoder, &memory).unwrap_err();
+            assert!(error.to_string().contains("it broke"), "{error}");
+            assert_eq!((log.position, index.len()), (breaks_at, breaks_at as usize));
+            catch_up(&mut index, &mut log, &mut decoder, &memory).unwrap();
+            assert_eq!(index.len(), 3000);
+        }
+    }
+
+    #[test]
+    fn a_registry_that_forgot_or_names_another_schema_does_not_keep_a_program_from_its_own_records() {
+        let record = tracked(7);
+        let (key, frame) = (record.key().to_string(), Frame::Confluent { id: 3 });
+        let value = record.to_message(frame);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let missing = (404, serde_json::json!({ "error_code": 40403 }));
+        let another = (200, serde_json::json!({ "schema": ORDER_EVENT.text() }));
+        for (status, body) in [missing, another] {
+            let registry = runtime.block_on(registry(status, body));
+            let mut decoder = Decoder::new(&ORDER_TRACKING, Some(registry));
+            runtime.block_on(async {
+                // One that its key does not name is nobody's.
+                read_brief(&mut decoder, b"bogota/8", &value).unwrap_err();
+                assert_eq!(read_brief(&mut decoder, key.as_bytes(), &value).unwrap(), Brief::from(&record));
+            });
+            // Known from now on.
+            assert!(decoder.datum_of_ours(&value).is_some());
+        }
+        let away = runtime.block_on(registry(503, serde_json::Value::Null));
+        let mut decoder = Decoder::new(&ORDER_TRACKING, Some(away));
+        runtime.block_on(async { read_brief(&mut decoder, key.as_bytes(), &value).unwrap_err() });
+    }
+
+    /// One that gives every ID this answer.
+    async fn registry(status: u16, body: serde_json::Value) -> Registry {
+        let status = axum::http::StatusCode::from_u16(status).unwrap();
+        let app = axum::Router::new().fallback(move || async move { (status, axum::Json(body)) });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Registry::new(base, None, std::time::Duration::from_secs(10)).unwrap()
+    }
+}

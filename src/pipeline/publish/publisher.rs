@@ -1,0 +1,377 @@
+//! What goes on in a lane: opens a producer, publishes what has queued up, and begins anew after a failure.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::plan::{Plan, Tally};
+use super::reading::{Mapped, Stores};
+use super::release::Releasing;
+use super::retention::Retention;
+use super::status::{LaneState, LaneStatus};
+use super::{LaneError, LaneParts, OPEN_DEADLINE, Question, Work, commit, load};
+use crate::avro::decoder::Decoder;
+use crate::avro::encoding::Encoder;
+use crate::kafka::KafkaFault;
+use crate::kafka::broker::{Producer, TrackingLog};
+use crate::pipeline::counters::LaneCounters;
+use crate::pipeline::index::{Index, Record};
+use crate::pipeline::reconcile::{self, Diff};
+use crate::platform::clock;
+use crate::platform::fail_point;
+use crate::platform::jobs::Job;
+use crate::spool::committed::Committed;
+
+/// Pages that go into one transaction at most: enough to keep a broker busy, few enough to keep memory small.
+const GROUP: usize = 24;
+/// How often an idle lane looks whether its broker is still there, so that nothing is read while it is not.
+const IDLE_LOOK: Duration = Duration::from_millis(250);
+/// How long a stopping program still tries to reach a broker that is away: the spool holds the rest.
+const LAST_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Says that the lane is gone, also where a panic ends it: a drain would wait for it for ever.
+struct EndsTheLane(LaneStatus);
+
+impl Drop for EndsTheLane {
+    fn drop(&mut self) {
+        self.0.set(LaneState::Ended);
+    }
+}
+
+/// What exists only while a producer is open.
+struct Open {
+    producer: Box<dyn Producer>,
+}
+
+pub(super) struct Publisher {
+    parts: LaneParts,
+    inbox: mpsc::Receiver<Work>,
+    status: LaneStatus,
+    counters: Arc<LaneCounters>,
+    index: Index,
+    reader: Box<dyn TrackingLog>,
+    decoder: Decoder,
+    pending: Vec<Mapped>,
+    /// What queued up since, being mapped.
+    ahead: Option<Ahead>,
+    releasing: Releasing,
+    retention: Option<Retention>,
+    trouble: Option<Trouble>,
+}
+
+/// Work that is mapped on another thread.
+struct Ahead {
+    pages: usize,
+    mapped: Job<Result<Vec<Mapped>, LaneError>>,
+}
+
+/// Failures since the last commit.
+struct Trouble {
+    since: Instant,
+    pause: Duration,
+}
+
+impl Publisher {
+    pub(super) fn new(parts: LaneParts, inbox: mpsc::Receiver<Work>, status: LaneStatus) -> Self {
+        let reader = tracking_reader(&parts);
+        let counters = parts.counters.lane(parts.lane);
+        let decoder = parts.encoder.tracking_decoder();
+        let releasing = Releasing::new(parts.jobs.clone(), parts.spool.clone());
+        let retention = parts.retention.map(|keep| {
+            let stores = parts.stores.keys().cloned();
+            Retention::new(keep, parts.jobs.clone(), parts.stop.clone(), parts.left, stores)
+        });
+        Self {
+            parts,
+            inbox,
+            status,
+            counters,
+            index: Index::default(),
+            reader,
+            decoder,
+            pending: Vec::new(),
+            ahead: None,
+            releasing,
+            retention,
+            trouble: None,
+        }
+    }
+
+    pub(super) async fn run(mut self) -> Result<(), LaneError> {
+        let _ends = EndsTheLane(self.status.clone());
+        let result = self.publish_to_the_end().await;
+        let released = self.releasing.wait().await;
+        result.and(released.map(drop).map_err(LaneError::from))
+    }
+
+    async fn publish_to_the_end(&mut self) -> Result<(), LaneError> {
+        loop {
+            let result = self.open_and_publish().await;
+            if result.is_err() && self.status.is_busy() {
+                self.counters.failed.add(1);
+            }
+            match result {
+                Ok(End::NoMoreWork) => return Ok(()),
+                Ok(End::Worn) => tracing::debug!(lane = self.parts.lane, "a connection broke: making a new producer"),
+                Err(error) if error.is_passing() || self.outlived_its_transaction(&error) => {
+                    if self.give_up_or_pause(error).await? {
+                        return Ok(());
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn open_and_publish(&mut self) -> Result<End, LaneError> {
+        let open = self.open().await?;
+        if self.pending.is_empty() {
+            self.trouble = None;
+        }
+        self.status.set(LaneState::Ready);
+        self.publish_all(&open).await
+    }
+
+    /// A broker that ends a transaction for its age tells its owner the same as one that has a new owner. A process that
+    /// slept, or waited for a broker, for that long may come back; one that was fenced in a young transaction has lost
+    /// the lane to somebody who is alive, and taking it back would start a tug-of-war.
+    fn outlived_its_transaction(&self, error: &LaneError) -> bool {
+        let timeout = self.parts.broker.transaction_timeout();
+        matches!(error, LaneError::Kafka(KafkaFault::Fenced { .. })) && self.status.busy_for() > timeout * 9 / 10
+    }
+
+    /// Waits a little longer each time, unless it is time to leave: then the error, or `true` if nothing is left behind.
+    async fn give_up_or_pause(&mut self, error: LaneError) -> Result<bool, LaneError> {
+        tracing::warn!(lane = self.parts.lane, %error, "not ready; orders stay on the marketplace or in the spool");
+        self.status.set(LaneState::Opening { why: Some(error.hindrance()) });
+        let trouble =
+            self.trouble.get_or_insert_with(|| Trouble { since: Instant::now(), pause: Duration::from_millis(100) });
+        let (since, pause) = (trouble.since, trouble.pause);
+        trouble.pause = (pause * 2).min(Duration::from_secs(5));
+        let stopping = self.parts.stop.is_requested();
+        let pending = self.pending.iter().filter(|mapped| !mapped.work.is_question()).count();
+        let waiting = pending + self.ahead.as_ref().map_or(0, |ahead| ahead.pages) + self.inbox.len();
+        // A page that exists in memory alone is not given up for any stop but the second one.
+        if !self.has_unspooled() {
+            if stopping && waiting == 0 {
+                return Ok(true);
+            }
+            if stopping && since.elapsed() > LAST_PATIENCE {
+                return Err(LaneError::StoppedWaiting { pages: waiting, why: error.to_string() });
+            }
+            let is_over = |patience| error.ends_a_command() || since.elapsed() > patience;
+            if self.parts.patience.is_some_and(is_over) {
+                return Err(error);
+            }
+        }
+        if stopping {
+            tokio::time::sleep(pause).await;
+        } else {
+            self.parts.stop.within(pause).await;
+        }
+        Ok(false)
+    }
+
+    fn has_unspooled(&self) -> bool {
+        self.parts.counters.total(|store| store.unspooled.get()) > 0
+    }
+
+    /// The order matters: the fence first, so that nobody writes behind the index's back; then the index; then the rest.
+    async fn open(&mut self) -> Result<Open, LaneError> {
+        fail_point::reach("opening");
+        self.status.opening();
+        let producer = self.parts.broker.open(self.parts.lane, OPEN_DEADLINE).await?;
+        fail_point::reach("fenced");
+        self.catch_up()?;
+        fail_point::reach("loaded");
+        self.frames().await?;
+        Ok(Open { producer })
+    }
+
+    /// What messages begin with now. A lane knows its own records by all that they ever began with.
+    async fn frames(&mut self) -> Result<Encoder, LaneError> {
+        let encoder = self.parts.encoder.open().await?;
+        self.decoder.know(encoder.tracking);
+        Ok(encoder)
+    }
+
+    fn catch_up(&mut self) -> Result<(), LaneError> {
+        let Self { parts, index, reader, decoder, .. } = self;
+        load::catch_up(index, &mut **reader, decoder, &parts.memory)?;
+        self.counters.index_orders.set(self.index.len() as u64);
+        Ok(())
+    }
+
+    async fn publish_all(&mut self, open: &Open) -> Result<End, LaneError> {
+        loop {
+            if open.producer.is_worn() {
+                return Ok(End::Worn);
+            }
+            if self.pending.is_empty()
+                && let Some(end) = self.wait_for_work(open).await?
+            {
+                return Ok(end);
+            }
+            self.map_ahead();
+            self.publish(open).await?;
+        }
+    }
+
+    /// Waits for the next work, or for the news that the producer can't be used for it.
+    async fn wait_for_work(&mut self, open: &Open) -> Result<Option<End>, LaneError> {
+        if let Some(ahead) = self.ahead.take() {
+            self.pending = ahead.mapped.ended().await?;
+            return Ok(None);
+        }
+        while !open.producer.is_deserted() {
+            // Nothing is read while the registry has forgotten the schemas.
+            self.frames().await?;
+            match tokio::time::timeout(IDLE_LOOK, self.inbox.recv()).await {
+                Ok(Some(work)) => {
+                    self.pending.push(Mapped::from_work(work, &self.parts.stores)?);
+                    return Ok(None);
+                }
+                Ok(None) => return Ok(Some(End::NoMoreWork)),
+                Err(_still_idle) if self.has_old_records().await => return Ok(None),
+                Err(_still_idle) => {}
+            }
+        }
+        Ok(Some(End::Worn))
+    }
+
+    async fn has_old_records(&mut self) -> bool {
+        let Self { parts, retention, .. } = self;
+        let Some(retention) = retention else { return false };
+        retention.look(|| (tracking_reader(parts), parts.encoder.tracking_decoder())).await;
+        retention.is_due()
+    }
+
+    /// Lets what has queued up be mapped while the lane publishes what it has.
+    fn map_ahead(&mut self) {
+        if self.ahead.is_some() {
+            return;
+        }
+        let work: Vec<Work> = std::iter::from_fn(|| self.inbox.try_recv().ok()).take(GROUP).collect();
+        if work.is_empty() {
+            return;
+        }
+        let pages = work.iter().filter(|work| !work.is_question()).count();
+        let stores = Arc::<Stores>::clone(&self.parts.stores);
+        let map = move || work.into_iter().map(|work| Mapped::from_work(work, &stores)).collect();
+        self.ahead = Some(Ahead { pages, mapped: Job::start(&*self.parts.jobs, map) });
+    }
+
+    /// One transaction with all that is pending.
+    async fn publish(&mut self, open: &Open) -> Result<(), LaneError> {
+        let encoder = self.frames().await?;
+        let plan = Plan::of(&self.pending, &self.index, &self.parts, &encoder)?;
+        fail_point::reach("planned");
+        self.status.busy();
+        open.producer.begin().await?;
+        fail_point::reach("begun");
+        let delivered = open.producer.deliver(plan.events_and_dead_letters()).await?;
+        fail_point::reach("delivered");
+        let mut tracking = plan.tracking_records(&delivered);
+        let forgotten = match &mut self.retention {
+            Some(retention) => {
+                // A lane that is never idle forgets as well.
+                retention.look(|| (tracking_reader(&self.parts), self.parts.encoder.tracking_decoder())).await;
+                retention.take(&self.index, |key| plan.tracks(key))
+            }
+            None => Vec::new(),
+        };
+        tracking.extend(forgotten.iter().map(|key| plan.tombstone(key)));
+        open.producer.deliver(&tracking).await?;
+        fail_point::reach("tracked");
+        // The index knows an order's last read alone: the pages before must be gone before a later one can be committed,
+        // or a kill would bring them back as reads of their own.
+        let released = match self.releasing.wait().await {
+            // A disk that fails lets no page go, and the page that it failed under exists in memory alone.
+            Err(error) if self.has_unspooled() && plan.is_news() => self.releasing.in_spite_of(error),
+            released => released?,
+        };
+        let committed = commit::commit(&*open.producer, released).await?;
+        fail_point::reach("committed");
+        self.status.idle();
+        let outcome = plan.into_outcome();
+        self.trouble = None;
+        let tracked = !outcome.entries.is_empty();
+        for (key, entry) in outcome.entries {
+            self.index.apply(Record::new(key.to_string().as_bytes(), Some(entry)));
+        }
+        for key in &forgotten {
+            self.index.apply(Record::new(key, None));
+        }
+        self.counters.index_orders.set(self.index.len() as u64);
+        self.counters.committed.add(1);
+        if tracked {
+            self.parts.memory.remember(self.parts.lane)?;
+        }
+        for page in outcome.first_seen {
+            self.parts.account.arrived(&page.store, page.read_id, &page.created)?;
+        }
+        self.release(outcome.tallies, committed);
+        Ok(())
+    }
+
+    /// Only now may the spool forget the pages, and the reconciler hear of its orders.
+    fn release(&mut self, tallies: Vec<Tally>, committed: Committed) {
+        let mut pages = Vec::with_capacity(tallies.len());
+        let now = clock::now();
+        self.parts.counters.last_commit.set(now);
+        self.counters.last_commit.set(now);
+        // Work that the plan left out stays for the next transaction.
+        for (Mapped { work, .. }, tally) in self.pending.drain(..tallies.len()).zip(tallies) {
+            if let Some(store) = self.parts.stores.get(work.store()) {
+                store.counters.add(tally);
+                if matches!(work, Work::Unspooled(_)) {
+                    store.counters.unspooled.take_one();
+                }
+            }
+            match work {
+                Work::Page(page) => {
+                    // A clock that was set back in between makes it negative.
+                    let took = Duration::try_from(now.duration_since(page.read_at())).unwrap_or_default();
+                    self.parts.counters.page_commit.record(took);
+                    pages.push(page);
+                }
+                Work::Unspooled(page) => {
+                    if let Err(error) = self.parts.spool.release_unwritten(page.read_id, &committed) {
+                        tracing::warn!(read = %page.read_id, %error, "published, but its torn file stays in the spool");
+                    }
+                }
+                Work::Fetched(fetched) => {
+                    if fetched.done.send(tally).is_err() {
+                        tracing::debug!("the reconciler no longer waits");
+                    }
+                }
+                Work::Which(Question { store, listed, with_tracked, known, passes, reply }) => {
+                    if let Some(retention) = &mut self.retention {
+                        retention.see_list(&store, &listed);
+                    }
+                    let earlier = self.index.brought_by(&passes);
+                    let diff = reconcile::missing(&store, &listed, &self.index, with_tracked);
+                    let known = reconcile::known_before(&store, &listed, &self.index, known);
+                    if reply.send(Diff { known, earlier, ..diff }).is_err() {
+                        tracing::debug!("the reconciler no longer waits");
+                    }
+                }
+            }
+        }
+        if let Some(retention) = &mut self.retention {
+            retention.published(pages.len());
+        }
+        self.releasing.begin(pages, committed);
+    }
+}
+
+enum End {
+    NoMoreWork,
+    Worn,
+}
+
+fn tracking_reader(parts: &LaneParts) -> Box<dyn TrackingLog> {
+    parts.broker.tracking(parts.lane, OPEN_DEADLINE)
+}

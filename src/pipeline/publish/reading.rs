@@ -1,0 +1,102 @@
+//! Work whose records have been mapped: the part of publishing that asks neither the index nor the broker, and takes as
+//! long as all the rest. So it is done on another thread, while the lane is busy with the transaction before.
+
+use std::collections::HashMap;
+
+use super::{FetchedOrders, LaneError, StoreFacts, Work};
+use crate::avro::event::ContentHash;
+use crate::marketplace::body::{self, Page};
+use crate::order::ids::{OrderId, StoreName};
+use crate::order::{DeadLetter, Order};
+
+/// A record as it was understood, or why it was not.
+pub(super) enum Reading {
+    /// An order.
+    Order {
+        /// What the record says.
+        order: Box<Order>,
+        /// The hash of that.
+        content: ContentHash,
+    },
+    /// What could not be mapped, as it came.
+    Letter(DeadLetter),
+}
+
+/// A piece of work, and what its records say, in their order.
+pub(super) struct Mapped {
+    pub(super) work: Work,
+    pub(super) readings: Vec<Reading>,
+}
+
+/// The stores of a lane.
+pub(super) type Stores = HashMap<StoreName, StoreFacts>;
+
+impl Mapped {
+    /// Blocks: a page that an earlier run left is read from its file.
+    ///
+    /// # Errors
+    /// A page that can't be read back, or whose store is none of the lane's.
+    pub(super) fn from_work(mut work: Work, stores: &Stores) -> Result<Self, LaneError> {
+        let readings = match &mut work {
+            Work::Page(page) => {
+                let readings = read_page(facts(stores, page.store())?, &page.body()?);
+                page.drop_body();
+                readings
+            }
+            Work::Unspooled(page) => read_page(facts(stores, &page.store)?, &page.body),
+            Work::Fetched(fetched) => read_answers(facts(stores, &fetched.store)?, fetched),
+            Work::Which(_) => Vec::new(),
+        };
+        Ok(Self { work, readings })
+    }
+}
+
+fn facts<'a>(stores: &'a Stores, store: &StoreName) -> Result<&'a StoreFacts, LaneError> {
+    stores.get(store).ok_or_else(|| LaneError::UnknownStore(store.clone()))
+}
+
+/// A body that no longer parses goes to the dead letters whole: it was read, and is not dropped.
+fn read_page(facts: &StoreFacts, body: &[u8]) -> Vec<Reading> {
+    match Page::parse(body) {
+        Ok(page) => page.records.iter().map(|record| record.order(&facts.mapping, facts.country).into()).collect(),
+        Err(error) => vec![unreadable(None, body, format!("the page can't be read: {error}"))],
+    }
+}
+
+fn read_answers(facts: &StoreFacts, fetched: &FetchedOrders) -> Vec<Reading> {
+    fetched.answers.iter().map(|(id, answer)| read_answer(facts, id, answer)).collect()
+}
+
+/// A record that carries another ID than it was fetched by is not the one that was asked for.
+fn read_answer(facts: &StoreFacts, id: &OrderId, answer: &[u8]) -> Reading {
+    let record = match body::parse_single(answer) {
+        Ok(record) => record,
+        Err(error) => {
+            let reason = format!("the answer for this order can't be read: {error}");
+            return unreadable(Some(id.clone()), answer, reason);
+        }
+    };
+    match record.order(&facts.mapping, facts.country) {
+        Ok(order) if order.id != *id => Reading::Letter(DeadLetter {
+            id: Some(id.clone()),
+            json: record.bytes().to_vec(),
+            reason: "the marketplace answered with another order than it was asked for".to_owned(),
+            pointer: String::new(),
+        }),
+        Ok(order) => Ok(order).into(),
+        Err(letter) => Reading::Letter(DeadLetter { id: letter.id.or_else(|| Some(id.clone())), ..letter }),
+    }
+}
+
+fn unreadable(id: Option<OrderId>, body: &[u8], reason: String) -> Reading {
+    Reading::Letter(DeadLetter { id, json: body.to_vec(), reason, pointer: String::new() })
+}
+
+impl From<Result<Order, DeadLetter>> for Reading {
+    fn from(read: Result<Order, DeadLetter>) -> Self {
+        match read {
+            Ok(order) => Self::Order { content: ContentHash::of(&order), order: Box::new(order) },
+            Err(letter) => Self::Letter(letter),
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! Tracking records past their time: found by reading the partition beside the lane's work, and replaced by tombstones in
+//! the lane's transactions, a few at a time.
+//!
+//! The marketplace gives an order back for 30 days at most, and the retention is longer than that: what is forgotten here
+//! can't come again, which is why it may be forgotten at all. An order that is forgotten and comes again would be published
+//! as revision 1 once more.
+//!
+//! This machine's clock alone does not prove it: it may have been weeks behind when a record was written, and it may be
+//! weeks ahead now. So an order is forgotten only if all of this holds:
+//!
+//! - Its record is past the retention, and so is the date of the order itself, which the marketplace's clock gave. An order
+//!   without a date has its record alone; one that is dated in the future is not forgotten before that date has come.
+//! - It is so, counted back from the newest order of which the partition has heard, if the clock is ahead of that.
+//! - A list of IDs that was taken after it was found does not name it. What is listed can come at any time, however old
+//!   it is, and the reconciler would publish it at once. Without a list, and with one that is empty, nothing is forgotten.
+//!
+//! Nor does the lane forget anything before the pages that an earlier process left are published: after a kill such a page may
+//! hold orders that are out, and only the index knows.
+
+use std::collections::HashSet;
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::LaneError;
+use super::load::read_brief;
+use crate::avro::decoder::Decoder;
+use crate::avro::tracking::Brief;
+use crate::kafka::KafkaFault;
+use crate::kafka::broker::TrackingLog;
+use crate::order::ids::{OrderIds, StoreName};
+use crate::pipeline::index::{Index, Moment};
+use crate::platform::clock;
+use crate::platform::jobs::{Job, Jobs};
+use crate::platform::shutdown::Stop;
+
+/// Tombstones in one transaction.
+const AT_ONCE: usize = 100;
+/// Between two transactions that have nothing else in them.
+const IDLE_PAUSE: Duration = Duration::from_secs(2);
+/// From one look at the partition to the next.
+const BETWEEN_SCANS: Duration = Duration::from_secs(24 * 3600);
+/// Keys that one look finds at most; the next one finds the others.
+const FOUND_AT_MOST: usize = 100_000;
+/// By how much an order's date may be ahead of the clock by which it was published before it says nothing about what time
+/// it is: a shop's time zone may be mistaken.
+const ZONES: i64 = 24 * 3600 * 1000;
+
+/// One lane's.
+pub(super) struct Retention {
+    keep: Duration,
+    jobs: Arc<dyn Jobs>,
+    stop: Stop,
+    /// Pages of an earlier process that are still to be published.
+    left: usize,
+    /// Stores whose lists come to this lane.
+    stores: HashSet<StoreName>,
+    old: Old,
+    /// Those of the old keys that a list was seen to lack, or that no list can name: to be forgotten.
+    unlisted: Vec<Vec<u8>>,
+    scan: Option<Job<Result<Old, LaneError>>>,
+    next_scan: Instant,
+    next_idle: Instant,
+}
+
+/// What one look at the partition found.
+#[derive(Debug)]
+struct Old {
+    /// Whose record was written before this may be forgotten.
+    before: Moment,
+    /// Keys whose record was too old when it was read. Each waits for a list of its store.
+    keys: Vec<Vec<u8>>,
+}
+
+impl Retention {
+    pub(super) fn new(
+        keep: Duration,
+        jobs: Arc<dyn Jobs>,
+        stop: Stop,
+        left: usize,
+        stores: impl Iterator<Item = StoreName>,
+    ) -> Self {
+        let now = Instant::now();
+        let old = Old { before: Moment::from_millis(0), keys: Vec::new() };
+        let (stores, unlisted) = (stores.collect(), Vec::new());
+        Self { keep, jobs, stop, left, stores, old, unlisted, scan: None, next_scan: now, next_idle: now }
+    }
+
+    /// So many pages are published. Those of an earlier process come first.
+    pub(super) fn published(&mut self, pages: usize) {
+        self.left = self.left.saturating_sub(pages);
+    }
+
+    /// Begins to look for old records when it is time, and takes over what was found.
+    pub(super) async fn look(&mut self, scan: impl FnOnce() -> (Box<dyn TrackingLog>, Decoder)) {
+        if self.left > 0 {
+            return;
+        }
+        let now = Instant::now();
+        if self.scan.as_ref().is_some_and(Job::is_over) {
+            self.take_found().await;
+        } else if self.scan.is_none() && now >= self.next_scan {
+            let (reader, decoder) = scan();
+            let (keep, stop) = (self.keep, self.stop.clone());
+            self.scan = Some(Job::start(&*self.jobs, move || find_old(keep, reader, decoder, &stop)));
+            self.next_scan = now + BETWEEN_SCANS;
+        }
+    }
+
+    /// Whether an idle lane should make a transaction for tombstones alone.
+    pub(super) fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        let due = !self.unlisted.is_empty() && now >= self.next_idle;
+        if due {
+            self.next_idle = now + IDLE_PAUSE;
+        }
+        due
+    }
+
+    async fn take_found(&mut self) {
+        let Some(scan) = self.scan.take() else { return };
+        match scan.ended().await {
+            Ok(old) => {
+                if !old.keys.is_empty() {
+                    tracing::info!(
+                        records = old.keys.len(),
+                        "tracking records are past their retention and are removed once a list of IDs does not name them"
+                    );
+                }
+                self.take_over(old);
+            }
+            Err(error) => tracing::warn!(%error, "could not look for tracking records past their retention"),
+        }
+    }
+
+    fn take_over(&mut self, Old { before, keys }: Old) {
+        // A store that the settings no longer name has no list any more, and nothing comes from it.
+        let (keys, unlisted) = keys.into_iter().partition(|key| store_of(key).is_none_or(|s| self.stores.contains(&s)));
+        self.old = Old { before, keys };
+        self.unlisted = unlisted;
+    }
+
+    /// The marketplace lists these orders of a store, and no others.
+    pub(super) fn see_list(&mut self, store: &StoreName, listed: &OrderIds) {
+        // An empty list is what a wrong path answers as well.
+        if listed.is_empty() || (self.old.keys.is_empty() && self.unlisted.is_empty()) {
+            return;
+        }
+        let listed: HashSet<&[u8]> = listed.iter().map(|id| id.as_str().as_bytes()).collect();
+        let prefix = format!("{store}/").into_bytes();
+        let is_listed = |key: &[u8]| key.strip_prefix(&*prefix).is_some_and(|id| listed.contains(id));
+        self.unlisted.retain(|key| !is_listed(key));
+        for key in mem::take(&mut self.old.keys) {
+            if !key.starts_with(&prefix) {
+                self.old.keys.push(key);
+            } else if !is_listed(&key) {
+                self.unlisted.push(key);
+            }
+        }
+    }
+
+    /// Some keys to be forgotten now. What the index says counts: an order may have been published anew since.
+    pub(super) fn take(&mut self, index: &Index, in_transaction: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
+        let Self { old: Old { before, .. }, unlisted, .. } = self;
+        let rest = unlisted.split_off(unlisted.len().min(AT_ONCE));
+        let is_old = |key: &Vec<u8>| index.get_by_text(key).is_some_and(|entry| entry.at < *before);
+        mem::replace(unlisted, rest).into_iter().filter(|key| is_old(key) && !in_transaction(key)).collect()
+    }
+}
+
+fn store_of(key: &[u8]) -> Option<StoreName> {
+    let (store, _) = std::str::from_utf8(key).ok()?.split_once('/')?;
+    store.parse().ok()
+}
+
+/// Blocks, for as long as it takes to read the partition.
+fn find_old(
+    keep: Duration,
+    mut reader: Box<dyn TrackingLog>,
+    mut decoder: Decoder,
+    stop: &Stop,
+) -> Result<Old, LaneError> {
+    let (now, mut shown, mut found) = (clock::now().as_millisecond(), Shown::default(), Vec::new());
+    let before = |now: i64| now.saturating_sub_unsigned(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX));
+    reader.try_each(|key, value| {
+        if stop.is_requested() {
+            let why = "the program stops".to_owned();
+            return Err(LaneError::from(KafkaFault::Passing { what: "looking for old records", why }));
+        }
+        let Some(value) = value else { return Ok(()) };
+        let tracking = read_brief(&mut decoder, key, value)?;
+        shown.see(&tracking);
+        let latest = latest_of(&tracking);
+        if found.len() < FOUND_AT_MOST && latest < before(now) {
+            found.push((key.to_vec(), latest));
+        }
+        Ok(())
+    })?;
+    let before = before(shown.at_most(now));
+    let keys = found.into_iter().filter(|(_, latest)| *latest < before).map(|(key, _)| key).collect();
+    Ok(Old { before: Moment::from_millis(before), keys })
+}
+
+/// When the record was written by this machine's clock, or the order placed by the marketplace's, whichever is later: an
+/// order that was published while the clock was weeks behind is not as old as its record looks.
+fn latest_of(tracking: &Brief) -> i64 {
+    tracking.order_created_at.map_or(tracking.published_at, |placed| placed.max(tracking.published_at))
+}
+
+/// The latest that the partition's records know of.
+#[derive(Debug, Default)]
+struct Shown {
+    /// By the marketplace's clock.
+    placed: Option<i64>,
+    /// By ours, as it went then.
+    published: Option<i64>,
+}
+
+impl Shown {
+    fn see(&mut self, tracking: &Brief) {
+        // One from the future says nothing about the time: either its date is wrong, or the clock was behind.
+        let is_past = |placed: &i64| *placed <= tracking.published_at.saturating_add(ZONES);
+        self.placed = self.placed.max(tracking.order_created_at.filter(is_past));
+        self.published = self.published.max(Some(tracking.published_at));
+    }
+
+    /// The marketplace's clock is the better witness: ours may have gone wrong before the last orders were published.
+    fn at_most(&self, now: i64) -> i64 {
+        self.placed.or(self.published).map_or(now, |shown| shown.min(now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::avro::contract::ORDER_TRACKING;
+    use crate::avro::event::{ContentHash, Reason, Revision};
+    use crate::avro::tracking::{OrderState, OrderTracking};
+    use crate::kafka::broker::Apply;
+    use crate::order::ids::{OrderId, ReadId};
+    use crate::pipeline::index::{Entry, Record, State};
+    use crate::platform::jobs::Threads;
+    use crate::platform::shutdown::stopper;
+
+    const DAY: i64 = 86_400_000;
+
+    fn published(days_ago: i64) -> Entry {
+        Entry {
+            revision: Some(Revision::FIRST),
+            state: State::Published,
+            reason: Reason::Drained,
+            read: ReadId::fresh().into(),
+            content: ContentHash::of_bytes(b"x").into(),
+            at: Moment::from_millis(clock::now().as_millisecond() - days_ago * DAY),
+        }
+    }
+
+    fn retention(left: usize) -> Retention {
+        let stores = ["bogota".parse().unwrap()].into_iter();
+        Retention::new(Duration::from_secs(90 * 86_400), Threads::shared(), stopper().1, left, stores)
+    }
+
+    fn old(keys: &[&str]) -> Old {
+        let before = Moment::from_millis(clock::now().as_millisecond() - 90 * DAY);
+        Old { before, keys: keys.iter().map(|key| key.as_bytes().to_vec()).collect() }
+    }
+
+    fn listed(ids: &[&str]) -> OrderIds {
+        ids.iter().map(|id| id.parse::<OrderId>().unwrap()).collect()
+    }
+
+    fn texts(keys: &[Vec<u8>]) -> Vec<&str> {
+        keys.iter().map(|key| std::str::from_utf8(key).unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn only_what_is_still_old_and_not_in_the_transaction_is_forgotten_and_a_few_at_a_time() {
+        let mut index = Index::default();
+        let keys: Vec<Vec<u8>> = (0..AT_ONCE + 5).map(|number| format!("bogota/{number}").into_bytes()).collect();
+        for key in &keys {
+            index.apply(Record::new(key, Some(published(91))));
+        }
+        index.apply(Record::new(&keys[0], Some(published(1))));
+        index.apply(Record::new(&keys[1], None));
+        let mut retention = retention(0);
+        retention.take_over(Old { keys: keys.clone(), ..old(&[]) });
+        retention.see_list(&"bogota".parse().unwrap(), &listed(&["x"]));
+        let first = retention.take(&index, |key| key == keys[2]);
+        assert_eq!(first, keys[3..AT_ONCE]);
+        assert_eq!(retention.take(&index, |_| false), keys[AT_ONCE..]);
+        assert_eq!(retention.take(&index, |_| false), Vec::<Vec<u8>>::new());
+    }
+
+    #[tokio::test]
+    async fn an_order_that_is_listed_is_not_forgotten_however_old_it_looks() {
+        let mut index = Index::default();
+        for key in ["bogota/1", "bogota/2", "bogota/3", "quito/1"] {
+            index.apply(Record::new(key.as_bytes(), Some(published(91))));
+        }
+        let (bogota, mut retention) = ("bogota".parse().unwrap(), retention(0));
+        retention.take_over(old(&["bogota/1", "bogota/2", "bogota/3"]));
+        assert!(!retention.is_due(), "no list yet");
+        retention.see_list(&bogota, &listed(&[]));
+        retention.see_list(&"lima".parse().unwrap(), &listed(&["9"]));
+        assert!(!retention.is_due(), "a list that is empty, and one of another store, say nothing");
+        retention.see_list(&bogota, &listed(&["1", "9"]));
+        assert!(retention.is_due());
+        // Nor one that a later list names again.
+        retention.see_list(&bogota, &listed(&["3"]));
+        assert_eq!(texts(&retention.take(&index, |_| false)), ["bogota/2"]);
+
+        // A store that the settings no longer name has no list, and nothing comes from it.
+        retention.take_over(old(&["bogota/1", "quito/1"]));
+        assert_eq!(texts(&retention.take(&index, |_| false)), ["quito/1"]);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_forgotten_before_the_pages_of_an_earlier_process_are_published() {
+        let mut retention = retention(2);
+        let scan = || (Box::new(Records(Vec::new())) as Box<dyn TrackingLog>, Decoder::new(&ORDER_TRACKING, None));
+        retention.published(1);
+        retention.look(scan).await;
+        assert!(retention.scan.is_none());
+        retention.published(1);
+        retention.look(scan).await;
+        assert!(retention.scan.is_some());
+    }
+
+    /// Orders 0, 1, …: how many days ago each was published, by this machine's clock, and placed.
+    fn found(records: &[(i64, Option<i64>)]) -> Vec<String> {
+        let now = clock::now().as_millisecond();
+        let record = |(number, (published, placed)): (usize, &(i64, Option<i64>))| OrderTracking {
+            store: "bogota".parse().unwrap(),
+            order_id: number.to_string().parse().unwrap(),
+            state: OrderState::Published,
+            revision: Some(Revision::FIRST),
+            reason: Reason::Drained,
+            read_id: ReadId::fresh(),
+            content_hash: None,
+            published_at: now - published * DAY,
+            event_partition: None,
+            order_created_at: placed.map(|days| now - days * DAY),
+        };
+        let log = Box::new(Records(records.iter().enumerate().map(record).collect()));
+        let keep = Duration::from_secs(90 * 86_400);
+        let old = find_old(keep, log, Decoder::new(&ORDER_TRACKING, None), &stopper().1).unwrap();
+        texts(&old.keys).iter().map(|key| key.trim_start_matches("bogota/").to_owned()).collect()
+    }
+
+    #[test]
+    fn an_order_is_as_old_as_the_later_of_its_record_and_its_date() {
+        let today = (0, Some(0));
+        assert_eq!(found(&[(91, Some(92)), (91, None), (89, Some(120)), (89, None), today]), ["0", "1"]);
+        // Published while the clock was behind, be it by weeks or by years.
+        assert_eq!(found(&[(99, Some(1)), (20_000, Some(89)), (20_000, Some(91)), today]), ["2"]);
+        // A date that nobody can mean makes nothing older, and an order from the future stays.
+        assert_eq!(found(&[(99, Some(-27_000)), (1, Some(20_000)), (99, Some(20_000)), today]), ["2"]);
+    }
+
+    #[test]
+    fn an_order_from_the_future_does_not_tell_the_time() {
+        // This machine's clock is a year ahead: it showed 365 days more than it was when the last order was placed.
+        let newest = (366, Some(366));
+        assert_eq!(found(&[(420, Some(420)), newest, (366, Some(-27_000))]), Vec::<String>::new());
+        assert_eq!(found(&[(466, Some(466)), newest, (366, Some(-27_000))]), ["0"]);
+        // Nor does a clock that was behind: what was published by it is dated in its future.
+        assert_eq!(found(&[(500, Some(500)), (480, Some(300))]), Vec::<String>::new());
+    }
+
+    struct Records(Vec<OrderTracking>);
+
+    impl TrackingLog for Records {
+        fn lane(&self) -> i32 {
+            0
+        }
+
+        fn position(&self) -> i64 {
+            0
+        }
+
+        fn read_to_end(&mut self, apply: &mut Apply<'_>) -> Result<(), KafkaFault> {
+            for record in &self.0 {
+                let (key, value) = (record.key().to_string(), record.to_message(ORDER_TRACKING.frame()));
+                if apply(key.as_bytes(), Some(&value)).is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_clock_that_runs_ahead_is_not_believed() {
+        let shown = |placed, published| Shown { placed, published };
+        let (now, ahead) = (1_764_000_000_000, 1_764_000_000_000 + 365 * DAY);
+        assert_eq!(shown(Some(now - DAY), Some(now)).at_most(ahead), now - DAY);
+        assert_eq!(shown(Some(now - DAY), Some(ahead)).at_most(ahead), now - DAY);
+        assert_eq!(shown(None, Some(now)).at_most(ahead), now);
+        // An order from the future makes nothing older than it is.
+        assert_eq!(shown(Some(ahead), Some(now)).at_most(now), now);
+    }
+}

@@ -1,0 +1,495 @@
+//! What the marketplace has marked and we never got: found in its list of IDs, fetched one by one, published.
+//!
+//! # One pass, and why its order matters
+//! 1. **The list**, all of it or an error (`whole_list.rs`). Each listed order is, at that moment, either pending or marked.
+//! 2. **Drained to nothing pending**, by a read that *began after* the list was complete. Every listed order that was
+//!    pending has then been marked by some read; each read of ours is over, and if it brought a page, that page is in
+//!    the lane's queue, for a store's reads follow each other and each page is handed over before the next read is over.
+//! 3. **The question to the lane**, behind those pages in the same queue: which listed orders are not tracked? The lane
+//!    answers after all before it is committed, from an index that was read to its end. So what it names was marked by a
+//!    read that did not reach us: it is missing, and not merely late. The other way round, list after drain, an order
+//!    that is placed in between would be taken for lost and published twice.
+//! 4. **Repair.** Fetching by ID marks nothing and may be repeated. What was fetched goes through the lane, which
+//!    decides by its index at that moment: an order that a page brings meanwhile is not doubled, whichever comes first.
+//!
+//! The traces of unknown reads that were over before the list was taken are settled by a pass in which no fetch failed:
+//! whatever they had marked was in the list, unless it is older than the list goes back (8 days).
+//!
+//! Deliberately absent: a memory of its own. A pass that is killed anywhere is simply made again.
+
+mod ask;
+mod changes;
+mod diff;
+mod hand_over;
+mod repair;
+mod republish;
+mod whole_list;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use jiff::Timestamp;
+use serde::Serialize;
+use thiserror::Error;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::marketplace::client::{ApiError, Refusal};
+use crate::order::ids::{OrderIds, ReadId, StoreName};
+use crate::pipeline::account::{Account, AccountError, Covered, KnownBefore, LISTED, Unaccounted};
+use crate::pipeline::counters::StoreCounters;
+use crate::pipeline::drain::QuietWatch;
+use crate::pipeline::publish::{LaneHandle, LaneState, Question, Tally, Work};
+use crate::platform::clock;
+use crate::platform::jobs::in_place;
+use crate::platform::shutdown::Stop;
+use crate::spool::{Spool, SpoolError, UnknownRead};
+
+pub use ask::{AskError, Asker};
+use changes::Changes;
+pub use diff::{Diff, known_before, missing};
+use repair::Repair;
+pub use republish::{Republished, Republisher, Unfetched, Wanted};
+
+/// One store's reconciler.
+pub struct Reconciler {
+    /// The store.
+    pub store: StoreName,
+    /// Its way to the marketplace.
+    pub asker: Asker,
+    /// Where traces of unknown reads are.
+    pub spool: Spool,
+    /// What they may have lost.
+    pub account: Account,
+    /// What of it was last said to be missing.
+    pub reported: Unaccounted,
+    /// Who knows what is tracked, and publishes.
+    pub lane: LaneHandle,
+    /// When the store's drain found nothing pending.
+    pub quiet: QuietWatch,
+    /// Reads with an unknown outcome, as they come.
+    pub unknown: UnboundedReceiver<UnknownRead>,
+    /// Those that came and are not settled.
+    pub unsettled: Vec<UnknownRead>,
+    /// Orders that are fetched at a time.
+    pub concurrency: usize,
+    /// How many published orders a second are looked at for changes; `None` for none.
+    pub changes_per_second: Option<u16>,
+    /// From the end of a pass to the next.
+    pub interval: Duration,
+    /// What is counted for the store.
+    pub counters: Arc<StoreCounters>,
+    /// The wish to stop.
+    pub stop: Stop,
+}
+
+/// What the marketplace lists.
+#[derive(Debug)]
+pub struct Listed {
+    ids: OrderIds,
+    /// When the answer was complete.
+    at: Instant,
+    /// The same, for people and for the account.
+    taken: Timestamp,
+    /// How many unknown reads were over by then.
+    covers: usize,
+}
+
+/// What a pass did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// The store.
+    pub store: StoreName,
+    /// IDs in the list.
+    pub listed: u64,
+    /// Orders in it that were neither published nor pending.
+    pub missing: u64,
+    /// Those of them that are published now.
+    pub published: u64,
+    /// Those that came by another way meanwhile.
+    pub skipped: u64,
+    /// Those that could not be mapped and are dead letters now.
+    pub dead_letters: u64,
+    /// Those that the marketplace does not have.
+    pub gone: u64,
+    /// Those that could not be fetched, or could not be looked at for changes; the next pass tries again.
+    pub failed: u64,
+    /// Orders that had been published, had changed, and are published anew.
+    pub updated: u64,
+    /// Orders that had been published and were not found when they were looked at for changes: there is nothing to publish.
+    pub not_found: u64,
+    /// Orders, at least, that reads of unknown outcome had marked and that are in no list: a person has to un-synchronise
+    /// them.
+    pub unaccounted: u64,
+    /// Reads that have possibly lost orders, although nothing is missing that is listed.
+    pub unaccounted_reads: u64,
+    /// How many orders those reads can have lost at most.
+    pub possibly_unaccounted: u64,
+}
+
+impl Summary {
+    pub(crate) fn of(store: &StoreName) -> Self {
+        Self {
+            store: store.clone(),
+            listed: 0,
+            missing: 0,
+            published: 0,
+            skipped: 0,
+            dead_letters: 0,
+            gone: 0,
+            failed: 0,
+            updated: 0,
+            not_found: 0,
+            unaccounted: 0,
+            unaccounted_reads: 0,
+            possibly_unaccounted: 0,
+        }
+    }
+
+    fn count(&mut self, tally: Tally) {
+        self.published += tally.published.total();
+        self.skipped += tally.skipped;
+        self.dead_letters += tally.dead_letters;
+        self.gone += tally.gone;
+    }
+
+    /// Adds a later pass over the same store: its list takes the place of the earlier one.
+    pub fn add(&mut self, later: &Self) {
+        self.listed = later.listed;
+        self.missing += later.missing;
+        self.published += later.published;
+        self.skipped += later.skipped;
+        self.dead_letters += later.dead_letters;
+        self.gone += later.gone;
+        self.failed += later.failed;
+        self.updated += later.updated;
+        self.not_found += later.not_found;
+        self.unaccounted = later.unaccounted;
+        self.unaccounted_reads = later.unaccounted_reads;
+        self.possibly_unaccounted = later.possibly_unaccounted;
+    }
+
+    /// Whether orders are certainly not in the orders topic, although they were listed, or were marked and are in no list.
+    #[must_use]
+    pub fn is_beyond_repair(&self) -> bool {
+        self.dead_letters + self.gone + self.failed + self.unaccounted > 0
+    }
+}
+
+/// Why a pass could not be made. It can be made again at any time.
+#[derive(Debug, Error)]
+pub enum ReconcileError {
+    /// 404 for the list.
+    #[error(
+        "store {0}: the marketplace has no list of order IDs where `api.paths.order_ids` says (404): the default is \
+         unconfirmed, so set it as the marketplace documents it. Until then a page that is lost on the way stays lost"
+    )]
+    NoList(StoreName),
+    /// No list, for another reason.
+    #[error("store {store}: no list of order IDs: {error}")]
+    List {
+        /// The store.
+        store: StoreName,
+        /// The last attempt's.
+        error: AskError,
+    },
+    /// Orders are missing that could not be fetched.
+    #[error(
+        "store {store}: {failed} orders that were handed over and never arrived could not be fetched by their IDs, so they \
+         are not published: start `drain` or `reconcile` again, which fetches them"
+    )]
+    NotFetched {
+        /// The store.
+        store: StoreName,
+        /// How many.
+        failed: u64,
+    },
+    /// The trace of an unknown read can't be removed.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// What was found can't be noted.
+    #[error(transparent)]
+    Account(#[from] AccountError),
+    /// The stop was asked for.
+    #[error("stopped before the pass was over")]
+    Stopped,
+    /// The store's drain has ended.
+    #[error("the store's drain has ended")]
+    DrainGone,
+    /// The lane has ended, and says itself why.
+    #[error("the store's lane has ended")]
+    LaneGone,
+    /// A fault of this program.
+    #[error("a fetch ended unexpectedly: please report this")]
+    Panicked,
+}
+
+impl ReconcileError {
+    /// Says what a failed request for the list means.
+    #[must_use]
+    pub fn no_list(store: &StoreName, error: AskError) -> Self {
+        let store = store.clone();
+        if error.is_not_found() { Self::NoList(store) } else { Self::List { store, error } }
+    }
+
+    /// In a word, for programs.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::NoList(_) => "no_list",
+            Self::List { error: AskError::NotWhole(_), .. } => "list_not_whole",
+            Self::List { error: AskError::Api(ApiError::Refused(Refusal::Token)), .. } => "token_refused",
+            Self::List { .. } => "list_failed",
+            Self::NotFetched { .. } => "orders_failed",
+            Self::Spool(_) | Self::Account(_) => "this_machine",
+            Self::Stopped | Self::DrainGone | Self::LaneGone | Self::Panicked => "ended",
+        }
+    }
+
+    /// Whether no further pass can be made by this process.
+    #[must_use]
+    pub fn is_the_end(&self) -> bool {
+        matches!(self, Self::Stopped | Self::DrainGone | Self::LaneGone)
+    }
+}
+
+impl Reconciler {
+    /// A pass at once, then one in each interval and after each unknown read, until the stop. What goes wrong is logged
+    /// and tried again.
+    pub async fn run(mut self) {
+        let (lists, list) = watch::channel(Arc::default());
+        // It ends with this task: while it asks it holds the lane open.
+        let mut looks = JoinSet::new();
+        if let Some(changes) = self.changes() {
+            looks.spawn(changes.run(list));
+        }
+        let mut pauses = self.pauses();
+        loop {
+            let pause = match self.pass().await {
+                Ok((_, tracked)) => {
+                    // A round that is under way goes on with its own list.
+                    if !tracked.is_empty() {
+                        lists.send_replace(Arc::new(tracked));
+                    }
+                    pauses = self.pauses();
+                    self.interval
+                }
+                Err(error) if error.is_the_end() => return,
+                Err(error) => {
+                    self.counters.not_reconciled.note(error.kind(), error.to_string());
+                    tracing::warn!(%error, unsettled = self.unsettled.len(), "not reconciled; trying again");
+                    pauses.next().unwrap_or(self.interval)
+                }
+            };
+            if !self.rest(pause).await {
+                return;
+            }
+        }
+    }
+
+    /// The list and the repair, for a drain that runs beside. Gives the tracked orders of the list as well.
+    async fn pass(&mut self) -> Result<(Summary, OrderIds), ReconcileError> {
+        let listed = self.list().await?;
+        self.repair(listed).await
+    }
+
+    /// Looks for changes, where that is wanted, in orders that a list has named.
+    ///
+    /// # Errors
+    /// See [`ReconcileError`].
+    pub async fn look_for_changes(&self, summary: &mut Summary, tracked: OrderIds) -> Result<(), ReconcileError> {
+        if let Some(changes) = self.changes() {
+            let round = changes.round(&tracked).await?;
+            summary.updated += round.tally.published.total();
+            summary.dead_letters += round.tally.dead_letters;
+            summary.not_found += round.not_found;
+            summary.failed += round.failed;
+        }
+        Ok(())
+    }
+
+    /// The store's way to publish orders that somebody names.
+    #[must_use]
+    pub fn republisher(&self) -> Republisher {
+        let (store, asker, lane) = (self.store.clone(), self.asker.clone(), self.lane.clone());
+        Republisher { store, asker, lane, stop: self.stop.clone() }
+    }
+
+    fn changes(&self) -> Option<Changes> {
+        let per_second = self.changes_per_second?;
+        let (store, asker, lane) = (self.store.clone(), self.asker.clone(), self.lane.clone());
+        Some(Changes { store, asker, lane, per_second, stop: self.stop.clone() })
+    }
+
+    /// Takes the list: the first step, before the drain's last.
+    ///
+    /// # Errors
+    /// See [`ReconcileError`].
+    pub async fn list(&mut self) -> Result<Listed, ReconcileError> {
+        while let Ok(read) = self.unknown.try_recv() {
+            self.unsettled.push(read);
+        }
+        let covers = self.unsettled.len();
+        let ids = or_stopped(&self.stop, self.asker.order_ids())
+            .await?
+            .map_err(|error| ReconcileError::no_list(&self.store, error))?;
+        Ok(Listed { ids, at: Instant::now(), taken: clock::now(), covers })
+    }
+
+    /// Everything after the list. Waits until the drain has found nothing pending in a read that began after it. Gives the
+    /// list's tracked orders as well, if they are to be looked at for changes.
+    ///
+    /// # Errors
+    /// See [`ReconcileError`].
+    pub async fn repair(&mut self, listed: Listed) -> Result<(Summary, OrderIds), ReconcileError> {
+        let Listed { ids, at, taken, covers } = listed;
+        let count = ids.len() as u64;
+        let Diff { missing, published, tracked, known, earlier } = self.which_are_missing(ids, at).await?;
+        self.counters.missing.add(missing.len() as u64);
+        let pass = ReadId::fresh();
+        in_place(|| self.account.begin(&self.store, pass, earlier))?;
+        let repair = Repair::new(self, pass).run(missing, published);
+        let summary = Summary { listed: count, ..or_stopped(&self.stop, repair).await?? };
+        self.log(&summary);
+        // An empty list is what a wrong path answers as well: it is no proof that nothing is missing.
+        let covers = (summary.failed == 0 && summary.listed > 0).then_some(covers);
+        let Unaccounted { orders, reads, possible } =
+            in_place(|| self.settle_accounts(&summary, covers, taken, &known))?;
+        let summary =
+            Summary { unaccounted: orders, unaccounted_reads: reads, possibly_unaccounted: possible, ..summary };
+        self.counters.reconciled(summary.clone());
+        if let failed @ 1.. = summary.failed {
+            let error = ReconcileError::NotFetched { store: self.store.clone(), failed };
+            self.counters.not_reconciled.note(error.kind(), error.to_string());
+        }
+        Ok((summary, tracked))
+    }
+
+    /// Whether there is any read whose outcome no pass has settled.
+    pub fn has_unsettled_reads(&mut self) -> bool {
+        while let Ok(read) = self.unknown.try_recv() {
+            self.unsettled.push(read);
+        }
+        !self.unsettled.is_empty()
+    }
+
+    async fn which_are_missing(&mut self, listed: OrderIds, at: Instant) -> Result<Diff, ReconcileError> {
+        let Self { store, lane, quiet, stop, account, changes_per_second, .. } = self;
+        let with_tracked = changes_per_second.is_some();
+        let (work, mut status) = (lane.work.clone(), lane.status.clone());
+        let answer = async {
+            tokio::select! {
+                biased;
+                quiet = quiet.after(at) => if !quiet { return Err(ReconcileError::DrainGone) },
+                () = work.closed() => return Err(ReconcileError::LaneGone),
+            }
+            // No question is left in the queue of a lane that can't be opened.
+            status.wait_for(|state| *state == LaneState::Ready).await.map_err(|_| ReconcileError::LaneGone)?;
+            let (reply, answer) = oneshot::channel();
+            let (passes, known) = (account.passes_of(store), account.to_be_looked_for(store));
+            let question = Question { store: store.clone(), listed, with_tracked, known, passes, reply };
+            work.send(Work::Which(question)).await.map_err(|_| ReconcileError::LaneGone)?;
+            answer.await.map_err(|_| ReconcileError::LaneGone)
+        };
+        or_stopped(stop, answer).await?
+    }
+
+    /// What was found goes to the account, and that is durable before the traces of the unknown reads go that the pass
+    /// covers, if it does. Returns what is missing for good.
+    fn settle_accounts(
+        &mut self,
+        summary: &Summary,
+        covers: Option<usize>,
+        listed_at: Timestamp,
+        known: &[KnownBefore],
+    ) -> Result<Unaccounted, ReconcileError> {
+        let reads: Option<Vec<ReadId>> =
+            covers.map(|covers| self.unsettled[..covers].iter().map(|read| read.read_id).collect());
+        let covered = reads.as_deref().map(|reads| Covered { reads, listed_at, known });
+        self.account.end(&self.store, summary.missing - summary.failed, covered)?;
+        for read in self.unsettled.drain(..covers.unwrap_or(0)) {
+            tracing::info!(store = %read.store, read = %read.read_id, "an unknown read is settled: nothing listed is missing");
+            self.spool.settle(read)?;
+            self.counters.unsettled_reads.take_one();
+        }
+        self.account.tidy(&self.store, &self.unsettled)?;
+        let unaccounted = self.account.unaccounted_of(&self.store);
+        if unaccounted != self.reported {
+            self.reported = unaccounted;
+            self.advise(unaccounted);
+        }
+        Ok(unaccounted)
+    }
+
+    fn advise(&self, missing: Unaccounted) {
+        let Unaccounted { orders, reads, possible } = missing;
+        if reads > 0 {
+            tracing::warn!(
+                store = %self.store, reads, orders_at_most = possible,
+                "nothing is missing that the marketplace lists. Reads without an answer may still have marked orders that \
+                 it does not list, because they are older than {} days: see that none was waiting in the shop. \
+                 `imotriz-kafka spool account` shows the reads; they lapse by themselves",
+                LISTED.as_hours() / 24
+            );
+        }
+        if orders == 0 {
+            return;
+        }
+        let entries = self.account.entries();
+        let before =
+            entries.iter().filter(|entry| entry.store == self.store).filter_map(|entry| entry.placed_before).max();
+        let Some(before) = before else { return };
+        tracing::warn!(
+            store = %self.store, orders_at_least = orders,
+            placed_before = %before.strftime("%Y-%m-%d %H:%MZ"),
+            "orders were marked that did not reach us and are too old for the list of IDs ({} days): un-synchronise by hand, \
+             in the shop, those that were placed before that time and are not in the orders topic; they then come by \
+             themselves. `imotriz-kafka spool account` shows the reads, and settles them if nothing is missing",
+            LISTED.as_hours() / 24
+        );
+    }
+
+    fn log(&self, summary: &Summary) {
+        let Summary { store, listed, missing, published, dead_letters, gone, failed, .. } = summary;
+        if *missing == 0 {
+            tracing::debug!(%store, listed, "reconciled: nothing is missing");
+        } else {
+            tracing::warn!(%store, listed, missing, published, dead_letters, gone, failed, "reconciled: orders were missing");
+        }
+    }
+
+    /// Waits for the next reason to make a pass; `false` if there will be none.
+    async fn rest(&mut self, pause: Duration) -> bool {
+        tokio::select! {
+            biased;
+            () = self.stop.requested() => false,
+            read = self.unknown.recv() => match read {
+                Some(read) => {
+                    self.unsettled.push(read);
+                    true
+                }
+                None => false,
+            },
+            () = tokio::time::sleep(pause) => true,
+        }
+    }
+
+    fn pauses(&self) -> backon::ExponentialBackoff {
+        ExponentialBuilder::default()
+            .with_jitter()
+            .with_min_delay(Duration::from_secs(2).min(self.interval))
+            .with_max_delay(self.interval)
+            .without_max_times()
+            .build()
+    }
+}
+
+async fn or_stopped<T>(stop: &Stop, work: impl Future<Output = T>) -> Result<T, ReconcileError> {
+    tokio::select! {
+        biased;
+        () = stop.requested() => Err(ReconcileError::Stopped),
+        done = work => Ok(done),
+    }
+}

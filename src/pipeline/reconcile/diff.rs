@@ -1,0 +1,164 @@
+//! Listed − tracked = missing. Pure.
+
+use std::collections::HashSet;
+
+use crate::avro::event::Revision;
+use crate::order::ids::{OrderId, OrderIds, StoreName};
+use crate::pipeline::account::KnownBefore;
+use crate::pipeline::index::{Index, Moment, State};
+
+/// A list of IDs, held against the index.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Diff {
+    /// Listed and not tracked, each once, in the order of the list.
+    pub missing: Vec<OrderId>,
+    /// A listed order that is published: the marketplace must have it, if it has any.
+    pub published: Option<OrderId>,
+    /// Listed, and published or dead-lettered: what may have changed since. Only where it is asked for.
+    pub tracked: OrderIds,
+    /// For each entry of the account that was asked about, how many listed orders were tracked before.
+    pub known: Vec<KnownBefore>,
+    /// Orders that earlier passes published which could not tell. Not of the list.
+    pub earlier: u64,
+}
+
+/// Whatever is tracked is not missing: published, dead-lettered, and gone alike.
+#[must_use]
+pub fn missing(store: &StoreName, listed: &OrderIds, tracked: &Index, with_tracked: bool) -> Diff {
+    let states = tracked.states(store, listed);
+    let mut diff = Diff::default();
+    let mut seen = HashSet::new();
+    for (id, state) in listed.iter().zip(states) {
+        match state {
+            Some(state) => {
+                if diff.published.is_none() && state == State::Published {
+                    diff.published = Some(id.into());
+                }
+                if with_tracked && matches!(state, State::Published | State::DeadLettered) {
+                    diff.tracked.push(id);
+                }
+            }
+            None if seen.insert(id.as_str()) => diff.missing.push(id.into()),
+            None => {}
+        }
+    }
+    diff
+}
+
+/// Counts, for each entry of the account, the listed orders that had been tracked before its reads. An order with a later
+/// revision may have been, whenever that came.
+#[must_use]
+pub fn known_before(
+    store: &StoreName,
+    listed: &OrderIds,
+    tracked: &Index,
+    mut known: Vec<KnownBefore>,
+) -> Vec<KnownBefore> {
+    if known.is_empty() {
+        return known;
+    }
+    let mut seen = HashSet::new();
+    for (id, entry) in listed.iter().zip(tracked.entries(store, listed)) {
+        let Some(entry) = entry.filter(|_| seen.insert(id.as_str())) else { continue };
+        let is_revised = entry.revision.is_some_and(|revision| revision > Revision::FIRST);
+        for known in &mut known {
+            known.orders += u64::from(is_revised || entry.at < Moment::from(known.since));
+        }
+    }
+    known
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::avro::event::{ContentHash, Reason};
+    use crate::order::ids::{OrderKey, ReadId};
+    use crate::pipeline::index::{Entry, Moment, Record};
+
+    fn ids(texts: &[&str]) -> Vec<OrderId> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn listed(texts: &[&str]) -> OrderIds {
+        ids(texts).into_iter().collect()
+    }
+
+    fn index(orders: &[(&str, State)]) -> Index {
+        let mut index = Index::default();
+        for (key, state) in orders {
+            let key: OrderKey = key.parse().unwrap();
+            let entry = Entry {
+                revision: Some(Revision::FIRST),
+                state: *state,
+                reason: Reason::Drained,
+                read: ReadId::fresh().into(),
+                content: ContentHash::of_bytes(b"x").into(),
+                at: Moment::from_millis(0),
+            };
+            index.apply(Record::new(key.to_string().as_bytes(), Some(entry)));
+        }
+        index
+    }
+
+    #[test]
+    fn what_is_tracked_in_any_state_is_not_missing() {
+        let tracked = index(&[
+            ("bogota/1", State::Gone),
+            ("bogota/2", State::DeadLettered),
+            ("bogota/3", State::Published),
+            ("bogota/4", State::Unknown),
+        ]);
+        let diff = missing(&"bogota".parse().unwrap(), &listed(&["1", "2", "5", "3", "4", "6"]), &tracked, true);
+        let expected = Diff {
+            missing: ids(&["5", "6"]),
+            published: ids(&["3"]).pop(),
+            tracked: listed(&["2", "3"]),
+            ..Diff::default()
+        };
+        assert_eq!(diff, expected);
+    }
+
+    #[test]
+    fn an_order_that_is_listed_twice_is_missing_once() {
+        let diff = missing(&"bogota".parse().unwrap(), &listed(&["7", "8", "7"]), &Index::default(), false);
+        assert_eq!(diff.missing, ids(&["7", "8"]));
+    }
+
+    #[test]
+    fn an_order_of_another_store_with_the_same_id_is_another_order() {
+        let diff = missing(&"bogota".parse().unwrap(), &listed(&["1"]), &index(&[("quito/1", State::Published)]), true);
+        assert_eq!(diff, Diff { missing: ids(&["1"]), ..Diff::default() });
+    }
+
+    #[test]
+    fn a_list_without_entries_misses_nothing() {
+        let diff =
+            missing(&"bogota".parse().unwrap(), &OrderIds::default(), &index(&[("bogota/1", State::Published)]), true);
+        assert_eq!(diff, Diff::default());
+    }
+
+    #[test]
+    fn listed_orders_that_were_tracked_before_a_read_or_have_been_handed_over_again_are_counted() {
+        let store: StoreName = "bogota".parse().unwrap();
+        let mut tracked = Index::default();
+        for (id, millis, revision) in [("1", 500, 1), ("2", 1_500, 1), ("3", 1_500, 2), ("9", 500, 1)] {
+            let entry = Entry {
+                revision: Some(Revision::try_from(revision).unwrap()),
+                state: State::Published,
+                reason: Reason::Drained,
+                read: ReadId::fresh().into(),
+                content: ContentHash::of_bytes(b"x").into(),
+                at: Moment::from_millis(millis),
+            };
+            tracked.apply(Record::new(format!("bogota/{id}").as_bytes(), Some(entry)));
+        }
+        let asked = |millis| KnownBefore {
+            first_read: ReadId::fresh(),
+            since: jiff::Timestamp::from_millisecond(millis).unwrap(),
+            orders: 0,
+        };
+        let listed = listed(&["1", "2", "3", "4", "1"]);
+        let known = known_before(&store, &listed, &tracked, vec![asked(1_000), asked(2_000), asked(100)]);
+        assert_eq!(known.iter().map(|known| known.orders).collect::<Vec<_>>(), [2, 3, 1]);
+    }
+}

@@ -1,0 +1,135 @@
+//! Missing orders: looked up by their IDs, and handed to the lane.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::task::JoinSet;
+
+use super::ask::{AskError, Asker};
+use super::hand_over::HandOver;
+use super::{ReconcileError, Reconciler, Summary};
+use crate::order::ids::{OrderId, ReadId};
+use crate::pipeline::publish::Source;
+
+/// A listed order that is not found is asked for again after each of these: it may be on its way to a replica.
+const GAPS: [Duration; 3] = [Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(4)];
+/// Orders in a row that could not be had although each was tried repeatedly, after which the others are left to the
+/// next pass.
+const PATIENCE: u64 = 16;
+
+/// One pass's repair.
+pub(super) struct Repair<'a> {
+    reconciler: &'a Reconciler,
+    asker: Arc<Asker>,
+    hand_over: HandOver,
+    /// Some order was found by its ID: the path is right.
+    found: bool,
+    failures_in_a_row: u64,
+    failed: u64,
+}
+
+impl<'a> Repair<'a> {
+    pub(super) fn new(reconciler: &'a Reconciler, pass: ReadId) -> Self {
+        Self {
+            reconciler,
+            asker: Arc::new(reconciler.asker.clone()),
+            hand_over: HandOver::new(&reconciler.store, Source::Reconcile, pass, &reconciler.lane),
+            found: false,
+            failures_in_a_row: 0,
+            failed: 0,
+        }
+    }
+
+    /// Returns when everything that was found is committed. `published`: an order that the marketplace must know.
+    pub(super) async fn run(
+        mut self,
+        missing: Vec<OrderId>,
+        published: Option<OrderId>,
+    ) -> Result<Summary, ReconcileError> {
+        let mut summary = Summary { missing: missing.len() as u64, ..Summary::of(&self.reconciler.store) };
+        let mut not_found = self.round(missing).await?;
+        for gap in GAPS {
+            if not_found.is_empty() || self.gives_up() {
+                break;
+            }
+            tokio::time::sleep(gap).await;
+            not_found = self.round(not_found).await?;
+        }
+        self.bury(not_found, published).await?;
+        summary.failed = self.failed;
+        summary.count(self.hand_over.settled().await?);
+        Ok(summary)
+    }
+
+    /// Asks for each of these once, so many at a time; returns those that are not found.
+    async fn round(&mut self, ids: Vec<OrderId>) -> Result<Vec<OrderId>, ReconcileError> {
+        let mut not_found = Vec::new();
+        let mut ids = ids.into_iter();
+        let mut asked = JoinSet::new();
+        loop {
+            while asked.len() < self.reconciler.concurrency && !self.gives_up() {
+                let Some(id) = ids.next() else { break };
+                let asker = self.asker.clone();
+                asked.spawn(async move { (asker.order(&id).await, id) });
+            }
+            let Some(answer) = asked.join_next().await else { break };
+            let (answer, id) = answer.map_err(|_| ReconcileError::Panicked)?;
+            match answer {
+                Ok(body) => self.found(id, body).await?,
+                Err(error) if error.is_not_found() => not_found.push(id),
+                Err(error) => self.failed(&id, &error),
+            }
+        }
+        self.failed += ids.len() as u64;
+        self.hand_over.flush(Vec::new()).await?;
+        Ok(not_found)
+    }
+
+    async fn found(&mut self, id: OrderId, answer: Bytes) -> Result<(), ReconcileError> {
+        self.found = true;
+        self.failures_in_a_row = 0;
+        self.reconciler.counters.looked_up.add(1);
+        self.hand_over.take(id, answer).await
+    }
+
+    fn failed(&mut self, id: &OrderId, error: &AskError) {
+        self.failed += 1;
+        self.failures_in_a_row += if error.is_hopeless() { PATIENCE } else { 1 };
+        self.reconciler.counters.looked_up.add(1);
+        tracing::warn!(
+            store = %self.reconciler.store, order = %id, %error,
+            "a missing order could not be fetched; the next pass tries again"
+        );
+    }
+
+    fn gives_up(&self) -> bool {
+        self.failures_in_a_row >= PATIENCE
+    }
+
+    /// Remembers orders as gone, if it is certain that the marketplace would have given them. Its path is a guess, and a
+    /// wrong path answers 404 as well: an order that is found under it is the proof that it is right.
+    async fn bury(&mut self, ids: Vec<OrderId>, published: Option<OrderId>) -> Result<(), ReconcileError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.reconciler.counters.looked_up.add(ids.len() as u64);
+        let proven = self.found
+            || match published {
+                Some(id) => self.asker.order(&id).await.is_ok(),
+                None => false,
+            };
+        let (store, orders) = (&self.reconciler.store, ids.len());
+        if proven {
+            tracing::warn!(%store, orders, "listed orders that the marketplace does not have (404): remembered as gone");
+            return self.hand_over.flush(ids).await;
+        }
+        self.failed += ids.len() as u64;
+        tracing::warn!(
+            %store, orders,
+            "missing orders are not found by their IDs (404), nor is any other: `api.paths.order`, whose default is \
+             unconfirmed, is probably wrong; set it, and they are fetched by the next pass"
+        );
+        Ok(())
+    }
+}

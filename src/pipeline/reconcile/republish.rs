@@ -1,0 +1,105 @@
+//! Orders that somebody names: fetched by their IDs and published anew.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::ask::Asker;
+use super::hand_over::HandOver;
+use super::{ReconcileError, or_stopped};
+use crate::order::ids::{OrderId, ReadId, StoreName};
+use crate::pipeline::publish::{LaneHandle, Source};
+use crate::platform::shutdown::Stop;
+
+/// An order that is wanted again.
+#[derive(Clone)]
+pub struct Wanted {
+    /// Its ID.
+    pub id: OrderId,
+    /// An answer that holds it as it once came, for the case that the marketplace no longer has it. Personal data.
+    pub kept: Option<Bytes>,
+}
+
+impl From<OrderId> for Wanted {
+    fn from(id: OrderId) -> Self {
+        Self { id, kept: None }
+    }
+}
+
+/// What became of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Republished {
+    /// The store.
+    pub store: StoreName,
+    /// Orders that are published anew.
+    pub published: u64,
+    /// Those that could not be mapped and are dead letters now.
+    pub dead_letters: u64,
+    /// Those that the marketplace does not have.
+    pub not_found: Vec<OrderId>,
+    /// Those that could not be fetched.
+    pub failed: Vec<Unfetched>,
+}
+
+/// An order that could not be fetched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unfetched {
+    /// Its ID.
+    pub order_id: OrderId,
+    /// What stood in the way.
+    pub why: String,
+}
+
+impl Republished {
+    /// Whether each order that was asked for is in the orders topic anew.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.dead_letters == 0 && self.not_found.is_empty() && self.failed.is_empty()
+    }
+}
+
+/// One store's way to do so. A lane ends when nobody can send it work any more: do not keep this beyond the stop.
+#[derive(Debug, Clone)]
+pub struct Republisher {
+    pub(super) store: StoreName,
+    pub(super) asker: Asker,
+    pub(super) lane: LaneHandle,
+    pub(super) stop: Stop,
+}
+
+impl Republisher {
+    /// Returns once all that could be fetched is committed. `source` settles what is published, and with which reason:
+    /// [`Source::Operator`] everything, [`Source::Changes`] what is known and says something else now.
+    ///
+    /// # Errors
+    /// [`ReconcileError::LaneGone`], or the stop.
+    pub async fn publish(&self, orders: Vec<impl Into<Wanted>>, source: Source) -> Result<Republished, ReconcileError> {
+        let orders = orders.into_iter().map(Into::into).collect();
+        or_stopped(&self.stop, self.fetch_and_hand_over(orders, source)).await?
+    }
+
+    async fn fetch_and_hand_over(&self, orders: Vec<Wanted>, source: Source) -> Result<Republished, ReconcileError> {
+        let mut hand_over = HandOver::new(&self.store, source, ReadId::fresh(), &self.lane);
+        let (mut not_found, mut failed) = (Vec::new(), Vec::new());
+        let mut too_busy = None;
+        for Wanted { id, kept } in orders {
+            if let Some(why) = &too_busy {
+                failed.push(Unfetched { order_id: id, why: String::clone(why) });
+                continue;
+            }
+            hand_over.asking();
+            match (self.asker.order(&id).await, kept) {
+                (Ok(answer), _) => hand_over.take(id, answer).await?,
+                (Err(error), Some(kept)) if error.is_not_found() => hand_over.take(id, kept).await?,
+                (Err(error), None) if error.is_not_found() => not_found.push(id),
+                (Err(error), _) => {
+                    let why = error.to_string();
+                    too_busy = error.is_busy().then(|| why.clone());
+                    failed.push(Unfetched { order_id: id, why });
+                }
+            }
+        }
+        let tally = hand_over.settled().await?;
+        let (store, published, dead_letters) = (self.store.clone(), tally.published.total(), tally.dead_letters);
+        Ok(Republished { store, published, dead_letters, not_found, failed })
+    }
+}
