@@ -22,10 +22,10 @@ use crate::marketplace::body::Said;
 use crate::order::ids::StoreName;
 use crate::order::mapping::Mapping;
 use crate::pipeline::account::{Account, AccountError, Unaccounted};
-use crate::pipeline::counters::Counters;
+use crate::pipeline::counters::{Counters, Summary};
 use crate::pipeline::drain::{Drain, DrainError, Seen, Until, quiet};
 use crate::pipeline::publish::{self, Lane, LaneError, LaneParts, LaneState, Source, StoreFacts, Work};
-use crate::pipeline::reconcile::{Asker, ReconcileError, Reconciler, Republished, Summary, Wanted};
+use crate::pipeline::reconcile::{Asker, ReconcileError, Reconciler, Republished, Wanted};
 use crate::pipeline::tracking_memory::{MemoryError, TrackingMemory, lane_of};
 use crate::platform::shutdown::{Stop, Stopper};
 use crate::spool::{Durable, Recovery, Spool, SpoolError, SpoolOptions, UnknownRead};
@@ -163,12 +163,14 @@ impl App {
         let account = Account::open_on(disk.clone(), dir, &recovery, counters.clone())?;
         let layout = match layout {
             Some(known) => known,
-            None => ensure_topics(&connection(&config.kafka), &topic_plan(&config.kafka), once, &stop).await?,
+            None => {
+                ensure_topics(&Connection::from(&config.kafka), &TopicPlan::from(&config.kafka), once, &stop).await?
+            }
         };
         let memory = TrackingMemory::open_on(disk.clone(), dir, &config.kafka.topics.tracking, layout.lanes)?;
         let template = LaneTemplate {
             surroundings,
-            topics: topic_names(&config.kafka),
+            topics: TopicNames::from(&config.kafka),
             spool,
             account: account.clone(),
             encoder: EncoderSource::from_config(config)?,
@@ -566,36 +568,4 @@ pub fn check(config: &Config) -> Result<(), AppError> {
         store.token.read()?;
     }
     Ok(())
-}
-
-/// The cluster as the settings describe it.
-#[must_use]
-pub fn connection(kafka: &config::Kafka) -> Connection {
-    Connection {
-        bootstrap_servers: kafka.bootstrap_servers.clone(),
-        properties: kafka.properties.inline().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
-        property_files: kafka.properties.files().map(|(key, path)| (key.to_owned(), path.into())).collect(),
-        transactional_id_prefix: kafka.transactional_id_prefix.clone(),
-        transaction_timeout: kafka.transaction_timeout,
-    }
-}
-
-/// The topics as the settings describe them.
-#[must_use]
-pub fn topic_plan(kafka: &config::Kafka) -> TopicPlan {
-    TopicPlan {
-        names: topic_names(kafka),
-        create: kafka.create_topics,
-        replication: kafka.replication_factor,
-        orders_partitions: kafka.orders_partitions,
-        lanes: kafka.lanes,
-    }
-}
-
-fn topic_names(kafka: &config::Kafka) -> TopicNames {
-    TopicNames {
-        orders: kafka.topics.orders.clone(),
-        tracking: kafka.topics.tracking.clone(),
-        dead_letter: kafka.topics.dead_letter.clone(),
-    }
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{CommandFactory as _, Parser as _};
-use imotriz_kafka::cli::{self, Cli, Command, exit};
+use imotriz_kafka::cli::{self, Cli, Command, error_code};
 use imotriz_kafka::config::{self, Config};
 
 fn main() -> ExitCode {
@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             report(&error, cli.json);
-            ExitCode::from(exit::code(&error))
+            ExitCode::from(error_code::of(&error))
         }
     }
 }
@@ -75,7 +75,7 @@ fn report(error: &anyhow::Error, json: bool) {
         }
     }
     if json {
-        eprintln!("{}", serde_json::json!({ "error": text, "exit_code": exit::code(error) }));
+        eprintln!("{}", serde_json::json!({ "error": text, "exit_code": error_code::of(error) }));
     } else {
         eprintln!("imotriz-kafka: {text}");
     }

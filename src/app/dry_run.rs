@@ -8,15 +8,16 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio::task::spawn_blocking;
 
-use super::{AppError, client, connection, topic_plan};
+use super::{AppError, client};
 use crate::avro::encoding::EncoderSource;
 use crate::config::Config;
+use crate::kafka::Connection;
 use crate::kafka::topics::{self, TopicPlan};
 use crate::kafka::tracking_reader::TrackingReader;
 use crate::order::ids::{OrderId, StoreName};
-use crate::pipeline::index::Index;
+use crate::pipeline::index::{Index, diff};
 use crate::pipeline::publish::{self, OPEN_DEADLINE};
-use crate::pipeline::reconcile::{self, Asker, ReconcileError};
+use crate::pipeline::reconcile::{Asker, ReconcileError};
 use crate::pipeline::tracking_memory::{TrackingMemory, lane_of};
 
 /// What one store lists and the tracking topic does not hold.
@@ -41,8 +42,8 @@ pub async fn dry_run(config: &Config) -> Result<Vec<Missing>, AppError> {
         let ids = asker.order_ids().await.map_err(|error| ReconcileError::no_list(name, error))?;
         lists.push((name.clone(), ids));
     }
-    let connection = connection(&config.kafka);
-    let layout = topics::ensure(&connection, &TopicPlan { create: false, ..topic_plan(&config.kafka) }).await?;
+    let connection = Connection::from(&config.kafka);
+    let layout = topics::ensure(&connection, &TopicPlan { create: false, ..TopicPlan::from(&config.kafka) }).await?;
     let topic = config.kafka.topics.tracking.clone();
     let memory = TrackingMemory::open(&config.spool.dir, &topic, layout.lanes)?;
     let mut decoder = EncoderSource::from_config(config)?.tracking_decoder();
@@ -61,7 +62,7 @@ pub async fn dry_run(config: &Config) -> Result<Vec<Missing>, AppError> {
                 }
             };
             let listed = ids.len();
-            let missing = reconcile::missing(&store, &ids, index, false).missing;
+            let missing = diff::missing(&store, &ids, index, false).missing;
             all.push(Missing { store, listed, missing });
         }
         Ok(all)

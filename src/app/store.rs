@@ -1,8 +1,9 @@
 //! One store's tasks: how drain and reconciler work together.
 
 use crate::order::ids::OrderIds;
+use crate::pipeline::counters::Summary;
 use crate::pipeline::drain::Drain;
-use crate::pipeline::reconcile::{ReconcileError, Reconciler, Summary};
+use crate::pipeline::reconcile::{ReconcileError, Reconciler};
 
 use super::AppError;
 

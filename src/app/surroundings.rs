@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{AppError, connection};
+use super::AppError;
 use crate::config::{self, Config};
-use crate::kafka::{Broker, Cluster};
+use crate::kafka::{Broker, Cluster, Connection};
 use crate::marketplace::client::{Client, ClientOptions, Marketplace, Paths};
 use crate::order::ids::StoreName;
 use crate::platform::disk::{Disk, RealDisk};
@@ -30,7 +30,7 @@ impl Surroundings {
     /// Those of a real program.
     #[must_use]
     pub fn real(config: &Config) -> Self {
-        let (connection, tracking) = (connection(&config.kafka), config.kafka.topics.tracking.clone());
+        let (connection, tracking) = (Connection::from(&config.kafka), config.kafka.topics.tracking.clone());
         Self {
             disk: RealDisk::shared(),
             jobs: Threads::shared(),

@@ -13,9 +13,10 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use self::screen::Screen;
 use super::{exit, out};
-use crate::app::{App, AppError, connection};
+use crate::app::{App, AppError};
 use crate::avro::encoding::EncoderSource;
 use crate::demo::{Audience, Ends, FAULTS, Ledger, Stage, StageOptions, Verdict};
+use crate::kafka::Connection;
 use crate::pipeline::counters::Counters;
 use crate::platform::shutdown::{Stop, Stopper, stopper};
 use crate::sandbox::{Call, Rates};
@@ -157,7 +158,7 @@ impl Play {
         let config = &self.stage.config;
         let decoder = EncoderSource::from_config(config)?.order_decoder();
         let kafka = &config.kafka;
-        Ok(Audience::new(&connection(kafka), &kafka.topics.orders, kafka.orders_partitions, decoder)?)
+        Ok(Audience::new(&Connection::from(kafka), &kafka.topics.orders, kafka.orders_partitions, decoder)?)
     }
 
     /// Returns when the last event was seen, and how the pipeline ended.

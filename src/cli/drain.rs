@@ -1,16 +1,15 @@
 //! `drain`, and what it and `run` say in the end.
 
-use std::fmt;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar};
 use serde_json::json;
 
 use super::look::{count, plural};
-use super::out;
-use super::reconcile::possible_loss;
+use super::progress::possible_loss;
+use super::{out, progress};
 use crate::app::App;
 use crate::avro::event::Reason;
 use crate::config::Config;
@@ -26,7 +25,7 @@ pub async fn run(config: &Config, json: bool, bars: &MultiProgress) -> Result<()
     stopper.clone().stop_on_signals().context("can't listen to signals")?;
     let app = App::build(config, true, stopper, stop.clone()).await?;
     let counters = app.counters();
-    let bar = (!json && std::io::stderr().is_terminal()).then(|| bars.add(progress_bar()));
+    let bar = (!json && std::io::stderr().is_terminal()).then(|| bars.add(progress::bar("orders  {pace}  {msg}")));
     let result = {
         let run = app.run();
         let watch = watch(bar.as_ref(), &counters);
@@ -45,20 +44,6 @@ pub async fn run(config: &Config, json: bool, bars: &MultiProgress) -> Result<()
         out::report(format_args!("stopped: {} still pending on the marketplace", plural(pending, "order")));
     }
     Ok(result?)
-}
-
-fn progress_bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:30.green/dim} {pos}/{len} orders  {pace}  {msg}  eta {eta}")
-        .expect("the template is fixed")
-        .with_key("pace", pace)
-        .progress_chars("━━─");
-    ProgressBar::new(0).with_style(style)
-}
-
-/// Whole orders a second.
-pub(super) fn pace(state: &ProgressState, text: &mut dyn fmt::Write) {
-    // What can't be shown is not missed.
-    write!(text, "{:.0}/s", state.per_sec()).unwrap_or_default();
 }
 
 /// Never returns.

@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar};
 use serde_json::json;
 
-use super::look::{count, plural};
-use super::{exit, out};
+use super::progress::possible_loss;
+use super::{exit, out, progress};
 use crate::app::{self, App};
 use crate::config::Config;
-use crate::pipeline::counters::Counters;
-use crate::pipeline::reconcile::Summary;
+use crate::pipeline::counters::{Counters, Summary};
 use crate::platform::shutdown::stopper;
 
 /// How to reconcile.
@@ -64,7 +63,7 @@ async fn pass(config: &Config, json: bool, bars: &MultiProgress) -> Result<u8> {
     stopper.clone().stop_on_signals().context("can't listen to signals")?;
     let app = App::build(config, true, stopper, stop).await?;
     let counters = app.counters();
-    let bar = (!json && std::io::stderr().is_terminal()).then(|| bars.add(progress_bar()));
+    let bar = (!json && std::io::stderr().is_terminal()).then(|| bars.add(progress::bar("missing orders  {pace}")));
     let (summaries, result) = tokio::select! {
         ended = app.reconcile() => ended,
         () = watch(bar.as_ref(), &counters) => unreachable!("the watch goes on until the pass ends"),
@@ -127,23 +126,6 @@ fn print(summary: &Summary, json: bool) {
     if *unaccounted_reads > 0 {
         out::report(format_args!("{store}: {}", possible_loss(*unaccounted_reads, *possibly_unaccounted)));
     }
-}
-
-/// What is not certain, for people.
-pub(super) fn possible_loss(reads: u64, orders: u64) -> String {
-    format!(
-        "{} without an answer may have marked orders that are too old to be listed, {} at most: see `imotriz-kafka spool account`",
-        plural(reads, "read"),
-        count(orders)
-    )
-}
-
-fn progress_bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:30.green/dim} {pos}/{len} missing orders  {pace}  eta {eta}")
-        .expect("the template is fixed")
-        .with_key("pace", super::drain::pace)
-        .progress_chars("━━─");
-    ProgressBar::new(0).with_style(style)
 }
 
 /// Never returns.

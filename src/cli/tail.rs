@@ -12,7 +12,6 @@ use super::look::Look;
 use super::moment::{From, Moment};
 use super::order_row::{masked, money, products};
 use super::{event_json, order_row};
-use crate::app;
 use crate::avro::decoder::Decoder;
 use crate::avro::encoding::{EncoderSource, EncodingError};
 use crate::avro::event::{OrderEvent, Reason};
@@ -103,7 +102,7 @@ pub async fn run(args: TailArgs, config: &Config, json: bool) -> Result<()> {
     let decoder = EncoderSource::from_config(config)?.order_decoder();
     let topic = config.kafka.topics.orders.clone();
     let tail = Tail {
-        connection: app::connection(&config.kafka),
+        connection: Connection::from(&config.kafka),
         topic,
         decoder,
         printer: Printer::new(json, args.show_pii),

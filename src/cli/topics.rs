@@ -5,8 +5,8 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::out;
-use crate::app;
 use crate::config::Config;
+use crate::kafka::Connection;
 use crate::kafka::topics::{self, TopicPlan};
 
 /// What to do with the topics.
@@ -22,8 +22,8 @@ pub enum TopicsCommand {
 /// [`crate::kafka::KafkaFault`], with what to do about it.
 pub async fn run(command: TopicsCommand, config: &Config, json: bool) -> Result<()> {
     let create = command == TopicsCommand::Ensure;
-    let plan = TopicPlan { create, ..app::topic_plan(&config.kafka) };
-    let connection = app::connection(&config.kafka);
+    let plan = TopicPlan { create, ..TopicPlan::from(&config.kafka) };
+    let connection = Connection::from(&config.kafka);
     let layout = topics::ensure_writable(&connection, &plan).await.map_err(|fault| connection.looked_for(fault))?;
     let names = plan.names;
     if json {

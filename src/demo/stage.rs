@@ -9,9 +9,8 @@ use toml::Value;
 use uuid::Uuid;
 
 use super::broker::{BrokerError, EmbeddedBroker};
-use crate::app;
 use crate::config::{Config, ConfigError};
-use crate::kafka::topics::Layout;
+use crate::kafka::topics::{Layout, TopicPlan};
 use crate::sandbox::{Rates, Sandbox, SandboxArgs, Shop};
 
 /// What goes wrong on the way, unless told otherwise: pages that are marked and then cut off, errors and cut connections
@@ -100,7 +99,7 @@ impl Stage {
         let mut config = Config::from_toml(&settings.toml())?;
         let broker = match bootstrap_servers {
             Some(_) => None,
-            None => Some(EmbeddedBroker::start(&app::topic_plan(&config.kafka))?),
+            None => Some(EmbeddedBroker::start(&TopicPlan::from(&config.kafka))?),
         };
         if let Some(broker) = &broker {
             // Its port is known only once it is there, and it is there only with the topics of the settings.

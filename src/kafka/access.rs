@@ -10,10 +10,8 @@ use rdkafka::util::Timeout;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::task::block_in_place;
 
-use super::acl::Acl;
 use super::reasons::Watch;
 use super::settings::Isolation;
-use super::topics::TopicNames;
 use super::tracking_reader::EndedBeside;
 use super::{Connection, KafkaFault};
 
@@ -42,7 +40,7 @@ pub fn check_read(connection: &Connection, topic: &str) -> Result<(), KafkaFault
             match consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => return Ok(()),
                 Some(Err(error)) if error.rdkafka_error_code() == Some(Code::TopicAuthorizationFailed) => {
-                    return Err(fault(&error).lacking(|| Acl::on_topics(connection, &["Read"], [topic])));
+                    return Err(fault(&error).lacking(|| connection.acl_on_topics(&["Read"], [topic])));
                 }
                 Some(Err(_)) | None => {}
             }
@@ -55,14 +53,14 @@ pub fn check_read(connection: &Connection, topic: &str) -> Result<(), KafkaFault
 ///
 /// # Errors
 /// [`KafkaFault::NotAllowed`], or settings of which no client can be made.
-pub async fn check_writes(connection: &Connection, names: &TopicNames) -> Result<(), KafkaFault> {
-    let refused = refused_writes(connection, &names.tracking, &[&names.orders, &names.dead_letter]).await?;
+pub async fn check_writes(connection: &Connection, tracking: &str, others: &[&str]) -> Result<(), KafkaFault> {
+    let refused = refused_writes(connection, tracking, others).await?;
     if refused.is_empty() {
         return Ok(());
     }
     let code = Code::TopicAuthorizationFailed;
     Err(KafkaFault::of_code("writing to a topic", 0, Some(code), &code.to_string())
-        .lacking(|| Acl::on_topics(connection, &["Write"], refused)))
+        .lacking(|| connection.acl_on_topics(&["Write"], refused)))
 }
 
 /// Those of these topics to which this user may not write. All of them are there.

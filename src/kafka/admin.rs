@@ -67,7 +67,7 @@ impl Admin {
         let metadata = block_in_place(|| self.contact.metadata_of(topic))?;
         partitions_in(&metadata, topic)
             .map_err(|code| KafkaFault::of_code("seeing a topic", 0, Some(code), &code.to_string()))
-            .map_err(|fault| fault.lacking(|| Acl::on_topics(&self.connection, needs, [topic])))
+            .map_err(|fault| fault.lacking(|| self.connection.acl_on_topics(needs, [topic])))
     }
 
     /// A topic's settings.
@@ -75,7 +75,7 @@ impl Admin {
     /// # Errors
     /// See [`KafkaFault`].
     pub async fn settings_of_topic(&self, topic: &str) -> Result<Settings, KafkaFault> {
-        let acl = || Acl::on_topics(&self.connection, &["DescribeConfigs"], [topic]);
+        let acl = || self.connection.acl_on_topics(&["DescribeConfigs"], [topic]);
         self.settings("reading a topic's settings", ResourceSpecifier::Topic(topic), acl).await
     }
 
@@ -84,7 +84,7 @@ impl Admin {
     /// # Errors
     /// See [`KafkaFault`].
     pub async fn settings_of_broker(&self, broker: i32) -> Result<Settings, KafkaFault> {
-        let acl = || Acl::on_cluster(&self.connection, &["DescribeConfigs"]);
+        let acl = || self.connection.acl_on_cluster(&["DescribeConfigs"]);
         self.settings("reading a broker's settings", ResourceSpecifier::Broker(broker), acl).await
     }
 
@@ -136,7 +136,7 @@ impl Admin {
     fn refused_creation(&self, name: &str, code: Code) -> KafkaFault {
         match KafkaFault::of_code("creating a topic", 0, Some(code), &code.to_string()) {
             KafkaFault::Passing { why, .. } => KafkaFault::Topic(format!("the topic `{name}` can't be created: {why}")),
-            fault => fault.lacking(|| Acl::on_topics(&self.connection, &["Create"], [name])),
+            fault => fault.lacking(|| self.connection.acl_on_topics(&["Create"], [name])),
         }
     }
 }

@@ -12,7 +12,6 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::task::block_in_place;
 use tokio::time::timeout;
 
-use super::acl::Acl;
 use super::admin::partitions_in;
 use super::reasons::Watch;
 use super::settings::{Isolation, is_about_the_group};
@@ -214,7 +213,7 @@ impl Glance {
 }
 
 fn lacking(fault: KafkaFault, connection: &Connection, topic: &str) -> KafkaFault {
-    fault.lacking(|| Acl::on_topics(connection, &["Read"], [topic]))
+    fault.lacking(|| connection.acl_on_topics(&["Read"], [topic]))
 }
 
 fn partitions(contact: &Contact, topic: &str) -> Result<i32, KafkaFault> {

@@ -10,6 +10,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::KafkaFault;
+use super::acl::{Acl, Resource};
 
 /// How to reach the cluster, for every client that is made.
 #[derive(Clone)]
@@ -80,13 +81,34 @@ impl Connection {
     }
 
     /// What the broker calls this user, where the settings tell: whom a certificate or a token names, only the broker knows.
-    pub(super) fn principal(&self) -> Option<String> {
+    fn principal(&self) -> Option<String> {
         let protocol = self.properties.get("security.protocol").map(|protocol| protocol.to_lowercase());
         match (protocol.as_deref(), self.properties.get("sasl.username")) {
             (None | Some("plaintext"), _) => Some("User:ANONYMOUS".to_owned()),
             (Some("sasl_plaintext" | "sasl_ssl"), Some(user)) => Some(format!("User:{user}")),
             _ => None,
         }
+    }
+
+    /// What this user lacks on these topics. Kafka takes Describe as included in Read and in Write.
+    pub(crate) fn acl_on_topics<T: ToString>(
+        &self,
+        operations: &'static [&'static str],
+        topics: impl IntoIterator<Item = T>,
+    ) -> Acl {
+        let topics = topics.into_iter().map(|topic| topic.to_string()).collect();
+        Acl { principal: self.principal(), operations, resource: Resource::Topics(topics) }
+    }
+
+    /// What this user lacks to be the transactional producer of any lane.
+    pub(crate) fn acl_to_produce(&self) -> Acl {
+        let prefix = format!("{}-", self.transactional_id_prefix);
+        Acl { principal: self.principal(), operations: &["Write"], resource: Resource::TransactionalIds(prefix) }
+    }
+
+    /// What this user lacks on the cluster itself.
+    pub(crate) fn acl_on_cluster(&self, operations: &'static [&'static str]) -> Acl {
+        Acl { principal: self.principal(), operations, resource: Resource::Cluster }
     }
 
     /// Where a broker was looked for, as a question.
@@ -201,5 +223,42 @@ mod tests {
         drop(file);
         let refused = connection.client().expect_err("the file is gone").to_string();
         assert!(refused.contains("sasl.username") && refused.contains(&gone), "{refused}");
+    }
+
+    fn with_properties(properties: &[(&str, &str)]) -> Connection {
+        Connection {
+            bootstrap_servers: "localhost:9092".to_owned(),
+            properties: properties.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            property_files: std::collections::BTreeMap::new(),
+            transactional_id_prefix: "imotriz-kafka".to_owned(),
+            transaction_timeout: Duration::from_secs(30),
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_the_command_that_gives_it() {
+        let shop = with_properties(&[("security.protocol", "SASL_SSL"), ("sasl.username", "shop")]);
+        let acl = shop.acl_on_topics(&["Write"], ["orders"]);
+        assert_eq!(acl.to_string(), "`User:shop` needs the ACL Write on the topic `orders`");
+        let add = "kafka-acls.sh --add --allow-principal User:shop";
+        assert_eq!(acl.command(), format!("{add} --operation Write --topic orders"));
+        let acl = shop.acl_on_topics(&["Read", "Write"], ["a", "b"]);
+        assert_eq!(acl.to_string(), "`User:shop` needs the ACL Read and Write on the topics `a`, `b`");
+        assert_eq!(acl.command(), format!("{add} --operation Read --operation Write --topic a --topic b"));
+        let acl = shop.acl_to_produce().command();
+        assert_eq!(
+            acl,
+            format!("{add} --operation Write --transactional-id imotriz-kafka- --resource-pattern-type prefixed")
+        );
+        let acl = shop.acl_on_cluster(&["DescribeConfigs"]);
+        assert_eq!(acl.command(), format!("{add} --operation DescribeConfigs --cluster"));
+    }
+
+    #[test]
+    fn whom_a_certificate_names_is_not_guessed() {
+        let acl = with_properties(&[("security.protocol", "SSL")]).acl_on_cluster(&["DescribeConfigs"]);
+        assert!(acl.to_string().starts_with("this user needs") && acl.command().contains(" User:NAME "), "{acl}");
+        let nobody = Connection { properties: BTreeMap::new(), ..with_properties(&[]) };
+        assert!(nobody.acl_on_cluster(&["DescribeConfigs"]).command().contains("User:ANONYMOUS"));
     }
 }

@@ -90,7 +90,8 @@ pub async fn ensure(connection: &Connection, plan: &TopicPlan) -> Result<Layout,
 /// As [`ensure`]; and a topic that this user may not write to.
 pub async fn ensure_writable(connection: &Connection, plan: &TopicPlan) -> Result<Layout, KafkaFault> {
     let layout = ensure(connection, plan).await?;
-    access::check_writes(connection, &plan.names).await?;
+    let TopicNames { orders, tracking, dead_letter } = &plan.names;
+    access::check_writes(connection, tracking, &[orders, dead_letter]).await?;
     Ok(layout)
 }
 

@@ -15,7 +15,6 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::acl::Acl;
 use super::broker::{Apply, TrackingLog};
 use super::reasons::Watch;
 use super::settings::{Isolation, is_about_the_group};
@@ -191,6 +190,6 @@ impl TrackingReader {
     }
 
     fn fault(&self, error: &KafkaError) -> KafkaFault {
-        KafkaFault::of(WHAT, self.lane, error).lacking(|| Acl::on_topics(&self.connection, &["Read"], [&self.topic]))
+        KafkaFault::of(WHAT, self.lane, error).lacking(|| self.connection.acl_on_topics(&["Read"], [&self.topic]))
     }
 }

@@ -26,7 +26,6 @@ use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerConte
 use rdkafka::statistics::Statistics;
 use rdkafka::util::Timeout;
 
-use super::acl::Acl;
 use super::reasons::Reasons;
 use super::{Connection, KafkaFault};
 
@@ -168,7 +167,7 @@ impl Transactions {
         };
         let producer = ThreadedProducer::from_config_and_context(&connection.producer(name)?, context)
             .map_err(|error| KafkaFault::of("making the producer", lane, &error))?;
-        take_over(&producer, lane, deadline).map_err(|fault| fault.lacking(|| Acl::to_produce(connection)))?;
+        take_over(&producer, lane, deadline).map_err(|fault| fault.lacking(|| connection.acl_to_produce()))?;
         // The first address of a host may refuse before the second one answers: that is over now.
         producer.context().deserted.store(false, Ordering::Relaxed);
         producer.context().reasons.answered();
@@ -248,7 +247,7 @@ impl Transactions {
     fn failed(&self, what: &'static str, error: &KafkaError) -> KafkaFault {
         self.fatal(what)
             .unwrap_or_else(|| self.explain(KafkaFault::of(what, self.lane, error)))
-            .lacking(|| Acl::to_produce(&self.connection))
+            .lacking(|| self.connection.acl_to_produce())
     }
 
     /// A fenced producer reports whatever it was at as purged; why, only its fatal error tells.
@@ -294,8 +293,8 @@ impl Transactions {
                 self.explain(KafkaFault::of_code("delivering a record", self.lane, Some(code), &code.to_string()))
             }),
         };
-        let fault = fault.lacking(|| Acl::to_produce(&self.connection));
-        fault.lacking(|| Acl::on_topics(&self.connection, &["Write"], topics()))
+        let fault = fault.lacking(|| self.connection.acl_to_produce());
+        fault.lacking(|| self.connection.acl_on_topics(&["Write"], topics()))
     }
 
     fn explain(&self, fault: KafkaFault) -> KafkaFault {

@@ -23,7 +23,7 @@ use thiserror::Error;
 
 use crate::order::ids::OrderId;
 use crate::order::json::{self, Entries, Kind};
-use crate::order::mapping;
+use crate::order::mapping::{self, ID_NAMES};
 
 use document::Document;
 pub use document::Noise;
@@ -32,9 +32,6 @@ pub use id_list::{IdList, read_id_list};
 pub use message::Message;
 pub use record::Record;
 pub use said::{Nothing, Orders, Said};
-
-/// Names under which an object may hold the ID of an order, the likeliest first.
-pub(crate) const ID_NAMES: [&str; 5] = ["id", "order_id", "transaction_id", "id_transaction", "id_order"];
 
 /// Why a body is no answer. After a destructive read each of these means that the outcome is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

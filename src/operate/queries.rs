@@ -6,15 +6,14 @@ use jiff::Timestamp;
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use crate::app;
 use crate::avro::decoder::DecodeError;
 use crate::avro::encoding::{EncoderSource, EncodingError};
 use crate::avro::event::OrderEvent;
 use crate::avro::tracking::OrderTracking;
 use crate::config::Config;
-use crate::kafka::KafkaFault;
 use crate::kafka::glance::{Glance, Seen, Start};
 use crate::kafka::settings::Isolation;
+use crate::kafka::{Connection, KafkaFault};
 use crate::marketplace::body::Page;
 use crate::order::country::Country;
 use crate::order::ids::{OrderId, OrderKey, ReadId, StoreName};
@@ -103,7 +102,7 @@ impl Letter {
 /// # Errors
 /// Kafka's.
 pub async fn letters(config: &Config) -> Result<Vec<Letter>, InquiryError> {
-    let connection = app::connection(&config.kafka);
+    let connection = Connection::from(&config.kafka);
     let glance = Glance::open(&connection, &config.kafka.topics.dead_letter, Isolation::Committed, Start::Beginning)?;
     let mut letters: Vec<Letter> = glance.all().await?.into_iter().map(Letter::from).collect();
     letters.sort_by_key(|letter| letter.at);
@@ -118,7 +117,7 @@ pub async fn tracked(
     config: &Config,
     wanted: impl Fn(&OrderKey) -> bool,
 ) -> Result<BTreeMap<OrderKey, OrderTracking>, InquiryError> {
-    let connection = app::connection(&config.kafka);
+    let connection = Connection::from(&config.kafka);
     let mut decoder = EncoderSource::from_config(config)?.tracking_decoder();
     let topic = &config.kafka.topics.tracking;
     let mut glance = Glance::open(&connection, topic, Isolation::Committed, Start::Beginning)?;
@@ -151,7 +150,7 @@ pub struct Sighting {
 /// # Errors
 /// Kafka's, the registry's, or a record that can't be decoded.
 pub async fn events_of(config: &Config, id: &OrderId) -> Result<Vec<Sighting>, InquiryError> {
-    let connection = app::connection(&config.kafka);
+    let connection = Connection::from(&config.kafka);
     let mut decoder = EncoderSource::from_config(config)?.order_decoder();
     let topic = &config.kafka.topics.orders;
     let is_its = |seen: &Seen| seen.key.as_deref() == Some(id.as_str().as_bytes());

@@ -27,6 +27,7 @@ use crate::order::country::Country;
 use crate::order::ids::{IdError, OrderId};
 use crate::order::json::{self, Kind, Outline, Raw};
 use crate::order::{Buyer, DateText, DeadLetter, Line, Order};
+pub(crate) use places::ID_NAMES;
 
 /// What is wrong, and where as seen from the one who reports it: each level on the way up puts its own step in front.
 #[derive(Debug)]

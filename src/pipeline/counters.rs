@@ -7,6 +7,8 @@
 mod latency;
 mod number;
 mod published;
+mod summary;
+mod tally;
 mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,13 +18,13 @@ use jiff::Timestamp;
 
 use crate::marketplace::client::Refusal;
 use crate::order::ids::StoreName;
-use crate::pipeline::publish::Tally;
-use crate::pipeline::reconcile::Summary;
 use crate::platform::clock;
 
 pub use latency::Latency;
 pub use number::{Number, Time};
 pub use published::Published;
+pub use summary::Summary;
+pub use tally::Tally;
 pub use trouble::{LastTrouble, Trouble};
 
 /// Over all stores and lanes.

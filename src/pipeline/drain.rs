@@ -32,14 +32,12 @@ use crate::platform::jobs::{self, Job, Jobs, RuntimeOf};
 use crate::platform::shutdown::Stop;
 use crate::spool::{Durable, Reservation, Spool, UnknownRead, WriteFailed};
 use ahead::Ahead;
+use error::MAX_FAILURES;
 use setbacks::Setbacks;
 
 pub use error::DrainError;
 pub use odd::Seen;
 pub use quiet::{QuietReport, QuietWatch, quiet};
-
-/// Failures in a row of one kind after which a drain that should come to an end gives up.
-const PATIENCE: usize = 6;
 
 /// Bytes of an answer that is looked into before it is written: it takes no longer than the hand-over to a thread that
 /// would do it meanwhile.
@@ -528,7 +526,7 @@ impl Drain {
     }
 
     fn gives_up(&self, setbacks: &Setbacks) -> bool {
-        self.until == Until::Empty && setbacks.count >= PATIENCE
+        self.until == Until::Empty && setbacks.count >= MAX_FAILURES
     }
 
     fn no_token(&self, error: &SecretError) -> DrainError {

@@ -4,6 +4,7 @@
 //! there is as much as tells one from another. The orders lie side by side as they came, which is about how a list names
 //! them too; the table, which has room to spare, holds no more of each than its place.
 
+pub mod diff;
 mod slots;
 
 use hashbrown::HashTable;
@@ -17,6 +18,7 @@ use crate::order::ids::{OrderIds, OrderKey, ReadId, StoreName};
 use slots::{Place, Slots};
 
 pub use crate::avro::tracking::OrderState as State;
+pub use diff::Diff;
 
 /// What is remembered of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -46,7 +46,6 @@ use crate::spool::Spool;
 pub use decide::Source;
 pub use error::LaneError;
 pub use load::catch_up;
-pub use plan::Tally;
 use publisher::Publisher;
 pub use status::{Hindrance, LaneState, LaneStatus};
 pub use work::{FetchedOrders, Question, Unspooled, Work};

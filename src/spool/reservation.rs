@@ -12,9 +12,8 @@ use super::error::{SpoolError, WriteFailed};
 use super::format::{BODY, HEAD, Head, Outcome, Seal, one_line};
 use super::page::{Durable, UnknownRead};
 use crate::order::ids::{ReadId, StoreName};
-use crate::platform::clock;
 use crate::platform::disk::DiskFile;
-use crate::platform::fail_point;
+use crate::platform::{clock, fail_point};
 
 /// Room on the disk for one page, and the durable intent to read it.
 ///

@@ -10,7 +10,6 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::Snapshot;
 use crate::app::App;
 use crate::avro::encoding::EncoderSource;
 use crate::config::Config;
@@ -91,12 +90,6 @@ impl Board {
     /// What it is at.
     pub fn set_phase(&self, phase: Phase) {
         self.state.write().unwrap_or_else(PoisonError::into_inner).phase = phase;
-    }
-
-    /// All there is to know at this moment. Looks at the spool's folder, so not for a thread of the runtime.
-    #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot::of(self)
     }
 
     /// Whether the registry still knows the schemas, no later than a moment ago. One that does not answer is not waited

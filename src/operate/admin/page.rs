@@ -255,14 +255,14 @@ mod tests {
 
     #[test]
     fn what_others_said_is_shown_as_text() {
-        let mut snapshot = Board::new(Arc::<Counters>::default()).snapshot();
+        let mut snapshot = Snapshot::of(&Board::new(Arc::<Counters>::default()));
         snapshot.not_ready = vec![NotReady { what: Part::Broker, why: "<script>\"&".to_owned() }];
         assert!(render(&snapshot).contains("<li class=bad>Broker: &lt;script&gt;&quot;&amp;</ul>"));
     }
 
     #[test]
     fn the_page_fetches_nothing() {
-        let page = render(&Board::new(Arc::<Counters>::default()).snapshot());
+        let page = render(&Snapshot::of(&Board::new(Arc::<Counters>::default())));
         for outside in ["http://", "https://", "src=", "<script", "url(", "@import"] {
             assert!(!page.contains(outside), "{outside}");
         }

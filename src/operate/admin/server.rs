@@ -110,7 +110,7 @@ fn as_json(value: &serde_json::Value) -> impl IntoResponse + use<> {
 
 /// On a thread that may wait for the disk: a spool on a disk that hangs must not hang the pipeline's runtime.
 async fn answer(board: Arc<Board>, render: impl FnOnce(Snapshot) -> Response + Send + 'static) -> Response {
-    match spawn_blocking(move || render(board.snapshot())).await {
+    match spawn_blocking(move || render(Snapshot::of(&board))).await {
         Ok(mut response) => {
             response.headers_mut().insert(CACHE_CONTROL, axum::http::HeaderValue::from_static("no-store"));
             response

@@ -13,9 +13,8 @@ use super::health::{self, NotReady};
 use crate::avro::event::Reason;
 use crate::order::ids::StoreName;
 use crate::pipeline::account::{Entry, Open};
-use crate::pipeline::counters::{Counters, LaneCounters, Latency, Published, StoreCounters, Trouble};
+use crate::pipeline::counters::{Counters, LaneCounters, Latency, Published, StoreCounters, Summary, Trouble};
 use crate::pipeline::publish::LaneState;
-use crate::pipeline::reconcile::Summary;
 use crate::platform::clock;
 use crate::spool::{Spool, Survey};
 
@@ -181,7 +180,9 @@ pub struct Commits {
 }
 
 impl Snapshot {
-    pub(super) fn of(board: &Board) -> Self {
+    /// All there is to know at this moment. Looks at the spool's folder, so not for a thread of the runtime.
+    #[must_use]
+    pub fn of(board: &Board) -> Self {
         let (at, state) = (clock::now(), board.state());
         let survey = state.works.as_ref().map(|works| Spool::survey(&works.spool).map_err(|error| error.to_string()));
         let not_ready = health::not_ready(&state, survey.as_ref());

@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 use tokio::task::spawn_blocking;
 
 use super::{Check, Health, plural};
-use crate::app;
 use crate::config::Config;
 use crate::kafka::admin::Settings;
 use crate::kafka::topics::{TRACKED, TopicPlan, WRITTEN};
-use crate::kafka::{Acl, Admin, Connection, KafkaFault, Transactions, access};
+use crate::kafka::{Admin, Connection, KafkaFault, Transactions, access};
 
 const CALL: Duration = Duration::from_secs(5);
 /// A cluster makes its transaction log at the first transaction, which takes it a second or two.
@@ -37,7 +36,7 @@ struct Cluster {
 }
 
 pub(super) async fn check(config: &Config) -> Vec<Check> {
-    let (connection, plan) = (app::connection(&config.kafka), app::topic_plan(&config.kafka));
+    let (connection, plan) = (Connection::from(&config.kafka), TopicPlan::from(&config.kafka));
     let start = Instant::now();
     let (admin, cluster) = match ask(&connection) {
         Ok(answer) => answer,
@@ -228,7 +227,7 @@ async fn topic(admin: &Admin, cluster: &Cluster, role: &Role<'_>, plan: &TopicPl
     let what = format!("topic {name}");
     let Some(topic) = cluster.topics.get(name) else { return absent(admin, role, plan).await };
     if refused.iter().any(|refused| refused == name) {
-        let acl = Acl::on_topics(admin.connection(), &["Write"], [name]);
+        let acl = admin.connection().acl_on_topics(&["Write"], [name]);
         return Check::bad(what, format!("can't be written to: {acl}"), acl.command());
     }
     let unread = access::check_read(admin.connection(), name).err();

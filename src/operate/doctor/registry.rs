@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use super::Check;
-use crate::app;
 use crate::avro::encoding::{self, EncoderSource, Lost, Subject};
 use crate::avro::framing::Frame;
 use crate::avro::registry::{FULL_TRANSITIVE, Registry, RegistryError, Verdict};
@@ -81,7 +80,7 @@ async fn look(registry: &Registry, subject: &Subject, may_register: bool) -> Res
 pub(super) async fn records(config: &Config) -> Vec<Check> {
     let Ok(source) = EncoderSource::from_config(config) else { return Vec::new() };
     let Some(registry) = source.registry() else { return Vec::new() };
-    let (connection, topics) = (app::connection(&config.kafka), &config.kafka.topics);
+    let (connection, topics) = (Connection::from(&config.kafka), &config.kafka.topics);
     let mut checks = Vec::new();
     for (subject, topic) in source.subjects().into_iter().zip([&topics.orders, &topics.tracking]) {
         let name = format!("records {topic}");

@@ -8,7 +8,9 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::pointer::Pointers;
-use crate::marketplace::body::ID_NAMES;
+
+/// Names under which an object may hold the ID of an order, the likeliest first.
+pub(crate) const ID_NAMES: [&str; 5] = ["id", "order_id", "transaction_id", "id_transaction", "id_order"];
 
 /// Where each field of an event is looked for in a record. A section or field that the settings leave out keeps its
 /// default; one that they give replaces it.

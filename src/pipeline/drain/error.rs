@@ -2,11 +2,13 @@
 
 use thiserror::Error;
 
-use super::PATIENCE;
 use crate::marketplace::client::Refusal;
 use crate::order::ids::StoreName;
 use crate::pipeline::account::AccountError;
 use crate::spool::SpoolError;
+
+/// Failures in a row after which a drain that should come to an end gives up.
+pub(super) const MAX_FAILURES: usize = 6;
 
 /// Why a drain ended early. What it has read is in the spool.
 #[derive(Debug, Error)]
@@ -31,7 +33,7 @@ pub enum DrainError {
     },
     /// Reads that end nowhere, repeatedly.
     #[error(
-        "store {store}: {PATIENCE} reads in a row had an unknown outcome, the last one because {reason}. Each may have \
+        "store {store}: {MAX_FAILURES} reads in a row had an unknown outcome, the last one because {reason}. Each may have \
          marked up to a page of orders that did not reach us: they are noted in the spool and come back by reconciling"
     )]
     Unknown {

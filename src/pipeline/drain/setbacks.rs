@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 
-use super::PATIENCE;
+use super::error::MAX_FAILURES;
 
 /// Reads of unknown outcome in a row after which the pauses grow beyond [`LONGEST`]: each leaves a trace in the spool and
 /// on the account.
@@ -46,7 +46,7 @@ impl Setbacks {
 
     /// Whether so many reads had an unknown outcome that something is asked first that leaves no trace.
     pub(super) fn call_for_a_question(&self) -> bool {
-        self.unknown as usize >= PATIENCE
+        self.unknown as usize >= MAX_FAILURES
     }
 }
 
@@ -59,7 +59,7 @@ mod tests {
         let mut setbacks = Setbacks::none();
         let (mut waited, mut reads) = (Duration::ZERO, 0);
         while waited < Duration::from_secs(30 * 86_400) {
-            assert_eq!(setbacks.call_for_a_question(), reads >= PATIENCE);
+            assert_eq!(setbacks.call_for_a_question(), reads >= MAX_FAILURES);
             waited += setbacks.another_unknown();
             reads += 1;
         }

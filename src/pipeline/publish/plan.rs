@@ -15,31 +15,9 @@ use crate::kafka::{Delivered, Record};
 use crate::order::country::Country;
 use crate::order::ids::{OrderId, OrderKey, ReadId, StoreName};
 use crate::order::{DeadLetter, Order};
-use crate::pipeline::counters::Published;
+use crate::pipeline::counters::Tally;
 use crate::pipeline::index::{Entry, Index};
 use crate::platform::clock;
-
-/// What became of a piece of work.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Events.
-    pub published: Published,
-    /// Dead letters.
-    pub dead_letters: u64,
-    /// Orders that needed neither.
-    pub skipped: u64,
-    /// Orders that are remembered as gone.
-    pub gone: u64,
-}
-
-impl std::ops::AddAssign for Tally {
-    fn add_assign(&mut self, other: Self) {
-        self.published += other.published;
-        self.dead_letters += other.dead_letters;
-        self.skipped += other.skipped;
-        self.gone += other.gone;
-    }
-}
 
 /// Where orders of one read come from.
 struct Origin<'a> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::plan::{Plan, Tally};
+use super::plan::Plan;
 use super::reading::{Mapped, Stores};
 use super::release::Releasing;
 use super::retention::Retention;
@@ -16,12 +16,10 @@ use crate::avro::decoder::Decoder;
 use crate::avro::encoding::Encoder;
 use crate::kafka::KafkaFault;
 use crate::kafka::broker::{Producer, TrackingLog};
-use crate::pipeline::counters::LaneCounters;
-use crate::pipeline::index::{Index, Record};
-use crate::pipeline::reconcile::{self, Diff};
-use crate::platform::clock;
-use crate::platform::fail_point;
+use crate::pipeline::counters::{LaneCounters, Tally};
+use crate::pipeline::index::{Diff, Index, Record, diff};
 use crate::platform::jobs::Job;
+use crate::platform::{clock, fail_point};
 use crate::spool::committed::Committed;
 
 /// Pages that go into one transaction at most: enough to keep a broker busy, few enough to keep memory small.
@@ -352,8 +350,8 @@ impl Publisher {
                         retention.see_list(&store, &listed);
                     }
                     let earlier = self.index.brought_by(&passes);
-                    let diff = reconcile::missing(&store, &listed, &self.index, with_tracked);
-                    let known = reconcile::known_before(&store, &listed, &self.index, known);
+                    let diff = diff::missing(&store, &listed, &self.index, with_tracked);
+                    let known = diff::known_before(&store, &listed, &self.index, known);
                     if reply.send(Diff { known, earlier, ..diff }).is_err() {
                         tracing::debug!("the reconciler no longer waits");
                     }

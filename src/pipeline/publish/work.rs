@@ -5,10 +5,10 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::decide::Source;
-use super::plan::Tally;
 use crate::order::ids::{OrderId, OrderIds, ReadId, StoreName};
 use crate::pipeline::account::KnownBefore;
-use crate::pipeline::reconcile::Diff;
+use crate::pipeline::counters::Tally;
+use crate::pipeline::index::Diff;
 use crate::spool::Durable;
 
 /// Something to publish.

@@ -12,7 +12,8 @@ use super::ask::Asker;
 use super::hand_over::HandOver;
 use super::{ReconcileError, or_stopped};
 use crate::order::ids::{OrderId, OrderIds, ReadId, StoreName};
-use crate::pipeline::publish::{LaneHandle, Source, Tally};
+use crate::pipeline::counters::Tally;
+use crate::pipeline::publish::{LaneHandle, Source};
 use crate::platform::shutdown::Stop;
 
 /// Orders in a row that could not be had, after which the others are left to the next round.

@@ -8,7 +8,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::ReconcileError;
 use crate::order::ids::{OrderId, ReadId, StoreName};
-use crate::pipeline::publish::{FetchedOrders, LaneHandle, Source, Tally, Work};
+use crate::pipeline::counters::Tally;
+use crate::pipeline::publish::{FetchedOrders, LaneHandle, Source, Work};
 use crate::platform::clock;
 
 /// Orders in one piece of work, as in a page.

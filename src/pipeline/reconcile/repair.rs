@@ -6,10 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
-use super::ask::{AskError, Asker};
+use super::ask::Asker;
+use super::ask_error::AskError;
 use super::hand_over::HandOver;
-use super::{ReconcileError, Reconciler, Summary};
+use super::{ReconcileError, Reconciler};
 use crate::order::ids::{OrderId, ReadId};
+use crate::pipeline::counters::Summary;
 use crate::pipeline::publish::Source;
 
 /// A listed order that is not found is asked for again after each of these: it may be on its way to a replica.

@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 
-use super::ask::AskError;
+use super::ask_error::AskError;
 use crate::marketplace::body::{Extent, IdList};
 use crate::order::ids::{Listed, OrderIds};
 

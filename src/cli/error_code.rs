@@ -1,0 +1,136 @@
+//! Which exit code an error gets.
+
+use super::dlq::NoLetter;
+use super::exit::{KAFKA, MARKETPLACE, NOT_REPAIRED, REGISTRY, SPOOL, STOPPED, UNEXPECTED, USAGE};
+use super::republish::WhichStore;
+use super::schemas::NoRegistry;
+use crate::app::AppError;
+use crate::app::control_socket::DeskError;
+use crate::avro::encoding::EncodingError;
+use crate::avro::registry::RegistryError;
+use crate::config::{ConfigError, SecretError};
+use crate::demo::{AudienceError, StageError};
+use crate::kafka::KafkaFault;
+use crate::operate::admin::CannotListen;
+use crate::operate::queries::InquiryError;
+use crate::pipeline::account::AccountError;
+use crate::pipeline::publish::LaneError;
+use crate::pipeline::reconcile::{AskError, ReconcileError};
+use crate::pipeline::tracking_memory::MemoryError;
+use crate::sandbox::{SandboxError, StateError};
+use crate::spool::SpoolError;
+
+/// The code for an error, wherever in its chain the known cause stands.
+#[must_use]
+pub fn of(error: &anyhow::Error) -> u8 {
+    error.chain().find_map(known).unwrap_or(UNEXPECTED)
+}
+
+fn known(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
+    if let Some(error) = cause.downcast_ref::<AppError>() {
+        return Some(of_app(error));
+    }
+    if let Some(error) = cause.downcast_ref::<EncodingError>() {
+        return Some(of_encoding(error));
+    }
+    if let Some(error) = cause.downcast_ref::<StageError>() {
+        return Some(of_stage(error));
+    }
+    if let Some(error) = cause.downcast_ref::<InquiryError>() {
+        return Some(match error {
+            InquiryError::Kafka(fault) => of_kafka(fault),
+            InquiryError::Encoding(error) => of_encoding(error),
+            InquiryError::Spool(_) => SPOOL,
+        });
+    }
+    if let Some(fault) = cause.downcast_ref::<KafkaFault>() {
+        return Some(of_kafka(fault));
+    }
+    if let Some(error) = cause.downcast_ref::<DeskError>() {
+        return match error {
+            DeskError::Left => Some(STOPPED),
+            DeskError::Unanswered | DeskError::Failed(_) => Some(NOT_REPAIRED),
+            // Whoever is there instead is the reason.
+            DeskError::NobodyThere => None,
+        };
+    }
+    let is = [
+        (cause.is::<NoLetter>(), USAGE),
+        (cause.is::<ConfigError>() || cause.is::<SecretError>() || cause.is::<WhichStore>(), USAGE),
+        (cause.is::<CannotListen>() || cause.is::<NoRegistry>(), USAGE),
+        (cause.is::<SandboxError>() || cause.is::<StateError>(), USAGE),
+        (cause.is::<MemoryError>() || cause.is::<AudienceError>(), KAFKA),
+        (cause.is::<RegistryError>(), REGISTRY),
+        (cause.is::<SpoolError>() || cause.is::<AccountError>(), SPOOL),
+    ];
+    is.into_iter().find_map(|(is, code)| is.then_some(code))
+}
+
+fn of_app(error: &AppError) -> u8 {
+    match error {
+        AppError::Config(_) | AppError::Secret(_) => USAGE,
+        AppError::Kafka(fault) => of_kafka(fault),
+        AppError::Memory(_) => KAFKA,
+        AppError::Encoding(error) => of_encoding(error),
+        AppError::Spool(_) | AppError::Account(_) => SPOOL,
+        AppError::Drain(error) => of_drain(error),
+        AppError::Lane(error) => of_lane(error),
+        AppError::Reconcile(error) => of_reconcile(error),
+        AppError::Start { .. } | AppError::Panicked => UNEXPECTED,
+    }
+}
+
+fn of_kafka(fault: &KafkaFault) -> u8 {
+    match fault {
+        // A secret that can't be read, as any other.
+        KafkaFault::PropertyFile { .. } => USAGE,
+        _ => KAFKA,
+    }
+}
+
+fn of_drain(error: &crate::pipeline::drain::DrainError) -> u8 {
+    use crate::pipeline::drain::DrainError;
+    match error {
+        DrainError::Spool(_) | DrainError::Account(_) | DrainError::PageNotKept(_) => SPOOL,
+        DrainError::Token { .. } => USAGE,
+        DrainError::Thread(_) => UNEXPECTED,
+        _ => MARKETPLACE,
+    }
+}
+
+fn of_reconcile(error: &ReconcileError) -> u8 {
+    match error {
+        ReconcileError::List { error: AskError::Token(_), .. } => USAGE,
+        ReconcileError::NotFetched { .. } => NOT_REPAIRED,
+        ReconcileError::NoList(_) | ReconcileError::List { .. } => MARKETPLACE,
+        ReconcileError::Spool(_) | ReconcileError::Account(_) => SPOOL,
+        ReconcileError::Stopped => STOPPED,
+        ReconcileError::DrainGone | ReconcileError::LaneGone | ReconcileError::Panicked => UNEXPECTED,
+    }
+}
+
+fn of_lane(error: &LaneError) -> u8 {
+    match error {
+        LaneError::Kafka(_) | LaneError::Memory(_) | LaneError::Decode(_) | LaneError::StoppedWaiting { .. } => KAFKA,
+        LaneError::Encoding(error) => of_encoding(error),
+        LaneError::Spool(_) | LaneError::Account(_) => SPOOL,
+        LaneError::UnknownStore(_) => USAGE,
+        LaneError::Event(_) | LaneError::Thread(_) => UNEXPECTED,
+    }
+}
+
+fn of_stage(error: &StageError) -> u8 {
+    match error {
+        StageError::TooMany { .. } | StageError::Config(_) => USAGE,
+        StageError::Broker(_) => KAFKA,
+        StageError::System { .. } => UNEXPECTED,
+    }
+}
+
+fn of_encoding(error: &EncodingError) -> u8 {
+    match error {
+        EncodingError::Registry(_) | EncodingError::Forgotten(_) => REGISTRY,
+        EncodingError::Secret(_) => USAGE,
+        EncodingError::Decode(_) => KAFKA,
+    }
+}
