@@ -48,7 +48,7 @@ mod support {
 
 const BINARY: &str = env!("CARGO_BIN_EXE_imotriz-kafka");
 const PAGE: usize = 30;
-const PATIENCE: Duration = Duration::from_secs(300);
+const DEADLINE: Duration = Duration::from_secs(300);
 /// Drains that nobody measures, for a broker that is new.
 const WARM_UP: usize = 5;
 const IDLE: Duration = Duration::from_secs(20);
@@ -207,7 +207,7 @@ impl Shop {
         command.args(["--json", "sandbox", "--listen", "127.0.0.1:0"]);
         command.args(["--orders", &case.orders.to_string(), "--delay", &format!("{}ms", case.delay.as_millis())]);
         let mut process = Program::spawn(command);
-        let line: Value = serde_json::from_str(&process.wait_for_line("base_url", PATIENCE)).unwrap();
+        let line: Value = serde_json::from_str(&process.wait_for_line("base_url", DEADLINE)).unwrap();
         Self { base_url: line["base_url"].as_str().unwrap().to_owned(), _process: process }
     }
 
@@ -262,7 +262,7 @@ impl Drained {
             last = usage;
             thread::sleep(Duration::from_millis(20));
         }
-        let status = program.wait(PATIENCE);
+        let status = program.wait(DEADLINE);
         let wall = start.elapsed();
         assert!(status.success(), "{status}\n{}", program.output());
         let summary = serde_json::from_str(&program.stdout()).unwrap();
@@ -316,13 +316,13 @@ fn memory(kafka: &Kafka) {
     let mut producer = child::command(env::current_exe().unwrap());
     producer.args(["--idle-producer", kafka.bootstrap_servers()]);
     let mut producer = Program::spawn(producer);
-    producer.wait_for_line("ready", PATIENCE);
+    producer.wait_for_line("ready", DEADLINE);
     let idle = Usage::of(producer.pid()).unwrap();
 
     // All is drained by now: it has the index of 30,000 orders and nothing to do.
     let waiting = settings.with("RUST_LOG", "debug").start(&["run"]);
     let loaded = || waiting.stderr().contains("index is up to date");
-    wait::until("the program is up", PATIENCE, loaded);
+    wait::until("the program is up", DEADLINE, loaded);
     thread::sleep(Duration::from_secs(2));
     let before = Usage::of(waiting.pid()).unwrap();
     thread::sleep(IDLE);

@@ -63,7 +63,7 @@ mod support {
 }
 
 const BINARY: &str = env!("CARGO_BIN_EXE_imotriz-kafka");
-const PATIENCE: Duration = Duration::from_secs(600);
+const DEADLINE: Duration = Duration::from_secs(600);
 const DELAY: f64 = 0.02;
 const CONCURRENCY: f64 = 8.0;
 /// Orders of a page.
@@ -134,7 +134,7 @@ fn repair(kafka: &Kafka, orders: usize) {
     command.args(["--json", "sandbox", "--listen", "127.0.0.1:0", "--orders", &orders.to_string()]);
     command.args(["--page-size", &PAGE.to_string()]);
     let mut shop = Program::spawn(command);
-    let line: Value = serde_json::from_str(&shop.wait_for_line("base_url", PATIENCE)).unwrap();
+    let line: Value = serde_json::from_str(&shop.wait_for_line("base_url", DEADLINE)).unwrap();
     let base_url = line["base_url"].as_str().unwrap();
     let control = |call: &str, body: Value| {
         let (status, answer) = http::post(&format!("{base_url}/_sandbox/{call}"), &body);
@@ -151,11 +151,11 @@ fn repair(kafka: &Kafka, orders: usize) {
         .with_store("bogota", base_url, "sandbox-token", "CO");
     // Without a list it can't repair by itself.
     let mut drain = settings.start_with(&["drain"], &[("IMOTRIZ_API__PATHS__ORDER_IDS", "/nowhere")]);
-    drain.expect_exit(0, PATIENCE);
+    drain.expect_exit(0, DEADLINE);
     control("faults", json!({ "on": "order", "rates": format!("order/late:{}ms=1", DELAY * 1000.0) }));
     let start = Instant::now();
     let mut reconcile = settings.start(&["--json", "reconcile"]);
-    reconcile.expect_exit(10, PATIENCE);
+    reconcile.expect_exit(10, DEADLINE);
     let whole = start.elapsed();
     let summary: Value = serde_json::from_str(&reconcile.stdout()).unwrap();
     assert_eq!((&summary["listed"], &summary["unaccounted"]), (&json!(orders), &json!(0)), "{summary}");
@@ -197,7 +197,7 @@ fn start(kafka: &Kafka, options: &Options) {
         let mut command = child::command(env::current_exe().unwrap());
         command.args([role, kafka.bootstrap_servers(), topic, "--records", &options.records.to_string()]);
         let mut process = Program::spawn(command);
-        process.expect_exit(0, PATIENCE);
+        process.expect_exit(0, DEADLINE);
         serde_json::from_str(&process.stdout()).unwrap()
     };
     let rounds: Vec<(Value, Value)> =
@@ -240,7 +240,7 @@ fn long_list(options: &Options) {
     let mut command = child::command(env::current_exe().unwrap());
     command.args(["--list", "--records", &options.records.to_string()]);
     let mut process = Program::spawn(command);
-    process.expect_exit(0, PATIENCE);
+    process.expect_exit(0, DEADLINE);
     let told: Value = serde_json::from_str(&process.stdout()).unwrap();
     let ids = thousands(options.records as f64);
     row(&format!("a list of {ids} IDs is read, s"), &format!("{:.2}", told["seconds"].as_f64().unwrap()), "");
@@ -277,7 +277,7 @@ fn fill(kafka: &Kafka, topic: &str, records: usize) {
             message = unsent;
         }
     }
-    producer.flush(PATIENCE).unwrap();
+    producer.flush(DEADLINE).unwrap();
 }
 
 /// Role: loads the index, compares, and tells.
@@ -292,7 +292,7 @@ fn load(servers: &str, topic: &str, records: usize) {
     let spool = disk();
     let memory = TrackingMemory::open(spool.path(), topic, 1).unwrap();
     assert_eq!(lane_of(&store(), 1), 0);
-    let mut reader = TrackingReader::new(connection, topic.to_owned(), 0, PATIENCE);
+    let mut reader = TrackingReader::new(connection, topic.to_owned(), 0, DEADLINE);
     let mut decoder = Decoder::new(&ORDER_TRACKING, None);
     let mut index = Index::default();
     let start = Instant::now();
@@ -326,7 +326,7 @@ fn bare(servers: &str, topic: &str) {
     config.set("bootstrap.servers", servers).set("group.id", "bench").set("enable.auto.commit", "false");
     let consumer: BaseConsumer = config.create().unwrap();
     let start = Instant::now();
-    let (_, end) = consumer.fetch_watermarks(topic, 0, PATIENCE).unwrap();
+    let (_, end) = consumer.fetch_watermarks(topic, 0, DEADLINE).unwrap();
     let mut partitions = TopicPartitionList::new();
     partitions.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
     consumer.assign(&partitions).unwrap();

@@ -2,41 +2,42 @@
 
 pub mod control_socket;
 mod dry_run;
+mod environment;
 mod store;
-mod surroundings;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::app::control_socket::Desk;
-use crate::avro::encoding::{EncoderSource, EncodingError};
+use crate::app::control_socket::ControlSocket;
+use crate::avro::schemas::{SchemaError, SchemaResolver};
 use crate::config::{self, Config, ConfigError, SecretError};
 use crate::kafka::topics::{self, Layout, TopicNames, TopicPlan};
 use crate::kafka::{Connection, KafkaFault};
-use crate::marketplace::body::Said;
+use crate::marketplace::body::PageVerdict;
 use crate::order::ids::StoreName;
 use crate::order::mapping::Mapping;
 use crate::pipeline::account::{Account, AccountError, Unaccounted};
-use crate::pipeline::counters::{Counters, Summary};
-use crate::pipeline::drain::{Drain, DrainError, Seen, Until, quiet};
+use crate::pipeline::counters::{Counters, PassSummary};
+use crate::pipeline::drain::{Drain, DrainError, Seen, Until, caught_up};
 use crate::pipeline::publish::{self, Lane, LaneError, LaneParts, LaneState, Source, StoreFacts, Work};
 use crate::pipeline::reconcile::{Asker, ReconcileError, Reconciler, Republished, Wanted};
 use crate::pipeline::tracking_memory::{MemoryError, TrackingMemory, lane_of};
-use crate::platform::shutdown::{Stop, Stopper};
+use crate::platform::shutdown::cancelled_within;
 use crate::spool::{Durable, Recovery, Spool, SpoolError, SpoolOptions, UnknownRead};
 
 pub use dry_run::{Missing, dry_run};
+pub(crate) use environment::client;
+pub use environment::{Environment, MarketplaceFactory};
 use store::StoreTask;
-pub(crate) use surroundings::client;
-pub use surroundings::{Marketplaces, Surroundings};
 
 /// How long a command that comes to an end waits for a broker or a registry that is away.
-const PATIENCE: Duration = Duration::from_secs(60);
+const STARTUP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why the program could not start, or ended before its time. What was read is in the spool or in Kafka.
 #[derive(Debug, Error)]
@@ -52,7 +53,7 @@ pub enum AppError {
     Kafka(#[from] KafkaFault),
     /// The registry's client.
     #[error(transparent)]
-    Encoding(#[from] EncodingError),
+    Encoding(#[from] SchemaError),
     /// The spool.
     #[error(transparent)]
     Spool(#[from] SpoolError),
@@ -93,9 +94,8 @@ pub struct App {
     once: bool,
     counters: Arc<Counters>,
     account: Account,
-    encoder: EncoderSource,
-    stopper: Stopper,
-    stop: Stop,
+    schemas: SchemaResolver,
+    stop: CancellationToken,
 }
 
 /// What a store's task leaves: a summary of some kind, where one is asked for.
@@ -109,8 +109,8 @@ impl App {
     ///
     /// # Errors
     /// See [`AppError`].
-    pub async fn build(config: &Config, once: bool, stopper: Stopper, stop: Stop) -> Result<Self, AppError> {
-        Self::build_on(None, config, once, stopper, stop).await
+    pub async fn build(config: &Config, once: bool, stop: CancellationToken) -> Result<Self, AppError> {
+        Self::build_on(None, config, once, stop).await
     }
 
     /// The same on topics that are known to be there as `layout` says, and are not asked for: an embedded broker can't
@@ -122,10 +122,9 @@ impl App {
         layout: Option<Layout>,
         config: &Config,
         once: bool,
-        stopper: Stopper,
-        stop: Stop,
+        stop: CancellationToken,
     ) -> Result<Self, AppError> {
-        Self::build_in(Surroundings::real(config), layout, config, once, Arc::default(), stopper, stop).await
+        Self::build_in(Environment::real(config), layout, config, once, Arc::default(), stop).await
     }
 
     /// The same for a program that runs on: what was counted before stays counted.
@@ -135,30 +134,28 @@ impl App {
     pub async fn build_counting(
         counters: Arc<Counters>,
         config: &Config,
-        stopper: Stopper,
-        stop: Stop,
+        stop: CancellationToken,
     ) -> Result<Self, AppError> {
-        Self::build_in(Surroundings::real(config), None, config, false, counters, stopper, stop).await
+        Self::build_in(Environment::real(config), None, config, false, counters, stop).await
     }
 
-    /// The same in any surroundings.
+    /// The same in any environment.
     ///
     /// # Errors
     /// See [`AppError`].
     pub async fn build_in(
-        surroundings: Surroundings,
+        environment: Environment,
         layout: Option<Layout>,
         config: &Config,
         once: bool,
         counters: Arc<Counters>,
-        stopper: Stopper,
-        stop: Stop,
+        stop: CancellationToken,
     ) -> Result<Self, AppError> {
         config.kafka.properties.check_files()?;
-        let (stores, disk, dir) = (config.stores_or_error()?, &surroundings.disk, &config.spool.dir);
+        let (stores, disk, dir) = (config.stores_or_error()?, &environment.disk, &config.spool.dir);
         let options = SpoolOptions { page_space: config.spool.page_space, ..SpoolOptions::new(dir) };
         let (spool, mut recovery) = Spool::open_on(disk.clone(), options)?;
-        recovery.disown(Said::why_no_page)?;
+        recovery.disown(PageVerdict::why_no_page)?;
         counters.set_stores(stores.keys());
         let account = Account::open_on(disk.clone(), dir, &recovery, counters.clone())?;
         let layout = match layout {
@@ -169,15 +166,15 @@ impl App {
         };
         let memory = TrackingMemory::open_on(disk.clone(), dir, &config.kafka.topics.tracking, layout.lanes)?;
         let template = LaneTemplate {
-            surroundings,
+            environment,
             topics: TopicNames::from(&config.kafka),
             spool,
             account: account.clone(),
-            encoder: EncoderSource::from_config(config)?,
+            schemas: SchemaResolver::from_config(config)?,
             memory: Arc::new(memory),
             counters: counters.clone(),
             stop,
-            patience: once.then_some(PATIENCE),
+            patience: once.then_some(STARTUP_TIMEOUT),
         };
         let Recovered { pages, mut unknown, damaged } = accept(recovery, stores);
         let lanes = start_lanes(config, layout, &template, &pages)?;
@@ -191,8 +188,8 @@ impl App {
                 Ok(StoreTask { drain, reconciler, damaged: damaged.contains(name) })
             })
             .collect::<Result<_, AppError>>()?;
-        let LaneTemplate { encoder, stop, .. } = template;
-        Ok(Self { lanes, layout, recovered: pages, stores, once, counters, account, encoder, stopper, stop })
+        let LaneTemplate { schemas, stop, .. } = template;
+        Ok(Self { lanes, layout, recovered: pages, stores, once, counters, account, schemas, stop })
     }
 
     /// Counts that grow while it runs.
@@ -215,8 +212,8 @@ impl App {
 
     /// Whether the schema registry knows the schemas.
     #[must_use]
-    pub fn encoder(&self) -> EncoderSource {
-        self.encoder.clone()
+    pub fn schemas(&self) -> SchemaResolver {
+        self.schemas.clone()
     }
 
     /// First what a former process left in the spool, in its order; then the stores, until they are over; then the
@@ -234,11 +231,11 @@ impl App {
             let StoreTask { drain, reconciler, .. } = store;
             tasks.spawn(async move { Ok(drain.run().await.map(|()| None)?) });
             tasks.spawn(async move {
-                // The desk goes with the reconciler: it holds the lane open.
-                let desk = open_desk(&reconciler);
+                // The control_socket goes with the reconciler: it holds the lane open.
+                let control_socket = open_control_socket(&reconciler);
                 tokio::select! {
                     () = reconciler.run() => Ok(None),
-                    () = serve(desk) => unreachable!("it goes on until the reconciler ends"),
+                    () = serve(control_socket) => unreachable!("it goes on until the reconciler ends"),
                 }
             });
         };
@@ -246,7 +243,7 @@ impl App {
     }
 
     /// One pass of the reconciler over every store, and what it did where it could be made.
-    pub async fn reconcile(self) -> End<Summary> {
+    pub async fn reconcile(self) -> End<PassSummary> {
         let (mut summaries, result) = self
             .run_stores(|tasks, mut store| {
                 tasks.spawn(async move { store.reconcile().await.map(Some) });
@@ -261,10 +258,10 @@ impl App {
     /// # Errors
     /// See [`AppError`].
     pub async fn republish(self, store: &StoreName, orders: Vec<Wanted>) -> Result<Republished, AppError> {
-        let wanted = store.clone();
+        let read_requested = store.clone();
         let (mut republished, result) = self
             .run_stores(move |tasks, StoreTask { reconciler, .. }| {
-                if reconciler.store == wanted {
+                if reconciler.store == read_requested {
                     let (republisher, orders) = (reconciler.republisher(), orders.clone());
                     tasks.spawn(async move { Ok(Some(republisher.publish(orders, Source::Operator).await?)) });
                 }
@@ -277,11 +274,11 @@ impl App {
         self,
         start: impl Fn(&mut JoinSet<StoreEnd<T>>, StoreTask) + Clone + Send + 'static,
     ) -> End<T> {
-        let Self { lanes, layout, recovered, stores, once: _, counters: _, account: _, encoder, stopper, stop } = self;
+        let Self { lanes, layout, recovered, stores, once: _, counters: _, account: _, schemas, stop } = self;
         // It ends with this future.
         let mut beside = JoinSet::new();
-        if encoder.registry().is_some() {
-            beside.spawn(encoder.watch(stop));
+        if schemas.registry().is_some() {
+            beside.spawn(schemas.watch(stop.clone()));
         }
         let mut pages = by_lane(recovered, |page| lane_of(page.store(), layout.lanes));
         let mut stores = by_lane(stores, |store| lane_of(&store.drain.store, layout.lanes));
@@ -291,10 +288,10 @@ impl App {
             let stores = stores.remove(&number).unwrap_or_default();
             // The lane ends once the last handle is gone, which its stores hold, and all work is committed.
             let (work, ended) = (lane.handle.work, lane.ended);
-            ends.spawn(serve_lane(work, pages, stores, start.clone(), stopper.clone()));
+            ends.spawn(serve_lane(work, pages, stores, start.clone(), stop.clone()));
             ends.spawn(async { (Vec::new(), ended.await.map_err(|_| AppError::Panicked).and_then(|lane| Ok(lane?))) });
         }
-        join_all(ends, &stopper).await
+        join_all(ends, &stop).await
     }
 }
 
@@ -307,16 +304,18 @@ fn by_lane<T>(all: Vec<T>, lane: impl Fn(&T) -> i32) -> BTreeMap<i32, Vec<T>> {
 }
 
 /// Without it the program goes on: who wants an order anew has to stop it then.
-fn open_desk(reconciler: &Reconciler) -> Option<Desk> {
+fn open_control_socket(reconciler: &Reconciler) -> Option<ControlSocket> {
     let Reconciler { store, spool, .. } = reconciler;
-    let desk = Desk::open(spool.dir(), store, reconciler.republisher());
-    desk.inspect_err(|error| tracing::warn!(%store, %error, "no requests can be taken: `republish` wants a stop")).ok()
+    let control_socket = ControlSocket::open(spool.dir(), store, reconciler.republisher());
+    control_socket
+        .inspect_err(|error| tracing::warn!(%store, %error, "no requests can be taken: `republish` wants a stop"))
+        .ok()
 }
 
 /// Never returns.
-async fn serve(desk: Option<Desk>) {
-    match desk {
-        Some(desk) => desk.serve().await,
+async fn serve(control_socket: Option<ControlSocket>) {
+    match control_socket {
+        Some(control_socket) => control_socket.serve().await,
         None => std::future::pending().await,
     }
 }
@@ -328,7 +327,7 @@ async fn serve_lane<T: Send + 'static>(
     pages: Vec<Durable>,
     stores: Vec<StoreTask>,
     start: impl Fn(&mut JoinSet<StoreEnd<T>>, StoreTask),
-    stopper: Stopper,
+    stop: CancellationToken,
 ) -> End<T> {
     for page in pages {
         if work.send(Work::Page(page)).await.is_err() {
@@ -341,17 +340,17 @@ async fn serve_lane<T: Send + 'static>(
     for store in stores {
         start(&mut tasks, store);
     }
-    join_stores(tasks, &stopper).await
+    join_stores(tasks, &stop).await
 }
 
-async fn join_stores<T: Send + 'static>(mut tasks: JoinSet<StoreEnd<T>>, stopper: &Stopper) -> End<T> {
+async fn join_stores<T: Send + 'static>(mut tasks: JoinSet<StoreEnd<T>>, stop: &CancellationToken) -> End<T> {
     let (mut summaries, mut result) = (Vec::new(), Ok(()));
     while let Some(ended) = tasks.join_next().await {
         match ended.map_err(|_| AppError::Panicked).flatten() {
             Ok(summary) => summaries.extend(summary),
             Err(error) => {
                 if !concerns_one_store(&error) {
-                    stopper.stop();
+                    stop.cancel();
                 }
                 result = result.and(Err(error));
             }
@@ -361,7 +360,7 @@ async fn join_stores<T: Send + 'static>(mut tasks: JoinSet<StoreEnd<T>>, stopper
 }
 
 /// What ends early stops the rest, at once and aloud: a lane that is gone leaves its stores without a reader.
-async fn join_all<T: Send + 'static>(mut ends: JoinSet<End<T>>, stopper: &Stopper) -> End<T> {
+async fn join_all<T: Send + 'static>(mut ends: JoinSet<End<T>>, stop: &CancellationToken) -> End<T> {
     let (mut summaries, mut result) = (Vec::new(), Ok(()));
     while let Some(ended) = ends.join_next().await {
         let (more, ended) = ended.unwrap_or((Vec::new(), Err(AppError::Panicked)));
@@ -369,7 +368,7 @@ async fn join_all<T: Send + 'static>(mut ends: JoinSet<End<T>>, stopper: &Stoppe
         if let Err(error) = ended {
             if !concerns_one_store(&error) {
                 tracing::error!(%error, "stopping");
-                stopper.stop();
+                stop.cancel();
             }
             // A lane's end is why its stores ended, not the other way round.
             result = if matches!(error, AppError::Lane(_)) { Err(error) } else { result.and(Err(error)) };
@@ -393,8 +392,8 @@ fn tasks(
     once: bool,
 ) -> Result<(Drain, Reconciler), AppError> {
     let (unknown_sender, unknown) = mpsc::unbounded_channel();
-    let (quiet_report, quiet_watch) = quiet();
-    let Surroundings { jobs, marketplace, .. } = &template.surroundings;
+    let (caught_up_sender, caught_up_receiver) = caught_up();
+    let Environment { jobs, marketplace, .. } = &template.environment;
     let asker = Asker::new(name, store, marketplace(name, store)?);
     let counters = template.counters.store(name);
     let drain = Drain {
@@ -409,7 +408,7 @@ fn tasks(
         account: template.account.clone(),
         lane: lane.handle.clone(),
         unknown: unknown_sender,
-        quiet: quiet_report,
+        caught_up: caught_up_sender,
         counters: counters.clone(),
         stop: template.stop.clone(),
         until: if once { Until::Empty } else { Until::Stopped { poll_interval: store.api.poll_interval } },
@@ -421,7 +420,7 @@ fn tasks(
         account: template.account.clone(),
         reported: Unaccounted::default(),
         lane: lane.handle.clone(),
-        quiet: quiet_watch,
+        caught_up: caught_up_receiver,
         unknown,
         unsettled,
         concurrency: reconcile.concurrency.into(),
@@ -434,14 +433,14 @@ fn tasks(
 }
 
 struct LaneTemplate {
-    surroundings: Surroundings,
+    environment: Environment,
     topics: TopicNames,
     spool: Spool,
     account: Account,
-    encoder: EncoderSource,
+    schemas: SchemaResolver,
     memory: Arc<TrackingMemory>,
     counters: Arc<Counters>,
-    stop: Stop,
+    stop: CancellationToken,
     patience: Option<Duration>,
 }
 
@@ -465,14 +464,14 @@ fn start_lanes(
         .map(|(lane, stores)| {
             let parts = LaneParts {
                 lane,
-                broker: template.surroundings.broker.clone(),
-                jobs: template.surroundings.jobs.clone(),
+                broker: template.environment.broker.clone(),
+                jobs: template.environment.jobs.clone(),
                 topics: template.topics.clone(),
                 stores: Arc::new(stores),
                 spool: template.spool.clone(),
                 account: template.account.clone(),
                 resync: config.resync.policy,
-                encoder: template.encoder.clone(),
+                schemas: template.schemas.clone(),
                 memory: template.memory.clone(),
                 counters: template.counters.clone(),
                 stop: template.stop.clone(),
@@ -523,21 +522,26 @@ fn accept(recovery: Recovery, stores: &BTreeMap<StoreName, config::Store>) -> Re
     Recovered { pages, unknown, damaged }
 }
 
-async fn ensure_topics(connection: &Connection, plan: &TopicPlan, once: bool, stop: &Stop) -> Result<Layout, AppError> {
+async fn ensure_topics(
+    connection: &Connection,
+    plan: &TopicPlan,
+    once: bool,
+    stop: &CancellationToken,
+) -> Result<Layout, AppError> {
     let start = Instant::now();
     let mut pause = Duration::from_millis(200);
     loop {
         match topics::ensure_writable(connection, plan).await {
             Ok(layout) => return Ok(layout),
-            Err(fault) if fault.needs_a_person() || stop.is_requested() => return Err(fault.into()),
-            Err(fault) if once && (fault.ends_a_command() || start.elapsed() > PATIENCE / 2) => {
+            Err(fault) if fault.needs_a_person() || stop.is_cancelled() => return Err(fault.into()),
+            Err(fault) if once && (fault.ends_a_command() || start.elapsed() > STARTUP_TIMEOUT / 2) => {
                 return Err(unreachable(connection, fault).into());
             }
             Err(fault) => {
                 tracing::warn!(%fault, servers = connection.bootstrap_servers, "Kafka is not ready; trying again")
             }
         }
-        if stop.within(pause).await {
+        if cancelled_within(stop, pause).await {
             return Err(KafkaFault::Passing { what: "reaching Kafka", why: "stopped before it answered".into() }.into());
         }
         pause = (pause * 2).min(Duration::from_secs(5));
@@ -561,7 +565,7 @@ fn unreachable(connection: &Connection, fault: KafkaFault) -> KafkaFault {
 /// # Errors
 /// See [`AppError`].
 pub fn check(config: &Config) -> Result<(), AppError> {
-    EncoderSource::from_config(config)?;
+    SchemaResolver::from_config(config)?;
     config.kafka.properties.check_files()?;
     for store in config.stores_or_error()?.values() {
         client(store)?;

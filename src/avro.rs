@@ -5,8 +5,8 @@
 pub mod contract;
 mod datum;
 pub mod decoder;
-pub mod encoding;
 pub mod event;
 pub mod framing;
 pub mod registry;
+pub mod schemas;
 pub mod tracking;

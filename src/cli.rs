@@ -11,7 +11,6 @@ pub mod exit;
 pub mod explain;
 pub mod log;
 pub mod look;
-pub mod moment;
 pub mod order_row;
 pub mod out;
 mod progress;
@@ -24,6 +23,7 @@ pub mod spool;
 pub mod status;
 pub mod table;
 pub mod tail;
+pub mod time_argument;
 pub mod topics;
 pub mod wrap;
 

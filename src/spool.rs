@@ -69,7 +69,7 @@ use jiff::Timestamp;
 
 pub use error::{SpoolError, WriteFailed};
 pub use fitness::{Fitness, Holder};
-pub use inspect::{Entry, State};
+pub use inspect::{FileState, SpoolEntry};
 pub use page::{Durable, UnknownRead};
 pub use recovery::{CorruptFile, Recovery};
 pub use reservation::Reservation;
@@ -261,7 +261,7 @@ impl Spool {
     ///
     /// # Errors
     /// [`SpoolError::Disk`] when the folder can't be listed.
-    pub fn inspect(dir: &Path) -> Result<Vec<Entry>, SpoolError> {
+    pub fn inspect(dir: &Path) -> Result<Vec<SpoolEntry>, SpoolError> {
         inspect::inspect(dir)
     }
 

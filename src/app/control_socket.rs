@@ -1,4 +1,4 @@
-//! A store's desk: where a command that runs beside the program asks it to publish orders anew.
+//! A store's control_socket: where a command that runs beside the program asks it to publish orders anew.
 //!
 //! A socket in the spool's folder, `STORE.sock`, as long as `run` is at work. A request is a line of JSON, the answer is
 //! another one once all is committed, and the connection is over. They are served one after the other.
@@ -12,6 +12,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,6 @@ use tokio::time::{sleep, timeout};
 use crate::order::ids::{OrderId, StoreName};
 use crate::pipeline::publish::Source;
 use crate::pipeline::reconcile::{Republished, Republisher, Wanted};
-use crate::platform::shutdown::Stop;
 
 /// For a request to come: whoever connects and says nothing must not hold up others.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -36,7 +36,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Why the program at work did not do as it was asked.
 #[derive(Debug, Error)]
-pub enum DeskError {
+pub enum ControlError {
     /// Nobody takes requests: what is at work is no `run`, or its socket could not be made.
     #[error("the program that is at work with this spool takes no requests: stop it first")]
     NobodyThere,
@@ -55,7 +55,7 @@ pub enum DeskError {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Request {
+struct ControlRequest {
     orders: Vec<Order>,
 }
 
@@ -68,7 +68,7 @@ struct Order {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Answer {
+enum ControlResponse {
     Republished(Republished),
     Failed(String),
 }
@@ -79,21 +79,21 @@ fn path(spool: &Path, store: &StoreName) -> PathBuf {
 
 /// One store's.
 #[derive(Debug)]
-pub struct Desk {
+pub struct ControlSocket {
     listener: UnixListener,
     path: PathBuf,
     republisher: Republisher,
 }
 
 /// It is closed; whoever comes later is told at once that nobody is there.
-impl Drop for Desk {
+impl Drop for ControlSocket {
     fn drop(&mut self) {
         // What is left of a program that was killed is removed by the next one.
         fs::remove_file(&self.path).ok();
     }
 }
 
-impl Desk {
+impl ControlSocket {
     /// Opens it in the folder of a spool that this process has: whatever is left there is a former one's.
     ///
     /// # Errors
@@ -129,18 +129,18 @@ impl Desk {
         timeout(REQUEST, (&mut client).take(LONGEST).read_line(&mut line)).await??;
         let answer = match serde_json::from_str(&line) {
             Ok(request) => self.publish(request).await,
-            Err(_) => Answer::Failed("the request is none of this version's".to_owned()),
+            Err(_) => ControlResponse::Failed("the request is none of this version's".to_owned()),
         };
         let answer = serde_json::to_string(&answer)? + "\n";
         timeout(ANSWER, client.write_all(answer.as_bytes())).await?
     }
 
-    async fn publish(&self, request: Request) -> Answer {
+    async fn publish(&self, request: ControlRequest) -> ControlResponse {
         let kept = |kept: Option<String>| kept.map(Bytes::from);
         let orders = request.orders.into_iter().map(|order| Wanted { id: order.id, kept: kept(order.kept) });
         match self.republisher.publish(orders.collect::<Vec<_>>(), Source::Operator).await {
-            Ok(republished) => Answer::Republished(republished),
-            Err(error) => Answer::Failed(error.to_string()),
+            Ok(republished) => ControlResponse::Republished(republished),
+            Err(error) => ControlResponse::Failed(error.to_string()),
         }
     }
 }
@@ -148,23 +148,28 @@ impl Desk {
 /// Asks the program that is at work with this spool to publish orders anew, and waits until they are committed.
 ///
 /// # Errors
-/// See [`DeskError`].
-pub async fn ask(spool: &Path, store: &StoreName, orders: &[Wanted], stop: &Stop) -> Result<Republished, DeskError> {
-    let client = UnixStream::connect(path(spool, store)).await.map_err(|_| DeskError::NobodyThere)?;
+/// See [`ControlError`].
+pub async fn ask(
+    spool: &Path,
+    store: &StoreName,
+    orders: &[Wanted],
+    stop: &CancellationToken,
+) -> Result<Republished, ControlError> {
+    let client = UnixStream::connect(path(spool, store)).await.map_err(|_| ControlError::NobodyThere)?;
     tokio::select! {
-        () = stop.requested() => Err(DeskError::Left),
-        answer = exchange(client, orders) => match answer.map_err(|_| DeskError::Unanswered)? {
-            Answer::Republished(republished) => Ok(republished),
-            Answer::Failed(why) => Err(DeskError::Failed(why)),
+        () = stop.cancelled() => Err(ControlError::Left),
+        answer = exchange(client, orders) => match answer.map_err(|_| ControlError::Unanswered)? {
+            ControlResponse::Republished(republished) => Ok(republished),
+            ControlResponse::Failed(why) => Err(ControlError::Failed(why)),
         },
     }
 }
 
-async fn exchange(mut client: UnixStream, orders: &[Wanted]) -> io::Result<Answer> {
+async fn exchange(mut client: UnixStream, orders: &[Wanted]) -> io::Result<ControlResponse> {
     // What is no text can't be mapped, so that nobody asks for it.
     let kept = |kept: &Bytes| String::from_utf8_lossy(kept).into_owned();
     let orders = orders.iter().map(|Wanted { id, kept: it }| Order { id: id.clone(), kept: it.as_ref().map(kept) });
-    let request = serde_json::to_string(&Request { orders: orders.collect() })? + "\n";
+    let request = serde_json::to_string(&ControlRequest { orders: orders.collect() })? + "\n";
     client.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     BufReader::new(client).read_line(&mut answer).await?;

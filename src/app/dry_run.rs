@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio::task::spawn_blocking;
 
 use super::{AppError, client};
-use crate::avro::encoding::EncoderSource;
+use crate::avro::schemas::SchemaResolver;
 use crate::config::Config;
 use crate::kafka::Connection;
 use crate::kafka::topics::{self, TopicPlan};
@@ -46,7 +46,7 @@ pub async fn dry_run(config: &Config) -> Result<Vec<Missing>, AppError> {
     let layout = topics::ensure(&connection, &TopicPlan { create: false, ..TopicPlan::from(&config.kafka) }).await?;
     let topic = config.kafka.topics.tracking.clone();
     let memory = TrackingMemory::open(&config.spool.dir, &topic, layout.lanes)?;
-    let mut decoder = EncoderSource::from_config(config)?.tracking_decoder();
+    let mut decoder = SchemaResolver::from_config(config)?.tracking_decoder();
     spawn_blocking(move || {
         let mut indices: BTreeMap<i32, Index> = BTreeMap::new();
         let mut all = Vec::new();

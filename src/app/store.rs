@@ -1,7 +1,7 @@
 //! One store's tasks: how drain and reconciler work together.
 
 use crate::order::ids::OrderIds;
-use crate::pipeline::counters::Summary;
+use crate::pipeline::counters::PassSummary;
 use crate::pipeline::drain::Drain;
 use crate::pipeline::reconcile::{ReconcileError, Reconciler};
 
@@ -28,7 +28,7 @@ impl StoreTask {
             return Ok(());
         }
         match self.repair().await {
-            Ok((Summary { store, failed: failed @ 1.., .. }, _)) => {
+            Ok((PassSummary { store, failed: failed @ 1.., .. }, _)) => {
                 Err(ReconcileError::NotFetched { store, failed }.into())
             }
             Ok(_) => Ok(()),
@@ -43,7 +43,7 @@ impl StoreTask {
     }
 
     /// Repairs what is missing, and then looks for changes, which may take long.
-    pub(super) async fn reconcile(&mut self) -> Result<Summary, AppError> {
+    pub(super) async fn reconcile(&mut self) -> Result<PassSummary, AppError> {
         let (mut summary, tracked) = self.repair().await?;
         self.reconciler.look_for_changes(&mut summary, tracked).await?;
         Ok(summary)
@@ -51,7 +51,7 @@ impl StoreTask {
 
     /// One pass; and further ones for unknown reads that are not covered by it. Gives the last list's tracked orders as
     /// well.
-    async fn repair(&mut self) -> Result<(Summary, OrderIds), AppError> {
+    async fn repair(&mut self) -> Result<(PassSummary, OrderIds), AppError> {
         let (mut all, mut tracked) = self.pass().await?;
         for _ in 1..PASSES {
             if all.failed > 0 || !self.reconciler.has_unsettled_reads() {
@@ -65,7 +65,7 @@ impl StoreTask {
     }
 
     /// The drain ends between list and repair; see [`crate::pipeline::reconcile`] for why there.
-    async fn pass(&mut self) -> Result<(Summary, OrderIds), AppError> {
+    async fn pass(&mut self) -> Result<(PassSummary, OrderIds), AppError> {
         let listed = self.reconciler.list().await?;
         self.drain.clone().run().await?;
         Ok(self.reconciler.repair(listed).await?)

@@ -249,7 +249,7 @@ impl Registry {
         self.call(Method::GET, self.url(&["schemas", "ids", &id.to_string()])?, None).await?.schema(id)
     }
 
-    async fn call(&self, method: Method, url: Url, body: Option<Value>) -> Result<Answer, RegistryError> {
+    async fn call(&self, method: Method, url: Url, body: Option<Value>) -> Result<RegistryResponse, RegistryError> {
         let mut request = self.http.request(method, url).header(ACCEPT, MEDIA_TYPE);
         if let Some(Credentials { username, password }) = &self.credentials {
             request = request.basic_auth(username, Some(password.expose_secret()));
@@ -266,7 +266,7 @@ impl Registry {
             }
             bytes.extend(chunk);
         }
-        Ok(Answer::of(status, &bytes))
+        Ok(RegistryResponse::of(status, &bytes))
     }
 
     fn url(&self, path: &[&str]) -> Result<Url, RegistryError> {
@@ -282,12 +282,12 @@ fn failure(error: reqwest::Error) -> RegistryError {
 }
 
 /// A status, and the body where it is JSON.
-struct Answer {
+struct RegistryResponse {
     status: StatusCode,
     json: Value,
 }
 
-impl Answer {
+impl RegistryResponse {
     fn of(status: StatusCode, body: &[u8]) -> Self {
         Self { status, json: serde_json::from_slice(body).unwrap_or(Value::Null) }
     }

@@ -1,7 +1,7 @@
 //! What the tracking topic remembers of an order: enough to tell a new one from one that is published, and no more.
 //! Nothing in it is personal.
 
-mod brief;
+mod entry;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use crate::avro::event::{ContentHash, Reason, Revision};
 use crate::avro::framing::Frame;
 use crate::order::ids::{OrderId, OrderKey, ReadId, StoreName};
 
-pub use brief::Brief;
+pub use entry::TrackingEntry;
 
 /// What became of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]

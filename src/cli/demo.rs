@@ -4,6 +4,7 @@ mod screen;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 
 use anyhow::{Context as _, Result, bail};
 use indicatif::MultiProgress;
@@ -14,15 +15,15 @@ use tokio::time::{MissedTickBehavior, interval};
 use self::screen::Screen;
 use super::{exit, out};
 use crate::app::{App, AppError};
-use crate::avro::encoding::EncoderSource;
-use crate::demo::{Audience, Ends, FAULTS, Ledger, Stage, StageOptions, Verdict};
+use crate::avro::schemas::SchemaResolver;
+use crate::demo::{DemoConsumer, DemoEnvironment, DemoOptions, Ends, FAULTS, Ledger, Verdict};
 use crate::kafka::Connection;
 use crate::pipeline::counters::Counters;
-use crate::platform::shutdown::{Stop, Stopper, stopper};
+use crate::platform::shutdown::cancel_on_signals;
 use crate::sandbox::{Call, Rates};
 
 /// How long the consumer may take for what was committed.
-const PATIENCE: Duration = Duration::from_secs(30);
+const END_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often somebody orders something while it keeps running.
 const BETWEEN_ORDERS: Duration = Duration::from_secs(3);
 
@@ -55,26 +56,26 @@ pub struct DemoArgs {
 /// # Errors
 /// What stopped the pipeline, the consumer, or the surroundings.
 pub async fn run(args: DemoArgs, json: bool, bars: &MultiProgress) -> Result<u8> {
-    let (stopper, stop) = stopper();
-    stopper.clone().stop_on_signals().context("can't listen to signals")?;
+    let stop = CancellationToken::new();
+    cancel_on_signals(stop.clone()).context("can't listen to signals")?;
     let DemoArgs { orders, keep_running, bootstrap_servers, seed, faults } = args;
     let mut screen = Screen::new(json, bars.clone());
     screen.opening(orders as u64, bootstrap_servers.as_deref());
-    let stage = Stage::set(StageOptions { orders, seed, faults, bootstrap_servers }).await?;
-    let mut play = Play { stage, audience: None, ledger: Ledger::default(), unknown_reads: 0, screen, stopper, stop };
-    let mut report = play.act(Act::Drain).await?;
-    play.screen.verdict(&report);
-    if keep_running && report.ended.is_ok() && !play.stop.is_requested() {
-        play.screen.going_on();
-        report = play.act(Act::GoOn).await?;
-        play.screen.verdict(&report);
+    let environment = DemoEnvironment::build(DemoOptions { orders, seed, faults, bootstrap_servers }).await?;
+    let mut run = DemoRun { environment, consumer: None, ledger: Ledger::default(), unknown_reads: 0, screen, stop };
+    let mut report = run.act(DemoPhase::Drain).await?;
+    run.screen.verdict(&report);
+    if keep_running && report.ended.is_ok() && !run.stop.is_cancelled() {
+        run.screen.going_on();
+        report = run.act(DemoPhase::GoOn).await?;
+        run.screen.verdict(&report);
     }
     report.ended?;
     Ok(if report.verdict.is_clean() { 0 } else { exit::FINDING })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Act {
+enum DemoPhase {
     /// Until nothing is pending.
     Drain,
     /// Until it is stopped, with new orders in between.
@@ -123,50 +124,49 @@ struct End {
     result: Result<(), AppError>,
 }
 
-struct Play {
-    stage: Stage,
-    audience: Option<Audience>,
+struct DemoRun {
+    environment: DemoEnvironment,
+    consumer: Option<DemoConsumer>,
     ledger: Ledger,
     /// Over all acts.
     unknown_reads: u64,
     screen: Screen,
-    stopper: Stopper,
-    stop: Stop,
+    stop: CancellationToken,
 }
 
-impl Play {
+impl DemoRun {
     /// Runs the pipeline to its end while the consumer watches, then waits until the consumer has seen everything.
-    async fn act(&mut self, act: Act) -> Result<Report> {
-        let (config, layout) = (&self.stage.config, self.stage.known_layout());
-        let once = act == Act::Drain;
-        let app = App::build_on(layout, config, once, self.stopper.clone(), self.stop.clone()).await?;
+    async fn act(&mut self, act: DemoPhase) -> Result<Report> {
+        let (config, layout) = (&self.environment.config, self.environment.known_layout());
+        let once = act == DemoPhase::Drain;
+        let app = App::build_on(layout, config, once, self.stop.clone()).await?;
         let counters = app.counters();
-        let mut audience = match self.audience.take() {
-            Some(audience) => audience,
-            None => self.seat_audience()?,
+        let mut consumer = match self.consumer.take() {
+            Some(consumer) => consumer,
+            None => self.start_consumer()?,
         };
         let start = Instant::now();
-        let watched = self.watch(app, &mut audience, act, &counters).await;
-        self.audience = Some(audience);
+        let watched = self.watch(app, &mut consumer, act, &counters).await;
+        self.consumer = Some(consumer);
         self.screen.curtain();
         let (last, ended) = watched?;
         self.unknown_reads += unknown(&counters);
         Ok(self.report(once.then(|| last.duration_since(start)), ended))
     }
 
-    fn seat_audience(&self) -> Result<Audience> {
-        let config = &self.stage.config;
-        let decoder = EncoderSource::from_config(config)?.order_decoder();
+    fn start_consumer(&self) -> Result<DemoConsumer> {
+        let config = &self.environment.config;
+        let decoder = SchemaResolver::from_config(config)?.order_decoder();
         let kafka = &config.kafka;
-        Ok(Audience::new(&Connection::from(kafka), &kafka.topics.orders, kafka.orders_partitions, decoder)?)
+        Ok(DemoConsumer::new(&Connection::from(kafka), &kafka.topics.orders, kafka.orders_partitions, decoder)?)
     }
 
     /// Returns when the last event was seen, and how the pipeline ended.
     async fn watch(
         &mut self,
         app: App,
-        audience: &mut Audience,
-        act: Act,
+        consumer: &mut DemoConsumer,
+        act: DemoPhase,
         counters: &Counters,
     ) -> Result<(Instant, Result<(), AppError>)> {
         let mut last = Instant::now();
@@ -178,27 +178,27 @@ impl Play {
         tokio::pin!(run);
         loop {
             tokio::select! {
-                message = audience.next() => if let Some(message) = message? {
-                    let event = audience.decode(&message).await?;
+                message = consumer.next() => if let Some(message) = message? {
+                    let event = consumer.decode(&message).await?;
                     self.ledger.note(&event);
                     self.screen.event(&event);
-                    if act == Act::GoOn && out::nobody_reads() {
-                        self.stopper.stop();
+                    if act == DemoPhase::GoOn && out::nobody_reads() {
+                        self.stop.cancel();
                     }
                     last = Instant::now();
                 },
                 result = &mut run, if end.is_none() => {
-                    end = Some(End { at: Instant::now(), topic: block_in_place(|| audience.ends())?, result });
+                    end = Some(End { at: Instant::now(), topic: block_in_place(|| consumer.ends())?, result });
                 }
-                _ = customer.tick(), if act == Act::GoOn && end.is_none() => {
-                    self.stage.shop().add(1, 0);
+                _ = customer.tick(), if act == DemoPhase::GoOn && end.is_none() => {
+                    self.environment.shop().add(1, 0);
                 }
                 _ = tick.tick() => {
                     self.screen.progress(self.ledger.events(), unknown(counters));
-                    if let Some(ended) = end.take_if(|end| audience.has_reached(&end.topic)) {
+                    if let Some(ended) = end.take_if(|end| consumer.has_reached(&end.topic)) {
                         return Ok((last, ended.result));
                     }
-                    if end.as_ref().is_some_and(|end| end.at.elapsed() > PATIENCE) {
+                    if end.as_ref().is_some_and(|end| end.at.elapsed() > END_TIMEOUT) {
                         bail!("the consumer does not get to the end of the orders topic");
                     }
                 }
@@ -207,7 +207,7 @@ impl Play {
     }
 
     fn report(&self, took: Option<Duration>, ended: Result<(), AppError>) -> Report {
-        let shop = self.stage.shop();
+        let shop = self.environment.shop();
         let mut summary = shop.summary();
         Report {
             verdict: self.ledger.verdict(&shop.orders()),
@@ -217,7 +217,11 @@ impl Play {
             unknown_reads: self.unknown_reads,
             reconciled: self.ledger.reconciled(),
             faults: summary.faults,
-            topic: self.stage.known_layout().is_none().then(|| self.stage.config.kafka.topics.orders.clone()),
+            topic: self
+                .environment
+                .known_layout()
+                .is_none()
+                .then(|| self.environment.config.kafka.topics.orders.clone()),
         }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use thiserror::Error;
 
 use super::exit;
-use super::look::Look;
+use super::look::TerminalStyle;
 use super::out;
 use super::republish;
 use super::table::Rows;
@@ -193,7 +193,7 @@ fn prospect(letter: &Letter, config: &Config, tracked: &BTreeMap<OrderKey, Order
 }
 
 fn report(said: &[(&Letter, &str, String)], json: bool) {
-    let look = Look::of_stdout();
+    let style = TerminalStyle::of_stdout();
     for (letter, word, note) in said {
         if json {
             out::report(json!({ "place": letter.place, "order_id": letter.order_id, "state": word, "note": note }));
@@ -201,9 +201,9 @@ fn report(said: &[(&Letter, &str, String)], json: bool) {
         }
         let order = letter.order_id.as_ref().map(|id| format!(" order {id}")).unwrap_or_default();
         match *word {
-            "ready" => out::report(format_args!("{}{order}: {}", letter.place, look.good("can be read now"))),
-            "done" => out::report(format_args!("{}{order}: {}", letter.place, look.dim(note))),
-            _ => out::report(format_args!("{}{order}: {}: {note}", letter.place, look.bad("still can't be read"))),
+            "ready" => out::report(format_args!("{}{order}: {}", letter.place, style.good("can be read now"))),
+            "done" => out::report(format_args!("{}{order}: {}", letter.place, style.dim(note))),
+            _ => out::report(format_args!("{}{order}: {}: {note}", letter.place, style.bad("still can't be read"))),
         }
     }
 }

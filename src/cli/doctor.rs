@@ -9,7 +9,7 @@ use serde_json::json;
 use url::Url;
 
 use super::exit;
-use super::look::Look;
+use super::look::TerminalStyle;
 use super::{out, wrap};
 use crate::config::Config;
 use crate::operate::admin;
@@ -49,29 +49,29 @@ pub async fn run(config: &Config, json: bool) -> Result<u8> {
             (bad, 0) => format!("{bad} to mend"),
             (bad, doubtful) => format!("{bad} to mend, {doubtful} to look at"),
         };
-        let look = Look::of_stdout();
-        out::report(format_args!("\n{}", if bad == 0 { look.good(verdict) } else { look.bad(verdict) }));
+        let style = TerminalStyle::of_stdout();
+        out::report(format_args!("\n{}", if bad == 0 { style.good(verdict) } else { style.bad(verdict) }));
     }
     Ok(if bad == 0 { 0 } else { exit::FINDING })
 }
 
 /// A line for each where there is room, with what was found in a column of its own.
 fn print(checks: &[Check]) {
-    let look = Look::of_stdout();
+    let style = TerminalStyle::of_stdout();
     let names = checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0).min(wrap::columns() / 2);
     let margin = names + 3;
     for check in checks {
         let name = format!("{:<names$}", check.name);
         let (sign, name) = match check.health {
-            Health::Good => (look.good("✓"), name),
-            Health::Doubtful => (look.bold("!"), look.bold(name)),
-            Health::Bad => (look.bad("✗"), look.bad(name)),
-            Health::Skipped => (look.dim("-"), look.dim(name)),
+            Health::Good => (style.good("✓"), name),
+            Health::Doubtful => (style.bold("!"), style.bold(name)),
+            Health::Bad => (style.bad("✗"), style.bad(name)),
+            Health::Skipped => (style.dim("-"), style.dim(name)),
         };
         let found = wrap::hanging(&check.found, margin);
         out::report(format_args!(
             "{sign} {name} {}",
-            if check.health == Health::Skipped { look.dim(found) } else { found }
+            if check.health == Health::Skipped { style.dim(found) } else { found }
         ));
         if let Some(cure) = &check.cure {
             out::report(format_args!("{:margin$}→ {}", "", wrap::hanging(cure, margin + 2)));

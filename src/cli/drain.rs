@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 use anyhow::{Context as _, Result};
 use indicatif::{MultiProgress, ProgressBar};
@@ -14,16 +15,16 @@ use crate::app::App;
 use crate::avro::event::Reason;
 use crate::config::Config;
 use crate::pipeline::counters::{Counters, Number, StoreCounters};
-use crate::platform::shutdown::stopper;
+use crate::platform::shutdown::cancel_on_signals;
 
 /// Drains until nothing is pending, or until it is stopped; then says what was done.
 ///
 /// # Errors
 /// See [`crate::app::AppError`].
 pub async fn run(config: &Config, json: bool, bars: &MultiProgress) -> Result<()> {
-    let (stopper, stop) = stopper();
-    stopper.clone().stop_on_signals().context("can't listen to signals")?;
-    let app = App::build(config, true, stopper, stop.clone()).await?;
+    let stop = CancellationToken::new();
+    cancel_on_signals(stop.clone()).context("can't listen to signals")?;
+    let app = App::build(config, true, stop.clone()).await?;
     let counters = app.counters();
     let bar = (!json && std::io::stderr().is_terminal()).then(|| bars.add(progress::bar("orders  {pace}  {msg}")));
     let result = {
@@ -40,7 +41,7 @@ pub async fn run(config: &Config, json: bool, bars: &MultiProgress) -> Result<()
     }
     summarize(&counters, json);
     let pending = counters.total(|store| store.pending.get());
-    if stop.is_requested() && pending > 0 && !json {
+    if stop.is_cancelled() && pending > 0 && !json {
         out::report(format_args!("stopped: {} still pending on the marketplace", plural(pending, "order")));
     }
     Ok(result?)

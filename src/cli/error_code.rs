@@ -5,14 +5,14 @@ use super::exit::{KAFKA, MARKETPLACE, NOT_REPAIRED, REGISTRY, SPOOL, STOPPED, UN
 use super::republish::WhichStore;
 use super::schemas::NoRegistry;
 use crate::app::AppError;
-use crate::app::control_socket::DeskError;
-use crate::avro::encoding::EncodingError;
+use crate::app::control_socket::ControlError;
 use crate::avro::registry::RegistryError;
+use crate::avro::schemas::SchemaError;
 use crate::config::{ConfigError, SecretError};
-use crate::demo::{AudienceError, StageError};
+use crate::demo::{DemoConsumerError, DemoError};
 use crate::kafka::KafkaFault;
 use crate::operate::admin::CannotListen;
-use crate::operate::queries::InquiryError;
+use crate::operate::queries::QueryError;
 use crate::pipeline::account::AccountError;
 use crate::pipeline::publish::LaneError;
 use crate::pipeline::reconcile::{AskError, ReconcileError};
@@ -30,28 +30,28 @@ fn known(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(error) = cause.downcast_ref::<AppError>() {
         return Some(of_app(error));
     }
-    if let Some(error) = cause.downcast_ref::<EncodingError>() {
+    if let Some(error) = cause.downcast_ref::<SchemaError>() {
         return Some(of_encoding(error));
     }
-    if let Some(error) = cause.downcast_ref::<StageError>() {
+    if let Some(error) = cause.downcast_ref::<DemoError>() {
         return Some(of_stage(error));
     }
-    if let Some(error) = cause.downcast_ref::<InquiryError>() {
+    if let Some(error) = cause.downcast_ref::<QueryError>() {
         return Some(match error {
-            InquiryError::Kafka(fault) => of_kafka(fault),
-            InquiryError::Encoding(error) => of_encoding(error),
-            InquiryError::Spool(_) => SPOOL,
+            QueryError::Kafka(fault) => of_kafka(fault),
+            QueryError::Encoding(error) => of_encoding(error),
+            QueryError::Spool(_) => SPOOL,
         });
     }
     if let Some(fault) = cause.downcast_ref::<KafkaFault>() {
         return Some(of_kafka(fault));
     }
-    if let Some(error) = cause.downcast_ref::<DeskError>() {
+    if let Some(error) = cause.downcast_ref::<ControlError>() {
         return match error {
-            DeskError::Left => Some(STOPPED),
-            DeskError::Unanswered | DeskError::Failed(_) => Some(NOT_REPAIRED),
+            ControlError::Left => Some(STOPPED),
+            ControlError::Unanswered | ControlError::Failed(_) => Some(NOT_REPAIRED),
             // Whoever is there instead is the reason.
-            DeskError::NobodyThere => None,
+            ControlError::NobodyThere => None,
         };
     }
     let is = [
@@ -59,7 +59,7 @@ fn known(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
         (cause.is::<ConfigError>() || cause.is::<SecretError>() || cause.is::<WhichStore>(), USAGE),
         (cause.is::<CannotListen>() || cause.is::<NoRegistry>(), USAGE),
         (cause.is::<SandboxError>() || cause.is::<StateError>(), USAGE),
-        (cause.is::<MemoryError>() || cause.is::<AudienceError>(), KAFKA),
+        (cause.is::<MemoryError>() || cause.is::<DemoConsumerError>(), KAFKA),
         (cause.is::<RegistryError>(), REGISTRY),
         (cause.is::<SpoolError>() || cause.is::<AccountError>(), SPOOL),
     ];
@@ -119,18 +119,18 @@ fn of_lane(error: &LaneError) -> u8 {
     }
 }
 
-fn of_stage(error: &StageError) -> u8 {
+fn of_stage(error: &DemoError) -> u8 {
     match error {
-        StageError::TooMany { .. } | StageError::Config(_) => USAGE,
-        StageError::Broker(_) => KAFKA,
-        StageError::System { .. } => UNEXPECTED,
+        DemoError::TooMany { .. } | DemoError::Config(_) => USAGE,
+        DemoError::Broker(_) => KAFKA,
+        DemoError::System { .. } => UNEXPECTED,
     }
 }
 
-fn of_encoding(error: &EncodingError) -> u8 {
+fn of_encoding(error: &SchemaError) -> u8 {
     match error {
-        EncodingError::Registry(_) | EncodingError::Forgotten(_) => REGISTRY,
-        EncodingError::Secret(_) => USAGE,
-        EncodingError::Decode(_) => KAFKA,
+        SchemaError::Registry(_) | SchemaError::Forgotten(_) => REGISTRY,
+        SchemaError::Secret(_) => USAGE,
+        SchemaError::Decode(_) => KAFKA,
     }
 }

@@ -9,13 +9,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::exit;
-use super::look::Look;
+use super::look::TerminalStyle;
 use super::{out, wrap};
 use crate::avro::tracking::{OrderState, OrderTracking};
 use crate::config::Config;
 use crate::operate::queries::{self, Letter, Sighting};
 use crate::order::ids::{OrderId, OrderKey, StoreName};
-use crate::spool::{Entry, State};
+use crate::spool::{FileState, SpoolEntry};
 
 /// Which order.
 #[derive(Debug, Clone, Args)]
@@ -34,7 +34,7 @@ const MARGIN: usize = 36;
 /// What is known of an order in one store.
 #[derive(Debug, Default)]
 struct Case {
-    spooled: Vec<Entry>,
+    spooled: Vec<SpoolEntry>,
     events: Vec<Sighting>,
     tracked: Option<OrderTracking>,
     letters: Vec<Letter>,
@@ -95,10 +95,10 @@ async fn cases(args: &ExplainArgs, config: &Config) -> Result<BTreeMap<String, C
 }
 
 fn print(store: &str, id: &OrderId, case: &Case) {
-    let look = Look::of_stdout();
-    out::line(look.bold(format_args!("order {id} of {store}")));
+    let style = TerminalStyle::of_stdout();
+    out::line(style.bold(format_args!("order {id} of {store}")));
     let fact = |name: &str, at: Option<Timestamp>, text: &str| {
-        let name = look.dim(format_args!("{name:<11}"));
+        let name = style.dim(format_args!("{name:<11}"));
         out::line(format_args!("  {name} {}  {}", when(at), wrap::hanging(text, MARGIN)));
     };
     let more = |text: &dyn Display| out::line(format_args!("{:MARGIN$}{text}", ""));
@@ -110,7 +110,7 @@ fn print(store: &str, id: &OrderId, case: &Case) {
         let (revision, reason, place) = (event.revision, event.reason.as_str(), seen.place());
         fact("event", seen.at, &format!("revision {revision}, {reason}, at {place}"));
         if !committed {
-            more(&look.bold("not visible: not committed"));
+            more(&style.bold("not visible: not committed"));
         }
     }
     if let Some(record) = &case.tracked {
@@ -130,12 +130,12 @@ fn when(at: Option<Timestamp>) -> String {
     at.map_or_else(|| " ".repeat(20), |at| at.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
 }
 
-fn state(entry: &Entry) -> &'static str {
+fn state(entry: &SpoolEntry) -> &'static str {
     match entry.state {
-        State::Page { .. } => "in a page that waits to be published",
-        State::Unknown { .. } => "in what came of a read of unknown outcome",
-        State::Unfinished => "in a reservation",
-        State::Corrupt { .. } => "in a damaged file",
+        FileState::Page { .. } => "in a page that waits to be published",
+        FileState::Unknown { .. } => "in what came of a read of unknown outcome",
+        FileState::Unfinished => "in a reservation",
+        FileState::Corrupt { .. } => "in a damaged file",
     }
 }
 
@@ -150,7 +150,7 @@ fn tracked(state: OrderState) -> &'static str {
 
 /// Where the order is and why, in a sentence.
 fn conclusion(id: &OrderId, case: &Case) -> String {
-    let waits = case.spooled.iter().any(|entry| matches!(entry.state, State::Page { .. }));
+    let waits = case.spooled.iter().any(|entry| matches!(entry.state, FileState::Page { .. }));
     let latest = case.events.iter().rev().find(|sighting| sighting.committed);
     let state = case.tracked.as_ref().map(|record| record.state);
     let letter = case.letters.last();

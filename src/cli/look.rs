@@ -8,11 +8,11 @@ use clap::builder::styling::{AnsiColor, Style};
 
 /// How text is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Look {
+pub struct TerminalStyle {
     colours: bool,
 }
 
-impl Look {
+impl TerminalStyle {
     /// Fit for where the standard output goes.
     #[must_use]
     pub fn of_stdout() -> Self {
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_plain_look_adds_nothing() {
-        assert_eq!(Look::plain().bad("lost"), "lost");
-        assert_eq!(Look { colours: true }.bad("lost"), "\u{1b}[1m\u{1b}[31mlost\u{1b}[0m");
+        assert_eq!(TerminalStyle::plain().bad("lost"), "lost");
+        assert_eq!(TerminalStyle { colours: true }.bad("lost"), "\u{1b}[1m\u{1b}[31mlost\u{1b}[0m");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -12,8 +13,8 @@ use super::progress::possible_loss;
 use super::{exit, out, progress};
 use crate::app::{self, App};
 use crate::config::Config;
-use crate::pipeline::counters::{Counters, Summary};
-use crate::platform::shutdown::stopper;
+use crate::pipeline::counters::{Counters, PassSummary};
+use crate::platform::shutdown::cancel_on_signals;
 
 /// How to reconcile.
 #[derive(Debug, Clone, Copy, Args)]
@@ -59,9 +60,9 @@ async fn dry_run(config: &Config, json: bool) -> Result<u8> {
 }
 
 async fn pass(config: &Config, json: bool, bars: &MultiProgress) -> Result<u8> {
-    let (stopper, stop) = stopper();
-    stopper.clone().stop_on_signals().context("can't listen to signals")?;
-    let app = App::build(config, true, stopper, stop).await?;
+    let stop = CancellationToken::new();
+    cancel_on_signals(stop.clone()).context("can't listen to signals")?;
+    let app = App::build(config, true, stop).await?;
     let counters = app.counters();
     let bar = (!json && std::io::stderr().is_terminal()).then(|| bars.add(progress::bar("missing orders  {pace}")));
     let (summaries, result) = tokio::select! {
@@ -78,7 +79,7 @@ async fn pass(config: &Config, json: bool, bars: &MultiProgress) -> Result<u8> {
     Ok(code(&summaries))
 }
 
-fn code(summaries: &[Summary]) -> u8 {
+fn code(summaries: &[PassSummary]) -> u8 {
     if summaries.iter().any(|summary| summary.is_beyond_repair()) {
         exit::NOT_REPAIRED
     } else if summaries.iter().any(|summary| summary.missing > 0) {
@@ -88,13 +89,13 @@ fn code(summaries: &[Summary]) -> u8 {
     }
 }
 
-fn print(summary: &Summary, json: bool) {
+fn print(summary: &PassSummary, json: bool) {
     if json {
         out::report(json!(summary));
         return;
     }
-    let Summary { store, listed, missing, published, skipped, dead_letters, gone, failed, .. } = summary;
-    let Summary { unaccounted, unaccounted_reads, possibly_unaccounted, updated, not_found, .. } = summary;
+    let PassSummary { store, listed, missing, published, skipped, dead_letters, gone, failed, .. } = summary;
+    let PassSummary { unaccounted, unaccounted_reads, possibly_unaccounted, updated, not_found, .. } = summary;
     if *updated > 0 {
         out::report(format_args!("{store}: {updated} orders had changed and are published anew"));
     }
@@ -143,9 +144,9 @@ async fn watch(bar: Option<&ProgressBar>, counters: &Counters) {
 mod tests {
     use super::*;
 
-    fn summary(missing: u64, published: u64, gone: u64) -> Summary {
+    fn summary(missing: u64, published: u64, gone: u64) -> PassSummary {
         let store = "bogota".parse().unwrap();
-        Summary { listed: 9, missing, published, gone, ..Summary::of(&store) }
+        PassSummary { listed: 9, missing, published, gone, ..PassSummary::of(&store) }
     }
 
     #[test]
@@ -153,8 +154,8 @@ mod tests {
         assert_eq!(code(&[summary(0, 0, 0)]), 0);
         assert_eq!(code(&[summary(0, 0, 0), summary(2, 2, 0)]), exit::REPAIRED);
         assert_eq!(code(&[summary(2, 1, 1), summary(2, 2, 0)]), exit::NOT_REPAIRED);
-        assert_eq!(code(&[Summary { unaccounted: 1, ..summary(0, 0, 0) }]), exit::NOT_REPAIRED);
-        let possible = Summary { unaccounted_reads: 1, possibly_unaccounted: 30, ..summary(0, 0, 0) };
+        assert_eq!(code(&[PassSummary { unaccounted: 1, ..summary(0, 0, 0) }]), exit::NOT_REPAIRED);
+        let possible = PassSummary { unaccounted_reads: 1, possibly_unaccounted: 30, ..summary(0, 0, 0) };
         assert_eq!(code(&[possible]), 0, "what is only possible is no finding");
     }
 }

@@ -7,13 +7,14 @@ use thiserror::Error;
 
 use super::look::plural;
 use super::{exit, out};
-use crate::app::control_socket::{self, DeskError};
+use crate::app::control_socket::{self, ControlError};
 use crate::app::{App, AppError};
 use crate::config::Config;
 use crate::order::ids::{OrderId, StoreName};
 use crate::pipeline::reconcile::{Republished, Wanted};
-use crate::platform::shutdown::stopper;
+use crate::platform::shutdown::cancel_on_signals;
 use crate::spool::SpoolError;
+use tokio_util::sync::CancellationToken;
 
 /// What to publish anew.
 #[derive(Debug, Clone, Args)]
@@ -46,13 +47,13 @@ pub async fn run(args: RepublishArgs, config: &Config, json: bool) -> Result<u8>
 /// Publishes orders anew; where `run` is at work with the spool, it does so. Another spool would be no way out: its lane
 /// would take over from the program that runs.
 pub(super) async fn publish(config: &Config, store: &StoreName, orders: Vec<Wanted>) -> Result<Republished> {
-    let (stopper, stop) = stopper();
-    stopper.clone().stop_on_signals().context("can't listen to signals")?;
-    match App::build(config, true, stopper, stop.clone()).await {
+    let stop = CancellationToken::new();
+    cancel_on_signals(stop.clone()).context("can't listen to signals")?;
+    match App::build(config, true, stop.clone()).await {
         Ok(app) => Ok(app.republish(store, orders).await?),
         Err(locked @ AppError::Spool(SpoolError::Locked { .. })) => {
             match control_socket::ask(&config.spool.dir, store, &orders, &stop).await {
-                Err(nobody @ DeskError::NobodyThere) => Err(anyhow::Error::from(locked).context(nobody)),
+                Err(nobody @ ControlError::NobodyThere) => Err(anyhow::Error::from(locked).context(nobody)),
                 answer => Ok(answer?),
             }
         }

@@ -7,6 +7,7 @@
 use std::mem;
 use std::path::Path;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 use anyhow::{Context as _, Result};
 
@@ -14,10 +15,10 @@ use super::drain::summarize;
 use crate::app::{self, App, AppError};
 use crate::config::{self, Config};
 use crate::kafka::KafkaFault;
-use crate::operate::admin::{Board, Phase, Server};
+use crate::operate::admin::{AdminState, Phase, Server};
 use crate::pipeline::counters::Counters;
 use crate::pipeline::publish::LaneError;
-use crate::platform::shutdown::{Wish, Wishes, stopper};
+use crate::platform::shutdown::{ProcessSignal, Signals};
 
 /// Runs until it is stopped; then says what was done. `file` is where the settings are read from again.
 ///
@@ -25,10 +26,10 @@ use crate::platform::shutdown::{Wish, Wishes, stopper};
 /// See [`AppError`], and an address at which nobody can listen.
 pub async fn run(file: Option<&Path>, config: Config, json: bool) -> Result<()> {
     let counters = Arc::<Counters>::default();
-    let board = Arc::new(Board::new(counters.clone()));
-    let server = Server::start(config.admin.listen, board.clone()).await?;
-    let wishes = Wishes::listen().context("can't listen to signals")?;
-    let mut runner = Runner { file, counters: counters.clone(), board, server, wishes, stopping: false };
+    let admin = Arc::new(AdminState::new(counters.clone()));
+    let server = Server::start(config.admin.listen, admin.clone()).await?;
+    let signals = Signals::listen().context("can't listen to signals")?;
+    let mut runner = Runner { file, counters: counters.clone(), admin, server, signals, stopping: false };
     let result = runner.run(config).await;
     summarize(&counters, json);
     Ok(result?)
@@ -38,9 +39,9 @@ pub async fn run(file: Option<&Path>, config: Config, json: bool) -> Result<()> 
 struct Runner<'a> {
     file: Option<&'a Path>,
     counters: Arc<Counters>,
-    board: Arc<Board>,
+    admin: Arc<AdminState>,
     server: Server,
-    wishes: Wishes,
+    signals: Signals,
     stopping: bool,
 }
 
@@ -76,13 +77,13 @@ impl Runner<'_> {
     }
 
     async fn work_with(&mut self, config: &Config) -> End {
-        let (stopper, stop) = stopper();
-        let (counters, board, told) = (self.counters.clone(), self.board.clone(), stopper.clone());
+        let stop = CancellationToken::new();
+        let (counters, admin, stopped) = (self.counters.clone(), self.admin.clone(), stop.clone());
         let mut next = None;
         let mut had_started = false;
         let work = async {
-            let app = App::build_counting(counters, config, told, stop).await?;
-            board.at_work(config, &app);
+            let app = App::build_counting(counters, config, stopped).await?;
+            admin.at_work(config, &app);
             had_started = true;
             app.run().await
         };
@@ -91,19 +92,19 @@ impl Runner<'_> {
             loop {
                 tokio::select! {
                     result = &mut work => break result,
-                    wish = self.wishes.next() => match wish {
-                        Wish::Stop { code } if self.stopping => std::process::exit(code),
-                        Wish::Stop { .. } => {
+                    signal = self.signals.next() => match signal {
+                        ProcessSignal::Stop { code } if self.stopping => std::process::exit(code),
+                        ProcessSignal::Stop { .. } => {
                             tracing::info!("stopping once the read in flight is committed; a second signal leaves at once");
                             (self.stopping, next) = (true, None);
-                            self.board.set_phase(Phase::Stopping);
-                            stopper.stop();
+                            self.admin.set_phase(Phase::Stopping);
+                            stop.cancel();
                         }
-                        Wish::Reload if self.stopping => {}
-                        Wish::Reload => if let Some(new) = self.reload(next.as_deref().unwrap_or(config)).await {
+                        ProcessSignal::Reload if self.stopping => {}
+                        ProcessSignal::Reload => if let Some(new) = self.reload(next.as_deref().unwrap_or(config)).await {
                             next = Some(new);
-                            self.board.set_phase(Phase::Reloading);
-                            stopper.stop();
+                            self.admin.set_phase(Phase::Reloading);
+                            stop.cancel();
                         },
                     },
                 }
@@ -141,7 +142,7 @@ impl Runner<'_> {
         let new = Config::load(self.file, config::environment(), &[])?;
         app::check(&new)?;
         if new.admin.listen != now.admin.listen {
-            self.server = Server::start(new.admin.listen, self.board.clone()).await?;
+            self.server = Server::start(new.admin.listen, self.admin.clone()).await?;
         }
         Ok(new)
     }
@@ -149,7 +150,7 @@ impl Runner<'_> {
     /// The old settings are back, and perhaps with them the old address.
     async fn listen_again(&mut self, failed: &Config, now: &Config) {
         if failed.admin.listen != now.admin.listen {
-            match Server::start(now.admin.listen, self.board.clone()).await {
+            match Server::start(now.admin.listen, self.admin.clone()).await {
                 Ok(server) => self.server = server,
                 Err(error) => tracing::error!(%error, "still listening at the new address"),
             }

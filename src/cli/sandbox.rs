@@ -3,16 +3,17 @@
 use anyhow::{Context as _, Result};
 
 use super::out;
-use crate::platform::shutdown::stopper;
+use crate::platform::shutdown::cancel_on_signals;
 use crate::sandbox::{Sandbox, SandboxArgs};
+use tokio_util::sync::CancellationToken;
 
 /// Serves until it is stopped, or can't keep its state any more.
 ///
 /// # Errors
 /// An address on which it can't listen, or a state file that it can't use.
 pub async fn run(args: SandboxArgs, json: bool) -> Result<()> {
-    let (stopper, stop) = stopper();
-    stopper.stop_on_signals().context("can't listen to signals")?;
+    let stop = CancellationToken::new();
+    cancel_on_signals(stop.clone()).context("can't listen to signals")?;
     let sandbox = Sandbox::start(args).await?;
     let (base_url, shop) = (sandbox.base_url(), sandbox.shop());
     let (orders, token) = (shop.summary().orders, shop.token());
@@ -24,7 +25,7 @@ pub async fn run(args: SandboxArgs, json: bool) -> Result<()> {
         ));
     }
     let failed = tokio::select! {
-        () = stop.requested() => None,
+        () = stop.cancelled() => None,
         failure = sandbox.failed() => Some(failure),
     };
     sandbox.stop().await;

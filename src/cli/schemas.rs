@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::out;
-use crate::avro::encoding::{EncoderSource, Subject};
 use crate::avro::registry::{Registry, Verdict};
+use crate::avro::schemas::{SchemaResolver, Subject};
 use crate::config::Config;
 
 /// What to do with the schemas.
@@ -24,7 +24,7 @@ pub enum SchemasCommand {
 /// # Errors
 /// No registry in the settings, the registry's errors, or an incompatible schema.
 pub async fn run(command: SchemasCommand, config: &Config, json: bool) -> Result<()> {
-    let source = EncoderSource::from_config(config)?;
+    let source = SchemaResolver::from_config(config)?;
     for subject in source.subjects() {
         match command {
             SchemasCommand::Show => show(subject)?,
@@ -40,7 +40,7 @@ pub async fn run(command: SchemasCommand, config: &Config, json: bool) -> Result
 #[error("no schema registry is configured: set `schema_registry.url` (IMOTRIZ_SCHEMA_REGISTRY__URL)")]
 pub struct NoRegistry;
 
-fn registry(source: &EncoderSource) -> Result<&Registry, NoRegistry> {
+fn registry(source: &SchemaResolver) -> Result<&Registry, NoRegistry> {
     source.registry().ok_or(NoRegistry)
 }
 

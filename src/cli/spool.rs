@@ -8,13 +8,13 @@ use clap::Subcommand;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::look::{Look, count};
+use super::look::{TerminalStyle, count};
 use super::table::Rows;
 use super::{exit, out, wrap};
 use crate::config::Config;
-use crate::pipeline::account::{self, Account, AccountError, Open};
+use crate::pipeline::account::{self, Account, AccountError, OpenLoss};
 use crate::platform::clock;
-use crate::spool::{Entry, Spool, State};
+use crate::spool::{FileState, Spool, SpoolEntry};
 
 /// What to look at.
 #[derive(Debug, Clone, Subcommand)]
@@ -70,7 +70,7 @@ pub fn run(command: &SpoolCommand, config: &Config, json: bool) -> Result<u8> {
     Ok(0)
 }
 
-fn list(entries: &[Entry], json: bool) {
+fn list(entries: &[SpoolEntry], json: bool) {
     if json {
         entries.iter().for_each(|entry| out::line(as_json(entry)));
         return;
@@ -92,22 +92,22 @@ fn list(entries: &[Entry], json: bool) {
     }
     out::line(rows);
     for entry in entries {
-        if let (Some(id), State::Unknown { .. } | State::Corrupt { .. }) = (entry.read_id, &entry.state) {
+        if let (Some(id), FileState::Unknown { .. } | FileState::Corrupt { .. }) = (entry.read_id, &entry.state) {
             out::line(format_args!(" {id}  {}", wrap::hanging(described(&entry.state).2, 39)));
         }
     }
 }
 
-fn described(state: &State) -> (&'static str, Option<usize>, &str) {
+fn described(state: &FileState) -> (&'static str, Option<usize>, &str) {
     match state {
-        State::Page { bytes, .. } => ("page", Some(*bytes), "waits to be published"),
-        State::Unfinished => ("reserved", None, "for the next read, or cut off in it"),
-        State::Unknown { reason, bytes } => ("unknown", Some(*bytes), reason),
-        State::Corrupt { why } => ("corrupt", None, why),
+        FileState::Page { bytes, .. } => ("page", Some(*bytes), "waits to be published"),
+        FileState::Unfinished => ("reserved", None, "for the next read, or cut off in it"),
+        FileState::Unknown { reason, bytes } => ("unknown", Some(*bytes), reason),
+        FileState::Corrupt { why } => ("corrupt", None, why),
     }
 }
 
-fn as_json(entry: &Entry) -> Value {
+fn as_json(entry: &SpoolEntry) -> Value {
     let (state, bytes, note) = described(&entry.state);
     json!({
         "store": entry.store, "read_id": entry.read_id, "state": state, "bytes": bytes, "note": note,
@@ -115,7 +115,7 @@ fn as_json(entry: &Entry) -> Value {
     })
 }
 
-fn show(entries: &[Entry], read_id: &str) -> Result<u8> {
+fn show(entries: &[SpoolEntry], read_id: &str) -> Result<u8> {
     let found = entries.iter().find(|entry| entry.read_id.is_some_and(|id| id.to_string() == read_id));
     let Some(entry) = found else {
         eprintln!("imotriz-kafka: the spool holds no read `{read_id}`: see `imotriz-kafka spool list`");
@@ -134,7 +134,7 @@ fn account(action: Option<&AccountAction>, config: &Config, json: bool) -> Resul
             let entries = Account::look(dir)?;
             show_account(&entries, json);
             // What is only possible is told, and is no finding.
-            let is_missing = |entry: &account::Entry| matches!(entry.open, Open::AtLeast(_));
+            let is_missing = |entry: &account::LossEntry| matches!(entry.open, OpenLoss::AtLeast(_));
             Ok(if entries.iter().any(is_missing) { exit::FINDING } else { 0 })
         }
     }
@@ -154,7 +154,7 @@ fn settle(dir: &Path, read_id: &str) -> Result<u8> {
     }
 }
 
-fn show_account(entries: &[account::Entry], json: bool) {
+fn show_account(entries: &[account::LossEntry], json: bool) {
     let now = clock::now();
     if json {
         for entry in entries {
@@ -168,17 +168,17 @@ fn show_account(entries: &[account::Entry], json: bool) {
         out::report("the account is empty: no read has lost an order");
         return;
     }
-    let look = Look::of_stdout();
+    let style = TerminalStyle::of_stdout();
     for entry in entries {
         let since = entry.since.strftime("%Y-%m-%d %H:%M:%S UTC");
-        out::report(format_args!("{}  cut at {since}", look.bold(entry.store.as_str())));
+        out::report(format_args!("{}  cut at {since}", style.bold(entry.store.as_str())));
         for (name, text) in told(entry, now) {
-            out::report(format_args!("  {} {}", look.dim(format_args!("{name:<8}")), wrap::hanging(&text, 11)));
+            out::report(format_args!("  {} {}", style.dim(format_args!("{name:<8}")), wrap::hanging(&text, 11)));
         }
     }
 }
 
-fn told(entry: &account::Entry, now: Timestamp) -> Vec<(&'static str, String)> {
+fn told(entry: &account::LossEntry, now: Timestamp) -> Vec<(&'static str, String)> {
     let reads: Vec<_> = entry.reads.iter().map(ToString::to_string).collect();
     let mut told = vec![
         ("read", reads.join(" ")),
@@ -203,8 +203,8 @@ fn told(entry: &account::Entry, now: Timestamp) -> Vec<(&'static str, String)> {
     told
 }
 
-fn verify(entries: &[Entry], json: bool) -> u8 {
-    let damaged: Vec<_> = entries.iter().filter(|entry| matches!(entry.state, State::Corrupt { .. })).collect();
+fn verify(entries: &[SpoolEntry], json: bool) -> u8 {
+    let damaged: Vec<_> = entries.iter().filter(|entry| matches!(entry.state, FileState::Corrupt { .. })).collect();
     if json {
         out::report(json!({ "files": entries.len(), "damaged": damaged.len() }));
     } else {

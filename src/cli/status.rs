@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::look::{Look, count, plural};
+use super::look::{TerminalStyle, count, plural};
 use super::out;
 use super::table::Rows;
 use super::wrap;
@@ -15,8 +15,8 @@ use crate::avro::tracking::OrderState;
 use crate::config::Config;
 use crate::operate::admin::client;
 use crate::operate::queries;
-use crate::pipeline::account::{Account, Open};
-use crate::spool::{Holder, Spool, State};
+use crate::pipeline::account::{Account, OpenLoss};
+use crate::spool::{FileState, Holder, Spool};
 
 /// A store, as its tracking records tell.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -45,12 +45,12 @@ fn of_instance(body: &str, json: bool) -> Result<()> {
         out::line(format_args!("{:#}", json!({ "source": "instance", "status": status })));
         return Ok(());
     }
-    let look = Look::of_stdout();
+    let style = TerminalStyle::of_stdout();
     let number = |value: &Value| value.as_u64().map(count).unwrap_or_default();
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let ready = match &status["ready"] {
-        Value::Bool(true) => look.good("ready"),
-        _ => look.bad("not ready"),
+        Value::Bool(true) => style.good("ready"),
+        _ => style.bad("not ready"),
     };
     let started = when(&status["started_at"]);
     out::line(format_args!(
@@ -81,8 +81,8 @@ fn of_instance(body: &str, json: bool) -> Result<()> {
         for (what, trouble) in [("not read", &store["not_read"]), ("not reconciled", &store["not_reconciled"])] {
             if let Some(why) = trouble["why"].as_str() {
                 let (since, tried) = (when(&trouble["since"]), when(&trouble["last_tried_at"]));
-                let told = format!("{}: {why} (failing since {since}, last tried {tried} UTC)", look.bad(what));
-                out::line(format_args!("{}  {}", look.bold(name), wrap::hanging(&told, 2)));
+                let told = format!("{}: {why} (failing since {since}, last tried {tried} UTC)", style.bad(what));
+                out::line(format_args!("{}  {}", style.bold(name), wrap::hanging(&told, 2)));
             }
         }
     }
@@ -121,8 +121,8 @@ async fn from_topics(config: &Config, json: bool) -> Result<()> {
         out::line(format_args!("{status:#}"));
         return Ok(());
     }
-    let look = Look::of_stdout();
-    out::line(format_args!("{}\n", look.dim("no running instance answers; from the topics and the spool:")));
+    let style = TerminalStyle::of_stdout();
+    out::line(format_args!("{}\n", style.dim("no running instance answers; from the topics and the spool:")));
     let mut rows = Rows::new(["store", "published", "dead", "gone", "last published (UTC)"]);
     for (name, tally) in &stores {
         rows.add([
@@ -163,13 +163,14 @@ impl SpoolLook {
     fn of(config: &Config) -> Result<Self> {
         let dir = &config.spool.dir;
         let entries = Spool::inspect(dir)?;
-        let count = |which: fn(&State) -> bool| entries.iter().filter(|entry| which(&entry.state)).count();
-        let open =
-            |entry: &crate::pipeline::account::Entry| !matches!(entry.open, Open::Nothing | Open::UnknownUpTo(_));
+        let count = |which: fn(&FileState) -> bool| entries.iter().filter(|entry| which(&entry.state)).count();
+        let open = |entry: &crate::pipeline::account::LossEntry| {
+            !matches!(entry.open, OpenLoss::Nothing | OpenLoss::UnknownUpTo(_))
+        };
         Ok(Self {
-            pages: count(|state| matches!(state, State::Page { .. })),
-            unknown: count(|state| matches!(state, State::Unknown { .. })),
-            corrupt: count(|state| matches!(state, State::Corrupt { .. })),
+            pages: count(|state| matches!(state, FileState::Page { .. })),
+            unknown: count(|state| matches!(state, FileState::Unknown { .. })),
+            corrupt: count(|state| matches!(state, FileState::Corrupt { .. })),
             locked: Spool::holder(dir)? != Holder::Nobody,
             gaps: Account::look(dir)?.iter().filter(|entry| open(entry)).count(),
         })

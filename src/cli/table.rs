@@ -5,7 +5,7 @@ use std::fmt;
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, ContentArrangement, Table};
 
-use super::look::Look;
+use super::look::TerminalStyle;
 use super::order_row::printable;
 
 /// Rows below a head.
@@ -17,7 +17,7 @@ impl Rows {
     pub fn new<const N: usize>(head: [&str; N]) -> Self {
         let mut table = Table::new();
         table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-        let dim = Look::of_stdout().has_colours();
+        let dim = TerminalStyle::of_stdout().has_colours();
         let cell = |text: &str| {
             let cell = Cell::new(text);
             if dim { cell.add_attribute(comfy_table::Attribute::Dim) } else { cell }

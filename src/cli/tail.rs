@@ -1,6 +1,7 @@
 //! `tail`: the orders topic, decoded, as a consumer of committed events sees it.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use tokio_util::sync::CancellationToken;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -8,19 +9,19 @@ use comfy_table::Table;
 use rust_decimal::Decimal;
 use serde_json::json;
 
-use super::look::Look;
-use super::moment::{From, Moment};
+use super::look::TerminalStyle;
 use super::order_row::{masked, money, products};
+use super::time_argument::{StartArgument, TimeArgument};
 use super::{event_json, order_row};
 use crate::avro::decoder::Decoder;
-use crate::avro::encoding::{EncoderSource, EncodingError};
 use crate::avro::event::{OrderEvent, Reason};
+use crate::avro::schemas::{SchemaError, SchemaResolver};
 use crate::config::Config;
-use crate::kafka::glance::{Glance, Seen, Start};
 use crate::kafka::settings::Isolation;
+use crate::kafka::topic_scan::{ScannedRecord, Start, TopicScan};
 use crate::kafka::{Connection, KafkaFault};
 use crate::order::ids::{OrderId, StoreName};
-use crate::platform::shutdown::{Stop, stopper};
+use crate::platform::shutdown::cancel_on_signals;
 
 /// Shown where nothing else is said.
 const LAST: usize = 10;
@@ -35,7 +36,7 @@ pub struct TailArgs {
     pub last: Option<usize>,
     /// Begin there: `beginning`, how long ago (2h), a date, or a time
     #[arg(long, value_name = "TIME", conflicts_with = "last")]
-    pub from: Option<From>,
+    pub from: Option<StartArgument>,
     /// Go on with new events as they come, until stopped
     #[arg(short, long)]
     pub follow: bool,
@@ -61,10 +62,10 @@ pub struct Filter {
     pub reason: Option<Reason>,
     /// Published then or later
     #[arg(long, value_name = "TIME")]
-    pub since: Option<Moment>,
+    pub since: Option<TimeArgument>,
     /// Published before then
     #[arg(long, value_name = "TIME")]
-    pub until: Option<Moment>,
+    pub until: Option<TimeArgument>,
     /// With at least this total, whatever the currency; compared exactly
     #[arg(long, value_name = "AMOUNT")]
     pub min_total: Option<Decimal>,
@@ -77,7 +78,7 @@ fn reason(text: &str) -> Result<Reason, String> {
 
 impl Filter {
     /// By what can be told before the event is decoded.
-    fn may_match(&self, seen: &Seen) -> bool {
+    fn may_match(&self, seen: &ScannedRecord) -> bool {
         let key = |id: &OrderId| seen.key.as_deref() == Some(id.as_str().as_bytes());
         self.order.as_ref().is_none_or(key)
             && self.since.is_none_or(|since| seen.at.is_none_or(|at| at >= since.0))
@@ -97,9 +98,9 @@ impl Filter {
 /// # Errors
 /// Kafka's, the registry's, or an event that can't be decoded.
 pub async fn run(args: TailArgs, config: &Config, json: bool) -> Result<()> {
-    let (stopper, stop) = stopper();
-    stopper.stop_on_signals().context("can't listen to signals")?;
-    let decoder = EncoderSource::from_config(config)?.order_decoder();
+    let stop = CancellationToken::new();
+    cancel_on_signals(stop.clone()).context("can't listen to signals")?;
+    let decoder = SchemaResolver::from_config(config)?.order_decoder();
     let topic = config.kafka.topics.orders.clone();
     let tail = Tail {
         connection: Connection::from(&config.kafka),
@@ -120,15 +121,15 @@ struct Tail {
 }
 
 impl Tail {
-    async fn run(mut self, stop: Stop) -> Result<()> {
-        let glance = tokio::select! {
-            glance = self.what_is_there() => glance?,
-            () = stop.requested() => return Ok(()),
+    async fn run(mut self, stop: CancellationToken) -> Result<()> {
+        let topic_scan = tokio::select! {
+            topic_scan = self.what_is_there() => topic_scan?,
+            () = stop.cancelled() => return Ok(()),
         };
         while self.args.follow {
             let seen = tokio::select! {
-                seen = glance.wait() => seen?,
-                () = stop.requested() => break,
+                seen = topic_scan.wait() => seen?,
+                () = stop.cancelled() => break,
             };
             if let Some(event) = self.decode(&seen).await?
                 && !self.printer.print(&seen, &event)?
@@ -140,62 +141,62 @@ impl Tail {
     }
 
     /// Shows what is there already, and returns where that ended.
-    async fn what_is_there(&mut self) -> Result<Glance> {
+    async fn what_is_there(&mut self) -> Result<TopicScan> {
         match (self.args.from, self.args.last, self.args.filter.since) {
-            (Some(From::Beginning), ..) => self.all_from(Start::Beginning).await,
-            (Some(From::Time(at)), ..) | (None, None, Some(at)) => self.all_from(Start::Time(at.0)).await,
+            (Some(StartArgument::Beginning), ..) => self.all_from(Start::Beginning).await,
+            (Some(StartArgument::Time(at)), ..) | (None, None, Some(at)) => self.all_from(Start::Time(at.0)).await,
             (None, last, _) => self.the_last(last.unwrap_or(LAST)).await,
         }
     }
 
-    async fn all_from(&mut self, start: Start) -> Result<Glance> {
-        let mut glance = self.open(start)?;
-        while let Some(seen) = glance.next().await? {
+    async fn all_from(&mut self, start: Start) -> Result<TopicScan> {
+        let mut topic_scan = self.open(start)?;
+        while let Some(seen) = topic_scan.next().await? {
             if let Some(event) = self.decode(&seen).await?
                 && !self.printer.print(&seen, &event)?
             {
                 break;
             }
         }
-        Ok(glance)
+        Ok(topic_scan)
     }
 
     /// How many offsets an event takes is not known, nor how many events match: look back further and further.
-    async fn the_last(&mut self, wanted: usize) -> Result<Glance> {
+    async fn the_last(&mut self, wanted: usize) -> Result<TopicScan> {
         let mut reach = i64::try_from(wanted).unwrap_or(i64::MAX).saturating_mul(2).saturating_add(16);
         loop {
-            let mut glance = self.open(Start::Last(reach))?;
+            let mut topic_scan = self.open(Start::Last(reach))?;
             let mut found = Vec::new();
-            while let Some(seen) = glance.next().await? {
+            while let Some(seen) = topic_scan.next().await? {
                 if let Some(event) = self.decode(&seen).await? {
                     found.push((seen, event));
                 }
             }
-            if found.len() >= wanted || glance.is_whole() {
+            if found.len() >= wanted || topic_scan.is_whole() {
                 // Partitions come one after the other.
                 found.sort_by_key(|(seen, _)| (seen.at, seen.partition, seen.offset));
                 let first = found.len().saturating_sub(wanted);
                 for (seen, event) in &found[first..] {
                     self.printer.print(seen, event)?;
                 }
-                return Ok(glance);
+                return Ok(topic_scan);
             }
             reach = reach.saturating_mul(8);
         }
     }
 
-    fn open(&self, start: Start) -> Result<Glance, KafkaFault> {
-        Glance::open(&self.connection, &self.topic, Isolation::Committed, start)
+    fn open(&self, start: Start) -> Result<TopicScan, KafkaFault> {
+        TopicScan::open(&self.connection, &self.topic, Isolation::Committed, start)
     }
 
     /// None for what is not to be shown.
-    async fn decode(&mut self, seen: &Seen) -> Result<Option<OrderEvent>> {
+    async fn decode(&mut self, seen: &ScannedRecord) -> Result<Option<OrderEvent>> {
         let Some(value) = seen.value.as_deref().filter(|_| self.args.filter.may_match(seen)) else { return Ok(None) };
         let event: OrderEvent = self
             .decoder
             .decode(value)
             .await
-            .map_err(EncodingError::from)
+            .map_err(SchemaError::from)
             .with_context(|| format!("the record at {} of `{}` can't be decoded", seen.place(), self.topic))?;
         Ok(Some(event).filter(|event| self.args.filter.matches(event)))
     }
@@ -205,7 +206,7 @@ impl Tail {
 struct Printer {
     form: Form,
     show_pii: bool,
-    look: Look,
+    style: TerminalStyle,
     headed: bool,
 }
 
@@ -223,19 +224,19 @@ impl Printer {
             false if io::stdout().is_terminal() => Form::Row,
             false => Form::Line,
         };
-        Self { form, show_pii, look: Look::of_stdout(), headed: false }
+        Self { form, show_pii, style: TerminalStyle::of_stdout(), headed: false }
     }
 
     /// Whether somebody still reads: `tail | head` is no error.
-    fn print(&mut self, seen: &Seen, event: &OrderEvent) -> Result<bool> {
+    fn print(&mut self, seen: &ScannedRecord, event: &OrderEvent) -> Result<bool> {
         let mut text = match self.form {
             Form::Row => {
                 let width = usize::from(Table::new().width().unwrap_or(WIDTH));
-                let head = if self.headed { String::new() } else { self.look.dim(fitted(&HEAD, width)) + "\n" };
+                let head = if self.headed { String::new() } else { self.style.dim(fitted(&HEAD, width)) + "\n" };
                 self.headed = true;
                 let row = fitted(&cells(seen, event, self.show_pii).each_ref().map(String::as_str), width);
                 let usual = event.reason == Reason::Drained && i32::from(event.revision) == 1;
-                head + &if usual { row } else { self.look.bold(row) }
+                head + &if usual { row } else { self.style.bold(row) }
             }
             Form::Line => cells(seen, event, self.show_pii).map(|cell| cell.replace(['\t', '\n'], " ")).join("\t"),
             Form::Json => json!({
@@ -263,7 +264,7 @@ const LEFT_OUT: [usize; 4] = [8, 1, 7, 2];
 /// Numbers stand at the right.
 const NUMBERS: [usize; 2] = [4, 6];
 
-fn cells(seen: &Seen, event: &OrderEvent, show_pii: bool) -> [String; COLUMNS] {
+fn cells(seen: &ScannedRecord, event: &OrderEvent, show_pii: bool) -> [String; COLUMNS] {
     let name = event.buyer.name.as_deref();
     [
         seen.at.map(|at| at.strftime("%d %b %H:%M:%S").to_string()).unwrap_or_default(),

@@ -4,17 +4,17 @@ use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::time::Duration;
 
-use super::{Delivered, KafkaFault, Record};
+use super::{Delivered, KafkaFault, OutgoingRecord};
 
 /// An answer that takes its time. One that is only awaited by the lane's own thread may block it.
-pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, KafkaFault>> + 'a>>;
+pub type KafkaFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, KafkaFault>> + 'a>>;
 
 /// Where lanes get their producers and what they have to read. For all errors see [`KafkaFault`].
 #[allow(clippy::missing_errors_doc)]
 pub trait Broker: Send + Sync {
     /// Makes a lane's producer, fences any former owner of the lane, and settles the transaction that it may have left
     /// open.
-    fn open(&self, lane: i32, deadline: Duration) -> Answer<'_, Box<dyn Producer>>;
+    fn open(&self, lane: i32, deadline: Duration) -> KafkaFuture<'_, Box<dyn Producer>>;
     /// A reader of the lane's tracking partition that has read nothing. `patience`: how long it goes on without any
     /// progress.
     fn tracking(&self, lane: i32, patience: Duration) -> Box<dyn TrackingLog>;
@@ -26,15 +26,15 @@ pub trait Broker: Send + Sync {
 #[allow(clippy::missing_errors_doc)]
 pub trait Producer {
     /// Opens a transaction.
-    fn begin(&self) -> Answer<'_, ()>;
+    fn begin(&self) -> KafkaFuture<'_, ()>;
     /// Hands over `records` and waits until each one is at the broker. The answers are in the order of the records.
-    fn deliver<'a>(&'a self, records: &'a [Record<'a>]) -> Answer<'a, Vec<Delivered>>;
+    fn deliver<'a>(&'a self, records: &'a [OutgoingRecord<'a>]) -> KafkaFuture<'a, Vec<Delivered>>;
     /// Ends the transaction. An error says nothing about the outcome.
-    fn commit(&self) -> Answer<'_, ()>;
+    fn commit(&self) -> KafkaFuture<'_, ()>;
     /// Whether the next transaction needs a new producer.
-    fn is_worn(&self) -> bool;
+    fn must_be_replaced(&self) -> bool;
     /// Whether no broker answered when one was last needed.
-    fn is_deserted(&self) -> bool;
+    fn all_brokers_are_down(&self) -> bool;
 }
 
 /// A lane's tracking partition, read from where the last reading ended.

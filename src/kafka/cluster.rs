@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::broker::{Answer, Broker, Producer, TrackingLog};
+use super::broker::{Broker, KafkaFuture, Producer, TrackingLog};
 use super::tracking_reader::TrackingReader;
-use super::{Connection, Delivered, Record, Transactions};
+use super::{Connection, Delivered, OutgoingRecord, Transactions};
 
 /// A real cluster.
 pub struct Cluster {
@@ -15,7 +15,7 @@ pub struct Cluster {
 }
 
 impl Broker for Cluster {
-    fn open(&self, lane: i32, deadline: Duration) -> Answer<'_, Box<dyn Producer>> {
+    fn open(&self, lane: i32, deadline: Duration) -> KafkaFuture<'_, Box<dyn Producer>> {
         Box::pin(async move {
             let transactions = Transactions::open(&self.connection, lane, deadline)?;
             Ok(Box::new(transactions) as Box<dyn Producer>)
@@ -32,23 +32,23 @@ impl Broker for Cluster {
 }
 
 impl Producer for Transactions {
-    fn begin(&self) -> Answer<'_, ()> {
+    fn begin(&self) -> KafkaFuture<'_, ()> {
         Box::pin(async { Transactions::begin(self) })
     }
 
-    fn deliver<'a>(&'a self, records: &'a [Record<'a>]) -> Answer<'a, Vec<Delivered>> {
+    fn deliver<'a>(&'a self, records: &'a [OutgoingRecord<'a>]) -> KafkaFuture<'a, Vec<Delivered>> {
         Box::pin(async { Transactions::deliver(self, records) })
     }
 
-    fn commit(&self) -> Answer<'_, ()> {
+    fn commit(&self) -> KafkaFuture<'_, ()> {
         Box::pin(async { Transactions::commit(self) })
     }
 
-    fn is_worn(&self) -> bool {
-        Transactions::is_worn(self)
+    fn must_be_replaced(&self) -> bool {
+        Transactions::must_be_replaced(self)
     }
 
-    fn is_deserted(&self) -> bool {
-        Transactions::is_deserted(self)
+    fn all_brokers_are_down(&self) -> bool {
+        Transactions::all_brokers_are_down(self)
     }
 }

@@ -7,7 +7,7 @@
 //!   no abort here: the caller drops the producer, and the next one's `init_transactions` settles what was open.
 //! - An EndTxn that librdkafka repeats silently after a broken connection may be answered late, and that answer would
 //!   end a *later* transaction. So a producer whose connection broke inside a transaction begins no other one: see
-//!   [`Transactions::is_worn`]. Outside of a transaction no EndTxn is on its way, and connections may come and go: a
+//!   [`Transactions::must_be_replaced`]. Outside of a transaction no EndTxn is on its way, and connections may come and go: a
 //!   cluster with one broker down must not keep a lane from its work.
 
 use std::cell::Cell;
@@ -34,7 +34,7 @@ const FIRST_LOOK: Duration = Duration::from_secs(2);
 
 /// What is handed to the producer.
 #[derive(Debug, Clone, Default)]
-pub struct Record<'a> {
+pub struct OutgoingRecord<'a> {
     /// Topic to go to.
     pub topic: &'a str,
     /// A fixed partition, or the one that the key's hash gives.
@@ -194,7 +194,7 @@ impl Transactions {
     ///
     /// # Errors
     /// See [`KafkaFault`]; the transaction is then lost.
-    pub fn deliver(&self, records: &[Record<'_>]) -> Result<Vec<Delivered>, KafkaFault> {
+    pub fn deliver(&self, records: &[OutgoingRecord<'_>]) -> Result<Vec<Delivered>, KafkaFault> {
         let mut delivered = vec![Delivered { partition: -1, offset: -1 }; records.len()];
         if records.is_empty() {
             return Ok(delivered);
@@ -229,13 +229,13 @@ impl Transactions {
     /// Whether a connection broke or a request timed out inside the last transaction: then a repeated EndTxn may still be
     /// on its way, and the next transaction needs a new producer.
     #[must_use]
-    pub fn is_worn(&self) -> bool {
+    pub fn must_be_replaced(&self) -> bool {
         self.worn.get() || self.troubles().1 > self.before.get().1
     }
 
     /// Whether no broker answered when one was last needed: then it is better known now than with orders in hand.
     #[must_use]
-    pub fn is_deserted(&self) -> bool {
+    pub fn all_brokers_are_down(&self) -> bool {
         self.producer.context().deserted.load(Ordering::Relaxed)
     }
 
@@ -266,7 +266,7 @@ impl Transactions {
         self.fatal(what).unwrap_or_else(refused)
     }
 
-    fn send(&self, index: usize, record: &Record<'_>) -> Result<(), RDKafkaErrorCode> {
+    fn send(&self, index: usize, record: &OutgoingRecord<'_>) -> Result<(), RDKafkaErrorCode> {
         let mut base = BaseRecord::<[u8], [u8], usize>::with_opaque_to(record.topic, index);
         base.partition = record.partition;
         base.key = record.key.as_deref();
@@ -282,7 +282,12 @@ impl Transactions {
     }
 
     /// Which of the topics of `all` may not be written to the client does not tell: it gives up the whole transaction.
-    fn undelivered(&self, code: RDKafkaErrorCode, record: &Record<'_>, all: &[Record<'_>]) -> KafkaFault {
+    fn undelivered(
+        &self,
+        code: RDKafkaErrorCode,
+        record: &OutgoingRecord<'_>,
+        all: &[OutgoingRecord<'_>],
+    ) -> KafkaFault {
         let topics = || all.iter().map(|record| record.topic).collect::<BTreeSet<_>>();
         let fault = match code {
             RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize => {

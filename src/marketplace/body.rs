@@ -10,7 +10,7 @@ mod extent;
 mod id_list;
 mod message;
 mod record;
-mod said;
+mod verdict;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -31,7 +31,7 @@ pub use extent::Extent;
 pub use id_list::{IdList, read_id_list};
 pub use message::Message;
 pub use record::Record;
-pub use said::{Nothing, Orders, Said};
+pub use verdict::{EmptyPage, PageSummary, PageVerdict};
 
 /// Why a body is no answer. After a destructive read each of these means that the outcome is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

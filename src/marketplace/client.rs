@@ -27,7 +27,7 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
-use crate::marketplace::body::{self, Extent, IdList, Message, PageError, Said};
+use crate::marketplace::body::{self, Extent, IdList, Message, PageError, PageVerdict};
 use crate::order::ids::{OrderId, OrderIds};
 use crate::platform::clock;
 use refusal::{refusal, said_by};
@@ -71,7 +71,7 @@ pub struct ClientOptions {
 /// How a destructive read ended.
 #[derive(Debug)]
 pub enum Read {
-    /// An answer under 200 that came to its end. What it says is [`Said`](crate::marketplace::body::Said).
+    /// An answer under 200 that came to its end. What it says is [`PageVerdict`](crate::marketplace::body::PageVerdict).
     Fetched(Fetched),
     /// The marketplace, or something in front of it, said no before it read anything.
     Refused(Refusal),
@@ -170,29 +170,29 @@ impl ApiError {
 }
 
 /// What takes its time.
-pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+pub type ApiFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A store's marketplace: the seam at which a simulation puts one that loses answers.
 #[allow(clippy::missing_errors_doc)]
 pub trait Marketplace: std::fmt::Debug + Send + Sync {
     /// The destructive read. Awaiting it must not be cancelled: the answer is the only copy.
-    fn new_orders<'a>(&'a self, token: &'a SecretString) -> Answer<'a, Read>;
+    fn new_orders<'a>(&'a self, token: &'a SecretString) -> ApiFuture<'a, Read>;
     /// IDs of all orders of the last 8 days, read or not, or a page of them. Safe to repeat. For errors see [`ApiError`].
-    fn order_ids<'a>(&'a self, page: Option<u64>, token: &'a SecretString) -> Answer<'a, Result<IdList, ApiError>>;
+    fn order_ids<'a>(&'a self, page: Option<u64>, token: &'a SecretString) -> ApiFuture<'a, Result<IdList, ApiError>>;
     /// One order by its ID: the body as it came. Safe to repeat. For errors see [`ApiError`].
-    fn order<'a>(&'a self, id: &'a OrderId, token: &'a SecretString) -> Answer<'a, Result<Bytes, ApiError>>;
+    fn order<'a>(&'a self, id: &'a OrderId, token: &'a SecretString) -> ApiFuture<'a, Result<Bytes, ApiError>>;
 }
 
 impl Marketplace for Client {
-    fn new_orders<'a>(&'a self, token: &'a SecretString) -> Answer<'a, Read> {
+    fn new_orders<'a>(&'a self, token: &'a SecretString) -> ApiFuture<'a, Read> {
         Box::pin(self.new_orders(token))
     }
 
-    fn order_ids<'a>(&'a self, page: Option<u64>, token: &'a SecretString) -> Answer<'a, Result<IdList, ApiError>> {
+    fn order_ids<'a>(&'a self, page: Option<u64>, token: &'a SecretString) -> ApiFuture<'a, Result<IdList, ApiError>> {
         Box::pin(self.order_ids(page, token))
     }
 
-    fn order<'a>(&'a self, id: &'a OrderId, token: &'a SecretString) -> Answer<'a, Result<Bytes, ApiError>> {
+    fn order<'a>(&'a self, id: &'a OrderId, token: &'a SecretString) -> ApiFuture<'a, Result<Bytes, ApiError>> {
         Box::pin(self.order(id, token))
     }
 }
@@ -404,10 +404,10 @@ impl Read {
 /// A page is one whatever the status says: its records were marked for it, and there is no other copy. Without records it
 /// is believed under 404 alone, which a back end answers for an empty result.
 fn is_page(status: StatusCode, body: &Bytes) -> bool {
-    match Said::by(body) {
-        Said::Orders(_) => true,
-        Said::Nothing(_) => status == StatusCode::NOT_FOUND,
-        Said::Message(..) | Said::Unclear(_) => false,
+    match PageVerdict::of(body) {
+        PageVerdict::Orders(_) => true,
+        PageVerdict::Empty(_) => status == StatusCode::NOT_FOUND,
+        PageVerdict::Message(..) | PageVerdict::Unreadable(_) => false,
     }
 }
 

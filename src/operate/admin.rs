@@ -15,15 +15,15 @@
 //! Deliberately absent: anything that changes something, and with that any need for a password; and all that tells one
 //! order from another.
 
-mod board;
 pub mod client;
 mod health;
 pub mod metrics;
 mod page;
 mod server;
 mod snapshot;
+mod state;
 
-pub use board::{Board, Phase};
 pub use health::{NotReady, Part};
 pub use server::{CannotListen, Server};
 pub use snapshot::Snapshot;
+pub use state::{AdminState, Phase};

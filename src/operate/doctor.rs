@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::config::Config;
 
 /// No check takes longer: an answer that comes later is as bad as none for whoever waits.
-const PATIENCE: Duration = Duration::from_secs(12);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// How it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(12);
 pub enum Health {
     /// As it should be.
     Good,
-    /// Works, and somebody should look at it.
+    /// RunningPipeline, and somebody should look at it.
     Doubtful,
     /// Does not work, or breaks the promise.
     Bad,
@@ -89,6 +89,6 @@ fn plural(count: usize, noun: &str) -> String {
 }
 
 async fn in_time(name: &str, cure: &str, check: impl Future<Output = Vec<Check>>) -> Vec<Check> {
-    let late = |_| vec![Check::bad(name, format!("no answer within {} s", PATIENCE.as_secs()), cure)];
-    timeout(PATIENCE, check).await.unwrap_or_else(late)
+    let late = |_| vec![Check::bad(name, format!("no answer within {} s", CHECK_TIMEOUT.as_secs()), cure)];
+    timeout(CHECK_TIMEOUT, check).await.unwrap_or_else(late)
 }

@@ -7,34 +7,34 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use crate::avro::decoder::DecodeError;
-use crate::avro::encoding::{EncoderSource, EncodingError};
 use crate::avro::event::OrderEvent;
+use crate::avro::schemas::{SchemaError, SchemaResolver};
 use crate::avro::tracking::OrderTracking;
 use crate::config::Config;
-use crate::kafka::glance::{Glance, Seen, Start};
 use crate::kafka::settings::Isolation;
+use crate::kafka::topic_scan::{ScannedRecord, Start, TopicScan};
 use crate::kafka::{Connection, KafkaFault};
 use crate::marketplace::body::Page;
 use crate::order::country::Country;
 use crate::order::ids::{OrderId, OrderKey, ReadId, StoreName};
 use crate::order::{DeadLetter, Order};
-use crate::spool::{Entry, Spool, SpoolError, State};
+use crate::spool::{FileState, Spool, SpoolEntry, SpoolError};
 
 /// Why there is no answer.
 #[derive(Debug, Error)]
-pub enum InquiryError {
+pub enum QueryError {
     /// Kafka's.
     #[error(transparent)]
     Kafka(#[from] KafkaFault),
     /// The registry's, or a record that can't be decoded.
     #[error(transparent)]
-    Encoding(#[from] EncodingError),
+    Encoding(#[from] SchemaError),
     /// The spool's.
     #[error(transparent)]
     Spool(#[from] SpoolError),
 }
 
-impl From<DecodeError> for InquiryError {
+impl From<DecodeError> for QueryError {
     fn from(error: DecodeError) -> Self {
         Self::Encoding(error.into())
     }
@@ -66,8 +66,8 @@ impl std::fmt::Debug for Letter {
     }
 }
 
-impl From<Seen> for Letter {
-    fn from(seen: Seen) -> Self {
+impl From<ScannedRecord> for Letter {
+    fn from(seen: ScannedRecord) -> Self {
         let header = |name: &str| seen.header(name).unwrap_or_default().to_owned();
         let time = header("imotriz.error.time").parse().ok().or(seen.at);
         Self {
@@ -101,10 +101,11 @@ impl Letter {
 ///
 /// # Errors
 /// Kafka's.
-pub async fn letters(config: &Config) -> Result<Vec<Letter>, InquiryError> {
+pub async fn letters(config: &Config) -> Result<Vec<Letter>, QueryError> {
     let connection = Connection::from(&config.kafka);
-    let glance = Glance::open(&connection, &config.kafka.topics.dead_letter, Isolation::Committed, Start::Beginning)?;
-    let mut letters: Vec<Letter> = glance.all().await?.into_iter().map(Letter::from).collect();
+    let topic_scan =
+        TopicScan::open(&connection, &config.kafka.topics.dead_letter, Isolation::Committed, Start::Beginning)?;
+    let mut letters: Vec<Letter> = topic_scan.all().await?.into_iter().map(Letter::from).collect();
     letters.sort_by_key(|letter| letter.at);
     Ok(letters)
 }
@@ -116,13 +117,13 @@ pub async fn letters(config: &Config) -> Result<Vec<Letter>, InquiryError> {
 pub async fn tracked(
     config: &Config,
     wanted: impl Fn(&OrderKey) -> bool,
-) -> Result<BTreeMap<OrderKey, OrderTracking>, InquiryError> {
+) -> Result<BTreeMap<OrderKey, OrderTracking>, QueryError> {
     let connection = Connection::from(&config.kafka);
-    let mut decoder = EncoderSource::from_config(config)?.tracking_decoder();
+    let mut decoder = SchemaResolver::from_config(config)?.tracking_decoder();
     let topic = &config.kafka.topics.tracking;
-    let mut glance = Glance::open(&connection, topic, Isolation::Committed, Start::Beginning)?;
+    let mut topic_scan = TopicScan::open(&connection, topic, Isolation::Committed, Start::Beginning)?;
     let mut tracked = BTreeMap::new();
-    while let Some(seen) = glance.next().await? {
+    while let Some(seen) = topic_scan.next().await? {
         let key = seen.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()?.parse::<OrderKey>().ok());
         let Some(key) = key.filter(|key| wanted(key)) else { continue };
         match seen.value {
@@ -137,7 +138,7 @@ pub async fn tracked(
 #[derive(Debug)]
 pub struct Sighting {
     /// Where it stands.
-    pub seen: Seen,
+    pub seen: ScannedRecord,
     /// What it says.
     pub event: OrderEvent,
     /// Whether its transaction was committed.
@@ -149,13 +150,13 @@ pub struct Sighting {
 ///
 /// # Errors
 /// Kafka's, the registry's, or a record that can't be decoded.
-pub async fn events_of(config: &Config, id: &OrderId) -> Result<Vec<Sighting>, InquiryError> {
+pub async fn events_of(config: &Config, id: &OrderId) -> Result<Vec<Sighting>, QueryError> {
     let connection = Connection::from(&config.kafka);
-    let mut decoder = EncoderSource::from_config(config)?.order_decoder();
+    let mut decoder = SchemaResolver::from_config(config)?.order_decoder();
     let topic = &config.kafka.topics.orders;
-    let is_its = |seen: &Seen| seen.key.as_deref() == Some(id.as_str().as_bytes());
+    let is_its = |seen: &ScannedRecord| seen.key.as_deref() == Some(id.as_str().as_bytes());
     let mut sightings = Vec::new();
-    let mut all = Glance::open(&connection, topic, Isolation::Uncommitted, Start::Beginning)?;
+    let mut all = TopicScan::open(&connection, topic, Isolation::Uncommitted, Start::Beginning)?;
     while let Some(seen) = all.next().await? {
         if let Some(value) = seen.value.as_deref().filter(|_| is_its(&seen)) {
             let event = decoder.decode(value).await?;
@@ -166,7 +167,7 @@ pub async fn events_of(config: &Config, id: &OrderId) -> Result<Vec<Sighting>, I
         return Ok(sightings);
     }
     // The second look: what is committed by now, of what the first one saw.
-    let mut committed = Glance::open(&connection, topic, Isolation::Committed, Start::Beginning)?;
+    let mut committed = TopicScan::open(&connection, topic, Isolation::Committed, Start::Beginning)?;
     while let Some(seen) = committed.next().await? {
         let same = |it: &&mut Sighting| (it.seen.partition, it.seen.offset) == (seen.partition, seen.offset);
         if let Some(sighting) = sightings.iter_mut().find(same) {
@@ -181,13 +182,13 @@ pub async fn events_of(config: &Config, id: &OrderId) -> Result<Vec<Sighting>, I
 ///
 /// # Errors
 /// The spool's. A file that goes while it is looked at is passed over.
-pub fn spooled(config: &Config, id: &OrderId) -> Result<Vec<Entry>, InquiryError> {
+pub fn spooled(config: &Config, id: &OrderId) -> Result<Vec<SpoolEntry>, QueryError> {
     let entries = Spool::inspect(&config.spool.dir)?;
     Ok(entries.into_iter().filter(|entry| holds(config, entry, id)).collect())
 }
 
-fn holds(config: &Config, entry: &Entry, id: &OrderId) -> bool {
-    if !matches!(entry.state, State::Page { .. } | State::Unknown { .. }) {
+fn holds(config: &Config, entry: &SpoolEntry, id: &OrderId) -> bool {
+    if !matches!(entry.state, FileState::Page { .. } | FileState::Unknown { .. }) {
         return false;
     }
     let Ok(body) = Spool::read_body(&entry.path) else { return false };

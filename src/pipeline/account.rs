@@ -21,10 +21,10 @@
 //! 1. An entry is durable before the trace of its read goes, and stays until the trace is gone.
 //! 2. What was found is counted once, whatever is killed: passes are counted by the tracking topic, pages by their read.
 
-mod answers;
 mod error;
 mod gap;
 mod ledger;
+mod pending_note;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -39,15 +39,15 @@ use crate::pipeline::counters::Counters;
 use crate::platform::clock;
 use crate::platform::disk::{Disk, RealDisk};
 use crate::spool::{Durable, Recovery, UnknownRead};
-use answers::{Answers, Note};
 pub use error::AccountError;
 use gap::{Gap, LostRead};
-pub use gap::{LISTED, Marked, Open, PAGE, Pending, REACH};
+pub use gap::{LISTED, Marked, OpenLoss, PAGE, Pending, REACH};
 use ledger::Ledger;
+use pending_note::{PendingNote, PendingNotes};
 
 /// Reads of unknown outcome without a good answer in between: one entry of the account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Entry {
+pub struct LossEntry {
     /// The store that was read.
     pub store: StoreName,
     /// The reads, in their order. Any of them names the entry.
@@ -61,7 +61,7 @@ pub struct Entry {
     /// How many were found since, by the reconciler or because a person un-synchronised them.
     pub found: u64,
     /// How many are still missing.
-    pub open: Open,
+    pub open: OpenLoss,
     /// Where orders that are still missing were placed, if they are: before this. The list of IDs did not go back further.
     pub placed_before: Option<Timestamp>,
     /// Until when the list of IDs still shows an order that was placed when the first read began.
@@ -70,7 +70,7 @@ pub struct Entry {
     pub lapses_at: Option<Timestamp>,
 }
 
-impl Entry {
+impl LossEntry {
     fn of(gap: &Gap) -> Option<Self> {
         let (first, last) = (gap.reads.first()?, gap.reads.last()?);
         Some(Self {
@@ -114,12 +114,12 @@ impl Unaccounted {
 
     fn add(&mut self, gap: &Gap) {
         match gap.open() {
-            Open::AtLeast(orders) => self.orders += orders,
-            Open::UnknownUpTo(orders) => {
+            OpenLoss::AtLeast(orders) => self.orders += orders,
+            OpenLoss::UnknownUpTo(orders) => {
                 self.reads += gap.reads.len() as u64;
                 self.possible += orders;
             }
-            Open::NotLookedFor | Open::Nothing => {}
+            OpenLoss::NotLookedFor | OpenLoss::Nothing => {}
         }
     }
 }
@@ -156,12 +156,12 @@ struct Inner {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     ledger: Mutex<Ledger>,
-    answers: Mutex<BTreeMap<StoreName, Answers>>,
+    answers: Mutex<BTreeMap<StoreName, PendingNotes>>,
     counters: Arc<Counters>,
 }
 
 /// A store's reads that a former process left, in their order.
-enum Left<'a> {
+enum LeftRead<'a> {
     Page(&'a Durable),
     Unknown(&'a UnknownRead),
 }
@@ -192,7 +192,7 @@ impl Account {
         let mut answers = BTreeMap::new();
         for (store, left) in by_store(recovery) {
             let last = ledger.take_up(&*disk, dir, &store, left);
-            answers.insert(store.clone(), Answers::new(disk.clone(), dir, &store, last));
+            answers.insert(store.clone(), PendingNotes::new(disk.clone(), dir, &store, last));
         }
         let traced: BTreeSet<ReadId> = recovery.unknown.iter().map(|read| read.read_id).collect();
         ledger.forget_settled(|read| traced.contains(&read));
@@ -211,7 +211,7 @@ impl Account {
     ///
     /// # Errors
     /// [`AccountError::File`].
-    pub fn look(dir: &Path) -> Result<Vec<Entry>, AccountError> {
+    pub fn look(dir: &Path) -> Result<Vec<LossEntry>, AccountError> {
         let mut ledger = Ledger::read(&RealDisk, dir)?;
         ledger.take_settlements(&RealDisk, dir)?;
         Ok(entries(&ledger))
@@ -226,14 +226,14 @@ impl Account {
         let entries = Self::look(dir)?;
         match entries.iter().find(|entry| entry.reads.contains(&read_id)) {
             None => Err(AccountError::NotThere(read_id)),
-            Some(entry) if entry.open == Open::NotLookedFor => Err(AccountError::NotLookedFor(read_id)),
+            Some(entry) if entry.open == OpenLoss::NotLookedFor => Err(AccountError::NotLookedFor(read_id)),
             Some(_) => ledger::wish_settled(dir, read_id),
         }
     }
 
     /// All entries, the oldest first.
     #[must_use]
-    pub fn entries(&self) -> Vec<Entry> {
+    pub fn entries(&self) -> Vec<LossEntry> {
         entries(&self.ledger())
     }
 
@@ -257,16 +257,16 @@ impl Account {
     ///
     /// # Errors
     /// [`AccountError::File`].
-    pub fn before(&self, store: &StoreName, next: ReadId) -> Result<(), AccountError> {
-        self.answers_of(store, |answers| answers.note(Some(next)))
+    pub fn note_next_read(&self, store: &StoreName, next: ReadId) -> Result<(), AccountError> {
+        self.note_of(store, |answers| answers.note(Some(next)))
     }
 
     /// No further read is made by this process.
     ///
     /// # Errors
     /// [`AccountError::File`].
-    pub fn at_rest(&self, store: &StoreName) -> Result<(), AccountError> {
-        self.answers_of(store, |answers| answers.note(None))
+    pub fn note_end_of_reads(&self, store: &StoreName) -> Result<(), AccountError> {
+        self.note_of(store, |answers| answers.note(None))
     }
 
     /// A good answer. Call it when its page is durable and before the page is handed on. `next`: the read that follows it,
@@ -274,7 +274,7 @@ impl Account {
     ///
     /// # Errors
     /// [`AccountError::File`].
-    pub fn answered(
+    pub fn note_answer(
         &self,
         store: &StoreName,
         counted: Counted,
@@ -286,7 +286,7 @@ impl Account {
                 gap.answer(counted.before);
             }
         })?;
-        self.answers_of(store, |answers| {
+        self.note_of(store, |answers| {
             answers.last = counted.after.map(|orders| Pending { orders, at });
             next.map_or(Ok(()), |next| answers.note(Some(next)))
         })
@@ -297,9 +297,9 @@ impl Account {
     ///
     /// # Errors
     /// [`AccountError::File`]; the next process then finds the trace.
-    pub fn lost(&self, read: &UnknownRead, at_most: u64) -> Result<(), AccountError> {
+    pub fn note_lost_read(&self, read: &UnknownRead, at_most: u64) -> Result<(), AccountError> {
         let mut before = None;
-        self.answers_of(&read.store, |answers| {
+        self.note_of(&read.store, |answers| {
             before = answers.last.take();
             Ok(())
         })?;
@@ -326,7 +326,7 @@ impl Account {
     /// [`AccountError::File`].
     pub fn begin(&self, store: &StoreName, pass: ReadId, earlier: u64) -> Result<(), AccountError> {
         self.change(|ledger| {
-            ledger.tick(store, earlier);
+            ledger.credit(store, earlier);
             ledger.end(store);
             // Without an entry there is nothing to tick off.
             if ledger.of(store).next().is_some() {
@@ -341,7 +341,7 @@ impl Account {
     /// [`AccountError::File`].
     pub fn end(&self, store: &StoreName, found: u64, covered: Option<Covered<'_>>) -> Result<(), AccountError> {
         self.change(|ledger| {
-            ledger.tick(store, found);
+            ledger.credit(store, found);
             ledger.end(store);
             if let Some(covered) = covered {
                 ledger.looked(store, covered);
@@ -353,7 +353,7 @@ impl Account {
     ///
     /// # Errors
     /// [`AccountError::File`].
-    pub fn tidy(&self, store: &StoreName, traced: &[UnknownRead]) -> Result<(), AccountError> {
+    pub fn forget_settled(&self, store: &StoreName, traced: &[UnknownRead]) -> Result<(), AccountError> {
         let mut wishes = Ok(Vec::new());
         self.change(|ledger| {
             wishes = ledger.take_settlements(&*self.0.disk, &self.0.dir);
@@ -366,7 +366,7 @@ impl Account {
 
     /// Whether an order of the store may be on the account that comes in a page.
     #[must_use]
-    pub fn awaits(&self, store: &StoreName) -> bool {
+    pub fn expects_orders(&self, store: &StoreName) -> bool {
         !self.unaccounted().is_nothing() && !self.unaccounted_of(store).is_nothing()
     }
 
@@ -375,7 +375,7 @@ impl Account {
     ///
     /// # Errors
     /// [`AccountError::File`].
-    pub fn arrived(&self, store: &StoreName, page: ReadId, created: &[Timestamp]) -> Result<(), AccountError> {
+    pub fn credit_page(&self, store: &StoreName, page: ReadId, created: &[Timestamp]) -> Result<(), AccountError> {
         self.change(|ledger| ledger.arrived(store, page, created))
     }
 
@@ -402,18 +402,18 @@ impl Account {
         self.0.counters.possibly_unaccounted.set(sum.possible);
     }
 
-    fn answers_of(
+    fn note_of(
         &self,
         store: &StoreName,
-        change: impl FnOnce(&mut Answers) -> Result<(), AccountError>,
+        change: impl FnOnce(&mut PendingNotes) -> Result<(), AccountError>,
     ) -> Result<(), AccountError> {
         let mut answers = self.0.answers.lock().unwrap_or_else(PoisonError::into_inner);
         // A store of which recovery found nothing has ended well, or never begun.
         let answers = answers.entry(store.clone()).or_insert_with(|| {
-            let last = Answers::left(&*self.0.disk, &self.0.dir, store)
+            let last = PendingNotes::left(&*self.0.disk, &self.0.dir, store)
                 .filter(|note| note.next.is_none())
                 .and_then(|note| note.pending);
-            Answers::new(self.0.disk.clone(), &self.0.dir, store, last)
+            PendingNotes::new(self.0.disk.clone(), &self.0.dir, store, last)
         });
         change(answers)
     }
@@ -426,21 +426,21 @@ impl Account {
 
 impl Ledger {
     /// A store's reads that a former process left, in their order; returns what was pending after the last.
-    fn take_up(&mut self, disk: &dyn Disk, dir: &Path, store: &StoreName, left: Vec<Left<'_>>) -> Option<Pending> {
-        let note = Answers::left(disk, dir, store);
+    fn take_up(&mut self, disk: &dyn Disk, dir: &Path, store: &StoreName, left: Vec<LeftRead<'_>>) -> Option<Pending> {
+        let note = PendingNotes::left(disk, dir, store);
         let mut last = None;
         for read in left {
             match read {
-                Left::Page(page) => {
+                LeftRead::Page(page) => {
                     let counted = counted(page);
                     if let Some(gap) = self.unanswered(store) {
                         gap.answer(counted.before);
                     }
                     last = counted.after.map(|orders| Pending { orders, at: page.read_at() });
                 }
-                Left::Unknown(read) => {
+                LeftRead::Unknown(read) => {
                     let noted = note.filter(|note| note.next.is_none_or(|next| next == read.read_id));
-                    let before = last.take().or_else(|| noted.and_then(|note: Note| note.pending));
+                    let before = last.take().or_else(|| noted.and_then(|note: PendingNote| note.pending));
                     self.lost(store, lost_read(read, PAGE), before);
                 }
             }
@@ -466,12 +466,12 @@ fn counted(page: &Durable) -> Counted {
     body.and_then(|body| Page::parse(&body).ok().map(|page| page.counted())).unwrap_or_default()
 }
 
-fn by_store(recovery: &Recovery) -> BTreeMap<StoreName, Vec<Left<'_>>> {
-    let mut sorted: Vec<(u64, &StoreName, Left<'_>)> = Vec::new();
-    sorted.extend(recovery.pages.iter().map(|page| (page.seq(), page.store(), Left::Page(page))));
-    sorted.extend(recovery.unknown.iter().map(|read| (read.seq, &read.store, Left::Unknown(read))));
+fn by_store(recovery: &Recovery) -> BTreeMap<StoreName, Vec<LeftRead<'_>>> {
+    let mut sorted: Vec<(u64, &StoreName, LeftRead<'_>)> = Vec::new();
+    sorted.extend(recovery.pages.iter().map(|page| (page.seq(), page.store(), LeftRead::Page(page))));
+    sorted.extend(recovery.unknown.iter().map(|read| (read.seq, &read.store, LeftRead::Unknown(read))));
     sorted.sort_by_key(|(seq, ..)| *seq);
-    let mut stores = BTreeMap::<StoreName, Vec<Left<'_>>>::new();
+    let mut stores = BTreeMap::<StoreName, Vec<LeftRead<'_>>>::new();
     for (_, store, left) in sorted {
         stores.entry(store.clone()).or_default().push(left);
     }
@@ -482,8 +482,8 @@ fn lost_read(read: &UnknownRead, at_most: u64) -> LostRead {
     LostRead { read_id: read.read_id, since: read.since, reason: read.reason.clone(), at_most }
 }
 
-fn entries(ledger: &Ledger) -> Vec<Entry> {
-    ledger.gaps.iter().filter(|gap| gap.open() != Open::Nothing).filter_map(Entry::of).collect()
+fn entries(ledger: &Ledger) -> Vec<LossEntry> {
+    ledger.gaps.iter().filter(|gap| gap.open() != OpenLoss::Nothing).filter_map(LossEntry::of).collect()
 }
 
 /// A wish that is left over is granted once more, which changes nothing.

@@ -23,7 +23,7 @@ use crate::platform::clock;
 pub use latency::Latency;
 pub use number::{Number, Time};
 pub use published::Published;
-pub use summary::Summary;
+pub use summary::PassSummary;
 pub use tally::Tally;
 pub use trouble::{LastTrouble, Trouble};
 
@@ -82,7 +82,7 @@ pub struct StoreCounters {
     pub dead_letters: Number,
     /// Orders that needed no event: replayed, or not changed.
     pub skipped: Number,
-    last_pass: Mutex<Option<Pass>>,
+    last_pass: Mutex<Option<LastPass>>,
 }
 
 /// Refused reads, by what the marketplace answered.
@@ -124,11 +124,11 @@ pub struct LaneCounters {
 
 /// A pass of the reconciler that came to its end.
 #[derive(Debug, Clone)]
-pub struct Pass {
+pub struct LastPass {
     /// When it was over.
     pub at: Timestamp,
     /// What it did.
-    pub summary: Summary,
+    pub summary: PassSummary,
 }
 
 impl Counters {
@@ -189,14 +189,14 @@ impl StoreCounters {
     }
 
     /// A pass is over.
-    pub fn reconciled(&self, summary: Summary) {
+    pub fn reconciled(&self, summary: PassSummary) {
         self.not_reconciled.clear();
-        *self.last_pass.lock().unwrap_or_else(PoisonError::into_inner) = Some(Pass { at: clock::now(), summary });
+        *self.last_pass.lock().unwrap_or_else(PoisonError::into_inner) = Some(LastPass { at: clock::now(), summary });
     }
 
     /// The last pass that came to its end.
     #[must_use]
-    pub fn last_pass(&self) -> Option<Pass> {
+    pub fn last_pass(&self) -> Option<LastPass> {
         self.last_pass.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

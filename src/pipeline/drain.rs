@@ -6,14 +6,15 @@
 //! the only copy of a page. An answer is made durable before it is looked into; if it is no page then, its file becomes
 //! the trace of a read of unknown outcome, here or at the next start.
 
-mod ahead;
+mod backoff;
+mod caught_up;
 mod error;
 mod odd;
-mod quiet;
-mod setbacks;
+mod prefetch;
 
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc::{OwnedPermit, UnboundedSender};
@@ -21,7 +22,7 @@ use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use crate::config::{SecretError, Token, TokenSource};
-use crate::marketplace::body::{Nothing, Orders, PageError, Said};
+use crate::marketplace::body::{EmptyPage, PageError, PageSummary, PageVerdict};
 use crate::marketplace::client::{Fetched, Marketplace, Pace, Read, Refusal, UnknownOutcome};
 use crate::order::ids::{ReadId, StoreName};
 use crate::pipeline::account::{Account, PAGE};
@@ -29,15 +30,15 @@ use crate::pipeline::counters::StoreCounters;
 use crate::pipeline::publish::{LaneHandle, LaneState, Unspooled, Work};
 use crate::platform::fail_point;
 use crate::platform::jobs::{self, Job, Jobs, RuntimeOf};
-use crate::platform::shutdown::Stop;
+use crate::platform::shutdown::cancelled_within;
 use crate::spool::{Durable, Reservation, Spool, UnknownRead, WriteFailed};
-use ahead::Ahead;
+use backoff::Backoff;
 use error::MAX_FAILURES;
-use setbacks::Setbacks;
+use prefetch::ReservationPrefetch;
 
+pub use caught_up::{CaughtUpReceiver, CaughtUpSender, caught_up};
 pub use error::DrainError;
 pub use odd::Seen;
-pub use quiet::{QuietReport, QuietWatch, quiet};
 
 /// Bytes of an answer that is looked into before it is written: it takes no longer than the hand-over to a thread that
 /// would do it meanwhile.
@@ -49,7 +50,7 @@ const LONGEST_TOLD: Duration = Duration::from_secs(600);
 /// When a drain is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
-    /// Nothing is pending, or something makes that impossible.
+    /// EmptyPage is pending, or something makes that impossible.
     Empty,
     /// The stop; in between it polls this often.
     Stopped {
@@ -84,33 +85,33 @@ pub struct Drain {
     /// Who has to know of reads with an unknown outcome.
     pub unknown: UnboundedSender<UnknownRead>,
     /// Who has to know when nothing is pending.
-    pub quiet: QuietReport,
+    pub caught_up: CaughtUpSender,
     /// What is counted for the store.
     pub counters: Arc<StoreCounters>,
     /// The wish to stop.
-    pub stop: Stop,
+    pub stop: CancellationToken,
     /// When it is over.
     pub until: Until,
 }
 
 /// What follows a read.
 enum Next {
-    Again(Option<Kept>),
+    Again(Option<HandOff>),
     Wait(Duration),
     NothingPending,
 }
 
 /// A page that is safe, and not yet with the lane. It goes there when this is dropped: when the next request is on its
 /// way, and where none follows, or it would have to wait for the lane, at once.
-struct Kept(Option<(OwnedPermit<Work>, Work)>);
+struct HandOff(Option<(OwnedPermit<Work>, Work)>);
 
-impl Kept {
+impl HandOff {
     fn new(place: OwnedPermit<Work>, work: Work) -> Self {
         Self(Some((place, work)))
     }
 }
 
-impl Drop for Kept {
+impl Drop for HandOff {
     fn drop(&mut self) {
         if let Some((place, work)) = self.0.take() {
             drop(place.send(work));
@@ -138,27 +139,27 @@ impl Drain {
     }
 
     async fn read_to_the_end(mut self) -> Result<(), DrainError> {
-        let mut ahead = Ahead::new(self.jobs.clone(), self.spool.clone(), self.store.clone());
-        let result = self.read_on(&mut ahead).await;
-        let left = ahead.discard().await;
-        let rested = self.account.at_rest(&self.store);
+        let mut prefetch = ReservationPrefetch::new(self.jobs.clone(), self.spool.clone(), self.store.clone());
+        let result = self.read_on(&mut prefetch).await;
+        let left = prefetch.discard().await;
+        let rested = self.account.note_end_of_reads(&self.store);
         result.and(left.map_err(DrainError::from)).and(rested.map_err(DrainError::from))
     }
 
-    async fn read_on(&mut self, ahead: &mut Ahead) -> Result<(), DrainError> {
+    async fn read_on(&mut self, prefetch: &mut ReservationPrefetch) -> Result<(), DrainError> {
         let mut token = Token::read(&self.token).map_err(|error| self.no_token(&error))?;
-        let mut setbacks = Setbacks::none();
-        let mut kept = None;
-        while let Some(place) = self.may_read(&mut kept).await {
+        let mut backoff = Backoff::none();
+        let mut hand_off = None;
+        while let Some(place) = self.may_read(&mut hand_off).await {
             let began = Instant::now();
-            let stopped = match self.step(place, kept.take(), ahead, &mut token, &mut setbacks).await? {
+            let stopped = match self.step(place, hand_off.take(), prefetch, &mut token, &mut backoff).await? {
                 Next::Again(page) => {
-                    kept = page;
+                    hand_off = page;
                     false
                 }
-                Next::Wait(pause) => self.stop.within(pause).await,
+                Next::Wait(pause) => cancelled_within(&self.stop, pause).await,
                 Next::NothingPending => {
-                    self.quiet.nothing_pending(began);
+                    self.caught_up.nothing_pending(began);
                     self.rest().await
                 }
             };
@@ -174,20 +175,20 @@ impl Drain {
         let Until::Stopped { poll_interval } = self.until else { return true };
         tokio::select! {
             biased;
-            () = self.stop.requested() => true,
-            () = self.quiet.wanted() => false,
+            () = self.stop.cancelled() => true,
+            () = self.caught_up.read_requested() => false,
             () = tokio::time::sleep(poll_interval) => false,
         }
     }
 
     /// A place in a ready lane's queue; `None` when the stop was asked for or the lane is gone. Waits for neither with a
     /// page in hand, nor for the marketplace's pace.
-    async fn may_read(&mut self, kept: &mut Option<Kept>) -> Option<OwnedPermit<Work>> {
+    async fn may_read(&mut self, hand_off: &mut Option<HandOff>) -> Option<OwnedPermit<Work>> {
         if !self.pace.try_turn() {
-            *kept = None;
+            *hand_off = None;
             tokio::select! {
                 biased;
-                () = self.stop.requested() => return None,
+                () = self.stop.cancelled() => return None,
                 () = self.pace.turn() => {}
             }
         }
@@ -197,18 +198,18 @@ impl Drain {
                 Ok(place) if *lane.status.borrow() == LaneState::Ready => return Some(place),
                 Ok(place) => place,
                 Err(_) => {
-                    *kept = None;
+                    *hand_off = None;
                     lane.work.clone().reserve_owned().await.ok()?
                 }
             };
-            *kept = None;
+            *hand_off = None;
             let state =
                 lane.status.wait_for(|state| matches!(state, LaneState::Ready | LaneState::Ended)).await.ok()?;
             (*state == LaneState::Ready).then_some(place)
         };
         tokio::select! {
             biased;
-            () = self.stop.requested() => None,
+            () = self.stop.cancelled() => None,
             place = ready => place,
         }
     }
@@ -216,28 +217,28 @@ impl Drain {
     async fn step(
         &mut self,
         place: OwnedPermit<Work>,
-        kept: Option<Kept>,
-        ahead: &mut Ahead,
+        hand_off: Option<HandOff>,
+        prefetch: &mut ReservationPrefetch,
         token: &mut Token,
-        setbacks: &mut Setbacks,
+        backoff: &mut Backoff,
     ) -> Result<Next, DrainError> {
         if token.refresh() {
             tracing::info!(store = %self.store, "the token file has changed: the new token is used");
         }
-        if let Some(pause) = self.is_away(token, setbacks).await {
+        if let Some(pause) = self.is_away(token, backoff).await {
             return Ok(Next::Wait(pause));
         }
-        let reservation = ahead.take().await?;
-        if let Err(error) = self.account.before(&self.store, reservation.read_id()) {
-            ahead.give_back(reservation);
+        let reservation = prefetch.take().await?;
+        if let Err(error) = self.account.note_next_read(&self.store, reservation.read_id()) {
+            prefetch.give_back(reservation);
             return Err(error.into());
         }
         fail_point::reach("reserved");
         // Whoever is woken may take the core at once, and the request would wait for it.
         let once_it_is_sent = async {
             yield_now().await;
-            drop(kept);
-            ahead.reserve_next();
+            drop(hand_off);
+            prefetch.reserve_next();
         };
         let asked_at = Instant::now();
         let (read, ()) = tokio::join!(self.client.new_orders(token.secret()), once_it_is_sent);
@@ -246,24 +247,24 @@ impl Drain {
             self.pace.answered();
         }
         match read {
-            Read::Fetched(fetched) => self.take_in(reservation, place, fetched, ahead, token, setbacks).await,
-            Read::Unknown(outcome) => self.note_unknown(reservation, outcome, setbacks),
+            Read::Fetched(fetched) => self.take_in(reservation, place, fetched, prefetch, token, backoff).await,
+            Read::Unknown(outcome) => self.note_unknown(reservation, outcome, backoff),
             Read::NoOrders(how) => {
                 let read_id = reservation.read_id();
-                ahead.give_back(reservation);
-                self.no_orders_in_other_words(how, Some(read_id), token, setbacks)
+                prefetch.give_back(reservation);
+                self.no_orders_in_other_words(how, Some(read_id), token, backoff)
             }
             Read::Refused(Refusal::InFront(front)) if !self.is_shut_out(token).await => {
                 let reason = format!(
                     "something in front of the marketplace refused it ({front}), and lets other requests pass: it may have \
-                     kept back the answer"
+                     hand_off back the answer"
                 );
-                self.note_unknown(reservation, UnknownOutcome::without_body(reason), setbacks)
+                self.note_unknown(reservation, UnknownOutcome::without_body(reason), backoff)
             }
             nothing => {
                 // First of all: a drain that ends here must not leave a reservation that looks like a read in flight.
-                ahead.give_back(reservation);
-                self.nothing_read(nothing, asked_at, token, setbacks)
+                prefetch.give_back(reservation);
+                self.nothing_read(nothing, asked_at, token, backoff)
             }
         }
     }
@@ -275,53 +276,53 @@ impl Drain {
         reservation: Reservation,
         place: OwnedPermit<Work>,
         fetched: Fetched,
-        ahead: &mut Ahead,
+        prefetch: &mut ReservationPrefetch,
         token: &mut Token,
-        setbacks: &mut Setbacks,
+        backoff: &mut Backoff,
     ) -> Result<Next, DrainError> {
         let Fetched { body, read_at } = fetched;
         let read_id = reservation.read_id();
-        let said = if body.len() < SHORT {
-            match Said::by(&body) {
-                Said::Nothing(nothing) => {
-                    ahead.give_back(reservation);
-                    return self.no_orders(nothing, read_at, Some(read_id), setbacks);
+        let verdict = if body.len() < SHORT {
+            match PageVerdict::of(&body) {
+                PageVerdict::Empty(nothing) => {
+                    prefetch.give_back(reservation);
+                    return self.no_orders(nothing, read_at, Some(read_id), backoff);
                 }
-                Said::Message(message, reason) => {
+                PageVerdict::Message(message, reason) => {
                     let Some(how) = self.seen.no_orders(message, &body) else {
-                        return self.note_unknown(reservation, UnknownOutcome::with_body(reason, body), setbacks);
+                        return self.note_unknown(reservation, UnknownOutcome::with_body(reason, body), backoff);
                     };
-                    ahead.give_back(reservation);
-                    return self.no_orders_in_other_words(how, Some(read_id), token, setbacks);
+                    prefetch.give_back(reservation);
+                    return self.no_orders_in_other_words(how, Some(read_id), token, backoff);
                 }
-                Said::Unclear(reason) => {
-                    return self.note_unknown(reservation, UnknownOutcome::with_body(reason, body), setbacks);
+                PageVerdict::Unreadable(reason) => {
+                    return self.note_unknown(reservation, UnknownOutcome::with_body(reason, body), backoff);
                 }
-                orders @ Said::Orders(_) => Job::done(orders),
+                orders @ PageVerdict::Orders(_) => Job::done(orders),
             }
         } else {
             let body = body.clone();
-            Job::start(&*self.jobs, move || Said::by(&body))
+            Job::start(&*self.jobs, move || PageVerdict::of(&body))
         };
         let durable = match reservation.write(read_at, body) {
             Ok(durable) => durable,
-            Err(failed) => return Err(self.not_kept(said.ended().await, read_id, read_at, failed, place)),
+            Err(failed) => return Err(self.not_kept(verdict.ended().await, read_id, read_at, failed, place)),
         };
         fail_point::reach("durable");
-        match said.ended().await {
-            Said::Orders(orders) => {
-                *setbacks = Setbacks::none();
-                self.hand_on(orders, durable, place, ahead).await
+        match verdict.ended().await {
+            PageVerdict::Orders(orders) => {
+                *backoff = Backoff::none();
+                self.hand_on(orders, durable, place, prefetch).await
             }
-            Said::Nothing(nothing) => {
+            PageVerdict::Empty(nothing) => {
                 // The lane finds no order in it and lets go of the file, once the account has the answer.
-                let _kept = Kept::new(place, Work::Page(durable));
-                self.no_orders(nothing, read_at, ahead.next().await, setbacks)
+                let _kept = HandOff::new(place, Work::Page(durable));
+                self.no_orders(nothing, read_at, prefetch.next().await, backoff)
             }
-            Said::Unclear(reason) | Said::Message(_, reason) => {
+            PageVerdict::Unreadable(reason) | PageVerdict::Message(_, reason) => {
                 self.warn_unknown(read_id, &reason, durable.length());
                 self.put_on_account(durable.disown(&reason)?, PAGE)?;
-                self.after_unknown(reason, None, setbacks)
+                self.after_unknown(reason, None, backoff)
             }
         }
     }
@@ -329,17 +330,17 @@ impl Drain {
     /// A page is durable: it goes to the lane once the next request has left.
     async fn hand_on(
         &mut self,
-        orders: Orders,
+        orders: PageSummary,
         page: Durable,
         place: OwnedPermit<Work>,
-        ahead: &mut Ahead,
+        prefetch: &mut ReservationPrefetch,
     ) -> Result<Next, DrainError> {
-        let Orders { records, pending, counted, disagreement, noise } = orders;
+        let PageSummary { records, pending, counted, disagreement, noise } = orders;
         self.seen.page();
         self.note_noise(noise);
         let (read_id, read_at) = (page.read_id(), page.read_at());
-        let kept = Kept::new(place, Work::Page(page));
-        self.account.answered(&self.store, counted, read_at, ahead.next().await)?;
+        let hand_off = HandOff::new(place, Work::Page(page));
+        self.account.note_answer(&self.store, counted, read_at, prefetch.next().await)?;
         self.counters.last_drained.now();
         self.counters.not_read.clear();
         self.counters.pages_read.add(1);
@@ -347,9 +348,9 @@ impl Drain {
         self.counters.pending.set(pending.unwrap_or(0));
         if let Some(error) = disagreement {
             // What came is published like any page; what may be missing is noted under a read of its own.
-            drop(kept);
-            let reason = format!("{error}; the page itself is read {read_id} and was kept");
-            let spare = ahead.take().await.inspect_err(|_| self.warn_unknown(read_id, &reason, 0))?;
+            drop(hand_off);
+            let reason = format!("{error}; the page itself is read {read_id} and was hand_off");
+            let spare = prefetch.take().await.inspect_err(|_| self.warn_unknown(read_id, &reason, 0))?;
             let at_most = match error {
                 PageError::CountsDisagree { returned, records } => returned.saturating_sub(records as u64).min(PAGE),
                 _ => PAGE,
@@ -358,25 +359,25 @@ impl Drain {
             // Nor is its word taken that nothing is pending.
             return Ok(Next::Again(None));
         }
-        Ok(if pending == Some(0) { Next::NothingPending } else { Next::Again(Some(kept)) })
+        Ok(if pending == Some(0) { Next::NothingPending } else { Next::Again(Some(hand_off)) })
     }
 
     /// The disk refused an answer.
     fn not_kept(
         &self,
-        said: Said,
+        verdict: PageVerdict,
         read_id: ReadId,
         read_at: Timestamp,
         failed: WriteFailed,
         place: OwnedPermit<Work>,
     ) -> DrainError {
-        match said {
-            Said::Orders(_) => return self.rescue(read_id, read_at, failed, place),
+        match verdict {
+            PageVerdict::Orders(_) => return self.rescue(read_id, read_at, failed, place),
             // Its file, found after the next start, is its trace.
-            Said::Unclear(reason) | Said::Message(_, reason) => {
+            PageVerdict::Unreadable(reason) | PageVerdict::Message(_, reason) => {
                 self.warn_unknown(read_id, &reason, failed.body.len());
             }
-            Said::Nothing(_) => {
+            PageVerdict::Empty(_) => {
                 if let Err(error) = self.spool.discard_unwritten(read_id) {
                     tracing::warn!(read = %read_id, %error, "it brought no order, but its torn file stays in the spool");
                 }
@@ -405,10 +406,10 @@ impl Drain {
         &self,
         reservation: Reservation,
         outcome: UnknownOutcome,
-        setbacks: &mut Setbacks,
+        backoff: &mut Backoff,
     ) -> Result<Next, DrainError> {
         self.note(reservation, &outcome, PAGE)?;
-        self.after_unknown(outcome.reason, outcome.retry_after, setbacks)
+        self.after_unknown(outcome.reason, outcome.retry_after, backoff)
     }
 
     /// Leaves the durable trace of a read with an unknown outcome, and says so.
@@ -428,22 +429,17 @@ impl Drain {
     }
 
     fn put_on_account(&self, unknown: UnknownRead, at_most: u64) -> Result<(), DrainError> {
-        self.account.lost(&unknown, at_most)?;
+        self.account.note_lost_read(&unknown, at_most)?;
         if self.unknown.send(unknown).is_err() {
             tracing::debug!("no reconciler listens");
         }
         Ok(())
     }
 
-    fn after_unknown(
-        &self,
-        reason: String,
-        told: Option<Duration>,
-        setbacks: &mut Setbacks,
-    ) -> Result<Next, DrainError> {
-        let pause = setbacks.another_unknown().max(told.unwrap_or_default().min(LONGEST_TOLD));
+    fn after_unknown(&self, reason: String, told: Option<Duration>, backoff: &mut Backoff) -> Result<Next, DrainError> {
+        let pause = backoff.another_unknown().max(told.unwrap_or_default().min(LONGEST_TOLD));
         self.counters.not_read.note("unknown", format!("a read had an unknown outcome: {reason}"));
-        if self.gives_up(setbacks) {
+        if self.gives_up(backoff) {
             return Err(DrainError::Unknown { store: self.store.clone(), reason });
         }
         Ok(Next::Wait(pause))
@@ -452,19 +448,19 @@ impl Drain {
     /// A page without orders. `next`: the read that follows it, if its file is reserved.
     fn no_orders(
         &self,
-        nothing: Nothing,
+        nothing: EmptyPage,
         read_at: Timestamp,
         next: Option<ReadId>,
-        setbacks: &mut Setbacks,
+        backoff: &mut Backoff,
     ) -> Result<Next, DrainError> {
-        let Nothing { pending, counted, noise } = nothing;
+        let EmptyPage { pending, counted, noise } = nothing;
         self.note_noise(noise);
-        self.account.answered(&self.store, counted, read_at, next)?;
+        self.account.note_answer(&self.store, counted, read_at, next)?;
         if pending > 0 {
             let error = DrainError::NothingHandedOver { store: self.store.clone(), pending };
-            return self.try_again(error, None, setbacks);
+            return self.try_again(error, None, backoff);
         }
-        *setbacks = Setbacks::none();
+        *backoff = Backoff::none();
         self.counters.last_drained.now();
         self.counters.not_read.clear();
         self.counters.pending.set(0);
@@ -477,7 +473,7 @@ impl Drain {
         read: Read,
         asked_at: Instant,
         token: &mut Token,
-        setbacks: &mut Setbacks,
+        backoff: &mut Backoff,
     ) -> Result<Next, DrainError> {
         let store = self.store.clone();
         let (error, pause) = match read {
@@ -506,27 +502,22 @@ impl Drain {
                 unreachable!("handled where the reservation is used up")
             }
         };
-        self.try_again(error, pause, setbacks)
+        self.try_again(error, pause, backoff)
     }
 
     /// After a while, unless it has failed too often.
-    fn try_again(
-        &self,
-        error: DrainError,
-        pause: Option<Duration>,
-        setbacks: &mut Setbacks,
-    ) -> Result<Next, DrainError> {
-        let own = setbacks.another();
+    fn try_again(&self, error: DrainError, pause: Option<Duration>, backoff: &mut Backoff) -> Result<Next, DrainError> {
+        let own = backoff.another();
         self.counters.not_read.note(error.kind(), error.without_store());
-        if self.gives_up(setbacks) {
+        if self.gives_up(backoff) {
             return Err(error);
         }
         tracing::warn!(%error, "nothing read; trying again");
         Ok(Next::Wait(pause.unwrap_or(own)))
     }
 
-    fn gives_up(&self, setbacks: &Setbacks) -> bool {
-        self.until == Until::Empty && setbacks.count >= MAX_FAILURES
+    fn gives_up(&self, backoff: &Backoff) -> bool {
+        self.until == Until::Empty && backoff.count >= MAX_FAILURES
     }
 
     fn no_token(&self, error: &SecretError) -> DrainError {

@@ -13,20 +13,20 @@ use jiff::Timestamp;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::avro::event::{ContentHash, Reason, Revision};
-use crate::avro::tracking::{Brief, OrderTracking};
+use crate::avro::tracking::{OrderTracking, TrackingEntry};
 use crate::order::ids::{OrderIds, OrderKey, ReadId, StoreName};
 use slots::{Place, Slots};
 
-pub use crate::avro::tracking::OrderState as State;
+pub use crate::avro::tracking::OrderState;
 pub use diff::Diff;
 
 /// What is remembered of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry {
+pub struct IndexEntry {
     /// That of its last event, if it has one.
     pub revision: Option<Revision>,
     /// Where it stands.
-    pub state: State,
+    pub state: OrderState,
     /// Why its last event was published, or was tried.
     pub reason: Reason,
     /// The read that brought it.
@@ -35,7 +35,7 @@ pub struct Entry {
     pub content: ContentMark,
     /// When it was published; of an order that was fetched by its ID, when its pass began to fetch, which is earlier:
     /// what a page says that was read before is no news.
-    pub at: Moment,
+    pub at: Millis48,
 }
 
 /// 48 random bits of a read ID: enough to tell an order's last read from any other.
@@ -60,9 +60,9 @@ impl From<ContentHash> for ContentMark {
 
 /// Milliseconds since 1970, from then to the year 10889.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment([u8; 6]);
+pub struct Millis48([u8; 6]);
 
-impl Moment {
+impl Millis48 {
     /// What lies outside is the nearest that does not.
     #[must_use]
     pub fn from_millis(millis: i64) -> Self {
@@ -76,7 +76,7 @@ impl Moment {
     }
 }
 
-impl From<Timestamp> for Moment {
+impl From<Timestamp> for Millis48 {
     fn from(at: Timestamp) -> Self {
         Self::from_millis(at.as_millisecond())
     }
@@ -88,14 +88,14 @@ fn six_bytes(number: u64) -> [u8; 6] {
     bytes
 }
 
-impl From<&OrderTracking> for Entry {
+impl From<&OrderTracking> for IndexEntry {
     fn from(tracking: &OrderTracking) -> Self {
-        Brief::from(tracking).into()
+        TrackingEntry::from(tracking).into()
     }
 }
 
-impl From<Brief> for Entry {
-    fn from(tracking: Brief) -> Self {
+impl From<TrackingEntry> for IndexEntry {
+    fn from(tracking: TrackingEntry) -> Self {
         let fetched_from = match tracking.reason {
             Reason::Reconciled | Reason::Updated | Reason::Republished => tracking.read_id.millis(),
             _ => None,
@@ -106,7 +106,7 @@ impl From<Brief> for Entry {
             reason: tracking.reason,
             read: tracking.read_id.into(),
             content: tracking.content_hash.map_or(ContentMark([0; 6]), ContentMark::from),
-            at: Moment::from_millis(fetched_from.unwrap_or(tracking.published_at)),
+            at: Millis48::from_millis(fetched_from.unwrap_or(tracking.published_at)),
         }
     }
 }
@@ -133,20 +133,20 @@ impl Fingerprint {
 #[derive(Debug, Clone, Copy)]
 struct Packed {
     revision: [u8; 4],
-    state: State,
+    state: OrderState,
     reason: Reason,
     read: ReadMark,
     content: ContentMark,
-    at: Moment,
+    at: Millis48,
 }
 
-impl From<Entry> for Packed {
-    fn from(Entry { revision, state, reason, read, content, at }: Entry) -> Self {
+impl From<IndexEntry> for Packed {
+    fn from(IndexEntry { revision, state, reason, read, content, at }: IndexEntry) -> Self {
         Self { revision: revision.map_or(0, i32::from).to_be_bytes(), state, reason, read, content, at }
     }
 }
 
-impl From<Packed> for Entry {
+impl From<Packed> for IndexEntry {
     fn from(Packed { revision, state, reason, read, content, at }: Packed) -> Self {
         // A revision is never 0.
         let revision = Revision::try_from(i32::from_be_bytes(revision)).ok();
@@ -163,15 +163,15 @@ struct Slot {
 
 /// A tracking record, as small as the index keeps it.
 #[derive(Debug, Clone, Copy)]
-pub struct Record {
+pub struct IndexUpdate {
     key: Fingerprint,
     entry: Option<Packed>,
 }
 
-impl Record {
+impl IndexUpdate {
     /// By its key as it stands in Kafka; without an entry it is a tombstone.
     #[must_use]
-    pub fn new(key: &[u8], entry: Option<Entry>) -> Self {
+    pub fn new(key: &[u8], entry: Option<IndexEntry>) -> Self {
         Self { key: Fingerprint::of(key), entry: entry.map(Packed::from) }
     }
 }
@@ -186,13 +186,13 @@ pub struct Index {
 impl Index {
     /// What is known of an order.
     #[must_use]
-    pub fn get(&self, key: &OrderKey) -> Option<Entry> {
+    pub fn get(&self, key: &OrderKey) -> Option<IndexEntry> {
         self.get_by_text(key.to_string().as_bytes())
     }
 
     /// What is known of the order whose key reads like this.
     #[must_use]
-    pub fn get_by_text(&self, key: &[u8]) -> Option<Entry> {
+    pub fn get_by_text(&self, key: &[u8]) -> Option<IndexEntry> {
         self.find(Fingerprint::of(key)).map(|slot| slot.entry.into())
     }
 
@@ -209,13 +209,13 @@ impl Index {
     /// All keys are hashed before the first is looked up: look-ups that are close upon each other wait for the memory
     /// together.
     #[must_use]
-    pub fn states(&self, store: &StoreName, ids: &OrderIds) -> Vec<Option<State>> {
+    pub fn states(&self, store: &StoreName, ids: &OrderIds) -> Vec<Option<OrderState>> {
         self.look_up(store, ids, |slot| slot.entry.state)
     }
 
     /// The same for what is known of each.
     #[must_use]
-    pub fn entries(&self, store: &StoreName, ids: &OrderIds) -> Vec<Option<Entry>> {
+    pub fn entries(&self, store: &StoreName, ids: &OrderIds) -> Vec<Option<IndexEntry>> {
         self.look_up(store, ids, |slot| slot.entry.into())
     }
 
@@ -233,7 +233,7 @@ impl Index {
     }
 
     /// Takes over a tracking record.
-    pub fn apply(&mut self, Record { key, entry }: Record) {
+    pub fn apply(&mut self, IndexUpdate { key, entry }: IndexUpdate) {
         match entry {
             Some(entry) => self.remember(Slot { key, entry }),
             None => self.forget(key),
@@ -308,14 +308,14 @@ mod tests {
     use super::*;
     use crate::order::ids::OrderId;
 
-    fn entry() -> Entry {
-        Entry {
+    fn entry() -> IndexEntry {
+        IndexEntry {
             revision: Some(Revision::FIRST),
-            state: State::Published,
+            state: OrderState::Published,
             reason: Reason::Drained,
             read: ReadId::fresh().into(),
             content: ContentHash::of_bytes(b"x").into(),
-            at: Moment::from_millis(1_764_000_000_123),
+            at: Millis48::from_millis(1_764_000_000_123),
         }
     }
 
@@ -323,9 +323,9 @@ mod tests {
     fn a_tombstone_forgets_the_order() {
         let (mut index, entry) = (Index::default(), entry());
         let key = OrderKey { store: "bogota".parse().unwrap(), id: "1".parse().unwrap() };
-        index.apply(Record::new(key.to_string().as_bytes(), Some(entry)));
+        index.apply(IndexUpdate::new(key.to_string().as_bytes(), Some(entry)));
         assert_eq!((index.get(&key), index.len()), (Some(entry), 1));
-        index.apply(Record::new(b"bogota/1", None));
+        index.apply(IndexUpdate::new(b"bogota/1", None));
         assert_eq!((index.get(&key), index.is_empty()), (None, true));
     }
 
@@ -333,8 +333,11 @@ mod tests {
     fn of_many_orders_each_has_the_state_that_it_has_alone() {
         let mut index = Index::default();
         for number in 0..500 {
-            let state = [State::Published, State::DeadLettered, State::Gone][number % 3];
-            index.apply(Record::new(format!("bogota/{}", number * 2).as_bytes(), Some(Entry { state, ..entry() })));
+            let state = [OrderState::Published, OrderState::DeadLettered, OrderState::Gone][number % 3];
+            index.apply(IndexUpdate::new(
+                format!("bogota/{}", number * 2).as_bytes(),
+                Some(IndexEntry { state, ..entry() }),
+            ));
         }
         let store: StoreName = "bogota".parse().unwrap();
         let listed: Vec<OrderId> = (0..1000).rev().map(|number| number.to_string().parse().unwrap()).collect();
@@ -349,11 +352,11 @@ mod tests {
 
     #[test]
     fn an_entry_survives_its_packing() {
-        for entry in [entry(), Entry { revision: None, state: State::Gone, ..entry() }] {
-            assert_eq!(Entry::from(Packed::from(entry)), entry);
+        for entry in [entry(), IndexEntry { revision: None, state: OrderState::Gone, ..entry() }] {
+            assert_eq!(IndexEntry::from(Packed::from(entry)), entry);
         }
         assert_eq!(entry().at.millis(), 1_764_000_000_123);
-        assert_eq!(Moment::from_millis(-1).millis(), 0);
+        assert_eq!(Millis48::from_millis(-1).millis(), 0);
     }
 
     #[test]
@@ -361,13 +364,13 @@ mod tests {
         proptest!(|(steps in prop::collection::vec((0..40_u8, any::<Option<i32>>()), 0..400))| {
             let (mut index, mut map) = (Index::default(), HashMap::new());
             for (key, revision) in steps {
-                let entry = revision.map(|number| Entry { revision: Revision::try_from(number).ok(), ..entry() });
-                index.apply(Record::new(&[key], entry));
+                let entry = revision.map(|number| IndexEntry { revision: Revision::try_from(number).ok(), ..entry() });
+                index.apply(IndexUpdate::new(&[key], entry));
                 match entry {
                     Some(entry) => map.insert(key, entry),
                     None => map.remove(&key),
                 };
-                let known: HashMap<u8, Entry> = (0..40).filter_map(|key| Some((key, index.get_by_text(&[key])?))).collect();
+                let known: HashMap<u8, IndexEntry> = (0..40).filter_map(|key| Some((key, index.get_by_text(&[key])?))).collect();
                 prop_assert_eq!((&known, index.len()), (&map, map.len()));
             }
         });
@@ -379,7 +382,7 @@ mod tests {
         let mut worst = 0;
         for number in 1..=1_000_000_usize {
             let before = index.table.allocation_size();
-            index.apply(Record::new(format!("bogota/{number}").as_bytes(), Some(entry)));
+            index.apply(IndexUpdate::new(format!("bogota/{number}").as_bytes(), Some(entry)));
             let table = index.table.allocation_size();
             // With few orders the last chunk's room counts.
             if number >= 20_000 && (table != before || number.is_multiple_of(1_000)) {

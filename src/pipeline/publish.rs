@@ -26,10 +26,11 @@ mod work;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::avro::encoding::EncoderSource;
+use crate::avro::schemas::SchemaResolver;
 use crate::config::ResyncPolicy;
 use crate::kafka::broker::Broker;
 use crate::kafka::topics::TopicNames;
@@ -40,15 +41,14 @@ use crate::pipeline::account::Account;
 use crate::pipeline::counters::{Counters, StoreCounters};
 use crate::pipeline::tracking_memory::TrackingMemory;
 use crate::platform::jobs::{self, Jobs, RuntimeOf};
-use crate::platform::shutdown::Stop;
 use crate::spool::Spool;
 
 pub use decide::Source;
 pub use error::LaneError;
 pub use load::catch_up;
 use publisher::Publisher;
-pub use status::{Hindrance, LaneState, LaneStatus};
-pub use work::{FetchedOrders, Question, Unspooled, Work};
+pub use status::{LaneState, LaneStatus, NotReadyReason};
+pub use work::{FetchedOrders, MissingQuery, Unspooled, Work};
 
 /// How long a broker may take for a step of becoming the owner, or for showing any progress while it is read.
 pub const OPEN_DEADLINE: Duration = Duration::from_secs(20);
@@ -83,13 +83,13 @@ pub struct LaneParts {
     /// What to do with an order that is drained again.
     pub resync: ResyncPolicy,
     /// Where schemas get their IDs.
-    pub encoder: EncoderSource,
+    pub schemas: SchemaResolver,
     /// What this spool knows of the tracking topic.
     pub memory: Arc<TrackingMemory>,
     /// Shared counts.
     pub counters: Arc<Counters>,
     /// The wish to stop.
-    pub stop: Stop,
+    pub stop: CancellationToken,
     /// How long it tries to open before it gives up; without it, for ever.
     pub patience: Option<Duration>,
     /// How long it is remembered that an order was published; without it, for ever.

@@ -27,6 +27,7 @@ mod whole_list;
 
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use jiff::Timestamp;
@@ -39,13 +40,12 @@ use tokio::time::Instant;
 use crate::marketplace::client::{ApiError, Refusal};
 use crate::order::ids::{OrderIds, ReadId, StoreName};
 use crate::pipeline::account::{Account, AccountError, Covered, KnownBefore, LISTED, Unaccounted};
-use crate::pipeline::counters::{StoreCounters, Summary};
-use crate::pipeline::drain::QuietWatch;
+use crate::pipeline::counters::{PassSummary, StoreCounters};
+use crate::pipeline::drain::CaughtUpReceiver;
 use crate::pipeline::index::Diff;
-use crate::pipeline::publish::{LaneHandle, LaneState, Question, Work};
+use crate::pipeline::publish::{LaneHandle, LaneState, MissingQuery, Work};
 use crate::platform::clock;
 use crate::platform::jobs::in_place;
-use crate::platform::shutdown::Stop;
 use crate::spool::{Spool, SpoolError, UnknownRead};
 
 pub use ask::Asker;
@@ -69,7 +69,7 @@ pub struct Reconciler {
     /// Who knows what is tracked, and publishes.
     pub lane: LaneHandle,
     /// When the store's drain found nothing pending.
-    pub quiet: QuietWatch,
+    pub caught_up: CaughtUpReceiver,
     /// Reads with an unknown outcome, as they come.
     pub unknown: UnboundedReceiver<UnknownRead>,
     /// Those that came and are not settled.
@@ -83,7 +83,7 @@ pub struct Reconciler {
     /// What is counted for the store.
     pub counters: Arc<StoreCounters>,
     /// The wish to stop.
-    pub stop: Stop,
+    pub stop: CancellationToken,
 }
 
 /// What the marketplace lists.
@@ -209,16 +209,16 @@ impl Reconciler {
     }
 
     /// The list and the repair, for a drain that runs beside. Gives the tracked orders of the list as well.
-    async fn pass(&mut self) -> Result<(Summary, OrderIds), ReconcileError> {
+    async fn pass(&mut self) -> Result<(PassSummary, OrderIds), ReconcileError> {
         let listed = self.list().await?;
         self.repair(listed).await
     }
 
-    /// Looks for changes, where that is wanted, in orders that a list has named.
+    /// Looks for changes, where that is read_requested, in orders that a list has named.
     ///
     /// # Errors
     /// See [`ReconcileError`].
-    pub async fn look_for_changes(&self, summary: &mut Summary, tracked: OrderIds) -> Result<(), ReconcileError> {
+    pub async fn look_for_changes(&self, summary: &mut PassSummary, tracked: OrderIds) -> Result<(), ReconcileError> {
         if let Some(changes) = self.changes() {
             let round = changes.round(&tracked).await?;
             summary.updated += round.tally.published.total();
@@ -262,7 +262,7 @@ impl Reconciler {
     ///
     /// # Errors
     /// See [`ReconcileError`].
-    pub async fn repair(&mut self, listed: Listed) -> Result<(Summary, OrderIds), ReconcileError> {
+    pub async fn repair(&mut self, listed: Listed) -> Result<(PassSummary, OrderIds), ReconcileError> {
         let Listed { ids, at, taken, covers } = listed;
         let count = ids.len() as u64;
         let Diff { missing, published, tracked, known, earlier } = self.which_are_missing(ids, at).await?;
@@ -270,14 +270,14 @@ impl Reconciler {
         let pass = ReadId::fresh();
         in_place(|| self.account.begin(&self.store, pass, earlier))?;
         let repair = Repair::new(self, pass).run(missing, published);
-        let summary = Summary { listed: count, ..or_stopped(&self.stop, repair).await?? };
+        let summary = PassSummary { listed: count, ..or_stopped(&self.stop, repair).await?? };
         self.log(&summary);
         // An empty list is what a wrong path answers as well: it is no proof that nothing is missing.
         let covers = (summary.failed == 0 && summary.listed > 0).then_some(covers);
         let Unaccounted { orders, reads, possible } =
             in_place(|| self.settle_accounts(&summary, covers, taken, &known))?;
         let summary =
-            Summary { unaccounted: orders, unaccounted_reads: reads, possibly_unaccounted: possible, ..summary };
+            PassSummary { unaccounted: orders, unaccounted_reads: reads, possibly_unaccounted: possible, ..summary };
         self.counters.reconciled(summary.clone());
         if let failed @ 1.. = summary.failed {
             let error = ReconcileError::NotFetched { store: self.store.clone(), failed };
@@ -295,21 +295,21 @@ impl Reconciler {
     }
 
     async fn which_are_missing(&mut self, listed: OrderIds, at: Instant) -> Result<Diff, ReconcileError> {
-        let Self { store, lane, quiet, stop, account, changes_per_second, .. } = self;
+        let Self { store, lane, caught_up, stop, account, changes_per_second, .. } = self;
         let with_tracked = changes_per_second.is_some();
         let (work, mut status) = (lane.work.clone(), lane.status.clone());
         let answer = async {
             tokio::select! {
                 biased;
-                quiet = quiet.after(at) => if !quiet { return Err(ReconcileError::DrainGone) },
+                caught_up = caught_up.after(at) => if !caught_up { return Err(ReconcileError::DrainGone) },
                 () = work.closed() => return Err(ReconcileError::LaneGone),
             }
             // No question is left in the queue of a lane that can't be opened.
             status.wait_for(|state| *state == LaneState::Ready).await.map_err(|_| ReconcileError::LaneGone)?;
             let (reply, answer) = oneshot::channel();
             let (passes, known) = (account.passes_of(store), account.to_be_looked_for(store));
-            let question = Question { store: store.clone(), listed, with_tracked, known, passes, reply };
-            work.send(Work::Which(question)).await.map_err(|_| ReconcileError::LaneGone)?;
+            let question = MissingQuery { store: store.clone(), listed, with_tracked, known, passes, reply };
+            work.send(Work::FindMissing(question)).await.map_err(|_| ReconcileError::LaneGone)?;
             answer.await.map_err(|_| ReconcileError::LaneGone)
         };
         or_stopped(stop, answer).await?
@@ -319,7 +319,7 @@ impl Reconciler {
     /// covers, if it does. Returns what is missing for good.
     fn settle_accounts(
         &mut self,
-        summary: &Summary,
+        summary: &PassSummary,
         covers: Option<usize>,
         listed_at: Timestamp,
         known: &[KnownBefore],
@@ -333,7 +333,7 @@ impl Reconciler {
             self.spool.settle(read)?;
             self.counters.unsettled_reads.take_one();
         }
-        self.account.tidy(&self.store, &self.unsettled)?;
+        self.account.forget_settled(&self.store, &self.unsettled)?;
         let unaccounted = self.account.unaccounted_of(&self.store);
         if unaccounted != self.reported {
             self.reported = unaccounted;
@@ -370,8 +370,8 @@ impl Reconciler {
         );
     }
 
-    fn log(&self, summary: &Summary) {
-        let Summary { store, listed, missing, published, dead_letters, gone, failed, .. } = summary;
+    fn log(&self, summary: &PassSummary) {
+        let PassSummary { store, listed, missing, published, dead_letters, gone, failed, .. } = summary;
         if *missing == 0 {
             tracing::debug!(%store, listed, "reconciled: nothing is missing");
         } else {
@@ -383,7 +383,7 @@ impl Reconciler {
     async fn rest(&mut self, pause: Duration) -> bool {
         tokio::select! {
             biased;
-            () = self.stop.requested() => false,
+            () = self.stop.cancelled() => false,
             read = self.unknown.recv() => match read {
                 Some(read) => {
                     self.unsettled.push(read);
@@ -405,10 +405,10 @@ impl Reconciler {
     }
 }
 
-async fn or_stopped<T>(stop: &Stop, work: impl Future<Output = T>) -> Result<T, ReconcileError> {
+async fn or_stopped<T>(stop: &CancellationToken, work: impl Future<Output = T>) -> Result<T, ReconcileError> {
     tokio::select! {
         biased;
-        () = stop.requested() => Err(ReconcileError::Stopped),
+        () = stop.cancelled() => Err(ReconcileError::Stopped),
         done = work => Ok(done),
     }
 }

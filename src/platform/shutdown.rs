@@ -1,31 +1,16 @@
-//! The wish to stop: asked for once, seen by every task.
+//! What ends a program: signals, and waiting that a cancelled token cuts short.
+//!
+//! Every task holds a clone of one `CancellationToken`. It wakes its waiters in the order in which they began to wait, so
+//! a simulation comes out the same each time.
 
-use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Notify;
-
-/// Asks for the stop.
-#[derive(Debug, Clone)]
-pub struct Stopper(Arc<Asked>);
-
-/// Sees whether the stop was asked for.
-#[derive(Debug, Clone)]
-pub struct Stop(Arc<Asked>);
-
-/// Not a watch channel: that wakes its readers in an order that chance decides, and a simulation must come out the same
-/// each time.
-#[derive(Debug, Default)]
-struct Asked {
-    asked: AtomicBool,
-    waiting: Notify,
-}
+use tokio_util::sync::CancellationToken;
 
 /// What a person or a supervisor asks a running program for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wish {
+pub enum ProcessSignal {
     /// SIGINT or SIGTERM; with the exit code of a program that leaves at once.
     Stop {
         /// 128 and the signal's number.
@@ -35,96 +20,72 @@ pub enum Wish {
     Reload,
 }
 
-/// The signals as they come.
+/// SIGINT and SIGTERM as they come.
 #[derive(Debug)]
-pub struct Wishes {
+struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
+}
+
+impl StopSignals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// The exit code of a program that leaves at once.
+    async fn next(&mut self) -> i32 {
+        tokio::select! {
+            _ = self.interrupt.recv() => 130,
+            _ = self.terminate.recv() => 143,
+        }
+    }
+}
+
+/// All signals that a running program heeds.
+#[derive(Debug)]
+pub struct Signals {
+    stops: StopSignals,
     hangup: Signal,
 }
 
-impl Wishes {
+impl Signals {
     /// From now on these signals no longer end the program.
     ///
     /// # Errors
     /// If the signals can't be listened to.
     pub fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
+        Ok(Self { stops: StopSignals::listen()?, hangup: signal(SignalKind::hangup())? })
     }
 
     /// The next one. May be dropped and called again: no signal is missed.
-    pub async fn next(&mut self) -> Wish {
+    pub async fn next(&mut self) -> ProcessSignal {
         tokio::select! {
-            _ = self.interrupt.recv() => Wish::Stop { code: 130 },
-            _ = self.terminate.recv() => Wish::Stop { code: 143 },
-            _ = self.hangup.recv() => Wish::Reload,
+            code = self.stops.next() => ProcessSignal::Stop { code },
+            _ = self.hangup.recv() => ProcessSignal::Reload,
         }
     }
 }
 
-/// A pair of the two.
-#[must_use]
-pub fn stopper() -> (Stopper, Stop) {
-    let asked = Arc::<Asked>::default();
-    (Stopper(asked.clone()), Stop(asked))
-}
-
-impl Stopper {
-    /// From now on every [`Stop`] says so.
-    pub fn stop(&self) {
-        self.0.asked.store(true, Ordering::Release);
-        self.0.waiting.notify_waiters();
-    }
-
-    /// Stops at the first SIGINT or SIGTERM. A second one leaves at once: whatever is not committed is in the spool.
-    ///
-    /// # Errors
-    /// If the signals can't be listened to.
-    pub fn stop_on_signals(self) -> std::io::Result<()> {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        tokio::spawn(async move {
-            let mut asked = false;
-            loop {
-                let code = tokio::select! {
-                    _ = interrupt.recv() => 130,
-                    _ = terminate.recv() => 143,
-                };
-                if asked {
-                    std::process::exit(code);
-                }
-                asked = true;
-                tracing::info!("stopping once the read in flight is committed; a second signal leaves at once");
-                self.stop();
+/// Cancels `stop` at the first SIGINT or SIGTERM. A second one leaves at once: whatever is not committed is in the spool.
+///
+/// # Errors
+/// If the signals can't be listened to.
+pub fn cancel_on_signals(stop: CancellationToken) -> std::io::Result<()> {
+    let mut signals = StopSignals::listen()?;
+    tokio::spawn(async move {
+        loop {
+            let code = signals.next().await;
+            if stop.is_cancelled() {
+                std::process::exit(code);
             }
-        });
-        Ok(())
-    }
+            tracing::info!("stopping once the read in flight is committed; a second signal leaves at once");
+            stop.cancel();
+        }
+    });
+    Ok(())
 }
 
-impl Stop {
-    /// Whether it was asked for.
-    #[must_use]
-    pub fn is_requested(&self) -> bool {
-        self.0.asked.load(Ordering::Acquire)
-    }
-
-    /// Returns when it is asked for.
-    pub async fn requested(&self) {
-        let mut told = pin!(self.0.waiting.notified());
-        // Before the look: who asks in between tells this one too.
-        told.as_mut().enable();
-        if !self.is_requested() {
-            told.await;
-        }
-    }
-
-    /// Waits for `pause`; says whether the stop came first.
-    pub async fn within(&self, pause: std::time::Duration) -> bool {
-        tokio::time::timeout(pause, self.requested()).await.is_ok()
-    }
+/// Waits for `pause`; says whether the stop came first.
+pub async fn cancelled_within(stop: &CancellationToken, pause: Duration) -> bool {
+    tokio::time::timeout(pause, stop.cancelled()).await.is_ok()
 }

@@ -14,7 +14,7 @@ use crate::order::ids::{ReadId, StoreName};
 
 /// A file of the spool.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct SpoolEntry {
     /// Where it is.
     pub path: PathBuf,
     /// Its bytes on the disk, space that is not used yet included.
@@ -26,12 +26,12 @@ pub struct Entry {
     /// When it was reserved.
     pub reserved_at: Option<Timestamp>,
     /// What it holds.
-    pub state: State,
+    pub state: FileState,
 }
 
 /// What a file of the spool holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
+pub enum FileState {
     /// A whole page.
     Page {
         /// When the answer was complete.
@@ -57,7 +57,7 @@ pub enum State {
 
 /// All files of a spool in the order of their reservation, then those that were put aside. A file that is being written
 /// right now may seem corrupt: look again.
-pub(super) fn inspect(dir: &Path) -> Result<Vec<Entry>, SpoolError> {
+pub(super) fn inspect(dir: &Path) -> Result<Vec<SpoolEntry>, SpoolError> {
     let mut entries = Vec::new();
     for path in SpoolDisk::real().list(dir)?.into_iter().filter(|path| is_ours(path)) {
         match SpoolDisk::real().read(&path) {
@@ -83,30 +83,30 @@ pub(super) fn body(path: &Path) -> Result<Bytes, SpoolError> {
     }
 }
 
-fn entry(path: PathBuf, bytes: &[u8]) -> Option<Entry> {
+fn entry(path: PathBuf, bytes: &[u8]) -> Option<SpoolEntry> {
     let (head, state) = match examine(bytes) {
         Found::Free | Found::Blank => return None,
         Found::Unfinished(head) if has_suffix(&path, UNKNOWN) => {
-            (head, State::Unknown { reason: KILLED.to_owned(), bytes: 0 })
+            (head, FileState::Unknown { reason: KILLED.to_owned(), bytes: 0 })
         }
-        Found::Unfinished(head) => (head, State::Unfinished),
+        Found::Unfinished(head) => (head, FileState::Unfinished),
         Found::Torn(head, body, why) if has_suffix(&path, UNKNOWN) => {
-            (head, State::Unknown { reason: torn(why), bytes: body.len() })
+            (head, FileState::Unknown { reason: torn(why), bytes: body.len() })
         }
-        Found::Torn(head, _, why) => (head, State::Corrupt { why: why.to_owned() }),
+        Found::Torn(head, _, why) => (head, FileState::Corrupt { why: why.to_owned() }),
         Found::Sealed(head, seal, body) => match seal.outcome {
-            Outcome::Page => (head, State::Page { read_at: seal.at, bytes: body.len() }),
-            Outcome::Unknown(reason) => (head, State::Unknown { reason, bytes: body.len() }),
+            Outcome::Page => (head, FileState::Page { read_at: seal.at, bytes: body.len() }),
+            Outcome::Unknown(reason) => (head, FileState::Unknown { reason, bytes: body.len() }),
         },
         Found::Corrupt(why) => return Some(unreadable(path, why.to_owned())),
     };
     let Head { store, read_id, reserved_at, .. } = head;
     let size = bytes.len() as u64;
-    Some(Entry { path, size, store: Some(store), read_id: Some(read_id), reserved_at: Some(reserved_at), state })
+    Some(SpoolEntry { path, size, store: Some(store), read_id: Some(read_id), reserved_at: Some(reserved_at), state })
 }
 
-fn unreadable(path: PathBuf, why: String) -> Entry {
+fn unreadable(path: PathBuf, why: String) -> SpoolEntry {
     let (store, read_id) = path.file_stem().and_then(|stem| named(stem.to_str()?)).unzip();
     let size = SpoolDisk::real().size(&path).unwrap_or(0);
-    Entry { path, size, store, read_id, reserved_at: None, state: State::Corrupt { why } }
+    SpoolEntry { path, size, store, read_id, reserved_at: None, state: FileState::Corrupt { why } }
 }

@@ -342,10 +342,10 @@ fn a_look_from_outside_needs_no_lock_and_tells_the_states_apart() {
 
     let entries = Spool::inspect(dir.path()).unwrap();
     let states: Vec<_> = entries.iter().map(|entry| entry.state.clone()).collect();
-    assert_eq!(states[0], State::Page { read_at, bytes: 5 });
-    assert_eq!(states[1], State::Unknown { reason: "cut off".to_owned(), bytes: 2 });
-    assert_eq!(states[2], State::Unfinished);
-    assert!(matches!(states[3], State::Corrupt { .. }));
+    assert_eq!(states[0], FileState::Page { read_at, bytes: 5 });
+    assert_eq!(states[1], FileState::Unknown { reason: "cut off".to_owned(), bytes: 2 });
+    assert_eq!(states[2], FileState::Unfinished);
+    assert!(matches!(states[3], FileState::Corrupt { .. }));
     assert_eq!(states.len(), 4, "a spare file is nobody's business");
     assert_eq!((entries[0].store.clone(), entries[0].size), (Some(store("a")), 16 * 1024));
     assert!(Spool::inspect(&dir.path().join("nowhere")).unwrap().is_empty());

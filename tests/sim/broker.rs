@@ -5,10 +5,10 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use imotriz_kafka::avro::event::ContentHash;
-use imotriz_kafka::avro::tracking::Brief;
-use imotriz_kafka::kafka::broker::{Answer, Apply, Broker, Producer, TrackingLog};
+use imotriz_kafka::avro::tracking::TrackingEntry;
+use imotriz_kafka::kafka::broker::{Apply, Broker, KafkaFuture, Producer, TrackingLog};
 use imotriz_kafka::kafka::topics::Layout;
-use imotriz_kafka::kafka::{Delivered, KafkaFault, Record};
+use imotriz_kafka::kafka::{Delivered, KafkaFault, OutgoingRecord};
 use imotriz_kafka::pipeline::tracking_memory::lane_of;
 
 use crate::ops::CommitFault;
@@ -119,8 +119,10 @@ impl BrokerState {
         let LaneState { transactions, tracking, .. } = &mut lanes[lane];
         transactions[index].fate = Some(Fate::Committed);
         let records = tracking.iter().filter(|entry| entry.transaction == index);
-        let contents: BTreeMap<&[u8], Brief> = records
-            .filter_map(|entry| Some((&entry.key[..], Brief::read(&entry.key, entry.value.as_ref()?.get(FRAME..)?)?)))
+        let contents: BTreeMap<&[u8], TrackingEntry> = records
+            .filter_map(|entry| {
+                Some((&entry.key[..], TrackingEntry::read(&entry.key, entry.value.as_ref()?.get(FRAME..)?)?))
+            })
             .collect();
         for event in &transactions[index].events {
             let Event { key, revision, read, .. } = event;
@@ -180,7 +182,7 @@ impl ModelBroker {
 }
 
 impl Broker for ModelBroker {
-    fn open(&self, lane: i32, _deadline: Duration) -> Answer<'_, Box<dyn Producer>> {
+    fn open(&self, lane: i32, _deadline: Duration) -> KafkaFuture<'_, Box<dyn Producer>> {
         Box::pin(async move {
             self.call(lane, "broker: open").await?;
             let mut world = self.shared.lock();
@@ -223,7 +225,7 @@ impl ModelProducer {
 }
 
 impl Producer for ModelProducer {
-    fn begin(&self) -> Answer<'_, ()> {
+    fn begin(&self) -> KafkaFuture<'_, ()> {
         Box::pin(async {
             self.call("broker: begin").await?;
             let fate = Some(Fate::Open);
@@ -233,7 +235,7 @@ impl Producer for ModelProducer {
         })
     }
 
-    fn deliver<'a>(&'a self, records: &'a [Record<'a>]) -> Answer<'a, Vec<Delivered>> {
+    fn deliver<'a>(&'a self, records: &'a [OutgoingRecord<'a>]) -> KafkaFuture<'a, Vec<Delivered>> {
         Box::pin(async move {
             self.call("broker: deliver").await?;
             let mut world = self.broker.shared.lock();
@@ -259,7 +261,7 @@ impl Producer for ModelProducer {
         })
     }
 
-    fn commit(&self) -> Answer<'_, ()> {
+    fn commit(&self) -> KafkaFuture<'_, ()> {
         Box::pin(async {
             self.call("broker: commit").await?;
             let fault = self.broker.shared.lock().faults.commit.take();
@@ -299,11 +301,11 @@ impl Producer for ModelProducer {
         })
     }
 
-    fn is_worn(&self) -> bool {
+    fn must_be_replaced(&self) -> bool {
         self.worn.get()
     }
 
-    fn is_deserted(&self) -> bool {
+    fn all_brokers_are_down(&self) -> bool {
         self.broker.shared.clock.elapsed() < self.broker.shared.lock().broker.away_until
     }
 }

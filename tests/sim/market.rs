@@ -1,4 +1,4 @@
-//! Marketplaces, one for each store: what one hands over it marks, and hands over no more.
+//! MarketplaceFactory, one for each store: what one hands over it marks, and hands over no more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use imotriz_kafka::marketplace::body::IdList;
-use imotriz_kafka::marketplace::client::{Answer, ApiError, Marketplace, NoOrders, Read, Refusal};
+use imotriz_kafka::marketplace::client::{ApiError, ApiFuture, Marketplace, NoOrders, Read, Refusal};
 use imotriz_kafka::order::ids::{OrderId, OrderIds};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -298,7 +298,7 @@ fn cut() -> Read {
 }
 
 impl Marketplace for ModelMarket {
-    fn new_orders<'a>(&'a self, token: &'a SecretString) -> Answer<'a, Read> {
+    fn new_orders<'a>(&'a self, token: &'a SecretString) -> ApiFuture<'a, Read> {
         Box::pin(async {
             self.shared.call(self.process, Actor::drain(self.shop), "market: new orders").await;
             let (read, is_late) = {
@@ -333,7 +333,7 @@ impl Marketplace for ModelMarket {
         })
     }
 
-    fn order_ids<'a>(&'a self, _page: Option<u64>, token: &'a SecretString) -> Answer<'a, Result<IdList, ApiError>> {
+    fn order_ids<'a>(&'a self, _page: Option<u64>, token: &'a SecretString) -> ApiFuture<'a, Result<IdList, ApiError>> {
         Box::pin(async {
             self.shared.call(self.process, Actor::reconciler(self.shop), "market: list").await;
             let ids: OrderIds = {
@@ -355,7 +355,7 @@ impl Marketplace for ModelMarket {
         })
     }
 
-    fn order<'a>(&'a self, id: &'a OrderId, token: &'a SecretString) -> Answer<'a, Result<Bytes, ApiError>> {
+    fn order<'a>(&'a self, id: &'a OrderId, token: &'a SecretString) -> ApiFuture<'a, Result<Bytes, ApiError>> {
         Box::pin(async move {
             self.shared.call(self.process, Actor::reconciler(self.shop), "market: order").await;
             let body = {

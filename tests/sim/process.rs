@@ -1,16 +1,16 @@
-//! The program: the real one, as `app` puts it together, in the model's surroundings.
+//! The program: the real one, as `app` puts it together, in the model's environment.
 
 use std::io;
 use std::sync::{Arc, Mutex};
+use tokio_util::sync::CancellationToken;
 
-use imotriz_kafka::app::{App, AppError, Surroundings};
+use imotriz_kafka::app::{App, AppError, Environment};
 use imotriz_kafka::config::Config;
 use imotriz_kafka::marketplace::client::Marketplace;
 use imotriz_kafka::order::ids::{OrderId, StoreName};
 use imotriz_kafka::pipeline::account::Account;
 use imotriz_kafka::pipeline::counters::Counters;
 use imotriz_kafka::platform::jobs::{Jobs, RuntimeOf, Task};
-use imotriz_kafka::platform::shutdown::{Stopper, stopper};
 use tokio::task::{AbortHandle, JoinHandle, spawn_local};
 
 use crate::broker::ModelBroker;
@@ -25,22 +25,22 @@ pub struct Process {
     pub task: JoinHandle<Result<String, AppError>>,
     pub counters: Arc<Counters>,
     pub account: Arc<Mutex<Option<Account>>>,
-    stopper: Stopper,
+    stop: CancellationToken,
     threads: Arc<InTurn>,
 }
 
 impl Process {
     /// Without a command, the service.
     pub fn start(config: Arc<Config>, shared: Shared, command: Option<Command>) -> Self {
-        let (stopper, stop) = stopper();
+        let stop = CancellationToken::new();
         let process = shared.lock().process;
         let threads = Arc::new(InTurn { shared: shared.clone(), dedicated: Mutex::default() });
         let (counters, account) = (Arc::<Counters>::default(), Arc::<Mutex<Option<Account>>>::default());
-        let surroundings = surroundings(shared.clone(), process, threads.clone());
-        let (stopper_of_app, counted, accounted) = (stopper.clone(), counters.clone(), account.clone());
+        let environment = environment(shared.clone(), process, threads.clone());
+        let (stop_of_app, counted, accounted) = (stop.clone(), counters.clone(), account.clone());
         let task = spawn_local(async move {
             let (layout, once) = (Some(shared.lock().broker.layout()), command.is_some());
-            let app = App::build_in(surroundings, layout, &config, once, counted, stopper_of_app, stop).await?;
+            let app = App::build_in(environment, layout, &config, once, counted, stop_of_app).await?;
             *accounted.lock().unwrap() = Some(app.account());
             match command {
                 None | Some(Command::Drain) => app.run().await?,
@@ -49,12 +49,12 @@ impl Process {
             }
             Ok("it came to its end".to_owned())
         });
-        Self { task, counters, account, stopper, threads }
+        Self { task, counters, account, stop, threads }
     }
 
     /// As by SIGTERM.
     pub fn stop(&self) {
-        self.stopper.stop();
+        self.stop.cancel();
     }
 
     /// As by SIGKILL. Jobs that were started find no disk any more.
@@ -69,14 +69,14 @@ impl Process {
     }
 }
 
-fn surroundings(shared: Shared, process: u64, jobs: Arc<dyn Jobs>) -> Surroundings {
+fn environment(shared: Shared, process: u64, jobs: Arc<dyn Jobs>) -> Environment {
     let (disk, broker) =
         (ModelDisk { shared: shared.clone(), process }, ModelBroker { shared: shared.clone(), process });
     let marketplace = move |name: &_, _: &_| {
         let shop = shared.lock().market.shop(StoreName::as_str(name));
         Ok(Arc::new(ModelMarket { shared: shared.clone(), process, shop }) as Arc<dyn Marketplace>)
     };
-    Surroundings { disk: Arc::new(disk), jobs, broker: Arc::new(broker), marketplace: Arc::new(marketplace) }
+    Environment { disk: Arc::new(disk), jobs, broker: Arc::new(broker), marketplace: Arc::new(marketplace) }
 }
 
 async fn republish(app: App, shared: &Shared, which: u64) -> Result<(), AppError> {

@@ -270,7 +270,7 @@ fn status() -> impl Strategy<Value = StatusCode> {
 proptest! {
     #[test]
     fn whatever_answers_it_is_an_id_a_verdict_or_an_error_of_bearable_length(status in status(), body in foreign_body()) {
-        let answer = || Answer::of(status, &body);
+        let answer = || RegistryResponse::of(status, &body);
         let errors = [
             answer().id("s").err(),
             answer().found("s").err(),

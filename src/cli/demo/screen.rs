@@ -10,7 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::Report;
 use crate::avro::event::OrderEvent;
-use crate::cli::look::{Look, count, grouped, plural};
+use crate::cli::look::{TerminalStyle, count, grouped, plural};
 use crate::cli::order_row::{COLUMNS, NUMBERS, REASON, WIDEST, cells};
 use crate::cli::out;
 use crate::demo::Verdict;
@@ -43,7 +43,7 @@ enum Events {
 /// The standard output, and the progress bar below it.
 pub(super) struct Screen {
     json: bool,
-    look: Look,
+    style: TerminalStyle,
     bars: MultiProgress,
     bar: Option<ProgressBar>,
     orders: u64,
@@ -54,7 +54,7 @@ pub(super) struct Screen {
 impl Screen {
     pub(super) fn new(json: bool, bars: MultiProgress) -> Self {
         let events = Events::Collected { first: Vec::new(), last: VecDeque::new(), left_out: 0 };
-        Self { json, look: Look::of_stdout(), bars, bar: None, orders: 0, said: Instant::now(), events }
+        Self { json, style: TerminalStyle::of_stdout(), bars, bar: None, orders: 0, said: Instant::now(), events }
     }
 
     pub(super) fn opening(&mut self, orders: u64, bootstrap_servers: Option<&str>) {
@@ -65,12 +65,12 @@ impl Screen {
         let broker = bootstrap_servers.map_or_else(|| "an embedded broker".to_owned(), |at| format!("Kafka at {at}"));
         out::report(format_args!(
             "\n {}  {} orders of people who don't exist",
-            self.look.bold("imotriz-kafka demo"),
+            self.style.bold("imotriz-kafka demo"),
             count(orders)
         ));
         out::report(format_args!(
             " {}\n",
-            self.look.dim(format!("a marketplace that misbehaves → spool → {broker} → a consumer"))
+            self.style.dim(format!("a marketplace that misbehaves → spool → {broker} → a consumer"))
         ));
         if io::stderr().is_terminal() {
             self.bar = Some(self.bars.add(progress_bar(orders)));
@@ -89,7 +89,7 @@ impl Screen {
                 last.push_back(cells(event));
             }
             Events::Live if self.json => out::report(as_json(event)),
-            Events::Live => out::report(live_line(self.look, &cells(event))),
+            Events::Live => out::report(live_line(self.style, &cells(event))),
         }
     }
 
@@ -138,7 +138,7 @@ impl Screen {
         if !self.json {
             out::report(format_args!(
                 " {}\n",
-                self.look.bold("New orders come in every few seconds; stop with Ctrl-C.")
+                self.style.bold("New orders come in every few seconds; stop with Ctrl-C.")
             ));
         }
     }
@@ -153,7 +153,7 @@ impl Screen {
             gap[0] = format!("⋮ {} more", count(*left_out));
             gap
         });
-        out::report(format_args!("{}\n", order_table(self.look, first.iter().chain(&gap).chain(last)).trim_fmt()));
+        out::report(format_args!("{}\n", order_table(self.style, first.iter().chain(&gap).chain(last)).trim_fmt()));
     }
 
     fn numbers(&self, report: &Report) -> Table {
@@ -173,12 +173,12 @@ impl Screen {
 
     fn number(&self, number: u64) -> Cell {
         let cell = Cell::new(count(number)).set_alignment(CellAlignment::Right);
-        if self.look.has_colours() { cell.add_attribute(Attribute::Bold) } else { cell }
+        if self.style.has_colours() { cell.add_attribute(Attribute::Bold) } else { cell }
     }
 
     fn coloured(&self, number: u64, colour: Color) -> Cell {
         let cell = self.number(number);
-        if self.look.has_colours() { cell.fg(colour) } else { cell }
+        if self.style.has_colours() { cell.fg(colour) } else { cell }
     }
 
     fn punch_line(&self, report: &Report) -> String {
@@ -191,14 +191,14 @@ impl Screen {
             _ => format!("{} events", count(events)),
         };
         let judgement = match (lost, doubled) {
-            (0, 0) => self.look.good("✔ Nothing lost, nothing doubled."),
-            (lost, 0) => self.look.bad(format!("✘ {} lost.", plural(lost, "order"))),
-            (0, doubled) => self.look.bad(format!("✘ {} too many.", plural(doubled, "event"))),
+            (0, 0) => self.style.good("✔ Nothing lost, nothing doubled."),
+            (lost, 0) => self.style.bad(format!("✘ {} lost.", plural(lost, "order"))),
+            (0, doubled) => self.style.bad(format!("✘ {} too many.", plural(doubled, "event"))),
             (lost, doubled) => {
-                self.look.bad(format!("✘ {} lost, {} too many.", plural(lost, "order"), plural(doubled, "event")))
+                self.style.bad(format!("✘ {} lost, {} too many.", plural(lost, "order"), plural(doubled, "event")))
             }
         };
-        format!("{judgement} {}", self.look.dim(pace))
+        format!("{judgement} {}", self.style.dim(pace))
     }
 
     /// A name and a sentence each, which wrap where the terminal ends.
@@ -207,7 +207,7 @@ impl Screen {
         table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
         let mut remark = |name: &str, text: String| {
             let name = Cell::new(name);
-            table.add_row([dim_if(self.look, name), Cell::new(text)]);
+            table.add_row([dim_if(self.style, name), Cell::new(text)]);
         };
         let struck: u64 = report.faults.values().sum();
         if struck > 0 {
@@ -233,14 +233,14 @@ fn progress_bar(orders: u64) -> ProgressBar {
     ProgressBar::new(orders).with_style(style)
 }
 
-fn order_table<'a>(look: Look, rows: impl Iterator<Item = &'a Cells>) -> Table {
+fn order_table<'a>(style: TerminalStyle, rows: impl Iterator<Item = &'a Cells>) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING.header_separator(LineStyle::none().fill('─').junction('─')));
     table.set_content_arrangement(ContentArrangement::Dynamic).set_truncation_indicator("…");
-    table.set_header(COLUMNS.map(|name| dim_if(look, Cell::new(name))));
+    table.set_header(COLUMNS.map(|name| dim_if(style, Cell::new(name))));
     for cells in rows {
         let mut row = Row::from(cells.iter().enumerate().map(|(index, text)| match index {
-            REASON if look.has_colours() && ![USUAL_REASON, ""].contains(&text.as_str()) => {
+            REASON if style.has_colours() && ![USUAL_REASON, ""].contains(&text.as_str()) => {
                 Cell::new(text).fg(Color::Yellow)
             }
             _ => Cell::new(text),
@@ -266,21 +266,21 @@ fn order_table<'a>(look: Look, rows: impl Iterator<Item = &'a Cells>) -> Table {
 }
 
 /// In columns that fit most; what may be wide stands last, and is cut where the terminal ends.
-fn live_line(look: Look, cells: &Cells) -> String {
+fn live_line(style: TerminalStyle, cells: &Cells) -> String {
     let [placed, order, revision, reason, buyer, products, total] = cells;
     let line = format!("  {order:>7}  {revision:>3}  {reason:10}  {buyer:19}  {total:>17}  {products}");
     // Some characters take two columns.
     let room = Table::new().width().map_or(usize::MAX, |width| usize::from(width).saturating_sub(15));
     let line: String = line.chars().take(room).collect();
-    format!(" {}{line}", look.dim(format!("{placed:12}")))
+    format!(" {}{line}", style.dim(format!("{placed:12}")))
 }
 
 fn print_indented(table: &Table) {
     table.lines().for_each(|line| out::report(format_args!(" {line}")));
 }
 
-fn dim_if(look: Look, cell: Cell) -> Cell {
-    if look.has_colours() { cell.add_attribute(Attribute::Dim) } else { cell }
+fn dim_if(style: TerminalStyle, cell: Cell) -> Cell {
+    if style.has_colours() { cell.add_attribute(Attribute::Dim) } else { cell }
 }
 
 fn as_json(event: &OrderEvent) -> serde_json::Value {

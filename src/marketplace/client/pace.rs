@@ -12,7 +12,7 @@ use crate::order::ids::StoreName;
 
 /// For so long a store's requests may meet nothing but 429 before one of them gives up. Longer than this no
 /// `Retry-After` is heeded.
-pub const PATIENCE: Duration = Duration::from_secs(600);
+pub const MAX_BUSY: Duration = Duration::from_secs(600);
 
 /// The distance between two requests after the first 429.
 const FIRST_DISTANCE: Duration = Duration::from_millis(50);
@@ -53,7 +53,7 @@ struct State {
 pub struct Busy {
     /// No request leaves before this time is over.
     pub pause: Duration,
-    /// There was nothing but 429 for [`PATIENCE`].
+    /// There was nothing but 429 for [`MAX_BUSY`].
     pub is_hopeless: bool,
 }
 
@@ -96,10 +96,10 @@ impl Pace {
             state.distance = (state.distance * 2).clamp(FIRST_DISTANCE, LONGEST_DISTANCE);
         }
         let own = FIRST_PAUSE.saturating_mul(1 << state.in_a_row.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
-        let until = now + told.unwrap_or(own).min(PATIENCE);
+        let until = now + told.unwrap_or(own).min(MAX_BUSY);
         let until = state.paused_until.map_or(until, |paused| paused.max(until));
         state.paused_until = Some(until);
-        Busy { pause: until - now, is_hopeless: now.duration_since(since) >= PATIENCE }
+        Busy { pause: until - now, is_hopeless: now.duration_since(since) >= MAX_BUSY }
     }
 
     /// The marketplace answered a request, well or not.
@@ -198,7 +198,7 @@ mod tests {
         pace.answered();
         let start = Instant::now();
         while !busy().await.is_hopeless {}
-        assert!(start.elapsed() >= PATIENCE && start.elapsed() < PATIENCE * 2);
+        assert!(start.elapsed() >= MAX_BUSY && start.elapsed() < MAX_BUSY * 2);
     }
 
     #[tokio::test(start_paused = true)]
@@ -213,6 +213,6 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_request_waits_for_a_day() {
-        assert_eq!(pace().busy(Instant::now(), Some(Duration::from_secs(86_400))).pause, PATIENCE);
+        assert_eq!(pace().busy(Instant::now(), Some(Duration::from_secs(86_400))).pause, MAX_BUSY);
     }
 }

@@ -21,14 +21,14 @@ pub struct NoAnswer {
 
 /// What it answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct AdminResponse {
     /// The status of HTTP.
     pub status: u16,
     /// The text.
     pub body: String,
 }
 
-impl Answer {
+impl AdminResponse {
     /// Whether the status is one of 2xx.
     #[must_use]
     pub fn is_good(&self) -> bool {
@@ -41,12 +41,12 @@ impl Answer {
 ///
 /// # Errors
 /// [`NoAnswer`] within five seconds.
-pub async fn get(listen: SocketAddr, path: &str) -> Result<Answer, NoAnswer> {
+pub async fn get(listen: SocketAddr, path: &str) -> Result<AdminResponse, NoAnswer> {
     let address = reachable(listen);
     let ask = async {
         let client = Client::builder().no_proxy().redirect(redirect::Policy::none()).timeout(TIMEOUT).build()?;
         let answer = client.get(format!("http://{address}{path}")).send().await?;
-        Ok(Answer { status: answer.status().as_u16(), body: answer.text().await? })
+        Ok(AdminResponse { status: answer.status().as_u16(), body: answer.text().await? })
     };
     ask.await.map_err(|error: reqwest::Error| NoAnswer { address, why: reason(error) })
 }

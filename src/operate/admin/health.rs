@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::board::{Phase, State};
+use super::state::{Phase, ProgramState};
 use crate::pipeline::publish::LaneState;
 use crate::spool::Survey;
 
@@ -36,7 +36,7 @@ impl NotReady {
 }
 
 /// All that is not ready.
-pub(super) fn not_ready(state: &State, spool: Option<&Result<Survey, String>>) -> Vec<NotReady> {
+pub(super) fn not_ready(state: &ProgramState, spool: Option<&Result<Survey, String>>) -> Vec<NotReady> {
     let mut found = Vec::new();
     match state.phase {
         Phase::Running => {}
@@ -44,18 +44,18 @@ pub(super) fn not_ready(state: &State, spool: Option<&Result<Survey, String>>) -
         Phase::Reloading => found.push(NotReady::new(Part::Program, "reloading: it starts anew with other settings")),
         Phase::Stopping => found.push(NotReady::new(Part::Program, "stopping")),
     }
-    let Some(works) = &state.works else { return found };
+    let Some(pipeline) = &state.pipeline else { return found };
     if state.phase == Phase::Running {
-        let forgotten = works.encoder.forgotten().map(|why| NotReady::new(Part::Registry, why));
-        let lanes = works.lanes.iter().filter_map(|(lane, state)| lane_not_ready(*lane, &state.borrow()));
+        let forgotten = pipeline.schemas.forgotten().map(|why| NotReady::new(Part::Registry, why));
+        let lanes = pipeline.lanes.iter().filter_map(|(lane, state)| lane_not_ready(*lane, &state.borrow()));
         // The lanes would say the same once more, each for itself.
         found.extend(lanes.filter(|lane| forgotten.is_none() || lane.what != Part::Registry));
         found.extend(forgotten);
     }
     match spool {
         Some(Err(why)) => found.push(NotReady::new(Part::Spool, why)),
-        Some(Ok(survey)) if survey.free_bytes < works.page_space => {
-            let why = format!("{} bytes are free, and a page is given {}", survey.free_bytes, works.page_space);
+        Some(Ok(survey)) if survey.free_bytes < pipeline.page_space => {
+            let why = format!("{} bytes are free, and a page is given {}", survey.free_bytes, pipeline.page_space);
             found.push(NotReady::new(Part::Spool, why));
         }
         _ => {}
@@ -70,9 +70,9 @@ fn lane_not_ready(lane: i32, state: &LaneState) -> Option<NotReady> {
             let why = format!("lane {lane} is taking over its partition and reading it");
             Some(NotReady::new(Part::Broker, why))
         }
-        LaneState::Opening { why: Some(hindrance) } => {
-            let part = if hindrance.registry { Part::Registry } else { Part::Broker };
-            Some(NotReady::new(part, format!("lane {lane}: {}", hindrance.why)))
+        LaneState::Opening { why: Some(reason) } => {
+            let part = if reason.registry { Part::Registry } else { Part::Broker };
+            Some(NotReady::new(part, format!("lane {lane}: {}", reason.why)))
         }
         LaneState::Stalled => {
             Some(NotReady::new(Part::Broker, format!("lane {lane}: a transaction has been open for too long")))
@@ -82,7 +82,7 @@ fn lane_not_ready(lane: i32, state: &LaneState) -> Option<NotReady> {
 }
 
 /// Whether no thread that should live has died.
-pub(super) fn is_alive(state: &State) -> bool {
+pub(super) fn is_alive(state: &ProgramState) -> bool {
     state.phase != Phase::Running
-        || state.works.iter().all(|works| works.lanes.values().all(|lane| *lane.borrow() != LaneState::Ended))
+        || state.pipeline.iter().all(|pipeline| pipeline.lanes.values().all(|lane| *lane.borrow() != LaneState::Ended))
 }

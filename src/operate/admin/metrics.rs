@@ -276,7 +276,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::operate::admin::Board;
+    use crate::operate::admin::AdminState;
     use crate::pipeline::counters::Counters;
 
     #[test]
@@ -306,7 +306,7 @@ mod tests {
     fn every_counter_of_a_store_is_there_with_0_before_anything_has_happened() {
         let counters = Arc::<Counters>::default();
         counters.set_stores([&"bogota".parse().unwrap()]);
-        let answer = render(Snapshot::of(&Board::new(counters))).unwrap();
+        let answer = render(Snapshot::of(&AdminState::new(counters))).unwrap();
         for metric in METRICS.iter().filter(|metric| metric.kind() == "counter" && metric.labels[0] == "store") {
             let values: &[&str] = match metric.labels {
                 ["store"] => &[""],
@@ -332,7 +332,7 @@ mod tests {
         let bogota = counters.store(&"bogota".parse().unwrap());
         bogota.orders_read.add(30);
         bogota.refused.token.add(2);
-        let answer = render(Snapshot::of(&Board::new(counters))).unwrap();
+        let answer = render(Snapshot::of(&AdminState::new(counters))).unwrap();
         for metric in METRICS {
             assert!(answer.contains(&format!("# HELP {} ", metric.base_name())), "{}", metric.name);
             assert!(answer.contains(&format!("# TYPE {} {}\n", metric.base_name(), metric.kind())), "{}", metric.name);

@@ -249,20 +249,20 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::operate::admin::Board;
+    use crate::operate::admin::AdminState;
     use crate::operate::admin::health::{NotReady, Part};
     use crate::pipeline::counters::Counters;
 
     #[test]
     fn what_others_said_is_shown_as_text() {
-        let mut snapshot = Snapshot::of(&Board::new(Arc::<Counters>::default()));
+        let mut snapshot = Snapshot::of(&AdminState::new(Arc::<Counters>::default()));
         snapshot.not_ready = vec![NotReady { what: Part::Broker, why: "<script>\"&".to_owned() }];
         assert!(render(&snapshot).contains("<li class=bad>Broker: &lt;script&gt;&quot;&amp;</ul>"));
     }
 
     #[test]
     fn the_page_fetches_nothing() {
-        let page = render(&Snapshot::of(&Board::new(Arc::<Counters>::default())));
+        let page = render(&Snapshot::of(&AdminState::new(Arc::<Counters>::default())));
         for outside in ["http://", "https://", "src=", "<script", "url(", "@import"] {
             assert!(!page.contains(outside), "{outside}");
         }

@@ -15,7 +15,7 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, spawn_blocking};
 
-use super::board::Board;
+use super::state::AdminState;
 use super::{Snapshot, health, metrics, page};
 
 /// The address can't be had.
@@ -41,13 +41,13 @@ impl Server {
     ///
     /// # Errors
     /// [`CannotListen`].
-    pub async fn start(address: SocketAddr, board: Arc<Board>) -> Result<Self, CannotListen> {
+    pub async fn start(address: SocketAddr, state: Arc<AdminState>) -> Result<Self, CannotListen> {
         let cannot = |cause| CannotListen { address, cause };
         let listener = TcpListener::bind(address).await.map_err(cannot)?;
         let bound = listener.local_addr().map_err(cannot)?;
         tracing::info!(address = %bound, "status page, health and metrics are at http://{bound}/");
         let serve = async move {
-            if let Err(error) = axum::serve(listener, routes(board)).await {
+            if let Err(error) = axum::serve(listener, routes(state)).await {
                 tracing::error!(%error, "the admin server has ended");
             }
         };
@@ -55,53 +55,53 @@ impl Server {
     }
 }
 
-fn routes(board: Arc<Board>) -> Router {
+fn routes(state: Arc<AdminState>) -> Router {
     Router::new()
         .route("/", get(show_page))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(show_metrics))
         .route("/status", get(status))
-        .with_state(board)
+        .with_state(state)
 }
 
-type Shared = State<Arc<Board>>;
+type Shared = State<Arc<AdminState>>;
 
-async fn livez(State(board): Shared) -> Response {
-    if health::is_alive(&board.state()) {
+async fn livez(State(state): Shared) -> Response {
+    if health::is_alive(&state.program()) {
         return "alive\n".into_response();
     }
     (StatusCode::SERVICE_UNAVAILABLE, "a lane's thread has ended\n").into_response()
 }
 
-async fn readyz(State(board): Shared) -> Response {
-    board.look_at_registry().await;
-    answer(board, |snapshot| {
+async fn readyz(State(state): Shared) -> Response {
+    state.look_at_registry().await;
+    answer(state, |snapshot| {
         let status = if snapshot.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         (status, as_json(&json!({ "ready": snapshot.ready, "not_ready": snapshot.not_ready }))).into_response()
     })
     .await
 }
 
-async fn status(State(board): Shared) -> Response {
-    answer(board, |snapshot| as_json(&json!(snapshot)).into_response()).await
+async fn status(State(state): Shared) -> Response {
+    answer(state, |snapshot| as_json(&json!(snapshot)).into_response()).await
 }
 
-async fn show_metrics(State(board): Shared) -> Response {
-    answer(board, |snapshot| match metrics::render(snapshot) {
+async fn show_metrics(State(state): Shared) -> Response {
+    answer(state, |snapshot| match metrics::render(snapshot) {
         Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     })
     .await
 }
 
-async fn show_page(State(board): Shared) -> Response {
+async fn show_page(State(state): Shared) -> Response {
     // Whatever comes into the page, it fetches nothing and runs nothing.
     let headers = [
         (CONTENT_TYPE, "text/html; charset=utf-8"),
         (CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
     ];
-    answer(board, move |snapshot| (headers, page::render(&snapshot)).into_response()).await
+    answer(state, move |snapshot| (headers, page::render(&snapshot)).into_response()).await
 }
 
 fn as_json(value: &serde_json::Value) -> impl IntoResponse + use<> {
@@ -109,8 +109,8 @@ fn as_json(value: &serde_json::Value) -> impl IntoResponse + use<> {
 }
 
 /// On a thread that may wait for the disk: a spool on a disk that hangs must not hang the pipeline's runtime.
-async fn answer(board: Arc<Board>, render: impl FnOnce(Snapshot) -> Response + Send + 'static) -> Response {
-    match spawn_blocking(move || render(Snapshot::of(&board))).await {
+async fn answer(state: Arc<AdminState>, render: impl FnOnce(Snapshot) -> Response + Send + 'static) -> Response {
+    match spawn_blocking(move || render(Snapshot::of(&state))).await {
         Ok(mut response) => {
             response.headers_mut().insert(CACHE_CONTROL, axum::http::HeaderValue::from_static("no-store"));
             response

@@ -7,13 +7,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use super::Board;
-use super::board::{Phase, State, Works};
+use super::AdminState;
 use super::health::{self, NotReady};
+use super::state::{Phase, ProgramState, RunningPipeline};
 use crate::avro::event::Reason;
 use crate::order::ids::StoreName;
-use crate::pipeline::account::{Entry, Open};
-use crate::pipeline::counters::{Counters, LaneCounters, Latency, Published, StoreCounters, Summary, Trouble};
+use crate::pipeline::account::{LossEntry, OpenLoss};
+use crate::pipeline::counters::{Counters, LaneCounters, Latency, PassSummary, Published, StoreCounters, Trouble};
 use crate::pipeline::publish::LaneState;
 use crate::platform::clock;
 use crate::spool::{Spool, Survey};
@@ -91,7 +91,7 @@ pub struct Store {
     /// For how long the marketplace still lists those that are next to fall out of its list.
     pub unaccounted_window_seconds: Option<u64>,
     /// The account of such reads.
-    pub account: Vec<Entry>,
+    pub account: Vec<LossEntry>,
 }
 
 /// Refused reads by the marketplace's answer.
@@ -127,7 +127,7 @@ pub struct Reconciled {
     pub at: Timestamp,
     /// What it did.
     #[serde(flatten)]
-    pub summary: Summary,
+    pub summary: PassSummary,
 }
 
 /// A lane.
@@ -182,13 +182,14 @@ pub struct Commits {
 impl Snapshot {
     /// All there is to know at this moment. Looks at the spool's folder, so not for a thread of the runtime.
     #[must_use]
-    pub fn of(board: &Board) -> Self {
-        let (at, state) = (clock::now(), board.state());
-        let survey = state.works.as_ref().map(|works| Spool::survey(&works.spool).map_err(|error| error.to_string()));
+    pub fn of(admin: &AdminState) -> Self {
+        let (at, state) = (clock::now(), admin.program());
+        let survey =
+            state.pipeline.as_ref().map(|pipeline| Spool::survey(&pipeline.spool).map_err(|error| error.to_string()));
         let not_ready = health::not_ready(&state, survey.as_ref());
-        let State { phase, works } = state;
-        let account = works.as_ref().map(|works| works.account.entries()).unwrap_or_default();
-        let counters = &board.counters;
+        let ProgramState { phase, pipeline } = state;
+        let account = pipeline.as_ref().map(|pipeline| pipeline.account.entries()).unwrap_or_default();
+        let counters = &admin.counters;
         let store = |(name, store): (StoreName, Arc<StoreCounters>)| {
             let entries = account.iter().filter(|entry| entry.store == name).cloned().collect();
             (name, Store::of(&store, entries, at))
@@ -197,13 +198,13 @@ impl Snapshot {
             version: env!("CARGO_PKG_VERSION"),
             at,
             phase,
-            started_at: board.started_at,
-            uptime_seconds: seconds(board.started_at, at),
-            settings_since: works.as_ref().map(|works| works.since),
+            started_at: admin.started_at,
+            uptime_seconds: seconds(admin.started_at, at),
+            settings_since: pipeline.as_ref().map(|pipeline| pipeline.since),
             ready: not_ready.is_empty(),
             not_ready,
             stores: counters.stores().into_iter().map(store).collect(),
-            lanes: works.as_ref().map(|works| lanes(works, counters)).unwrap_or_default(),
+            lanes: pipeline.as_ref().map(|pipeline| lanes(pipeline, counters)).unwrap_or_default(),
             spool: survey.and_then(Result::ok).map(SpoolView::from),
             page_commit: Commits::of(&counters.page_commit),
         }
@@ -211,7 +212,7 @@ impl Snapshot {
 }
 
 impl Store {
-    fn of(counters: &StoreCounters, account: Vec<Entry>, at: Timestamp) -> Self {
+    fn of(counters: &StoreCounters, account: Vec<LossEntry>, at: Timestamp) -> Self {
         let StoreCounters { refused, irregular, .. } = counters;
         let open: Vec<_> = account.iter().filter(|entry| open_orders(entry) > 0).collect();
         Self {
@@ -249,29 +250,29 @@ impl Store {
 }
 
 /// Certainly so many; where no pass has looked yet, the worst that it can find.
-fn open_orders(entry: &Entry) -> u64 {
+fn open_orders(entry: &LossEntry) -> u64 {
     match entry.open {
-        Open::Nothing | Open::UnknownUpTo(_) => 0,
-        Open::AtLeast(orders) => orders,
-        Open::NotLookedFor => entry.marked.at_most.saturating_sub(entry.found),
+        OpenLoss::Nothing | OpenLoss::UnknownUpTo(_) => 0,
+        OpenLoss::AtLeast(orders) => orders,
+        OpenLoss::NotLookedFor => entry.marked.at_most.saturating_sub(entry.found),
     }
 }
 
-fn possible_orders(entry: &Entry) -> u64 {
-    if let Open::UnknownUpTo(orders) = entry.open { orders } else { 0 }
+fn possible_orders(entry: &LossEntry) -> u64 {
+    if let OpenLoss::UnknownUpTo(orders) = entry.open { orders } else { 0 }
 }
 
-fn lanes(works: &Works, counters: &Counters) -> BTreeMap<i32, Lane> {
+fn lanes(pipeline: &RunningPipeline, counters: &Counters) -> BTreeMap<i32, Lane> {
     let lane = |(number, state): (&i32, &tokio::sync::watch::Receiver<LaneState>)| {
         (*number, Lane::of(&state.borrow(), &counters.lane(*number)))
     };
-    works.lanes.iter().map(lane).collect()
+    pipeline.lanes.iter().map(lane).collect()
 }
 
 impl Lane {
     fn of(state: &LaneState, counters: &LaneCounters) -> Self {
         let (word, why) = match state {
-            LaneState::Opening { why } => ("opening", why.as_ref().map(|hindrance| hindrance.why.clone())),
+            LaneState::Opening { why } => ("opening", why.as_ref().map(|reason| reason.why.clone())),
             LaneState::Ready => ("ready", None),
             LaneState::Stalled => ("stalled", None),
             LaneState::Ended => ("ended", None),

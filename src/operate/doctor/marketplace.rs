@@ -9,7 +9,7 @@ use reqwest::{Client, redirect};
 use tokio::time::timeout;
 use url::Url;
 
-use super::{Check, PATIENCE};
+use super::{CHECK_TIMEOUT, Check};
 use crate::app;
 use crate::config::{Config, SecretError, Store};
 use crate::marketplace::client::{ApiError, Refusal};
@@ -37,9 +37,9 @@ pub(super) async fn check(config: &Config) -> Vec<Check> {
 async fn token(name: &StoreName, store: &Store) -> Check {
     let what = format!("token {name}");
     let late = "see whether the marketplace can be reached from this machine: `curl -I` its base URL";
-    match timeout(PATIENCE, ask(name, &what, store)).await {
+    match timeout(CHECK_TIMEOUT, ask(name, &what, store)).await {
         Ok(check) => check,
-        Err(_) => Check::bad(what, format!("no answer within {} s", PATIENCE.as_secs()), late),
+        Err(_) => Check::bad(what, format!("no answer within {} s", CHECK_TIMEOUT.as_secs()), late),
     }
 }
 

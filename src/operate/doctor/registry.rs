@@ -4,19 +4,19 @@
 use std::collections::BTreeMap;
 
 use super::Check;
-use crate::avro::encoding::{self, EncoderSource, Lost, Subject};
 use crate::avro::framing::Frame;
 use crate::avro::registry::{FULL_TRANSITIVE, Registry, RegistryError, Verdict};
+use crate::avro::schemas::{self, Lost, SchemaResolver, Subject};
 use crate::config::Config;
 use crate::kafka::Connection;
-use crate::kafka::glance::{Glance, Start};
 use crate::kafka::settings::Isolation;
+use crate::kafka::topic_scan::{Start, TopicScan};
 
 /// How far back the records of a topic are looked at, in offsets of each partition.
 const LATEST: i64 = 20;
 
 pub(super) async fn check(config: &Config) -> Vec<Check> {
-    let source = match EncoderSource::from_config(config) {
+    let source = match SchemaResolver::from_config(config) {
         Ok(source) => source,
         Err(error) => return vec![Check::bad("registry", error.to_string(), "correct `[schema_registry]`")],
     };
@@ -78,7 +78,7 @@ async fn look(registry: &Registry, subject: &Subject, may_register: bool) -> Res
 
 /// Whether the registry can resolve the schema IDs that the latest records carry. For a broker that answers.
 pub(super) async fn records(config: &Config) -> Vec<Check> {
-    let Ok(source) = EncoderSource::from_config(config) else { return Vec::new() };
+    let Ok(source) = SchemaResolver::from_config(config) else { return Vec::new() };
     let Some(registry) = source.registry() else { return Vec::new() };
     let (connection, topics) = (Connection::from(&config.kafka), &config.kafka.topics);
     let mut checks = Vec::new();
@@ -98,8 +98,8 @@ pub(super) async fn records(config: &Config) -> Vec<Check> {
 /// IDs that the latest records carry, each with the place of the last one; none if the topic can't be read, or is not
 /// there, which its own check tells.
 async fn ids_in_use(connection: &Connection, topic: &str) -> Option<BTreeMap<u32, String>> {
-    let glance = Glance::open(connection, topic, Isolation::Committed, Start::Last(LATEST)).ok()?;
-    let mut seen = glance.all().await.ok()?;
+    let topic_scan = TopicScan::open(connection, topic, Isolation::Committed, Start::Last(LATEST)).ok()?;
+    let mut seen = topic_scan.all().await.ok()?;
     seen.sort_by_key(|record| record.at);
     let id = |value: &[u8]| match Frame::split(value) {
         Ok((Frame::Confluent { id }, _)) => Some(id),
@@ -116,7 +116,7 @@ async fn resolved(
 ) -> Result<Option<(String, Lost)>, RegistryError> {
     for (id, place) in ids.iter().rev() {
         let is_ours = |schema: &_| subject.contract.check_writer(schema).is_ok();
-        if let Some(lost) = encoding::lost(registry, subject, *id, is_ours).await? {
+        if let Some(lost) = schemas::lost(registry, subject, *id, is_ours).await? {
             return Ok(Some((place.clone(), lost)));
         }
     }

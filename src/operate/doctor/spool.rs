@@ -4,7 +4,7 @@ use tokio::task::spawn_blocking;
 
 use super::{Check, plural};
 use crate::config;
-use crate::spool::{Fitness, Holder, Spool, State};
+use crate::spool::{FileState, Fitness, Holder, Spool};
 
 /// A disk that syncs slower than this bounds the rate of reads more than the marketplace does.
 const SLOW_MS: f64 = 50.0;
@@ -66,10 +66,10 @@ fn contents(settings: &config::Spool) -> Check {
         Ok(entries) => entries,
         Err(error) => return Check::bad("pages", error.to_string(), "see `imotriz-kafka spool verify`"),
     };
-    let count = |which: fn(&State) -> bool| entries.iter().filter(|entry| which(&entry.state)).count();
-    let pages = count(|state| matches!(state, State::Page { .. }));
-    let unknown = count(|state| matches!(state, State::Unknown { .. }));
-    let corrupt = count(|state| matches!(state, State::Corrupt { .. }));
+    let count = |which: fn(&FileState) -> bool| entries.iter().filter(|entry| which(&entry.state)).count();
+    let pages = count(|state| matches!(state, FileState::Page { .. }));
+    let unknown = count(|state| matches!(state, FileState::Unknown { .. }));
+    let corrupt = count(|state| matches!(state, FileState::Corrupt { .. }));
     let found =
         format!("{pages} wait to be published, {} of unknown outcome, {corrupt} damaged", plural(unknown, "read"));
     match (unknown, corrupt) {

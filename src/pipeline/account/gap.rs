@@ -71,7 +71,7 @@ pub struct LostRead {
 /// The first good answer after the gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Answer {
+struct CountedAnswer {
     /// What it found pending, if it said so.
     found: Option<u64>,
 }
@@ -112,7 +112,7 @@ impl fmt::Display for Marked {
 /// What is still missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Open {
+pub enum OpenLoss {
     /// No pass has looked for the orders yet.
     NotLookedFor,
     /// Nothing.
@@ -123,7 +123,7 @@ pub enum Open {
     UnknownUpTo(u64),
 }
 
-impl fmt::Display for Open {
+impl fmt::Display for OpenLoss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotLookedFor => f.write_str("not looked for yet"),
@@ -141,7 +141,7 @@ pub(super) struct Gap {
     pub(super) store: StoreName,
     pub(super) reads: Vec<LostRead>,
     before: Option<Pending>,
-    after: Option<Answer>,
+    after: Option<CountedAnswer>,
     /// Orders that the reconciler found, taken for the gap's.
     reconciled: u64,
     /// Orders that came in a page, un-synchronised by hand, by the page's read: a page that is replayed counts once.
@@ -160,7 +160,7 @@ impl Gap {
     }
 
     pub(super) fn answer(&mut self, found: Option<u64>) {
-        self.after = Some(Answer { found });
+        self.after = Some(CountedAnswer { found });
     }
 
     pub(super) fn has(&self, read_id: ReadId) -> bool {
@@ -184,7 +184,7 @@ impl Gap {
 
     /// When what is only possible is let go.
     pub(super) fn lapses_at(&self) -> Option<Timestamp> {
-        let last = self.reads.last().filter(|_| matches!(self.open(), Open::UnknownUpTo(_)))?;
+        let last = self.reads.last().filter(|_| matches!(self.open(), OpenLoss::UnknownUpTo(_)))?;
         last.since.checked_add(REACH).ok()
     }
 
@@ -207,13 +207,13 @@ impl Gap {
         self.arrived.values().fold(self.reconciled, |sum, orders| sum.saturating_add(*orders))
     }
 
-    pub(super) fn open(&self) -> Open {
-        let Some(looked) = self.looked else { return Open::NotLookedFor };
+    pub(super) fn open(&self) -> OpenLoss {
+        let Some(looked) = self.looked else { return OpenLoss::NotLookedFor };
         let (marked, found) = (self.marked(), self.found());
         let short = marked.at_least.saturating_sub(found);
         let certain = short.saturating_sub(looked.known);
         if certain > 0 {
-            return Open::AtLeast(certain);
+            return OpenLoss::AtLeast(certain);
         }
         let unseen = marked.at_most.saturating_sub(found);
         let unseen = match self.before {
@@ -226,22 +226,22 @@ impl Gap {
             }
             _ => unseen,
         };
-        if unseen == 0 { Open::Nothing } else { Open::UnknownUpTo(unseen) }
+        if unseen == 0 { OpenLoss::Nothing } else { OpenLoss::UnknownUpTo(unseen) }
     }
 
     /// Takes so many of the found orders for its own: what it certainly lacks, or, as the second helping, all that it can
     /// have marked. Returns how many it took.
-    pub(super) fn tick(&mut self, orders: u64, helping: Helping) -> u64 {
+    pub(super) fn credit(&mut self, orders: u64, helping: Share) -> u64 {
         let taken = orders.min(self.room(helping));
         self.reconciled += taken;
         taken
     }
 
-    fn room(&self, helping: Helping) -> u64 {
+    fn room(&self, helping: Share) -> u64 {
         let marked = self.marked();
         let limit = match helping {
-            Helping::First => marked.at_least,
-            Helping::Second => marked.at_most,
+            Share::Certain => marked.at_least,
+            Share::Possible => marked.at_most,
         };
         limit.saturating_sub(self.found())
     }
@@ -250,7 +250,7 @@ impl Gap {
     /// found nothing pending since: it had been marked, and a person un-synchronised it.
     pub(super) fn arrive(&mut self, page: ReadId, created: Timestamp) -> bool {
         let old = self.reads.first().is_some_and(|read| created < read.since);
-        let takes = old && matches!(self.open(), Open::AtLeast(_) | Open::UnknownUpTo(_));
+        let takes = old && matches!(self.open(), OpenLoss::AtLeast(_) | OpenLoss::UnknownUpTo(_));
         if takes {
             *self.arrived.entry(page).or_default() += 1;
         }
@@ -271,9 +271,9 @@ fn is_in_time(age: SignedDuration) -> bool {
 /// Found orders are dealt out twice, so that what is certainly missing is no more than all gaps together certainly lack
 /// less all that was found: nobody knows which order was whose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Helping {
-    First,
-    Second,
+pub(super) enum Share {
+    Certain,
+    Possible,
 }
 
 #[cfg(test)]
@@ -297,7 +297,7 @@ mod tests {
         gap
     }
 
-    fn looked(before: Option<u64>, after: Option<u64>, found: u64) -> Open {
+    fn looked(before: Option<u64>, after: Option<u64>, found: u64) -> OpenLoss {
         let mut gap = gap(before, Some(after));
         gap.look(at(1001), 0);
         gap.reconciled = found;
@@ -327,28 +327,28 @@ mod tests {
 
     #[test]
     fn what_the_list_does_not_give_back_is_missing() {
-        assert_eq!(gap(Some(65), Some(Some(35))).open(), Open::NotLookedFor);
-        assert_eq!(looked(Some(65), Some(35), 30), Open::Nothing);
-        assert_eq!(looked(Some(65), Some(35), 10), Open::AtLeast(20));
-        assert_eq!(looked(Some(65), Some(40), 10), Open::AtLeast(15));
-        assert_eq!(looked(Some(5), Some(0), 5), Open::Nothing);
-        assert_eq!(looked(None, Some(35), 12), Open::UnknownUpTo(18));
-        assert_eq!(looked(None, Some(35), 30), Open::Nothing);
-        assert_eq!(looked(Some(4), None, 1), Open::UnknownUpTo(4));
+        assert_eq!(gap(Some(65), Some(Some(35))).open(), OpenLoss::NotLookedFor);
+        assert_eq!(looked(Some(65), Some(35), 30), OpenLoss::Nothing);
+        assert_eq!(looked(Some(65), Some(35), 10), OpenLoss::AtLeast(20));
+        assert_eq!(looked(Some(65), Some(40), 10), OpenLoss::AtLeast(15));
+        assert_eq!(looked(Some(5), Some(0), 5), OpenLoss::Nothing);
+        assert_eq!(looked(None, Some(35), 12), OpenLoss::UnknownUpTo(18));
+        assert_eq!(looked(None, Some(35), 30), OpenLoss::Nothing);
+        assert_eq!(looked(Some(4), None, 1), OpenLoss::UnknownUpTo(4));
     }
 
     #[test]
     fn a_kill_while_nothing_was_pending_is_no_loss_unless_the_list_came_too_late() {
-        assert_eq!(looked(Some(0), None, 0), Open::Nothing);
-        assert_eq!(looked(Some(0), Some(3), 0), Open::Nothing);
+        assert_eq!(looked(Some(0), None, 0), OpenLoss::Nothing);
+        assert_eq!(looked(Some(0), Some(3), 0), OpenLoss::Nothing);
         let looked_at = |listed_at| {
             let mut gap = gap(Some(0), Some(Some(3)));
             gap.look(listed_at, 0);
             gap.open()
         };
-        assert_eq!(looked_at(at(1000) + LISTED), Open::UnknownUpTo(30));
-        assert_eq!(looked_at(at(999)), Open::UnknownUpTo(30), "a clock that was set back proves nothing");
-        assert_eq!(looked_at(at(1000) - SignedDuration::from_secs(1)), Open::Nothing);
+        assert_eq!(looked_at(at(1000) + LISTED), OpenLoss::UnknownUpTo(30));
+        assert_eq!(looked_at(at(999)), OpenLoss::UnknownUpTo(30), "a clock that was set back proves nothing");
+        assert_eq!(looked_at(at(1000) - SignedDuration::from_secs(1)), OpenLoss::Nothing);
     }
 
     #[test]
@@ -358,9 +358,9 @@ mod tests {
             gap.look(at(1001), known);
             gap.open()
         };
-        assert_eq!(looked(0), Open::AtLeast(30));
-        assert_eq!(looked(10), Open::AtLeast(20));
-        assert_eq!(looked(470), Open::UnknownUpTo(30));
+        assert_eq!(looked(0), OpenLoss::AtLeast(30));
+        assert_eq!(looked(10), OpenLoss::AtLeast(20));
+        assert_eq!(looked(470), OpenLoss::UnknownUpTo(30));
     }
 
     #[test]
@@ -368,7 +368,7 @@ mod tests {
         let mut gap = gap(None, Some(Some(35)));
         assert_eq!(gap.lapses_at(), None);
         gap.look(at(1001), 0);
-        assert_eq!((gap.open(), gap.lapses_at()), (Open::UnknownUpTo(30), Some(at(1000) + REACH)));
+        assert_eq!((gap.open(), gap.lapses_at()), (OpenLoss::UnknownUpTo(30), Some(at(1000) + REACH)));
         gap.reconciled = 30;
         assert_eq!(gap.lapses_at(), None);
     }
@@ -377,7 +377,7 @@ mod tests {
     fn an_exact_number_does_not_age() {
         let mut gap = gap(Some(65), Some(Some(35)));
         gap.look(at(1000) + LISTED, 0);
-        assert_eq!(gap.open(), Open::AtLeast(30));
+        assert_eq!(gap.open(), OpenLoss::AtLeast(30));
     }
 
     #[test]
@@ -390,6 +390,6 @@ mod tests {
         assert!(gap.arrive(page, at(999)));
         gap.forget_arrivals(page);
         assert!(gap.arrive(page, at(999)) && gap.arrive(page, at(998)));
-        assert_eq!(gap.open(), Open::AtLeast(28));
+        assert_eq!(gap.open(), OpenLoss::AtLeast(28));
     }
 }

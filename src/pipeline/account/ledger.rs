@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::error::AccountError;
-use super::gap::{Gap, Helping, LostRead, Open, Pending};
+use super::gap::{Gap, LostRead, OpenLoss, Pending, Share};
 use super::{Covered, KnownBefore};
 use crate::order::ids::{ReadId, StoreName};
 use crate::platform::disk::{self, Disk, RealDisk, gone_is_as_good};
@@ -67,10 +67,10 @@ impl Ledger {
 
     /// Deals found orders out, the oldest gap first: to each what it certainly lacks, then to each what it may have marked
     /// besides.
-    pub(super) fn tick(&mut self, store: &StoreName, mut orders: u64) {
-        for helping in [Helping::First, Helping::Second] {
-            for gap in self.gaps.iter_mut().filter(|gap| gap.store == *store && gap.open() != Open::Nothing) {
-                orders -= gap.tick(orders, helping);
+    pub(super) fn credit(&mut self, store: &StoreName, mut orders: u64) {
+        for helping in [Share::Certain, Share::Possible] {
+            for gap in self.gaps.iter_mut().filter(|gap| gap.store == *store && gap.open() != OpenLoss::Nothing) {
+                orders -= gap.credit(orders, helping);
             }
         }
     }
@@ -103,7 +103,7 @@ impl Ledger {
 
     /// Lets go of what is settled. Not before the traces of its reads are gone: they would be taken for news.
     pub(super) fn forget_settled(&mut self, is_traced: impl Fn(ReadId) -> bool) {
-        self.gaps.retain(|gap| gap.open() != Open::Nothing || gap.reads.iter().any(|read| is_traced(read.read_id)));
+        self.gaps.retain(|gap| gap.open() != OpenLoss::Nothing || gap.reads.iter().any(|read| is_traced(read.read_id)));
     }
 
     pub(super) fn read(disk: &dyn Disk, dir: &Path) -> Result<Self, AccountError> {

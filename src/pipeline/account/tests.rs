@@ -46,18 +46,18 @@ impl Process {
     /// A read that begins, and is noted as the drain does it.
     fn begin(&self) -> Reservation {
         let reservation = self.spool.reserve(&store()).unwrap();
-        self.account.before(&store(), reservation.read_id()).unwrap();
+        self.account.note_next_read(&store(), reservation.read_id()).unwrap();
         reservation
     }
 
     fn lose(&self) -> UnknownRead {
         let lost = self.begin().write_unknown("cut", b"").unwrap();
-        self.account.lost(&lost, PAGE).unwrap();
+        self.account.note_lost_read(&lost, PAGE).unwrap();
         lost
     }
 
     fn answer(&self, counted: Counted) {
-        self.account.answered(&store(), counted, clock::now(), None).unwrap();
+        self.account.note_answer(&store(), counted, clock::now(), None).unwrap();
     }
 
     fn pass(&self, found: u64, covered: Vec<UnknownRead>) {
@@ -66,10 +66,10 @@ impl Process {
         let reads: Vec<ReadId> = covered.iter().map(|read| read.read_id).collect();
         self.account.end(&store(), found, Some(covering(&reads))).unwrap();
         covered.into_iter().for_each(|read| self.spool.settle(read).unwrap());
-        self.account.tidy(&store(), &[]).unwrap();
+        self.account.forget_settled(&store(), &[]).unwrap();
     }
 
-    fn only(&self) -> Entry {
+    fn only(&self) -> LossEntry {
         let mut entries = self.account.entries();
         assert_eq!(entries.len(), 1);
         entries.remove(0)
@@ -93,13 +93,13 @@ fn what_is_ticked_off_or_missing_survives_a_restart() {
     let lost = process.lose();
     process.answer(counted(35, 5));
     assert_eq!(process.only().marked.to_string(), "exactly 30");
-    assert_eq!(process.only().open, Open::NotLookedFor);
+    assert_eq!(process.only().open, OpenLoss::NotLookedFor);
     assert!(process.account.unaccounted().is_nothing());
     process.pass(12, vec![lost]);
     drop(process);
 
     let process = start(dir.path());
-    assert_eq!((process.only().found, process.only().open), (12, Open::AtLeast(18)));
+    assert_eq!((process.only().found, process.only().open), (12, OpenLoss::AtLeast(18)));
     assert_eq!(process.account.unaccounted(), Unaccounted { orders: 18, reads: 0, possible: 0 });
     assert_eq!(process.counters.unaccounted.get(), 18);
     assert_eq!(Account::look(dir.path()).unwrap(), process.account.entries());
@@ -165,7 +165,7 @@ fn the_last_word_of_a_process_that_ended_well_is_the_first_of_the_next() {
     let process = start(dir.path());
     process.begin().discard().unwrap();
     process.answer(counted(5, 0));
-    process.account.at_rest(&store()).unwrap();
+    process.account.note_end_of_reads(&store()).unwrap();
     drop(process);
     let process = start(dir.path());
     process.lose();
@@ -223,7 +223,7 @@ fn reads_in_a_row_are_one_entry_and_found_orders_go_to_the_oldest() {
     process.answer(counted(50, 20));
     process.pass(70, lost);
     let entry = process.only();
-    assert_eq!((entry.reads.len(), entry.found, entry.open), (1, 10, Open::AtLeast(20)));
+    assert_eq!((entry.reads.len(), entry.found, entry.open), (1, 10, OpenLoss::AtLeast(20)));
 }
 
 #[test]
@@ -264,17 +264,17 @@ fn orders_that_a_person_brought_back_are_ticked_off_and_a_replayed_page_counts_o
     process.answer(counted(95, 65));
     let lost = process.lose();
     process.answer(counted(35, 5));
-    assert!(!process.account.awaits(&store()));
+    assert!(!process.account.expects_orders(&store()));
     process.pass(0, vec![lost]);
-    assert!(process.account.awaits(&store()));
-    assert!(!process.account.awaits(&"quito".parse().unwrap()));
+    assert!(process.account.expects_orders(&store()));
+    assert!(!process.account.expects_orders(&"quito".parse().unwrap()));
     let (old, new) = (clock::now() - SignedDuration::from_hours(500), clock::now());
     let read = ReadId::fresh();
     for _ in 0..2 {
-        process.account.arrived(&store(), read, &[old, new, old]).unwrap();
-        assert_eq!(process.only().open, Open::AtLeast(28));
+        process.account.credit_page(&store(), read, &[old, new, old]).unwrap();
+        assert_eq!(process.only().open, OpenLoss::AtLeast(28));
     }
-    process.account.arrived(&store(), ReadId::fresh(), &[old; 28]).unwrap();
+    process.account.credit_page(&store(), ReadId::fresh(), &[old; 28]).unwrap();
     assert_eq!(process.account.entries(), []);
 }
 
@@ -292,7 +292,7 @@ fn a_person_settles_what_was_looked_for_and_nothing_else() {
     Account::settle(dir.path(), read_id).unwrap();
     assert_eq!(Account::look(dir.path()).unwrap(), [], "who looks sees it at once");
     assert_eq!(process.account.entries().len(), 1);
-    process.account.tidy(&store(), &[]).unwrap();
+    process.account.forget_settled(&store(), &[]).unwrap();
     assert_eq!(process.account.entries(), []);
     assert!(process.account.unaccounted().is_nothing());
     drop(process);
@@ -306,7 +306,7 @@ fn nothing_is_written_while_nothing_is_lost() {
     let page = process.begin().write(clock::now(), page(30, 95, 65)).unwrap();
     process.answer(counted(95, 65));
     process.pass(3, Vec::new());
-    process.account.arrived(&store(), page.read_id(), &[clock::now()]).unwrap();
+    process.account.credit_page(&store(), page.read_id(), &[clock::now()]).unwrap();
     process.spool.release(page, &Committed::seen()).unwrap();
     assert!(!dir.path().join("account.json").exists());
 }
@@ -326,12 +326,12 @@ fn an_order_that_was_known_before_the_read_and_is_listed_is_not_unaccounted() {
     let covered = Covered { known: &known, ..covering(&reads) };
     process.account.end(&store(), 0, Some(covered)).unwrap();
     process.spool.settle(lost).unwrap();
-    process.account.tidy(&store(), &[]).unwrap();
-    assert_eq!(process.only().open, Open::UnknownUpTo(30));
+    process.account.forget_settled(&store(), &[]).unwrap();
+    assert_eq!(process.only().open, OpenLoss::UnknownUpTo(30));
     assert_eq!(process.account.unaccounted(), Unaccounted { orders: 0, reads: 1, possible: 30 });
     assert_eq!(process.account.to_be_looked_for(&store()), []);
     drop(process);
-    assert_eq!(start(dir.path()).only().open, Open::UnknownUpTo(30), "it is still told after a restart");
+    assert_eq!(start(dir.path()).only().open, OpenLoss::UnknownUpTo(30), "it is still told after a restart");
 }
 
 #[test]
@@ -341,7 +341,7 @@ fn an_account_of_an_older_version_is_read() {
         "since":"2026-11-24T10:00:00Z","reason":"cut","at_most":30}],"before":{"orders":65,"at":"2026-11-24T10:00:00Z"},
         "after":{"found":35},"reconciled":0,"arrived":{},"looked":{"listed_at":"2026-11-24T10:00:01Z"}}],"passes":[]}"#;
     std::fs::write(dir.path().join("account.json"), text).unwrap();
-    assert_eq!(start(dir.path()).only().open, Open::AtLeast(30));
+    assert_eq!(start(dir.path()).only().open, OpenLoss::AtLeast(30));
 }
 
 #[test]
@@ -359,6 +359,6 @@ fn what_is_only_possible_lapses_by_itself_and_what_is_certain_never_does() {
     std::fs::write(dir.path().join("account.json"), text).unwrap();
     let process = start(dir.path());
     assert_eq!(process.account.unaccounted(), Unaccounted { orders: 30, reads: 1, possible: 30 });
-    process.account.tidy(&store(), &[]).unwrap();
+    process.account.forget_settled(&store(), &[]).unwrap();
     assert_eq!(process.account.unaccounted(), Unaccounted { orders: 30, reads: 0, possible: 0 });
 }

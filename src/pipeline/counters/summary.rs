@@ -7,7 +7,7 @@ use crate::order::ids::StoreName;
 
 /// What a pass did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Summary {
+pub struct PassSummary {
     /// The store.
     pub store: StoreName,
     /// IDs in the list.
@@ -37,7 +37,7 @@ pub struct Summary {
     pub possibly_unaccounted: u64,
 }
 
-impl Summary {
+impl PassSummary {
     pub(crate) fn of(store: &StoreName) -> Self {
         Self {
             store: store.clone(),

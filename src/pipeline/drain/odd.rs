@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::setbacks::Setbacks;
+use super::backoff::Backoff;
 use super::{Drain, DrainError, Next};
 use tokio::time::Instant;
 
 use crate::config::Token;
-use crate::marketplace::body::{Counted, Message, Noise, Nothing};
+use crate::marketplace::body::{Counted, EmptyPage, Message, Noise};
 use crate::marketplace::client::{ApiError, NoOrders, Read, Refusal};
 use crate::order::ids::{OrderId, ReadId};
 use crate::platform::clock;
@@ -69,8 +69,8 @@ impl Drain {
         if self.seen.is_new(kind) {
             tracing::warn!(
                 store = %self.store, kind, bytes_before = before, bytes_behind = behind,
-                "the marketplace's answers have something beside the JSON: the page in them is read, and all of it is kept \
-                 until its orders are published. Said once for each kind; `imotriz_irregular_answers_total` counts on"
+                "the marketplace's answers have something beside the JSON: the page in them is read, and all of it is hand_off \
+                 until its orders are published. PageVerdict once for each kind; `imotriz_irregular_answers_total` counts on"
             );
         }
     }
@@ -81,13 +81,13 @@ impl Drain {
         how: NoOrders,
         next: Option<ReadId>,
         token: &mut Token,
-        setbacks: &mut Setbacks,
+        backoff: &mut Backoff,
     ) -> Result<Next, DrainError> {
         let none = Counted { before: Some(0), after: Some(0) };
         let (counter, counted, what) = match how {
             NoOrders::NoContent => (&self.counters.irregular.no_content, none, "204"),
             NoOrders::NotFound if !self.knows_the_path() => {
-                return self.nothing_read(Read::Refused(Refusal::NotFound), Instant::now(), token, setbacks);
+                return self.nothing_read(Read::Refused(Refusal::NotFound), Instant::now(), token, backoff);
             }
             NoOrders::NotFound => {
                 (&self.counters.irregular.not_found, Counted::default(), "404 with a message of the marketplace")
@@ -99,10 +99,10 @@ impl Drain {
             tracing::warn!(
                 store = %self.store, answer = what,
                 "taken for: no orders are pending. If orders are waiting in the shop, check the store's `base_url` and \
-                 `api.paths.new_orders`. Said once for each kind; `imotriz_irregular_answers_total` counts on"
+                 `api.paths.new_orders`. PageVerdict once for each kind; `imotriz_irregular_answers_total` counts on"
             );
         }
-        self.no_orders(Nothing { pending: 0, counted, noise: None }, clock::now(), next, setbacks)
+        self.no_orders(EmptyPage { pending: 0, counted, noise: None }, clock::now(), next, backoff)
     }
 
     /// Whether a 404 can be the API's word: anybody answers 404 under a path that is wrong.
@@ -116,15 +116,15 @@ impl Drain {
         let nobody: OrderId = "0".parse().expect("a digit is an ID");
         tokio::select! {
             biased;
-            () = self.stop.requested() => None,
+            () = self.stop.cancelled() => None,
             answer = self.client.order(&nobody, token.secret()) => Some(answer.map(drop)),
         }
     }
 
     /// After reads of unknown outcome in a row, each of which leaves a trace: whether the marketplace is still away, as far
     /// as a question tells that leaves none. Then how long to wait.
-    pub(super) async fn is_away(&self, token: &Token, setbacks: &mut Setbacks) -> Option<Duration> {
-        if !setbacks.call_for_a_question() {
+    pub(super) async fn is_away(&self, token: &Token, backoff: &mut Backoff) -> Option<Duration> {
+        if !backoff.call_for_a_question() {
             return None;
         }
         match self.ask_for_nothing(token).await {
@@ -134,14 +134,14 @@ impl Drain {
                     store = %self.store, %error,
                     "not even a question that marks nothing is answered: no orders are asked for until one is"
                 );
-                Some(setbacks.another())
+                Some(backoff.another())
             }
             Some(_) => None,
         }
     }
 
     /// Whether something in front of the marketplace refuses a question that marks nothing as well. If it lets that pass,
-    /// it may have kept back an answer, for which orders were marked.
+    /// it may have hand_off back an answer, for which orders were marked.
     pub(super) async fn is_shut_out(&self, token: &Token) -> bool {
         matches!(self.ask_for_nothing(token).await, Some(Err(ApiError::Refused(Refusal::InFront(_)))))
     }

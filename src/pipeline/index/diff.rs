@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::avro::event::Revision;
 use crate::order::ids::{OrderId, OrderIds, StoreName};
 use crate::pipeline::account::KnownBefore;
-use crate::pipeline::index::{Index, Moment, State};
+use crate::pipeline::index::{Index, Millis48, OrderState};
 
 /// A list of IDs, held against the index.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -31,10 +31,10 @@ pub fn missing(store: &StoreName, listed: &OrderIds, tracked: &Index, with_track
     for (id, state) in listed.iter().zip(states) {
         match state {
             Some(state) => {
-                if diff.published.is_none() && state == State::Published {
+                if diff.published.is_none() && state == OrderState::Published {
                     diff.published = Some(id.into());
                 }
-                if with_tracked && matches!(state, State::Published | State::DeadLettered) {
+                if with_tracked && matches!(state, OrderState::Published | OrderState::DeadLettered) {
                     diff.tracked.push(id);
                 }
             }
@@ -62,7 +62,7 @@ pub fn known_before(
         let Some(entry) = entry.filter(|_| seen.insert(id.as_str())) else { continue };
         let is_revised = entry.revision.is_some_and(|revision| revision > Revision::FIRST);
         for known in &mut known {
-            known.orders += u64::from(is_revised || entry.at < Moment::from(known.since));
+            known.orders += u64::from(is_revised || entry.at < Millis48::from(known.since));
         }
     }
     known
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
     use crate::avro::event::{ContentHash, Reason};
     use crate::order::ids::{OrderKey, ReadId};
-    use crate::pipeline::index::{Entry, Moment, Record};
+    use crate::pipeline::index::{IndexEntry, IndexUpdate, Millis48};
 
     fn ids(texts: &[&str]) -> Vec<OrderId> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -83,19 +83,19 @@ mod tests {
         ids(texts).into_iter().collect()
     }
 
-    fn index(orders: &[(&str, State)]) -> Index {
+    fn index(orders: &[(&str, OrderState)]) -> Index {
         let mut index = Index::default();
         for (key, state) in orders {
             let key: OrderKey = key.parse().unwrap();
-            let entry = Entry {
+            let entry = IndexEntry {
                 revision: Some(Revision::FIRST),
                 state: *state,
                 reason: Reason::Drained,
                 read: ReadId::fresh().into(),
                 content: ContentHash::of_bytes(b"x").into(),
-                at: Moment::from_millis(0),
+                at: Millis48::from_millis(0),
             };
-            index.apply(Record::new(key.to_string().as_bytes(), Some(entry)));
+            index.apply(IndexUpdate::new(key.to_string().as_bytes(), Some(entry)));
         }
         index
     }
@@ -103,10 +103,10 @@ mod tests {
     #[test]
     fn what_is_tracked_in_any_state_is_not_missing() {
         let tracked = index(&[
-            ("bogota/1", State::Gone),
-            ("bogota/2", State::DeadLettered),
-            ("bogota/3", State::Published),
-            ("bogota/4", State::Unknown),
+            ("bogota/1", OrderState::Gone),
+            ("bogota/2", OrderState::DeadLettered),
+            ("bogota/3", OrderState::Published),
+            ("bogota/4", OrderState::Unknown),
         ]);
         let diff = missing(&"bogota".parse().unwrap(), &listed(&["1", "2", "5", "3", "4", "6"]), &tracked, true);
         let expected = Diff {
@@ -126,14 +126,19 @@ mod tests {
 
     #[test]
     fn an_order_of_another_store_with_the_same_id_is_another_order() {
-        let diff = missing(&"bogota".parse().unwrap(), &listed(&["1"]), &index(&[("quito/1", State::Published)]), true);
+        let diff =
+            missing(&"bogota".parse().unwrap(), &listed(&["1"]), &index(&[("quito/1", OrderState::Published)]), true);
         assert_eq!(diff, Diff { missing: ids(&["1"]), ..Diff::default() });
     }
 
     #[test]
     fn a_list_without_entries_misses_nothing() {
-        let diff =
-            missing(&"bogota".parse().unwrap(), &OrderIds::default(), &index(&[("bogota/1", State::Published)]), true);
+        let diff = missing(
+            &"bogota".parse().unwrap(),
+            &OrderIds::default(),
+            &index(&[("bogota/1", OrderState::Published)]),
+            true,
+        );
         assert_eq!(diff, Diff::default());
     }
 
@@ -142,15 +147,15 @@ mod tests {
         let store: StoreName = "bogota".parse().unwrap();
         let mut tracked = Index::default();
         for (id, millis, revision) in [("1", 500, 1), ("2", 1_500, 1), ("3", 1_500, 2), ("9", 500, 1)] {
-            let entry = Entry {
+            let entry = IndexEntry {
                 revision: Some(Revision::try_from(revision).unwrap()),
-                state: State::Published,
+                state: OrderState::Published,
                 reason: Reason::Drained,
                 read: ReadId::fresh().into(),
                 content: ContentHash::of_bytes(b"x").into(),
-                at: Moment::from_millis(millis),
+                at: Millis48::from_millis(millis),
             };
-            tracked.apply(Record::new(format!("bogota/{id}").as_bytes(), Some(entry)));
+            tracked.apply(IndexUpdate::new(format!("bogota/{id}").as_bytes(), Some(entry)));
         }
         let asked = |millis| KnownBefore {
             first_read: ReadId::fresh(),

@@ -2,7 +2,7 @@
 
 use crate::avro::event::{Reason, Revision};
 use crate::config::ResyncPolicy;
-use crate::pipeline::index::{ContentMark, Entry, Moment, ReadMark, State};
+use crate::pipeline::index::{ContentMark, IndexEntry, Millis48, OrderState, ReadMark};
 
 /// Who brings the order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,9 +25,9 @@ pub struct Candidate {
     /// By which read.
     pub read: ReadMark,
     /// When it was read: of a page, when it was complete; by its ID, before it was asked for.
-    pub read_at: Moment,
+    pub read_at: Millis48,
     /// When this is decided.
-    pub now: Moment,
+    pub now: Millis48,
     /// What it says.
     pub content: ContentMark,
 }
@@ -50,7 +50,7 @@ pub enum Decision {
 
 /// The table.
 #[must_use]
-pub fn decide(known: Option<Entry>, candidate: Candidate, policy: ResyncPolicy) -> Decision {
+pub fn decide(known: Option<IndexEntry>, candidate: Candidate, policy: ResyncPolicy) -> Decision {
     let Candidate { source, read, read_at, now, content } = candidate;
     let Some(known) = known else {
         // What is looked at for changes is tracked; if it is no longer, it is too old to be of interest.
@@ -63,12 +63,14 @@ pub fn decide(known: Option<Entry>, candidate: Candidate, policy: ResyncPolicy) 
     match source {
         Source::Operator => publish(known.revision, source),
         Source::Reconcile => Decision::NothingToDo,
-        Source::Changes if unchanged || known.state == State::Gone => Decision::NothingToDo,
+        Source::Changes if unchanged || known.state == OrderState::Gone => Decision::NothingToDo,
         // A page brought it after it was asked for, and may say something newer: the next round looks again.
         Source::Changes if read_at < known.at && !was_set_back(known, now) => Decision::NothingToDo,
         Source::Changes => publish(known.revision, source),
         Source::Drain if is_late(known, read_at, now) => Decision::NothingToDo,
-        Source::Drain if unchanged && known.state == State::Published && policy == ResyncPolicy::SuppressUnchanged => {
+        Source::Drain
+            if unchanged && known.state == OrderState::Published && policy == ResyncPolicy::SuppressUnchanged =>
+        {
             Decision::NothingToDo
         }
         Source::Drain => publish(known.revision, source),
@@ -86,13 +88,13 @@ const CLOCKS: i64 = 60_000;
 /// is behind what it showed at the fetch: it was set back, and says nothing about which came first.
 ///
 /// Within one spool no page is late: it is in the lane's queue before anything that is fetched after it.
-fn is_late(known: Entry, read_at: Moment, now: Moment) -> bool {
+fn is_late(known: IndexEntry, read_at: Millis48, now: Millis48) -> bool {
     let was_fetched = matches!(known.reason, Reason::Reconciled | Reason::Updated | Reason::Republished);
     was_fetched && read_at.millis() + CLOCKS < known.at.millis() && !was_set_back(known, now)
 }
 
 /// Whether the clock is behind what it showed when the order was published: then it does not tell what came after that.
-fn was_set_back(known: Entry, now: Moment) -> bool {
+fn was_set_back(known: IndexEntry, now: Millis48) -> bool {
     now.millis() + CLOCKS < known.at.millis()
 }
 
@@ -125,9 +127,16 @@ mod tests {
 
     const NOON: i64 = 1_764_000_000_000;
 
-    fn known(state: State, revision: i32, read: ReadMark) -> Entry {
+    fn known(state: OrderState, revision: i32, read: ReadMark) -> IndexEntry {
         let revision = Revision::try_from(revision).ok();
-        Entry { revision, state, reason: Reason::Drained, read, content: content('a'), at: Moment::from_millis(NOON) }
+        IndexEntry {
+            revision,
+            state,
+            reason: Reason::Drained,
+            read,
+            content: content('a'),
+            at: Millis48::from_millis(NOON),
+        }
     }
 
     fn content(text: char) -> ContentMark {
@@ -135,7 +144,7 @@ mod tests {
     }
 
     fn candidate(source: Source, read: ReadMark, text: char) -> Candidate {
-        let now = Moment::from_millis(NOON + 1);
+        let now = Millis48::from_millis(NOON + 1);
         Candidate { source, read, read_at: now, now, content: content(text) }
     }
 
@@ -152,22 +161,22 @@ mod tests {
             (None, Reconcile, published(Reason::Reconciled, 1)),
             (None, Changes, Decision::NothingToDo),
             (None, Operator, published(Reason::Republished, 1)),
-            (Some(known(State::Published, 1, this)), Drain, Decision::Replayed),
-            (Some(known(State::Published, 1, this)), Changes, Decision::Replayed),
-            (Some(known(State::Published, 1, this)), Operator, Decision::Replayed),
-            (Some(known(State::Published, 1, other)), Drain, published(Reason::Resynced, 2)),
-            (Some(known(State::Published, 2, other)), Reconcile, Decision::NothingToDo),
-            (Some(known(State::Published, 2, other)), Changes, published(Reason::Updated, 3)),
-            (Some(known(State::Published, 2, other)), Operator, published(Reason::Republished, 3)),
-            (Some(known(State::DeadLettered, 0, this)), Drain, Decision::Replayed),
-            (Some(known(State::DeadLettered, 0, other)), Drain, published(Reason::Drained, 1)),
-            (Some(known(State::DeadLettered, 1, other)), Drain, published(Reason::Resynced, 2)),
-            (Some(known(State::DeadLettered, 0, other)), Reconcile, Decision::NothingToDo),
-            (Some(known(State::DeadLettered, 0, other)), Changes, published(Reason::Reconciled, 1)),
-            (Some(known(State::DeadLettered, 1, other)), Changes, published(Reason::Updated, 2)),
-            (Some(known(State::DeadLettered, 0, other)), Operator, published(Reason::Republished, 1)),
-            (Some(known(State::Gone, 0, other)), Drain, published(Reason::Drained, 1)),
-            (Some(known(State::Gone, 0, other)), Changes, Decision::NothingToDo),
+            (Some(known(OrderState::Published, 1, this)), Drain, Decision::Replayed),
+            (Some(known(OrderState::Published, 1, this)), Changes, Decision::Replayed),
+            (Some(known(OrderState::Published, 1, this)), Operator, Decision::Replayed),
+            (Some(known(OrderState::Published, 1, other)), Drain, published(Reason::Resynced, 2)),
+            (Some(known(OrderState::Published, 2, other)), Reconcile, Decision::NothingToDo),
+            (Some(known(OrderState::Published, 2, other)), Changes, published(Reason::Updated, 3)),
+            (Some(known(OrderState::Published, 2, other)), Operator, published(Reason::Republished, 3)),
+            (Some(known(OrderState::DeadLettered, 0, this)), Drain, Decision::Replayed),
+            (Some(known(OrderState::DeadLettered, 0, other)), Drain, published(Reason::Drained, 1)),
+            (Some(known(OrderState::DeadLettered, 1, other)), Drain, published(Reason::Resynced, 2)),
+            (Some(known(OrderState::DeadLettered, 0, other)), Reconcile, Decision::NothingToDo),
+            (Some(known(OrderState::DeadLettered, 0, other)), Changes, published(Reason::Reconciled, 1)),
+            (Some(known(OrderState::DeadLettered, 1, other)), Changes, published(Reason::Updated, 2)),
+            (Some(known(OrderState::DeadLettered, 0, other)), Operator, published(Reason::Republished, 1)),
+            (Some(known(OrderState::Gone, 0, other)), Drain, published(Reason::Drained, 1)),
+            (Some(known(OrderState::Gone, 0, other)), Changes, Decision::NothingToDo),
         ] {
             let decision = decide(entry, candidate(source, this, 'b'), ResyncPolicy::Publish);
             assert_eq!(decision, expected, "{entry:?} {source:?}");
@@ -177,7 +186,7 @@ mod tests {
     #[test]
     fn an_unchanged_order_is_suppressed_only_where_the_policy_says_so() {
         let (this, other) = (ReadId::fresh().into(), ReadId::fresh().into());
-        let entry = Some(known(State::Published, 1, other));
+        let entry = Some(known(OrderState::Published, 1, other));
         let (suppress, drain) = (ResyncPolicy::SuppressUnchanged, |text| candidate(Source::Drain, this, text));
         assert_eq!(decide(entry, drain('a'), suppress), Decision::NothingToDo);
         assert_eq!(decide(entry, drain('b'), suppress), published(Reason::Resynced, 2));
@@ -187,17 +196,17 @@ mod tests {
     #[test]
     fn an_order_that_has_not_changed_is_no_update() {
         let (this, other) = (ReadId::fresh().into(), ReadId::fresh().into());
-        let entry = Some(known(State::Published, 1, other));
+        let entry = Some(known(OrderState::Published, 1, other));
         assert_eq!(decide(entry, candidate(Source::Changes, this, 'a'), ResyncPolicy::Publish), Decision::NothingToDo);
     }
 
     #[test]
     fn a_page_that_waited_elsewhere_while_its_orders_were_reconciled_is_no_wish_to_see_them_again() {
         let (this, other) = (ReadId::fresh().into(), ReadId::fresh().into());
-        let fetched = |reason| Some(Entry { reason, ..known(State::Published, 1, other) });
+        let fetched = |reason| Some(IndexEntry { reason, ..known(OrderState::Published, 1, other) });
         let reconciled = fetched(Reason::Reconciled);
         let read_at =
-            |millis| Candidate { read_at: Moment::from_millis(millis), ..candidate(Source::Drain, this, 'b') };
+            |millis| Candidate { read_at: Millis48::from_millis(millis), ..candidate(Source::Drain, this, 'b') };
         let late = read_at(NOON - CLOCKS - 1);
         for reason in [Reason::Reconciled, Reason::Updated, Reason::Republished] {
             assert_eq!(decide(fetched(reason), late, ResyncPolicy::Publish), Decision::NothingToDo);
@@ -209,16 +218,16 @@ mod tests {
         for reason in [Reason::Drained, Reason::Resynced] {
             assert_eq!(decide(fetched(reason), late, ResyncPolicy::Publish), published(Reason::Resynced, 2));
         }
-        let set_back = Candidate { now: Moment::from_millis(NOON - CLOCKS - 1), ..late };
+        let set_back = Candidate { now: Millis48::from_millis(NOON - CLOCKS - 1), ..late };
         assert_eq!(decide(reconciled, set_back, ResyncPolicy::Publish), published(Reason::Resynced, 2));
     }
 
     #[test]
     fn what_was_asked_for_before_a_page_brought_the_order_is_no_update() {
         let (this, other) = (ReadId::fresh().into(), ReadId::fresh().into());
-        let entry = Some(known(State::Published, 1, other));
+        let entry = Some(known(OrderState::Published, 1, other));
         let asked =
-            |millis| Candidate { read_at: Moment::from_millis(millis), ..candidate(Source::Changes, this, 'b') };
+            |millis| Candidate { read_at: Millis48::from_millis(millis), ..candidate(Source::Changes, this, 'b') };
         assert_eq!(decide(entry, asked(NOON - 1), ResyncPolicy::Publish), Decision::NothingToDo);
         assert_eq!(decide(entry, asked(NOON), ResyncPolicy::Publish), published(Reason::Updated, 2));
     }
@@ -226,9 +235,9 @@ mod tests {
     #[test]
     fn a_clock_that_was_set_back_hides_no_change() {
         let (this, other) = (ReadId::fresh().into(), ReadId::fresh().into());
-        let now = Moment::from_millis(NOON - CLOCKS - 1);
+        let now = Millis48::from_millis(NOON - CLOCKS - 1);
         let asked = Candidate { read_at: now, now, ..candidate(Source::Changes, this, 'b') };
-        let entry = Some(known(State::Published, 1, other));
+        let entry = Some(known(OrderState::Published, 1, other));
         assert_eq!(decide(entry, asked, ResyncPolicy::Publish), published(Reason::Updated, 2));
     }
 }

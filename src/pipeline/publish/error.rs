@@ -2,10 +2,10 @@
 
 use thiserror::Error;
 
-use super::status::Hindrance;
+use super::status::NotReadyReason;
 use crate::avro::decoder::DecodeError;
-use crate::avro::encoding::EncodingError;
 use crate::avro::event::EventError;
+use crate::avro::schemas::SchemaError;
 use crate::kafka::KafkaFault;
 use crate::order::ids::StoreName;
 use crate::pipeline::account::AccountError;
@@ -20,7 +20,7 @@ pub enum LaneError {
     Kafka(#[from] KafkaFault),
     /// The schema registry, likewise.
     #[error(transparent)]
-    Encoding(#[from] EncodingError),
+    Encoding(#[from] SchemaError),
     /// A tracking record that can't be understood: what it says must not be guessed.
     #[error("the tracking topic can't be understood: {0}")]
     Decode(#[from] DecodeError),
@@ -56,8 +56,8 @@ pub enum LaneError {
 }
 
 impl LaneError {
-    pub(super) fn hindrance(&self) -> Hindrance {
-        Hindrance { registry: matches!(self, Self::Encoding(_) | Self::Decode(_)), why: self.to_string() }
+    pub(super) fn not_ready_reason(&self) -> NotReadyReason {
+        NotReadyReason { registry: matches!(self, Self::Encoding(_) | Self::Decode(_)), why: self.to_string() }
     }
 
     /// Whether a command that comes to an end has nothing to wait for.

@@ -11,22 +11,22 @@ use tokio::runtime::Handle;
 use super::LaneError;
 use crate::avro::decoder::{DecodeError, Decoder};
 use crate::avro::framing::Frame;
-use crate::avro::tracking::{Brief, OrderTracking};
+use crate::avro::tracking::{OrderTracking, TrackingEntry};
 use crate::kafka::broker::TrackingLog;
-use crate::pipeline::index::{Entry, Index, Record};
+use crate::pipeline::index::{Index, IndexEntry, IndexUpdate};
 use crate::pipeline::tracking_memory::TrackingMemory;
 use crate::platform::jobs::in_place;
 
 /// Records for the thread that takes them over: nearly each is a wait for the memory, which the reading shall not share.
 struct Batches {
-    next: Vec<Record>,
-    filled: SyncSender<Vec<Record>>,
+    next: Vec<IndexUpdate>,
+    filled: SyncSender<Vec<IndexUpdate>>,
 }
 
 impl Batches {
     const SIZE: usize = 1024;
 
-    fn push(&mut self, record: Record) {
+    fn push(&mut self, record: IndexUpdate) {
         self.next.push(record);
         if self.next.len() == Self::SIZE {
             self.send();
@@ -58,7 +58,7 @@ pub fn catch_up(
 ) -> Result<(), LaneError> {
     let (start, lane) = (Instant::now(), reader.lane());
     thread::scope(|scope| {
-        let (filled, batches) = mpsc::sync_channel::<Vec<Record>>(4);
+        let (filled, batches) = mpsc::sync_channel::<Vec<IndexUpdate>>(4);
         thread::Builder::new()
             .name(format!("index-{lane}"))
             .spawn_scoped(scope, || batches.into_iter().flatten().for_each(|record| index.apply(record)))
@@ -69,9 +69,9 @@ pub fn catch_up(
             memory.check_placed(key, lane)?;
             let entry = match value {
                 None => None,
-                Some(value) => Some(Entry::from(read_brief(decoder, key, value)?)),
+                Some(value) => Some(IndexEntry::from(read_brief(decoder, key, value)?)),
             };
-            batches.push(Record::new(key, entry));
+            batches.push(IndexUpdate::new(key, entry));
             Ok::<_, LaneError>(())
         })
     })?;
@@ -84,23 +84,23 @@ pub fn catch_up(
 ///
 /// A registry that lost its schemas must not keep the program from its own records for ever. One whose schema the registry
 /// does not know, or takes for another, is ours if our schema fits it to its last byte and it names the order of its key.
-pub(super) fn read_brief(decoder: &mut Decoder, key: &[u8], value: &[u8]) -> Result<Brief, DecodeError> {
-    if let Some(brief) = decoder.datum_of_ours(value).and_then(|datum| Brief::read(key, datum)) {
-        return Ok(brief);
+pub(super) fn read_brief(decoder: &mut Decoder, key: &[u8], value: &[u8]) -> Result<TrackingEntry, DecodeError> {
+    if let Some(entry) = decoder.datum_of_ours(value).and_then(|datum| TrackingEntry::read(key, datum)) {
+        return Ok(entry);
     }
     let error = match decoded(decoder, value) {
-        Ok(record) => return Ok(Brief::from(&record)),
+        Ok(record) => return Ok(TrackingEntry::from(&record)),
         Err(error) => error,
     };
     let (frame, datum) = Frame::split(value)?;
-    let brief = error.is_of_no_schema_of_ours().then(|| Brief::read(key, datum)).flatten().ok_or(error)?;
+    let entry = error.is_of_no_schema_of_ours().then(|| TrackingEntry::read(key, datum)).flatten().ok_or(error)?;
     tracing::warn!(
         ?frame,
         "the schema registry does not know the schema of tracking records: they are read by this program's own; restore the \
          registry from a backup, or consumers can't read the events of that time"
     );
     decoder.know(frame);
-    Ok(brief)
+    Ok(entry)
 }
 
 fn decoded(decoder: &mut Decoder, value: &[u8]) -> Result<OrderTracking, DecodeError> {
@@ -198,7 +198,7 @@ mod tests {
             runtime.block_on(async {
                 // One that its key does not name is nobody's.
                 read_brief(&mut decoder, b"bogota/8", &value).unwrap_err();
-                assert_eq!(read_brief(&mut decoder, key.as_bytes(), &value).unwrap(), Brief::from(&record));
+                assert_eq!(read_brief(&mut decoder, key.as_bytes(), &value).unwrap(), TrackingEntry::from(&record));
             });
             // Known from now on.
             assert!(decoder.datum_of_ours(&value).is_some());

@@ -6,17 +6,17 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::Timestamp;
 
 use super::decide::{Candidate, Decision, Source, decide};
-use super::reading::{Mapped, Reading};
+use super::reading::{Mapped, MappedRecord};
 use super::{LaneError, LaneParts, Work};
-use crate::avro::encoding::Encoder;
 use crate::avro::event::{ContentHash, Event, Reason, Revision, dead_letter_headers};
+use crate::avro::schemas::Frames;
 use crate::avro::tracking::{OrderState, OrderTracking};
-use crate::kafka::{Delivered, Record};
+use crate::kafka::{Delivered, OutgoingRecord};
 use crate::order::country::Country;
 use crate::order::ids::{OrderId, OrderKey, ReadId, StoreName};
 use crate::order::{DeadLetter, Order};
 use crate::pipeline::counters::Tally;
-use crate::pipeline::index::{Entry, Index};
+use crate::pipeline::index::{Index, IndexEntry};
 use crate::platform::clock;
 
 /// Where orders of one read come from.
@@ -57,11 +57,11 @@ enum Fit {
 pub(super) struct Plan<'a> {
     index: &'a Index,
     parts: &'a LaneParts,
-    encoder: &'a Encoder,
-    records: Vec<Record<'a>>,
+    frames: &'a Frames,
+    records: Vec<OutgoingRecord<'a>>,
     marks: Vec<Mark>,
     /// What this plan decides, over what the index says.
-    overlay: HashMap<OrderKey, Entry>,
+    overlay: HashMap<OrderKey, IndexEntry>,
     tallies: Vec<Tally>,
     /// Of pages whose store has lost orders that a person may have brought back.
     first_seen: Vec<FirstSeen>,
@@ -71,7 +71,7 @@ pub(super) struct Plan<'a> {
 
 /// What is left of a plan once it is committed.
 pub(super) struct Outcome {
-    pub(super) entries: HashMap<OrderKey, Entry>,
+    pub(super) entries: HashMap<OrderKey, IndexEntry>,
     pub(super) tallies: Vec<Tally>,
     pub(super) first_seen: Vec<FirstSeen>,
 }
@@ -82,12 +82,12 @@ impl<'a> Plan<'a> {
         pending: &[Mapped],
         index: &'a Index,
         parts: &'a LaneParts,
-        encoder: &'a Encoder,
+        frames: &'a Frames,
     ) -> Result<Self, LaneError> {
         let mut plan = Self {
             index,
             parts,
-            encoder,
+            frames,
             records: Vec::new(),
             marks: Vec::new(),
             overlay: HashMap::new(),
@@ -104,20 +104,20 @@ impl<'a> Plan<'a> {
     }
 
     /// Events and dead letters: delivered first.
-    pub(super) fn events_and_dead_letters(&self) -> &[Record<'a>] {
+    pub(super) fn events_and_dead_letters(&self) -> &[OutgoingRecord<'a>] {
         &self.records
     }
 
     /// Tracking records: delivered last, when it is known where the events stand.
-    pub(super) fn tracking_records(&self, delivered: &[Delivered]) -> Vec<Record<'a>> {
+    pub(super) fn tracking_records(&self, delivered: &[Delivered]) -> Vec<OutgoingRecord<'a>> {
         let record = |mark: &Mark| {
             let event_partition = mark.event.and_then(|event| delivered.get(event)).map(|at| at.partition);
             let tracking = OrderTracking { event_partition, ..mark.tracking.clone() };
-            Record {
+            OutgoingRecord {
                 topic: &self.parts.topics.tracking,
                 partition: Some(self.parts.lane),
                 key: Some(tracking.key().to_string().into_bytes()),
-                value: Some(tracking.to_message(self.encoder.tracking)),
+                value: Some(tracking.to_message(self.frames.tracking)),
                 headers: Vec::new(),
             }
         };
@@ -135,9 +135,9 @@ impl<'a> Plan<'a> {
     }
 
     /// What lets the tracking topic forget an order.
-    pub(super) fn tombstone(&self, key: &[u8]) -> Record<'a> {
+    pub(super) fn tombstone(&self, key: &[u8]) -> OutgoingRecord<'a> {
         let (topic, partition) = (&self.parts.topics.tracking, Some(self.parts.lane));
-        Record { topic, partition, key: Some(key.to_vec()), value: None, headers: Vec::new() }
+        OutgoingRecord { topic, partition, key: Some(key.to_vec()), value: None, headers: Vec::new() }
     }
 
     pub(super) fn into_outcome(self) -> Outcome {
@@ -150,7 +150,7 @@ impl<'a> Plan<'a> {
             Work::Page(page) => self.origin(page.store(), page.read_id(), page.read_at(), Source::Drain)?,
             Work::Unspooled(page) => self.origin(&page.store, page.read_id, page.read_at, Source::Drain)?,
             Work::Fetched(fetched) => self.origin(&fetched.store, fetched.read_id, fetched.read_at, fetched.source)?,
-            Work::Which(_) => {
+            Work::FindMissing(_) => {
                 self.tallies.push(Tally::default());
                 return Ok(Fit::Taken);
             }
@@ -175,15 +175,15 @@ impl<'a> Plan<'a> {
     /// A page that is replayed names the same orders once more.
     fn first_seen(&self, origin: &Origin<'_>, mapped: &Mapped) -> Option<FirstSeen> {
         let by_page = origin.source == Source::Drain;
-        if !(by_page || origin.source == Source::Operator) || !self.parts.account.awaits(origin.store) {
+        if !(by_page || origin.source == Source::Operator) || !self.parts.account.expects_orders(origin.store) {
             return None;
         }
         let mut created = BTreeMap::new();
         for reading in &mapped.readings {
-            let Reading::Order { order, .. } = reading else { continue };
+            let MappedRecord::Order { order, .. } = reading else { continue };
             let key = OrderKey { store: origin.store.clone(), id: order.id.clone() };
             let by_this_read =
-                |known: Entry| known.read == origin.read_id.into() && known.revision == Some(Revision::FIRST);
+                |known: IndexEntry| known.read == origin.read_id.into() && known.revision == Some(Revision::FIRST);
             let date = order.created_at.as_ref().and_then(|date| date.epoch_millis);
             if self.known(&key).is_none_or(by_this_read)
                 && let Some(date) = date.and_then(|millis| Timestamp::from_millisecond(millis).ok())
@@ -200,8 +200,8 @@ impl<'a> Plan<'a> {
     fn records_of(&mut self, origin: &Origin<'_>, mapped: &Mapped) -> Result<(), LaneError> {
         for reading in &mapped.readings {
             match reading {
-                Reading::Order { order, content } => self.order(origin, order, *content)?,
-                Reading::Letter(letter) => self.decide_dead_letter(origin, letter),
+                MappedRecord::Order { order, content } => self.order(origin, order, *content)?,
+                MappedRecord::Letter(letter) => self.decide_dead_letter(origin, letter),
             }
         }
         if let Work::Fetched(fetched) = &mapped.work {
@@ -244,7 +244,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn known(&self, key: &OrderKey) -> Option<Entry> {
+    fn known(&self, key: &OrderKey) -> Option<IndexEntry> {
         self.overlay.get(key).copied().or_else(|| self.index.get(key))
     }
 
@@ -282,7 +282,7 @@ impl<'a> Plan<'a> {
             order,
             content_hash: content,
         };
-        let value = event.to_message(self.encoder.order)?;
+        let value = event.to_message(self.frames.order)?;
         let mark = Mark {
             tracking: OrderTracking {
                 revision: Some(revision),
@@ -293,7 +293,7 @@ impl<'a> Plan<'a> {
             },
             event: Some(self.records.len()),
         };
-        self.records.push(Record {
+        self.records.push(OutgoingRecord {
             topic: &self.parts.topics.orders,
             partition: None,
             key: Some(key.id.as_str().as_bytes().to_vec()),
@@ -335,7 +335,7 @@ impl<'a> Plan<'a> {
             "order can't be mapped: it goes to the dead-letter topic"
         );
         let headers = dead_letter_headers(letter, origin.store, origin.read_id, clock::now());
-        self.records.push(Record {
+        self.records.push(OutgoingRecord {
             topic: &self.parts.topics.dead_letter,
             partition: None,
             key: letter.id.as_ref().map(|id| id.as_str().as_bytes().to_vec()),
@@ -346,7 +346,7 @@ impl<'a> Plan<'a> {
     }
 
     fn mark(&mut self, key: OrderKey, mark: Mark) {
-        self.overlay.insert(key, Entry::from(&mark.tracking));
+        self.overlay.insert(key, IndexEntry::from(&mark.tracking));
         self.marks.push(mark);
     }
 

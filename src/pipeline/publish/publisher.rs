@@ -11,14 +11,15 @@ use super::reading::{Mapped, Stores};
 use super::release::Releasing;
 use super::retention::Retention;
 use super::status::{LaneState, LaneStatus};
-use super::{LaneError, LaneParts, OPEN_DEADLINE, Question, Work, commit, load};
+use super::{LaneError, LaneParts, MissingQuery, OPEN_DEADLINE, Work, commit, load};
 use crate::avro::decoder::Decoder;
-use crate::avro::encoding::Encoder;
+use crate::avro::schemas::Frames;
 use crate::kafka::KafkaFault;
 use crate::kafka::broker::{Producer, TrackingLog};
 use crate::pipeline::counters::{LaneCounters, Tally};
-use crate::pipeline::index::{Diff, Index, Record, diff};
+use crate::pipeline::index::{Diff, Index, IndexUpdate, diff};
 use crate::platform::jobs::Job;
+use crate::platform::shutdown::cancelled_within;
 use crate::platform::{clock, fail_point};
 use crate::spool::committed::Committed;
 
@@ -27,19 +28,19 @@ const GROUP: usize = 24;
 /// How often an idle lane looks whether its broker is still there, so that nothing is read while it is not.
 const IDLE_LOOK: Duration = Duration::from_millis(250);
 /// How long a stopping program still tries to reach a broker that is away: the spool holds the rest.
-const LAST_PATIENCE: Duration = Duration::from_secs(10);
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Says that the lane is gone, also where a panic ends it: a drain would wait for it for ever.
-struct EndsTheLane(LaneStatus);
+struct MarkEndedOnDrop(LaneStatus);
 
-impl Drop for EndsTheLane {
+impl Drop for MarkEndedOnDrop {
     fn drop(&mut self) {
         self.0.set(LaneState::Ended);
     }
 }
 
 /// What exists only while a producer is open.
-struct Open {
+struct OpenProducer {
     producer: Box<dyn Producer>,
 }
 
@@ -53,20 +54,20 @@ pub(super) struct Publisher {
     decoder: Decoder,
     pending: Vec<Mapped>,
     /// What queued up since, being mapped.
-    ahead: Option<Ahead>,
+    ahead: Option<MappingJob>,
     releasing: Releasing,
     retention: Option<Retention>,
-    trouble: Option<Trouble>,
+    failures: Option<FailureStreak>,
 }
 
 /// Work that is mapped on another thread.
-struct Ahead {
+struct MappingJob {
     pages: usize,
     mapped: Job<Result<Vec<Mapped>, LaneError>>,
 }
 
 /// Failures since the last commit.
-struct Trouble {
+struct FailureStreak {
     since: Instant,
     pause: Duration,
 }
@@ -75,7 +76,7 @@ impl Publisher {
     pub(super) fn new(parts: LaneParts, inbox: mpsc::Receiver<Work>, status: LaneStatus) -> Self {
         let reader = tracking_reader(&parts);
         let counters = parts.counters.lane(parts.lane);
-        let decoder = parts.encoder.tracking_decoder();
+        let decoder = parts.schemas.tracking_decoder();
         let releasing = Releasing::new(parts.jobs.clone(), parts.spool.clone());
         let retention = parts.retention.map(|keep| {
             let stores = parts.stores.keys().cloned();
@@ -93,12 +94,12 @@ impl Publisher {
             ahead: None,
             releasing,
             retention,
-            trouble: None,
+            failures: None,
         }
     }
 
     pub(super) async fn run(mut self) -> Result<(), LaneError> {
-        let _ends = EndsTheLane(self.status.clone());
+        let _ends = MarkEndedOnDrop(self.status.clone());
         let result = self.publish_to_the_end().await;
         let released = self.releasing.wait().await;
         result.and(released.map(drop).map_err(LaneError::from))
@@ -112,7 +113,9 @@ impl Publisher {
             }
             match result {
                 Ok(End::NoMoreWork) => return Ok(()),
-                Ok(End::Worn) => tracing::debug!(lane = self.parts.lane, "a connection broke: making a new producer"),
+                Ok(End::ReplaceProducer) => {
+                    tracing::debug!(lane = self.parts.lane, "a connection broke: making a new producer")
+                }
                 Err(error) if error.is_passing() || self.outlived_its_transaction(&error) => {
                     if self.give_up_or_pause(error).await? {
                         return Ok(());
@@ -126,7 +129,7 @@ impl Publisher {
     async fn open_and_publish(&mut self) -> Result<End, LaneError> {
         let open = self.open().await?;
         if self.pending.is_empty() {
-            self.trouble = None;
+            self.failures = None;
         }
         self.status.set(LaneState::Ready);
         self.publish_all(&open).await
@@ -143,20 +146,21 @@ impl Publisher {
     /// Waits a little longer each time, unless it is time to leave: then the error, or `true` if nothing is left behind.
     async fn give_up_or_pause(&mut self, error: LaneError) -> Result<bool, LaneError> {
         tracing::warn!(lane = self.parts.lane, %error, "not ready; orders stay on the marketplace or in the spool");
-        self.status.set(LaneState::Opening { why: Some(error.hindrance()) });
-        let trouble =
-            self.trouble.get_or_insert_with(|| Trouble { since: Instant::now(), pause: Duration::from_millis(100) });
-        let (since, pause) = (trouble.since, trouble.pause);
-        trouble.pause = (pause * 2).min(Duration::from_secs(5));
-        let stopping = self.parts.stop.is_requested();
-        let pending = self.pending.iter().filter(|mapped| !mapped.work.is_question()).count();
+        self.status.set(LaneState::Opening { why: Some(error.not_ready_reason()) });
+        let failures = self
+            .failures
+            .get_or_insert_with(|| FailureStreak { since: Instant::now(), pause: Duration::from_millis(100) });
+        let (since, pause) = (failures.since, failures.pause);
+        failures.pause = (pause * 2).min(Duration::from_secs(5));
+        let stopping = self.parts.stop.is_cancelled();
+        let pending = self.pending.iter().filter(|mapped| !mapped.work.is_query()).count();
         let waiting = pending + self.ahead.as_ref().map_or(0, |ahead| ahead.pages) + self.inbox.len();
         // A page that exists in memory alone is not given up for any stop but the second one.
         if !self.has_unspooled() {
             if stopping && waiting == 0 {
                 return Ok(true);
             }
-            if stopping && since.elapsed() > LAST_PATIENCE {
+            if stopping && since.elapsed() > STOP_TIMEOUT {
                 return Err(LaneError::StoppedWaiting { pages: waiting, why: error.to_string() });
             }
             let is_over = |patience| error.ends_a_command() || since.elapsed() > patience;
@@ -167,7 +171,7 @@ impl Publisher {
         if stopping {
             tokio::time::sleep(pause).await;
         } else {
-            self.parts.stop.within(pause).await;
+            cancelled_within(&self.parts.stop, pause).await;
         }
         Ok(false)
     }
@@ -177,7 +181,7 @@ impl Publisher {
     }
 
     /// The order matters: the fence first, so that nobody writes behind the index's back; then the index; then the rest.
-    async fn open(&mut self) -> Result<Open, LaneError> {
+    async fn open(&mut self) -> Result<OpenProducer, LaneError> {
         fail_point::reach("opening");
         self.status.opening();
         let producer = self.parts.broker.open(self.parts.lane, OPEN_DEADLINE).await?;
@@ -185,14 +189,14 @@ impl Publisher {
         self.catch_up()?;
         fail_point::reach("loaded");
         self.frames().await?;
-        Ok(Open { producer })
+        Ok(OpenProducer { producer })
     }
 
     /// What messages begin with now. A lane knows its own records by all that they ever began with.
-    async fn frames(&mut self) -> Result<Encoder, LaneError> {
-        let encoder = self.parts.encoder.open().await?;
-        self.decoder.know(encoder.tracking);
-        Ok(encoder)
+    async fn frames(&mut self) -> Result<Frames, LaneError> {
+        let frames = self.parts.schemas.open().await?;
+        self.decoder.know(frames.tracking);
+        Ok(frames)
     }
 
     fn catch_up(&mut self) -> Result<(), LaneError> {
@@ -202,10 +206,10 @@ impl Publisher {
         Ok(())
     }
 
-    async fn publish_all(&mut self, open: &Open) -> Result<End, LaneError> {
+    async fn publish_all(&mut self, open: &OpenProducer) -> Result<End, LaneError> {
         loop {
-            if open.producer.is_worn() {
-                return Ok(End::Worn);
+            if open.producer.must_be_replaced() {
+                return Ok(End::ReplaceProducer);
             }
             if self.pending.is_empty()
                 && let Some(end) = self.wait_for_work(open).await?
@@ -218,12 +222,12 @@ impl Publisher {
     }
 
     /// Waits for the next work, or for the news that the producer can't be used for it.
-    async fn wait_for_work(&mut self, open: &Open) -> Result<Option<End>, LaneError> {
+    async fn wait_for_work(&mut self, open: &OpenProducer) -> Result<Option<End>, LaneError> {
         if let Some(ahead) = self.ahead.take() {
             self.pending = ahead.mapped.ended().await?;
             return Ok(None);
         }
-        while !open.producer.is_deserted() {
+        while !open.producer.all_brokers_are_down() {
             // Nothing is read while the registry has forgotten the schemas.
             self.frames().await?;
             match tokio::time::timeout(IDLE_LOOK, self.inbox.recv()).await {
@@ -236,13 +240,13 @@ impl Publisher {
                 Err(_still_idle) => {}
             }
         }
-        Ok(Some(End::Worn))
+        Ok(Some(End::ReplaceProducer))
     }
 
     async fn has_old_records(&mut self) -> bool {
         let Self { parts, retention, .. } = self;
         let Some(retention) = retention else { return false };
-        retention.look(|| (tracking_reader(parts), parts.encoder.tracking_decoder())).await;
+        retention.look(|| (tracking_reader(parts), parts.schemas.tracking_decoder())).await;
         retention.is_due()
     }
 
@@ -255,16 +259,16 @@ impl Publisher {
         if work.is_empty() {
             return;
         }
-        let pages = work.iter().filter(|work| !work.is_question()).count();
+        let pages = work.iter().filter(|work| !work.is_query()).count();
         let stores = Arc::<Stores>::clone(&self.parts.stores);
         let map = move || work.into_iter().map(|work| Mapped::from_work(work, &stores)).collect();
-        self.ahead = Some(Ahead { pages, mapped: Job::start(&*self.parts.jobs, map) });
+        self.ahead = Some(MappingJob { pages, mapped: Job::start(&*self.parts.jobs, map) });
     }
 
     /// One transaction with all that is pending.
-    async fn publish(&mut self, open: &Open) -> Result<(), LaneError> {
-        let encoder = self.frames().await?;
-        let plan = Plan::of(&self.pending, &self.index, &self.parts, &encoder)?;
+    async fn publish(&mut self, open: &OpenProducer) -> Result<(), LaneError> {
+        let frames = self.frames().await?;
+        let plan = Plan::of(&self.pending, &self.index, &self.parts, &frames)?;
         fail_point::reach("planned");
         self.status.busy();
         open.producer.begin().await?;
@@ -275,7 +279,7 @@ impl Publisher {
         let forgotten = match &mut self.retention {
             Some(retention) => {
                 // A lane that is never idle forgets as well.
-                retention.look(|| (tracking_reader(&self.parts), self.parts.encoder.tracking_decoder())).await;
+                retention.look(|| (tracking_reader(&self.parts), self.parts.schemas.tracking_decoder())).await;
                 retention.take(&self.index, |key| plan.tracks(key))
             }
             None => Vec::new(),
@@ -294,13 +298,13 @@ impl Publisher {
         fail_point::reach("committed");
         self.status.idle();
         let outcome = plan.into_outcome();
-        self.trouble = None;
+        self.failures = None;
         let tracked = !outcome.entries.is_empty();
         for (key, entry) in outcome.entries {
-            self.index.apply(Record::new(key.to_string().as_bytes(), Some(entry)));
+            self.index.apply(IndexUpdate::new(key.to_string().as_bytes(), Some(entry)));
         }
         for key in &forgotten {
-            self.index.apply(Record::new(key, None));
+            self.index.apply(IndexUpdate::new(key, None));
         }
         self.counters.index_orders.set(self.index.len() as u64);
         self.counters.committed.add(1);
@@ -308,7 +312,7 @@ impl Publisher {
             self.parts.memory.remember(self.parts.lane)?;
         }
         for page in outcome.first_seen {
-            self.parts.account.arrived(&page.store, page.read_id, &page.created)?;
+            self.parts.account.credit_page(&page.store, page.read_id, &page.created)?;
         }
         self.release(outcome.tallies, committed);
         Ok(())
@@ -345,7 +349,7 @@ impl Publisher {
                         tracing::debug!("the reconciler no longer waits");
                     }
                 }
-                Work::Which(Question { store, listed, with_tracked, known, passes, reply }) => {
+                Work::FindMissing(MissingQuery { store, listed, with_tracked, known, passes, reply }) => {
                     if let Some(retention) = &mut self.retention {
                         retention.see_list(&store, &listed);
                     }
@@ -367,7 +371,7 @@ impl Publisher {
 
 enum End {
     NoMoreWork,
-    Worn,
+    ReplaceProducer,
 }
 
 fn tracking_reader(parts: &LaneParts) -> Box<dyn TrackingLog> {

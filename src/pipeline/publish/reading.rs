@@ -10,7 +10,7 @@ use crate::order::ids::{OrderId, StoreName};
 use crate::order::{DeadLetter, Order};
 
 /// A record as it was understood, or why it was not.
-pub(super) enum Reading {
+pub(super) enum MappedRecord {
     /// An order.
     Order {
         /// What the record says.
@@ -25,7 +25,7 @@ pub(super) enum Reading {
 /// A piece of work, and what its records say, in their order.
 pub(super) struct Mapped {
     pub(super) work: Work,
-    pub(super) readings: Vec<Reading>,
+    pub(super) readings: Vec<MappedRecord>,
 }
 
 /// The stores of a lane.
@@ -45,7 +45,7 @@ impl Mapped {
             }
             Work::Unspooled(page) => read_page(facts(stores, &page.store)?, &page.body),
             Work::Fetched(fetched) => read_answers(facts(stores, &fetched.store)?, fetched),
-            Work::Which(_) => Vec::new(),
+            Work::FindMissing(_) => Vec::new(),
         };
         Ok(Self { work, readings })
     }
@@ -56,19 +56,19 @@ fn facts<'a>(stores: &'a Stores, store: &StoreName) -> Result<&'a StoreFacts, La
 }
 
 /// A body that no longer parses goes to the dead letters whole: it was read, and is not dropped.
-fn read_page(facts: &StoreFacts, body: &[u8]) -> Vec<Reading> {
+fn read_page(facts: &StoreFacts, body: &[u8]) -> Vec<MappedRecord> {
     match Page::parse(body) {
         Ok(page) => page.records.iter().map(|record| record.order(&facts.mapping, facts.country).into()).collect(),
         Err(error) => vec![unreadable(None, body, format!("the page can't be read: {error}"))],
     }
 }
 
-fn read_answers(facts: &StoreFacts, fetched: &FetchedOrders) -> Vec<Reading> {
+fn read_answers(facts: &StoreFacts, fetched: &FetchedOrders) -> Vec<MappedRecord> {
     fetched.answers.iter().map(|(id, answer)| read_answer(facts, id, answer)).collect()
 }
 
 /// A record that carries another ID than it was fetched by is not the one that was asked for.
-fn read_answer(facts: &StoreFacts, id: &OrderId, answer: &[u8]) -> Reading {
+fn read_answer(facts: &StoreFacts, id: &OrderId, answer: &[u8]) -> MappedRecord {
     let record = match body::parse_single(answer) {
         Ok(record) => record,
         Err(error) => {
@@ -77,22 +77,22 @@ fn read_answer(facts: &StoreFacts, id: &OrderId, answer: &[u8]) -> Reading {
         }
     };
     match record.order(&facts.mapping, facts.country) {
-        Ok(order) if order.id != *id => Reading::Letter(DeadLetter {
+        Ok(order) if order.id != *id => MappedRecord::Letter(DeadLetter {
             id: Some(id.clone()),
             json: record.bytes().to_vec(),
             reason: "the marketplace answered with another order than it was asked for".to_owned(),
             pointer: String::new(),
         }),
         Ok(order) => Ok(order).into(),
-        Err(letter) => Reading::Letter(DeadLetter { id: letter.id.or_else(|| Some(id.clone())), ..letter }),
+        Err(letter) => MappedRecord::Letter(DeadLetter { id: letter.id.or_else(|| Some(id.clone())), ..letter }),
     }
 }
 
-fn unreadable(id: Option<OrderId>, body: &[u8], reason: String) -> Reading {
-    Reading::Letter(DeadLetter { id, json: body.to_vec(), reason, pointer: String::new() })
+fn unreadable(id: Option<OrderId>, body: &[u8], reason: String) -> MappedRecord {
+    MappedRecord::Letter(DeadLetter { id, json: body.to_vec(), reason, pointer: String::new() })
 }
 
-impl From<Result<Order, DeadLetter>> for Reading {
+impl From<Result<Order, DeadLetter>> for MappedRecord {
     fn from(read: Result<Order, DeadLetter>) -> Self {
         match read {
             Ok(order) => Self::Order { content: ContentHash::of(&order), order: Box::new(order) },

@@ -21,20 +21,20 @@ use std::collections::HashSet;
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 use tokio::time::Instant;
 
 use super::LaneError;
 use super::load::read_brief;
 use crate::avro::decoder::Decoder;
-use crate::avro::tracking::Brief;
+use crate::avro::tracking::TrackingEntry;
 use crate::kafka::KafkaFault;
 use crate::kafka::broker::TrackingLog;
 use crate::order::ids::{OrderIds, StoreName};
-use crate::pipeline::index::{Index, Moment};
+use crate::pipeline::index::{Index, Millis48};
 use crate::platform::clock;
 use crate::platform::jobs::{Job, Jobs};
-use crate::platform::shutdown::Stop;
 
 /// Tombstones in one transaction.
 const AT_ONCE: usize = 100;
@@ -52,7 +52,7 @@ const ZONES: i64 = 24 * 3600 * 1000;
 pub(super) struct Retention {
     keep: Duration,
     jobs: Arc<dyn Jobs>,
-    stop: Stop,
+    stop: CancellationToken,
     /// Pages of an earlier process that are still to be published.
     left: usize,
     /// Stores whose lists come to this lane.
@@ -69,7 +69,7 @@ pub(super) struct Retention {
 #[derive(Debug)]
 struct Old {
     /// Whose record was written before this may be forgotten.
-    before: Moment,
+    before: Millis48,
     /// Keys whose record was too old when it was read. Each waits for a list of its store.
     keys: Vec<Vec<u8>>,
 }
@@ -78,12 +78,12 @@ impl Retention {
     pub(super) fn new(
         keep: Duration,
         jobs: Arc<dyn Jobs>,
-        stop: Stop,
+        stop: CancellationToken,
         left: usize,
         stores: impl Iterator<Item = StoreName>,
     ) -> Self {
         let now = Instant::now();
-        let old = Old { before: Moment::from_millis(0), keys: Vec::new() };
+        let old = Old { before: Millis48::from_millis(0), keys: Vec::new() };
         let (stores, unlisted) = (stores.collect(), Vec::new());
         Self { keep, jobs, stop, left, stores, old, unlisted, scan: None, next_scan: now, next_idle: now }
     }
@@ -180,12 +180,12 @@ fn find_old(
     keep: Duration,
     mut reader: Box<dyn TrackingLog>,
     mut decoder: Decoder,
-    stop: &Stop,
+    stop: &CancellationToken,
 ) -> Result<Old, LaneError> {
     let (now, mut shown, mut found) = (clock::now().as_millisecond(), Shown::default(), Vec::new());
     let before = |now: i64| now.saturating_sub_unsigned(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX));
     reader.try_each(|key, value| {
-        if stop.is_requested() {
+        if stop.is_cancelled() {
             let why = "the program stops".to_owned();
             return Err(LaneError::from(KafkaFault::Passing { what: "looking for old records", why }));
         }
@@ -200,12 +200,12 @@ fn find_old(
     })?;
     let before = before(shown.at_most(now));
     let keys = found.into_iter().filter(|(_, latest)| *latest < before).map(|(key, _)| key).collect();
-    Ok(Old { before: Moment::from_millis(before), keys })
+    Ok(Old { before: Millis48::from_millis(before), keys })
 }
 
 /// When the record was written by this machine's clock, or the order placed by the marketplace's, whichever is later: an
 /// order that was published while the clock was weeks behind is not as old as its record looks.
-fn latest_of(tracking: &Brief) -> i64 {
+fn latest_of(tracking: &TrackingEntry) -> i64 {
     tracking.order_created_at.map_or(tracking.published_at, |placed| placed.max(tracking.published_at))
 }
 
@@ -219,7 +219,7 @@ struct Shown {
 }
 
 impl Shown {
-    fn see(&mut self, tracking: &Brief) {
+    fn see(&mut self, tracking: &TrackingEntry) {
         // One from the future says nothing about the time: either its date is wrong, or the clock was behind.
         let is_past = |placed: &i64| *placed <= tracking.published_at.saturating_add(ZONES);
         self.placed = self.placed.max(tracking.order_created_at.filter(is_past));
@@ -240,30 +240,29 @@ mod tests {
     use crate::avro::tracking::{OrderState, OrderTracking};
     use crate::kafka::broker::Apply;
     use crate::order::ids::{OrderId, ReadId};
-    use crate::pipeline::index::{Entry, Record, State};
+    use crate::pipeline::index::{IndexEntry, IndexUpdate};
     use crate::platform::jobs::Threads;
-    use crate::platform::shutdown::stopper;
 
     const DAY: i64 = 86_400_000;
 
-    fn published(days_ago: i64) -> Entry {
-        Entry {
+    fn published(days_ago: i64) -> IndexEntry {
+        IndexEntry {
             revision: Some(Revision::FIRST),
-            state: State::Published,
+            state: OrderState::Published,
             reason: Reason::Drained,
             read: ReadId::fresh().into(),
             content: ContentHash::of_bytes(b"x").into(),
-            at: Moment::from_millis(clock::now().as_millisecond() - days_ago * DAY),
+            at: Millis48::from_millis(clock::now().as_millisecond() - days_ago * DAY),
         }
     }
 
     fn retention(left: usize) -> Retention {
         let stores = ["bogota".parse().unwrap()].into_iter();
-        Retention::new(Duration::from_secs(90 * 86_400), Threads::shared(), stopper().1, left, stores)
+        Retention::new(Duration::from_secs(90 * 86_400), Threads::shared(), CancellationToken::new(), left, stores)
     }
 
     fn old(keys: &[&str]) -> Old {
-        let before = Moment::from_millis(clock::now().as_millisecond() - 90 * DAY);
+        let before = Millis48::from_millis(clock::now().as_millisecond() - 90 * DAY);
         Old { before, keys: keys.iter().map(|key| key.as_bytes().to_vec()).collect() }
     }
 
@@ -280,10 +279,10 @@ mod tests {
         let mut index = Index::default();
         let keys: Vec<Vec<u8>> = (0..AT_ONCE + 5).map(|number| format!("bogota/{number}").into_bytes()).collect();
         for key in &keys {
-            index.apply(Record::new(key, Some(published(91))));
+            index.apply(IndexUpdate::new(key, Some(published(91))));
         }
-        index.apply(Record::new(&keys[0], Some(published(1))));
-        index.apply(Record::new(&keys[1], None));
+        index.apply(IndexUpdate::new(&keys[0], Some(published(1))));
+        index.apply(IndexUpdate::new(&keys[1], None));
         let mut retention = retention(0);
         retention.take_over(Old { keys: keys.clone(), ..old(&[]) });
         retention.see_list(&"bogota".parse().unwrap(), &listed(&["x"]));
@@ -297,7 +296,7 @@ mod tests {
     async fn an_order_that_is_listed_is_not_forgotten_however_old_it_looks() {
         let mut index = Index::default();
         for key in ["bogota/1", "bogota/2", "bogota/3", "quito/1"] {
-            index.apply(Record::new(key.as_bytes(), Some(published(91))));
+            index.apply(IndexUpdate::new(key.as_bytes(), Some(published(91))));
         }
         let (bogota, mut retention) = ("bogota".parse().unwrap(), retention(0));
         retention.take_over(old(&["bogota/1", "bogota/2", "bogota/3"]));
@@ -345,7 +344,7 @@ mod tests {
         };
         let log = Box::new(Records(records.iter().enumerate().map(record).collect()));
         let keep = Duration::from_secs(90 * 86_400);
-        let old = find_old(keep, log, Decoder::new(&ORDER_TRACKING, None), &stopper().1).unwrap();
+        let old = find_old(keep, log, Decoder::new(&ORDER_TRACKING, None), &CancellationToken::new()).unwrap();
         texts(&old.keys).iter().map(|key| key.trim_start_matches("bogota/").to_owned()).collect()
     }
 

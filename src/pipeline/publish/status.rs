@@ -16,7 +16,7 @@ pub enum LaneState {
     /// Becoming the owner and loading the index.
     Opening {
         /// What went wrong at the last attempt.
-        why: Option<Hindrance>,
+        why: Option<NotReadyReason>,
     },
     /// Ready.
     Ready,
@@ -28,7 +28,7 @@ pub enum LaneState {
 
 /// What keeps a lane from becoming ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hindrance {
+pub struct NotReadyReason {
     /// Whether it is the schema registry; otherwise it is Kafka.
     pub registry: bool,
     /// What was said, without secrets.

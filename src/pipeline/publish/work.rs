@@ -20,8 +20,8 @@ pub enum Work {
     Unspooled(Unspooled),
     /// Orders that the reconciler fetched.
     Fetched(FetchedOrders),
-    /// Which of these are not tracked?
-    Which(Question),
+    /// FindMissing of these are not tracked?
+    FindMissing(MissingQuery),
 }
 
 impl Work {
@@ -30,19 +30,19 @@ impl Work {
             Self::Page(page) => page.store(),
             Self::Unspooled(page) => &page.store,
             Self::Fetched(fetched) => &fetched.store,
-            Self::Which(question) => &question.store,
+            Self::FindMissing(question) => &question.store,
         }
     }
 
-    pub(super) fn is_question(&self) -> bool {
-        matches!(self, Self::Which(_))
+    pub(super) fn is_query(&self) -> bool {
+        matches!(self, Self::FindMissing(_))
     }
 }
 
 /// Asks which orders are missing. The lane alone can tell: it answers when all that was queued before is committed, and
 /// never before its index was read to the end.
 #[derive(Debug)]
-pub struct Question {
+pub struct MissingQuery {
     /// The store.
     pub store: StoreName,
     /// Orders that the marketplace lists.

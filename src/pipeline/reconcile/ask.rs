@@ -125,7 +125,7 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
-    use crate::marketplace::client::{Answer, Read};
+    use crate::marketplace::client::{ApiFuture, Read};
 
     #[test]
     fn only_what_may_pass_is_repeated() {
@@ -153,15 +153,15 @@ mod tests {
     }
 
     impl Marketplace for Limited {
-        fn new_orders<'a>(&'a self, _: &'a SecretString) -> Answer<'a, Read> {
+        fn new_orders<'a>(&'a self, _: &'a SecretString) -> ApiFuture<'a, Read> {
             unreachable!("nobody reads new orders here")
         }
 
-        fn order_ids<'a>(&'a self, _: Option<u64>, _: &'a SecretString) -> Answer<'a, Result<IdList, ApiError>> {
+        fn order_ids<'a>(&'a self, _: Option<u64>, _: &'a SecretString) -> ApiFuture<'a, Result<IdList, ApiError>> {
             unreachable!("nobody takes the list here")
         }
 
-        fn order<'a>(&'a self, id: &'a OrderId, _: &'a SecretString) -> Answer<'a, Result<Bytes, ApiError>> {
+        fn order<'a>(&'a self, id: &'a OrderId, _: &'a SecretString) -> ApiFuture<'a, Result<Bytes, ApiError>> {
             Box::pin(async move {
                 let mut answered = self.answered.lock().unwrap();
                 let lately = answered.iter().filter(|at| at.elapsed() < Duration::from_secs(1)).count();
@@ -217,15 +217,15 @@ mod tests {
     }
 
     impl Marketplace for Rotating {
-        fn new_orders<'a>(&'a self, _: &'a SecretString) -> Answer<'a, Read> {
+        fn new_orders<'a>(&'a self, _: &'a SecretString) -> ApiFuture<'a, Read> {
             unreachable!("nobody reads new orders here")
         }
 
-        fn order_ids<'a>(&'a self, _: Option<u64>, _: &'a SecretString) -> Answer<'a, Result<IdList, ApiError>> {
+        fn order_ids<'a>(&'a self, _: Option<u64>, _: &'a SecretString) -> ApiFuture<'a, Result<IdList, ApiError>> {
             unreachable!("nobody takes the list here")
         }
 
-        fn order<'a>(&'a self, id: &'a OrderId, token: &'a SecretString) -> Answer<'a, Result<Bytes, ApiError>> {
+        fn order<'a>(&'a self, id: &'a OrderId, token: &'a SecretString) -> ApiFuture<'a, Result<Bytes, ApiError>> {
             Box::pin(async move {
                 if self.calls.fetch_add(1, Ordering::Relaxed) == 0 {
                     std::fs::write(&self.file, "new").unwrap();

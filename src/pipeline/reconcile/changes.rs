@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
@@ -14,10 +15,9 @@ use super::{ReconcileError, or_stopped};
 use crate::order::ids::{OrderId, OrderIds, ReadId, StoreName};
 use crate::pipeline::counters::Tally;
 use crate::pipeline::publish::{LaneHandle, Source};
-use crate::platform::shutdown::Stop;
 
 /// Orders in a row that could not be had, after which the others are left to the next round.
-const PATIENCE: u32 = 16;
+const MAX_FAILURES: u32 = 16;
 
 /// Looks for changes in one store's orders.
 #[derive(Clone)]
@@ -27,7 +27,7 @@ pub(super) struct Changes {
     pub(super) lane: LaneHandle,
     /// Requests a second at most.
     pub(super) per_second: u16,
-    pub(super) stop: Stop,
+    pub(super) stop: CancellationToken,
 }
 
 /// What a round saw.
@@ -92,9 +92,9 @@ impl Changes {
                 }
                 Err(error) => {
                     failed += 1;
-                    failures += if error.is_hopeless() { PATIENCE } else { 1 };
+                    failures += if error.is_hopeless() { MAX_FAILURES } else { 1 };
                     tracing::debug!(store = %self.store, order = %id, %error, "can't be had");
-                    if failures >= PATIENCE {
+                    if failures >= MAX_FAILURES {
                         tracing::warn!(store = %self.store, %error, "orders can't be looked at for changes now");
                         break;
                     }

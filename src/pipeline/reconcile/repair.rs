@@ -11,14 +11,14 @@ use super::ask_error::AskError;
 use super::hand_over::HandOver;
 use super::{ReconcileError, Reconciler};
 use crate::order::ids::{OrderId, ReadId};
-use crate::pipeline::counters::Summary;
+use crate::pipeline::counters::PassSummary;
 use crate::pipeline::publish::Source;
 
 /// A listed order that is not found is asked for again after each of these: it may be on its way to a replica.
 const GAPS: [Duration; 3] = [Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(4)];
 /// Orders in a row that could not be had although each was tried repeatedly, after which the others are left to the
 /// next pass.
-const PATIENCE: u64 = 16;
+const MAX_FAILURES: u64 = 16;
 
 /// One pass's repair.
 pub(super) struct Repair<'a> {
@@ -48,8 +48,8 @@ impl<'a> Repair<'a> {
         mut self,
         missing: Vec<OrderId>,
         published: Option<OrderId>,
-    ) -> Result<Summary, ReconcileError> {
-        let mut summary = Summary { missing: missing.len() as u64, ..Summary::of(&self.reconciler.store) };
+    ) -> Result<PassSummary, ReconcileError> {
+        let mut summary = PassSummary { missing: missing.len() as u64, ..PassSummary::of(&self.reconciler.store) };
         let mut not_found = self.round(missing).await?;
         for gap in GAPS {
             if not_found.is_empty() || self.gives_up() {
@@ -97,7 +97,7 @@ impl<'a> Repair<'a> {
 
     fn failed(&mut self, id: &OrderId, error: &AskError) {
         self.failed += 1;
-        self.failures_in_a_row += if error.is_hopeless() { PATIENCE } else { 1 };
+        self.failures_in_a_row += if error.is_hopeless() { MAX_FAILURES } else { 1 };
         self.reconciler.counters.looked_up.add(1);
         tracing::warn!(
             store = %self.reconciler.store, order = %id, %error,
@@ -106,7 +106,7 @@ impl<'a> Repair<'a> {
     }
 
     fn gives_up(&self) -> bool {
-        self.failures_in_a_row >= PATIENCE
+        self.failures_in_a_row >= MAX_FAILURES
     }
 
     /// Remembers orders as gone, if it is certain that the marketplace would have given them. Its path is a guess, and a

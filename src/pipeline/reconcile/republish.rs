@@ -8,7 +8,7 @@ use super::hand_over::HandOver;
 use super::{ReconcileError, or_stopped};
 use crate::order::ids::{OrderId, ReadId, StoreName};
 use crate::pipeline::publish::{LaneHandle, Source};
-use crate::platform::shutdown::Stop;
+use tokio_util::sync::CancellationToken;
 
 /// An order that is wanted again.
 #[derive(Clone)]
@@ -63,7 +63,7 @@ pub struct Republisher {
     pub(super) store: StoreName,
     pub(super) asker: Asker,
     pub(super) lane: LaneHandle,
-    pub(super) stop: Stop,
+    pub(super) stop: CancellationToken,
 }
 
 impl Republisher {

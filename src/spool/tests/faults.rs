@@ -146,7 +146,7 @@ fn a_second_process_is_told_who_has_the_spool_and_gets_it_once_that_one_is_kille
     let error = Spool::open(options(dir.path())).unwrap_err();
     assert!(matches!(error, SpoolError::Locked { pid: Some(pid), .. } if pid == holder.0.id()), "{error}");
     assert!(error.to_string().contains("stop that one first"));
-    assert_eq!(Spool::inspect(dir.path()).unwrap()[0].state, State::Unfinished);
+    assert_eq!(Spool::inspect(dir.path()).unwrap()[0].state, FileState::Unfinished);
     drop(holder);
     assert_eq!(open(dir.path()).1.unknown.len(), 1, "it was killed in mid-read");
 }

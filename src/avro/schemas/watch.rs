@@ -13,14 +13,15 @@
 use std::fmt;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 use tokio::time::Instant;
 
-use super::{Encoder, EncoderSource, EncodingError, Subject};
+use super::{Frames, SchemaError, SchemaResolver, Subject};
 use crate::avro::contract::Contract;
 use crate::avro::framing::{Frame, fingerprint};
 use crate::avro::registry::{Registry, RegistryError};
-use crate::platform::shutdown::Stop;
+use crate::platform::shutdown::cancelled_within;
 
 /// From one look to the next: two small requests.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(30);
@@ -41,26 +42,26 @@ enum State {
     #[default]
     Unknown,
     /// The registry knows them.
-    Known(Encoder),
+    Known(Frames),
     /// It did once.
-    Gone { before: Encoder, why: String },
+    Gone { before: Frames, why: String },
 }
 
 impl Settled {
     /// The frames in use, if they are settled.
-    pub(super) fn frames(&self) -> Option<Result<Encoder, EncodingError>> {
+    pub(super) fn frames(&self) -> Option<Result<Frames, SchemaError>> {
         match self.state() {
             State::Unknown => None,
-            State::Known(encoder) => Some(Ok(encoder)),
-            State::Gone { why, .. } => Some(Err(EncodingError::Forgotten(why))),
+            State::Known(frames) => Some(Ok(frames)),
+            State::Gone { why, .. } => Some(Err(SchemaError::Forgotten(why))),
         }
     }
 
     /// Another lane may have settled them meanwhile.
-    pub(super) fn settle(&self, encoder: Encoder) {
+    pub(super) fn settle(&self, frames: Frames) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if matches!(*state, State::Unknown) {
-            *state = State::Known(encoder);
+            *state = State::Known(frames);
         }
     }
 
@@ -128,7 +129,7 @@ fn is_exactly(contract: &Contract, schema: &apache_avro::Schema) -> bool {
     Frame::SingleObject { fingerprint: fingerprint(schema) } == contract.frame()
 }
 
-impl EncoderSource {
+impl SchemaResolver {
     /// Why nothing can be framed any more, if the registry has forgotten the schemas.
     #[must_use]
     pub fn forgotten(&self) -> Option<String> {
@@ -139,10 +140,10 @@ impl EncoderSource {
     }
 
     /// Looks at intervals, until the stop. Holds up nobody.
-    pub async fn watch(self, stop: Stop) {
+    pub async fn watch(self, stop: CancellationToken) {
         loop {
             let pause = if self.forgotten().is_some() { WHILE_GONE } else { BETWEEN_LOOKS };
-            if stop.within(pause).await {
+            if cancelled_within(&stop, pause).await {
                 return;
             }
             self.look_again(pause / 2).await;
@@ -173,7 +174,7 @@ impl EncoderSource {
         }
     }
 
-    async fn lost_of(&self, registry: &Registry, used: Encoder) -> Result<Option<Lost>, RegistryError> {
+    async fn lost_of(&self, registry: &Registry, used: Frames) -> Result<Option<Lost>, RegistryError> {
         for (subject, frame) in [(&self.orders, used.order), (&self.tracking, used.tracking)] {
             let Frame::Confluent { id } = frame else { continue };
             let lost = lost(registry, subject, id, |schema| is_exactly(subject.contract, schema)).await?;
@@ -184,24 +185,24 @@ impl EncoderSource {
         Ok(None)
     }
 
-    async fn settle_anew(&self, registry: &Registry, before: Encoder, lost: &Lost, was_gone: bool) {
+    async fn settle_anew(&self, registry: &Registry, before: Frames, lost: &Lost, was_gone: bool) {
         let settled = match self.ask().await {
             // What it has just told must be what it says to consumers.
-            Ok(encoder) => match self.lost_of(registry, encoder).await {
-                Ok(None) => Ok(encoder),
+            Ok(frames) => match self.lost_of(registry, frames).await {
+                Ok(None) => Ok(frames),
                 Ok(Some(lost)) => Err(lost.to_string()),
                 Err(error) => Err(error.to_string()),
             },
             Err(error) => Err(error.to_string()),
         };
         match settled {
-            Ok(encoder) => {
+            Ok(frames) => {
                 tracing::warn!(
-                    %lost, before = %before, now = %encoder,
+                    %lost, before = %before, now = %frames,
                     "the schemas have other IDs now; records that carry the former ones can't be read until the registry is \
                      restored from a backup"
                 );
-                self.settled.set(State::Known(encoder));
+                self.settled.set(State::Known(frames));
             }
             Err(error) => {
                 let why = format!("{lost}, and nothing is published until it has it: {error}");
@@ -265,7 +266,7 @@ mod tests {
         }
     }
 
-    async fn source(may_register: bool) -> (EncoderSource, Shared) {
+    async fn source(may_register: bool) -> (SchemaResolver, Shared) {
         let held = Shared::default();
         let shared = held.clone();
         let app = Router::new().fallback(move |method: Method, uri: Uri, body: Bytes| async move {
@@ -276,15 +277,15 @@ mod tests {
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, app).await });
         let toml = format!("[schema_registry]\nurl = \"{url}\"\nauto_register = {may_register}");
-        (EncoderSource::from_config(&Config::from_toml(&toml).unwrap()).unwrap(), held)
+        (SchemaResolver::from_config(&Config::from_toml(&toml).unwrap()).unwrap(), held)
     }
 
-    fn texts(source: &EncoderSource) -> [String; 2] {
+    fn texts(source: &SchemaResolver) -> [String; 2] {
         source.subjects().map(|subject| subject.contract.text().to_owned())
     }
 
-    async fn ids(source: &EncoderSource) -> Option<[u32; 2]> {
-        let Encoder { order: Frame::Confluent { id: order }, tracking: Frame::Confluent { id: tracking } } =
+    async fn ids(source: &SchemaResolver) -> Option<[u32; 2]> {
+        let Frames { order: Frame::Confluent { id: order }, tracking: Frame::Confluent { id: tracking } } =
             source.open().await.ok()?
         else {
             return None;
@@ -322,7 +323,7 @@ mod tests {
         let why = source.forgotten().unwrap();
         assert!(why.contains("another schema under the ID 2") && why.contains("schemas register"), "{why}");
         let error = source.open().await.unwrap_err();
-        assert!(matches!(error, EncodingError::Forgotten(_)) && error.is_transient(), "{error}");
+        assert!(matches!(error, SchemaError::Forgotten(_)) && error.is_transient(), "{error}");
         // One that is away now is no proof that it has them again.
         held.lock().unwrap().is_away = true;
         source.look_again(FRESH).await;

@@ -18,7 +18,7 @@ pub use watch::{Lost, lost};
 
 /// Why messages can't be framed.
 #[derive(Debug, Error)]
-pub enum EncodingError {
+pub enum SchemaError {
     /// The registry's.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -33,7 +33,7 @@ pub enum EncodingError {
     Decode(#[from] DecodeError),
 }
 
-impl EncodingError {
+impl SchemaError {
     /// Whether it may pass without anybody's doing.
     #[must_use]
     pub fn is_transient(&self) -> bool {
@@ -58,7 +58,7 @@ pub struct Subject {
 
 /// Where frames come from. Clones share what is settled.
 #[derive(Clone)]
-pub struct EncoderSource {
+pub struct SchemaResolver {
     registry: Option<Registry>,
     may_register: bool,
     orders: Subject,
@@ -66,22 +66,22 @@ pub struct EncoderSource {
     settled: Arc<Settled>,
 }
 
-impl fmt::Debug for EncoderSource {
+impl fmt::Debug for SchemaResolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EncoderSource").finish_non_exhaustive()
+        f.debug_struct("SchemaResolver").finish_non_exhaustive()
     }
 }
 
 /// The frames of both topics, settled once: a registry that goes away later is not missed. One that forgets is.
 #[derive(Debug, Clone, Copy)]
-pub struct Encoder {
+pub struct Frames {
     /// For events.
     pub order: Frame,
     /// For tracking records.
     pub tracking: Frame,
 }
 
-impl fmt::Display for Encoder {
+impl fmt::Display for Frames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.order, self.tracking) {
             (Frame::Confluent { id: order }, Frame::Confluent { id: tracking }) => {
@@ -92,12 +92,12 @@ impl fmt::Display for Encoder {
     }
 }
 
-impl EncoderSource {
+impl SchemaResolver {
     /// As the settings say. Calls nothing yet.
     ///
     /// # Errors
     /// A registry URL that can't be used, or a password that can't be read.
-    pub fn from_config(config: &Config) -> Result<Self, EncodingError> {
+    pub fn from_config(config: &Config) -> Result<Self, SchemaError> {
         let topics = &config.kafka.topics;
         let subject = |topic: &str, contract| Subject { name: format!("{topic}-value"), contract };
         let registry = match &config.schema_registry {
@@ -137,21 +137,21 @@ impl EncoderSource {
     /// nobody.
     ///
     /// # Errors
-    /// The registry's, and [`EncodingError::Forgotten`] as long as it knows the schemas no longer.
-    pub async fn open(&self) -> Result<Encoder, EncodingError> {
+    /// The registry's, and [`SchemaError::Forgotten`] as long as it knows the schemas no longer.
+    pub async fn open(&self) -> Result<Frames, SchemaError> {
         if let Some(settled) = self.settled.frames() {
             return settled;
         }
-        let encoder = self.ask().await?;
-        self.settled.settle(encoder);
-        Ok(encoder)
+        let frames = self.ask().await?;
+        self.settled.settle(frames);
+        Ok(frames)
     }
 
-    async fn ask(&self) -> Result<Encoder, EncodingError> {
-        Ok(Encoder { order: self.frame(&self.orders).await?, tracking: self.frame(&self.tracking).await? })
+    async fn ask(&self) -> Result<Frames, SchemaError> {
+        Ok(Frames { order: self.frame(&self.orders).await?, tracking: self.frame(&self.tracking).await? })
     }
 
-    async fn frame(&self, subject: &Subject) -> Result<Frame, EncodingError> {
+    async fn frame(&self, subject: &Subject) -> Result<Frame, SchemaError> {
         match &self.registry {
             None => Ok(subject.contract.frame()),
             Some(registry) => {

@@ -12,7 +12,7 @@ use crate::order::ids::ReadId;
 
 /// A tracking record without what its key says, and without where its event is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Brief {
+pub struct TrackingEntry {
     /// What became of the order.
     pub state: OrderState,
     /// Revision of the latest event, if there was one.
@@ -29,7 +29,7 @@ pub struct Brief {
     pub order_created_at: Option<i64>,
 }
 
-impl From<&OrderTracking> for Brief {
+impl From<&OrderTracking> for TrackingEntry {
     fn from(record: &OrderTracking) -> Self {
         let OrderTracking { state, revision, reason, read_id, content_hash, published_at, order_created_at, .. } =
             *record;
@@ -37,7 +37,7 @@ impl From<&OrderTracking> for Brief {
     }
 }
 
-impl Brief {
+impl TrackingEntry {
     /// From the datum of a record that was written by [`ORDER_TRACKING`](crate::avro::contract::ORDER_TRACKING)'s own schema,
     /// and its key; `None` if anything about it is unusual.
     #[must_use]
@@ -151,8 +151,8 @@ mod tests {
             let message = record.to_message(ORDER_TRACKING.frame());
             let (_, datum) = Frame::split(&message).unwrap();
             let key = record.key().to_string();
-            prop_assert_eq!(Brief::read(key.as_bytes(), datum), Some(Brief::from(&record)));
-            prop_assert_eq!(Brief::read(b"quito/7", datum), None, "the key is another order's");
+            prop_assert_eq!(TrackingEntry::read(key.as_bytes(), datum), Some(TrackingEntry::from(&record)));
+            prop_assert_eq!(TrackingEntry::read(b"quito/7", datum), None, "the key is another order's");
         }
 
         #[test]
@@ -161,15 +161,15 @@ mod tests {
             let mut datum = Frame::split(&message).unwrap().1.to_vec();
             let at = at.index(datum.len());
             datum[at] = byte;
-            if let Some(brief) = Brief::read(record.key().to_string().as_bytes(), &datum) {
-                prop_assert_eq!(generally(&datum).as_ref().map(Brief::from), Some(brief));
+            if let Some(brief) = TrackingEntry::read(record.key().to_string().as_bytes(), &datum) {
+                prop_assert_eq!(generally(&datum).as_ref().map(TrackingEntry::from), Some(brief));
             }
-            prop_assert_eq!(Brief::read(record.key().to_string().as_bytes(), &datum[..at]), None);
+            prop_assert_eq!(TrackingEntry::read(record.key().to_string().as_bytes(), &datum[..at]), None);
         }
 
         #[test]
         fn no_bytes_make_it_panic(key: Vec<u8>, datum: Vec<u8>) {
-            prop_assert_eq!(Brief::read(&key, &datum).is_some() && generally(&datum).is_none(), false);
+            prop_assert_eq!(TrackingEntry::read(&key, &datum).is_some() && generally(&datum).is_none(), false);
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::platform::jobs::{Jobs, Threads};
 
 /// What the program meets outside of itself: the seam at which a simulation puts all of it.
 #[derive(Clone)]
-pub struct Surroundings {
+pub struct Environment {
     /// Where the spool is.
     pub disk: Arc<dyn Disk>,
     /// Threads.
@@ -20,13 +20,14 @@ pub struct Surroundings {
     /// Kafka.
     pub broker: Arc<dyn Broker>,
     /// The way to a store's marketplace.
-    pub marketplace: Arc<Marketplaces>,
+    pub marketplace: Arc<MarketplaceFactory>,
 }
 
 /// Makes the way to a store's marketplace, as the settings describe it.
-pub type Marketplaces = dyn Fn(&StoreName, &config::Store) -> Result<Arc<dyn Marketplace>, AppError> + Send + Sync;
+pub type MarketplaceFactory =
+    dyn Fn(&StoreName, &config::Store) -> Result<Arc<dyn Marketplace>, AppError> + Send + Sync;
 
-impl Surroundings {
+impl Environment {
     /// Those of a real program.
     #[must_use]
     pub fn real(config: &Config) -> Self {

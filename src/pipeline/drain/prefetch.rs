@@ -7,7 +7,7 @@ use crate::platform::jobs::{Job, Jobs};
 use crate::spool::{Reservation, Spool, SpoolError};
 
 /// Reserved files: one is made while the page before it is fetched, so that no read waits for it.
-pub(super) struct Ahead {
+pub(super) struct ReservationPrefetch {
     jobs: Arc<dyn Jobs>,
     spool: Spool,
     store: StoreName,
@@ -17,7 +17,7 @@ pub(super) struct Ahead {
     failed: Option<SpoolError>,
 }
 
-impl Ahead {
+impl ReservationPrefetch {
     pub(super) fn new(jobs: Arc<dyn Jobs>, spool: Spool, store: StoreName) -> Self {
         Self { jobs, spool, store, ready: None, coming: None, failed: None }
     }

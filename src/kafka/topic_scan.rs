@@ -21,10 +21,10 @@ const WHAT: &str = "reading a topic";
 /// For one question to the broker.
 const CALL: Duration = Duration::from_secs(10);
 /// How long it goes on without any progress.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PROGRESS_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A record as it stands in the topic. Its contents may be personal, so `Debug` tells its place alone.
-pub struct Seen {
+pub struct ScannedRecord {
     /// The partition.
     pub partition: i32,
     /// The offset in it.
@@ -39,7 +39,7 @@ pub struct Seen {
     pub headers: Vec<(String, String)>,
 }
 
-impl Seen {
+impl ScannedRecord {
     /// The value of a header.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -53,13 +53,16 @@ impl Seen {
     }
 }
 
-impl std::fmt::Debug for Seen {
+impl std::fmt::Debug for ScannedRecord {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Seen").field("partition", &self.partition).field("offset", &self.offset).finish_non_exhaustive()
+        f.debug_struct("ScannedRecord")
+            .field("partition", &self.partition)
+            .field("offset", &self.offset)
+            .finish_non_exhaustive()
     }
 }
 
-impl From<&BorrowedMessage<'_>> for Seen {
+impl From<&BorrowedMessage<'_>> for ScannedRecord {
     fn from(message: &BorrowedMessage<'_>) -> Self {
         let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
         let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
@@ -86,7 +89,7 @@ pub enum Start {
 }
 
 /// A consumer that stands somewhere in all partitions of a topic.
-pub struct Glance {
+pub struct TopicScan {
     consumer: StreamConsumer<Watch>,
     connection: Connection,
     topic: String,
@@ -95,7 +98,7 @@ pub struct Glance {
     whole: bool,
 }
 
-impl Glance {
+impl TopicScan {
     /// Opens `topic`. With [`Isolation::Committed`] its end is that of what is committed.
     ///
     /// # Errors
@@ -146,12 +149,12 @@ impl Glance {
     ///
     /// # Errors
     /// A read that fails, or gets no further.
-    pub async fn next(&mut self) -> Result<Option<Seen>, KafkaFault> {
+    pub async fn next(&mut self) -> Result<Option<ScannedRecord>, KafkaFault> {
         let mut progress = Instant::now();
         while !self.left.is_empty() {
             match timeout(Duration::from_millis(200), self.consumer.recv()).await.ok() {
                 Some(Ok(message)) => {
-                    let seen = Seen::from(&message);
+                    let seen = ScannedRecord::from(&message);
                     if self.left.get(&seen.partition).is_some_and(|end| seen.offset + 1 >= *end) {
                         self.left.remove(&seen.partition);
                     }
@@ -165,8 +168,9 @@ impl Glance {
                 Some(Err(error)) => self.survive(&error)?,
                 None => {}
             }
-            if progress.elapsed() > PATIENCE {
-                let why = format!("no progress for {PATIENCE:?} in `{}`: see that all its brokers run", self.topic);
+            if progress.elapsed() > PROGRESS_TIMEOUT {
+                let why =
+                    format!("no progress for {PROGRESS_TIMEOUT:?} in `{}`: see that all its brokers run", self.topic);
                 let fault = KafkaFault::Passing { what: WHAT, why };
                 return Err(self.consumer.context().reasons.explain(fault));
             }
@@ -178,10 +182,10 @@ impl Glance {
     ///
     /// # Errors
     /// A read that fails for good; a broker that is away is waited for.
-    pub async fn wait(&self) -> Result<Seen, KafkaFault> {
+    pub async fn wait(&self) -> Result<ScannedRecord, KafkaFault> {
         loop {
             match self.consumer.recv().await {
-                Ok(message) => return Ok(Seen::from(&message)),
+                Ok(message) => return Ok(ScannedRecord::from(&message)),
                 Err(KafkaError::PartitionEOF(_)) => {}
                 Err(error) => self.survive(&error)?,
             }
@@ -192,7 +196,7 @@ impl Glance {
     ///
     /// # Errors
     /// As [`next`](Self::next).
-    pub async fn all(mut self) -> Result<Vec<Seen>, KafkaFault> {
+    pub async fn all(mut self) -> Result<Vec<ScannedRecord>, KafkaFault> {
         let mut all = Vec::new();
         while let Some(seen) = self.next().await? {
             all.push(seen);

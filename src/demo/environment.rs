@@ -21,7 +21,7 @@ pub const FAULTS: &str = "truncate=0.02,drop-after=0.02,error-before=0.02,drop-b
 
 /// What a demonstration can be told.
 #[derive(Debug, Clone)]
-pub struct StageOptions {
+pub struct DemoOptions {
     /// Orders in the shop at first.
     pub orders: usize,
     /// Settles the orders, and which reads meet which fault.
@@ -34,7 +34,7 @@ pub struct StageOptions {
 
 /// Why there is no demonstration.
 #[derive(Debug, Error)]
-pub enum StageError {
+pub enum DemoError {
     /// More orders than the embedded broker holds.
     #[error(
         "the embedded broker keeps 5 MiB of a partition, which {most} orders are sure to fit in, and {asked} may not: use \
@@ -63,7 +63,7 @@ pub enum StageError {
 }
 
 /// Everything but the pipeline and the consumer.
-pub struct Stage {
+pub struct DemoEnvironment {
     /// The marketplace.
     pub sandbox: Sandbox,
     /// The settings of the pipeline.
@@ -72,22 +72,22 @@ pub struct Stage {
     _spool: ScratchDirectory,
 }
 
-impl Stage {
+impl DemoEnvironment {
     /// Sets it up: starts the marketplace and, where no other is named, a broker.
     ///
     /// # Errors
-    /// [`StageError`].
-    pub async fn set(options: StageOptions) -> Result<Self, StageError> {
-        let StageOptions { orders, seed, faults, bootstrap_servers } = options;
+    /// [`DemoError`].
+    pub async fn build(options: DemoOptions) -> Result<Self, DemoError> {
+        let DemoOptions { orders, seed, faults, bootstrap_servers } = options;
         let most = EmbeddedBroker::MOST_ORDERS;
         if bootstrap_servers.is_none() && orders > most {
-            return Err(StageError::TooMany { asked: orders, most });
+            return Err(DemoError::TooMany { asked: orders, most });
         }
         let args = SandboxArgs { seed, faults, ..SandboxArgs::with_orders(orders) };
         let token = args.token.clone();
         let sandbox = Sandbox::serve(Shop::new(&args), args.listen, args.delay).await;
-        let sandbox = sandbox.map_err(|why| StageError::System { what: "starting the sandbox", why })?;
-        let spool = ScratchDirectory::new().map_err(|why| StageError::System { what: "making a spool", why })?;
+        let sandbox = sandbox.map_err(|why| DemoError::System { what: "starting the sandbox", why })?;
+        let spool = ScratchDirectory::new().map_err(|why| DemoError::System { what: "making a spool", why })?;
         let settings = Settings {
             // Unique, so that a demonstration on a real broker meets nobody else's topics.
             name: format!("imotriz-demo-{}", Uuid::now_v7().simple()),

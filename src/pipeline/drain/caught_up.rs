@@ -7,43 +7,46 @@ use tokio::time::Instant;
 
 /// The drain's side.
 #[derive(Debug, Clone)]
-pub struct QuietReport {
+pub struct CaughtUpSender {
     read_began: watch::Sender<Option<Instant>>,
-    wanted: Arc<Notify>,
+    read_requested: Arc<Notify>,
 }
 
 /// The reconciler's side.
 #[derive(Debug)]
-pub struct QuietWatch {
+pub struct CaughtUpReceiver {
     read_began: watch::Receiver<Option<Instant>>,
-    wanted: Arc<Notify>,
+    read_requested: Arc<Notify>,
 }
 
 /// Both sides for one store.
 #[must_use]
-pub fn quiet() -> (QuietReport, QuietWatch) {
+pub fn caught_up() -> (CaughtUpSender, CaughtUpReceiver) {
     let (sender, receiver) = watch::channel(None);
-    let wanted = Arc::<Notify>::default();
-    (QuietReport { read_began: sender, wanted: wanted.clone() }, QuietWatch { read_began: receiver, wanted })
+    let read_requested = Arc::<Notify>::default();
+    (
+        CaughtUpSender { read_began: sender, read_requested: read_requested.clone() },
+        CaughtUpReceiver { read_began: receiver, read_requested },
+    )
 }
 
-impl QuietReport {
+impl CaughtUpSender {
     /// A read that began then, or a little later, found nothing pending, and every page before it is with the lane.
     pub(super) fn nothing_pending(&self, read_began: Instant) {
         self.read_began.send_replace(Some(read_began));
     }
 
     /// Returns when somebody can't wait for the next poll.
-    pub(super) async fn wanted(&self) {
-        self.wanted.notified().await;
+    pub(super) async fn read_requested(&self) {
+        self.read_requested.notified().await;
     }
 }
 
-impl QuietWatch {
+impl CaughtUpReceiver {
     /// Returns once a read that *began* after `moment` has found nothing pending; `false` if the drain is gone before.
     /// A read that was in flight at `moment` won't do: what was placed behind its back would pass for not pending.
     pub async fn after(&mut self, moment: Instant) -> bool {
-        self.wanted.notify_one();
+        self.read_requested.notify_one();
         self.read_began.wait_for(|began| began.is_some_and(|began| began > moment)).await.is_ok()
     }
 }
@@ -54,7 +57,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_read_that_began_before_the_moment_proves_nothing() {
-        let (report, mut watch) = quiet();
+        let (report, mut watch) = caught_up();
         let before = Instant::now();
         let moment = Instant::now();
         report.nothing_pending(before);
@@ -66,7 +69,7 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_waits_for_a_drain_that_is_gone() {
-        let (report, mut watch) = quiet();
+        let (report, mut watch) = caught_up();
         drop(report);
         assert!(!watch.after(Instant::now()).await);
     }

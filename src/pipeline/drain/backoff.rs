@@ -14,14 +14,14 @@ const LONGEST: Duration = Duration::from_secs(60);
 const AN_HOUR: Duration = Duration::from_secs(3600);
 
 /// Failures in a row, by kind; any success clears them.
-pub(super) struct Setbacks {
+pub(super) struct Backoff {
     pub(super) count: usize,
     /// Those of them that were reads of unknown outcome.
     unknown: u32,
     pauses: backon::ExponentialBackoff,
 }
 
-impl Setbacks {
+impl Backoff {
     pub(super) fn none() -> Self {
         let builder = ExponentialBuilder::default()
             .with_jitter()
@@ -56,14 +56,14 @@ mod tests {
 
     #[test]
     fn reads_of_unknown_outcome_become_rare() {
-        let mut setbacks = Setbacks::none();
+        let mut backoff = Backoff::none();
         let (mut waited, mut reads) = (Duration::ZERO, 0);
         while waited < Duration::from_secs(30 * 86_400) {
-            assert_eq!(setbacks.call_for_a_question(), reads >= MAX_FAILURES);
-            waited += setbacks.another_unknown();
+            assert_eq!(backoff.call_for_a_question(), reads >= MAX_FAILURES);
+            waited += backoff.another_unknown();
             reads += 1;
         }
         assert!((1500..1700).contains(&reads), "{reads}");
-        assert!(setbacks.another_unknown() <= AN_HOUR && setbacks.another() <= 2 * LONGEST);
+        assert!(backoff.another_unknown() <= AN_HOUR && backoff.another() <= 2 * LONGEST);
     }
 }

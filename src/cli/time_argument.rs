@@ -12,51 +12,54 @@ use crate::platform::clock;
 /// A text that is no time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("expected how long ago (90s, 15m, 2h, 7d), a date (2026-11-24, in UTC), or a time (2026-11-24T10:00:00-05:00)")]
-pub struct MomentError;
+pub struct TimeArgumentError;
 
 /// A point in time, in UTC where no zone was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment(pub Timestamp);
+pub struct TimeArgument(pub Timestamp);
 
-impl FromStr for Moment {
-    type Err = MomentError;
+impl FromStr for TimeArgument {
+    type Err = TimeArgumentError;
 
-    fn from_str(text: &str) -> Result<Self, MomentError> {
+    fn from_str(text: &str) -> Result<Self, TimeArgumentError> {
         let text = text.trim();
         if let Ok(time) = text.parse::<Timestamp>() {
             return Ok(Self(time));
         }
         if let Ok(date) = text.parse::<Date>() {
-            return TimeZone::UTC.to_timestamp(date.to_datetime(Time::midnight())).map(Self).map_err(|_| MomentError);
+            return TimeZone::UTC
+                .to_timestamp(date.to_datetime(Time::midnight()))
+                .map(Self)
+                .map_err(|_| TimeArgumentError);
         }
         let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let (number, unit) = text.split_at(digits);
-        let number: i64 = number.parse().map_err(|_| MomentError)?;
+        let number: i64 = number.parse().map_err(|_| TimeArgumentError)?;
         let seconds = match unit.trim() {
             "s" => 1,
             "m" => 60,
             "h" => 3600,
             "d" => 86_400,
-            _ => return Err(MomentError),
+            _ => return Err(TimeArgumentError),
         };
         let ago = number.checked_mul(seconds).and_then(|seconds| Span::new().try_seconds(seconds).ok());
-        ago.and_then(|ago| clock::now().checked_sub(ago).ok()).map(Self).ok_or(MomentError)
+        ago.and_then(|ago| clock::now().checked_sub(ago).ok()).map(Self).ok_or(TimeArgumentError)
     }
 }
 
-/// Where to begin: `beginning`, or a [`Moment`].
+/// Where to begin: `beginning`, or a [`TimeArgument`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum From {
+pub enum StartArgument {
     /// With the oldest that is left.
     Beginning,
     /// At this time.
-    Time(Moment),
+    Time(TimeArgument),
 }
 
-impl FromStr for From {
-    type Err = MomentError;
+impl FromStr for StartArgument {
+    type Err = TimeArgumentError;
 
-    fn from_str(text: &str) -> Result<Self, MomentError> {
+    fn from_str(text: &str) -> Result<Self, TimeArgumentError> {
         if text == "beginning" { Ok(Self::Beginning) } else { text.parse().map(Self::Time) }
     }
 }
@@ -65,8 +68,8 @@ impl FromStr for From {
 mod tests {
     use super::*;
 
-    fn parsed(text: &str) -> Result<Timestamp, MomentError> {
-        text.parse::<Moment>().map(|moment| moment.0)
+    fn parsed(text: &str) -> Result<Timestamp, TimeArgumentError> {
+        text.parse::<TimeArgument>().map(|moment| moment.0)
     }
 
     #[test]
@@ -81,7 +84,7 @@ mod tests {
     #[test]
     fn what_is_no_time_is_refused() {
         for text in ["", "yesterday", "5", "h", "-2h", "3w", "99999999999999999d", "2026-13-01", "ñ"] {
-            assert_eq!(parsed(text), Err(MomentError), "{text}");
+            assert_eq!(parsed(text), Err(TimeArgumentError), "{text}");
         }
     }
 }

@@ -19,7 +19,7 @@ const CALL: Duration = Duration::from_secs(10);
 
 /// Why the consumer sees nothing more.
 #[derive(Debug, Error)]
-pub enum AudienceError {
+pub enum DemoConsumerError {
     /// Kafka.
     #[error(transparent)]
     Kafka(#[from] KafkaFault),
@@ -29,7 +29,7 @@ pub enum AudienceError {
 }
 
 /// Reads the orders topic from its beginning, all partitions, in no group.
-pub struct Audience {
+pub struct DemoConsumer {
     consumer: StreamConsumer<Watch>,
     topic: String,
     partitions: i32,
@@ -40,12 +40,17 @@ pub struct Audience {
 #[derive(Debug)]
 pub struct Ends(Vec<(i32, i64)>);
 
-impl Audience {
+impl DemoConsumer {
     /// Takes its place before the first event. The topic has `partitions` partitions.
     ///
     /// # Errors
     /// Kafka's.
-    pub fn new(connection: &Connection, topic: &str, partitions: i32, decoder: Decoder) -> Result<Self, AudienceError> {
+    pub fn new(
+        connection: &Connection,
+        topic: &str,
+        partitions: i32,
+        decoder: Decoder,
+    ) -> Result<Self, DemoConsumerError> {
         let config = connection.consumer(Isolation::Committed)?;
         let consumer = StreamConsumer::from_config_and_context(&config, Watch::default()).map_err(fault)?;
         let mut all = TopicPartitionList::new();
@@ -61,7 +66,7 @@ impl Audience {
     ///
     /// # Errors
     /// Kafka's.
-    pub async fn next(&self) -> Result<Option<Vec<u8>>, AudienceError> {
+    pub async fn next(&self) -> Result<Option<Vec<u8>>, DemoConsumerError> {
         match self.consumer.recv().await {
             Ok(message) => Ok(message.payload().map(<[u8]>::to_vec)),
             Err(error) if is_about_the_group(&error) => Ok(None),
@@ -77,8 +82,8 @@ impl Audience {
     /// The event in a message.
     ///
     /// # Errors
-    /// [`AudienceError::Decode`].
-    pub async fn decode(&mut self, message: &[u8]) -> Result<OrderEvent, AudienceError> {
+    /// [`DemoConsumerError::Decode`].
+    pub async fn decode(&mut self, message: &[u8]) -> Result<OrderEvent, DemoConsumerError> {
         Ok(self.decoder.decode(message).await?)
     }
 
@@ -86,12 +91,12 @@ impl Audience {
     ///
     /// # Errors
     /// Kafka's.
-    pub fn ends(&self) -> Result<Ends, AudienceError> {
+    pub fn ends(&self) -> Result<Ends, DemoConsumerError> {
         let end = |partition| {
             let (_, end) = self.consumer.fetch_watermarks(&self.topic, partition, CALL).map_err(fault)?;
             Ok((partition, end))
         };
-        (0..self.partitions).map(end).collect::<Result<_, AudienceError>>().map(Ends)
+        (0..self.partitions).map(end).collect::<Result<_, DemoConsumerError>>().map(Ends)
     }
 
     /// Whether all before `ends` was returned. Markers of transactions take offsets too and are never returned, so this
@@ -114,6 +119,6 @@ fn is_gone(error: &KafkaError) -> bool {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what map_err hands over")]
-fn fault(error: KafkaError) -> AudienceError {
+fn fault(error: KafkaError) -> DemoConsumerError {
     KafkaFault::of("reading the orders topic", 0, &error).into()
 }

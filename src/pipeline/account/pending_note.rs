@@ -21,14 +21,14 @@ const LENGTH: usize = 256;
 
 /// A note.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Note {
+pub(super) struct PendingNote {
     /// The read that follows the answer. Without one, no read was made since.
     pub(super) next: Option<ReadId>,
     /// What the answer said, if it did.
     pub(super) pending: Option<Pending>,
 }
 
-impl Note {
+impl PendingNote {
     fn render(self) -> Vec<u8> {
         let next = self.next.map_or_else(|| "none".to_owned(), |read| read.to_string());
         let (orders, at) = self
@@ -55,22 +55,22 @@ impl Note {
 
 /// One store's.
 #[derive(Debug)]
-pub(super) struct Answers {
+pub(super) struct PendingNotes {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     file: Option<Box<dyn DiskFile>>,
     pub(super) last: Option<Pending>,
-    noted: Option<Note>,
+    noted: Option<PendingNote>,
 }
 
-impl Answers {
+impl PendingNotes {
     fn path(dir: &Path, store: &StoreName) -> PathBuf {
         dir.join(format!("{store}.pending"))
     }
 
     /// The note that a former process left; one that can't be read says nothing.
-    pub(super) fn left(disk: &dyn Disk, dir: &Path, store: &StoreName) -> Option<Note> {
-        Note::parse(&disk.read(&Self::path(dir, store)).ok()?)
+    pub(super) fn left(disk: &dyn Disk, dir: &Path, store: &StoreName) -> Option<PendingNote> {
+        PendingNote::parse(&disk.read(&Self::path(dir, store)).ok()?)
     }
 
     pub(super) fn new(disk: Arc<dyn Disk>, dir: &Path, store: &StoreName, last: Option<Pending>) -> Self {
@@ -79,7 +79,7 @@ impl Answers {
 
     /// Durable where it is for no read in particular, or follows such a one, or nothing is pending.
     pub(super) fn note(&mut self, next: Option<ReadId>) -> Result<(), AccountError> {
-        let note = Note { next, pending: self.last };
+        let note = PendingNote { next, pending: self.last };
         if self.noted == Some(note) {
             return Ok(());
         }
@@ -112,18 +112,18 @@ mod tests {
     fn a_note_survives_and_one_that_is_damaged_says_nothing() {
         let pending = Some(Pending { orders: 65, at: "2026-11-24T10:00:00.123Z".parse().unwrap() });
         for note in [
-            Note { next: None, pending },
-            Note { next: Some(ReadId::fresh()), pending },
-            Note { next: Some(ReadId::fresh()), pending: None },
+            PendingNote { next: None, pending },
+            PendingNote { next: Some(ReadId::fresh()), pending },
+            PendingNote { next: Some(ReadId::fresh()), pending: None },
         ] {
             let bytes = note.render();
-            assert_eq!((Note::parse(&bytes), bytes.len()), (Some(note), LENGTH));
+            assert_eq!((PendingNote::parse(&bytes), bytes.len()), (Some(note), LENGTH));
             for index in 0..bytes.len() {
                 let mut damaged = bytes.clone();
                 damaged[index] ^= 1;
-                assert_eq!(Note::parse(&damaged), None, "byte {index}");
+                assert_eq!(PendingNote::parse(&damaged), None, "byte {index}");
             }
-            assert_eq!(Note::parse(&bytes[..LENGTH - 1]), None);
+            assert_eq!(PendingNote::parse(&bytes[..LENGTH - 1]), None);
         }
     }
 }

@@ -4,21 +4,21 @@ use super::{Counted, Message, Noise, Page, PageError};
 
 /// What an answer that came to its end says.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Said {
+pub enum PageVerdict {
     /// It is a page with at least one record.
-    Orders(Orders),
+    Orders(PageSummary),
     /// It is a page without records.
-    Nothing(Nothing),
+    Empty(EmptyPage),
     /// It is a message in the place of a page. What it means is for whoever knows the path and the answers before; the
     /// sentence says why it is no page.
     Message(Message, String),
     /// It is no page, and orders may have been marked for it. A sentence without personal data.
-    Unclear(String),
+    Unreadable(String),
 }
 
 /// What is known of a page without looking into its records.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Orders {
+pub struct PageSummary {
     /// How many records it holds.
     pub records: usize,
     /// Orders that the marketplace says are still to be read.
@@ -33,7 +33,7 @@ pub struct Orders {
 
 /// What a page without records says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Nothing {
+pub struct EmptyPage {
     /// Orders that the marketplace says are still to be read.
     pub pending: u64,
     /// The same, if it did say so, and what it found.
@@ -42,35 +42,35 @@ pub struct Nothing {
     pub noise: Option<Noise>,
 }
 
-impl Said {
+impl PageVerdict {
     /// What a whole body says.
     #[must_use]
-    pub fn by(body: &[u8]) -> Self {
+    pub fn of(body: &[u8]) -> Self {
         let page = match Page::parse(body) {
             Ok(page) => page,
             Err(error) => {
                 let reason = format!("the answer can't be read: {error}");
                 return match Message::of(body) {
                     Some(message) => Self::Message(message, reason),
-                    None => Self::Unclear(reason),
+                    None => Self::Unreadable(reason),
                 };
             }
         };
         let noise = page.noise;
         let (records, counted, disagreement) = (page.records.len(), page.counted(), page.disagreement());
         match disagreement {
-            None if records == 0 => Self::Nothing(Nothing { pending: page.pending.unwrap_or(0), counted, noise }),
-            Some(error) if records == 0 => Self::Unclear(error.to_string()),
-            disagreement => Self::Orders(Orders { records, pending: page.pending, counted, disagreement, noise }),
+            None if records == 0 => Self::Empty(EmptyPage { pending: page.pending.unwrap_or(0), counted, noise }),
+            Some(error) if records == 0 => Self::Unreadable(error.to_string()),
+            disagreement => Self::Orders(PageSummary { records, pending: page.pending, counted, disagreement, noise }),
         }
     }
 
     /// Why a body is no page, if it is none.
     #[must_use]
     pub fn why_no_page(body: &[u8]) -> Option<String> {
-        match Self::by(body) {
-            Self::Unclear(reason) | Self::Message(_, reason) => Some(reason),
-            Self::Orders(_) | Self::Nothing(_) => None,
+        match Self::of(body) {
+            Self::Unreadable(reason) | Self::Message(_, reason) => Some(reason),
+            Self::Orders(_) | Self::Empty(_) => None,
         }
     }
 }
@@ -79,34 +79,40 @@ impl Said {
 mod tests {
     use super::*;
 
-    fn page(data: &str, found: u64, returned: u64, pending: u64) -> Said {
+    fn page(data: &str, found: u64, returned: u64, pending: u64) -> PageVerdict {
         let metadata = format!(
             r#"{{"total_transactions_found":{found},"returned_transactions":{returned},"pending_transactions":{pending}}}"#
         );
-        Said::by(format!(r#"{{"data":{data},"metadata":{metadata}}}"#).as_bytes())
+        PageVerdict::of(format!(r#"{{"data":{data},"metadata":{metadata}}}"#).as_bytes())
     }
 
     #[test]
     fn a_page_is_told_by_its_records_and_counts() {
         let counted = |before, after| Counted { before: Some(before), after: Some(after) };
         let orders = |pending, counted, disagreement| {
-            Said::Orders(Orders { records: 2, pending, counted, disagreement, noise: None })
+            PageVerdict::Orders(PageSummary { records: 2, pending, counted, disagreement, noise: None })
         };
         assert_eq!(page("[1,2]", 5, 2, 3), orders(Some(3), counted(5, 3), None));
         let disagreement = PageError::CountsDisagree { returned: 4, records: 2 };
         assert_eq!(page("[1,2]", 5, 4, 3), orders(Some(3), counted(5, 3), Some(disagreement)));
-        assert_eq!(page("[]", 5, 0, 5), Said::Nothing(Nothing { pending: 5, counted: counted(5, 5), noise: None }));
-        assert_eq!(page("[]", 0, 0, 0), Said::Nothing(Nothing { pending: 0, counted: counted(0, 0), noise: None }));
+        assert_eq!(
+            page("[]", 5, 0, 5),
+            PageVerdict::Empty(EmptyPage { pending: 5, counted: counted(5, 5), noise: None })
+        );
+        assert_eq!(
+            page("[]", 0, 0, 0),
+            PageVerdict::Empty(EmptyPage { pending: 0, counted: counted(0, 0), noise: None })
+        );
     }
 
     #[test]
     fn what_is_no_page_or_lost_its_records_is_unclear() {
         let reason = "the server says that it returned 2 records, and 0 are there";
-        assert_eq!(page("[]", 2, 2, 0), Said::Unclear(reason.to_owned()));
+        assert_eq!(page("[]", 2, 2, 0), PageVerdict::Unreadable(reason.to_owned()));
         for body in [&b"<html>"[..], b"", b"{\"data\":[{}", b"{\"status\":\"error\"}"] {
-            let why = Said::why_no_page(body).unwrap();
+            let why = PageVerdict::why_no_page(body).unwrap();
             assert!(why.starts_with("the answer can't be read: the body is"), "{why}");
         }
-        assert_eq!(Said::why_no_page(br#"{"data":[]}"#), None);
+        assert_eq!(PageVerdict::why_no_page(br#"{"data":[]}"#), None);
     }
 }
