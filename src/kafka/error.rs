@@ -82,10 +82,11 @@ impl KafkaFault {
     }
 
     /// Whether a command has nothing to wait for. A service goes on trying, and says why: the password or the
-    /// certificate may be changed on the broker.
+    /// certificate may be changed on the broker. What needs a person at once is not meant: whether a fenced lane is lost,
+    /// its owner alone can tell.
     #[must_use]
     pub fn ends_a_command(&self) -> bool {
-        !matches!(self, Self::Passing { .. })
+        matches!(self, Self::NoConnection { .. })
     }
 
     /// Names `acl` as what is missing, if that is what the broker's error is about.
@@ -178,6 +179,7 @@ mod tests {
     fn a_fenced_producer_is_not_replaced_by_itself() {
         let fault = KafkaFault::of_code("a commit", 3, Some(RDKafkaErrorCode::ProducerFenced), "");
         assert!(fault.needs_a_person() && fault.to_string().contains("lane 3"));
+        assert!(!fault.ends_a_command(), "a lane that outlived its transaction takes itself back");
         assert!(!KafkaFault::of_code("a commit", 3, Some(RDKafkaErrorCode::AllBrokersDown), "").needs_a_person());
     }
 
