@@ -80,7 +80,7 @@ impl Kind {
             return Self::ClientCertificate;
         }
         let guesses = ["PLAINTEXT broker listener?", "SSL listener?", "might require SASL authentication"];
-        if has(&guesses) || (has(&["Disconnected"]) && hung_up_early(state)) {
+        if has(&guesses) || (has(&["Disconnected", "Send failed: Broken pipe"]) && hung_up_early(state)) {
             Self::PerhapsProtocol
         } else {
             Self::Other

@@ -129,9 +129,7 @@ fn with_the_acls_of_the_readme_everything_works_and_each_one_that_is_missing_is_
                 row.assert_named(&user, &users.run(&user, command, 4).stderr());
             }
         }
-        if row.values("--transactional-id").is_empty() {
-            users.doctor(&user, row, 7);
-        }
+        users.doctor(&user, row, 7);
     }
     assert_eq!(users.scene.reads().len(), 0, "the destructive read, without a place to put what it returns");
     // Looking has written nothing, however often.

@@ -171,9 +171,11 @@ fn unseen(name: &str, found: &str, fault: &KafkaFault) -> Check {
 
 /// What does not work until it is allowed.
 fn forbidden(name: &str, found: &str, fault: &KafkaFault) -> Check {
-    match fault.missing() {
-        Some(acl) => Check::bad(name, format!("{found}: {acl}"), acl.command()),
-        None => Check::bad(name, format!("{found}: {fault}"), "see `broker` above, and the broker's log"),
+    match fault {
+        KafkaFault::NotAllowed { code, missing: Some(acl), .. } => {
+            Check::bad(name, format!("{found} ({code}): {acl}"), acl.command())
+        }
+        _ => Check::bad(name, format!("{found}: {fault}"), "see `broker` above, and that all brokers run"),
     }
 }
 
