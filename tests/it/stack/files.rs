@@ -271,8 +271,8 @@ fn the_queries_that_are_tested_are_those_of_the_dashboard() {
 }
 
 #[test]
-fn every_alert_says_how_bad_it_is_and_leads_to_a_heading_of_the_readme() {
-    let headings: BTreeSet<_> = read("README.md").lines().filter(|line| line.starts_with('#')).map(anchor).collect();
+fn every_alert_says_how_bad_it_is_and_leads_to_a_heading_of_the_runbook() {
+    let headings: BTreeSet<_> = read("docs/runbook.md").lines().filter(|line| line.starts_with('#')).map(anchor).collect();
     let alerts = parse(&read("examples/stack/alerts.yml"));
     let rules = alerts["groups"][0]["rules"].as_array().unwrap();
     for rule in rules {
@@ -280,8 +280,8 @@ fn every_alert_says_how_bad_it_is_and_leads_to_a_heading_of_the_readme() {
         assert!(["critical", "warning"].contains(&rule["labels"]["severity"].as_str().unwrap()), "{name}");
         assert!(rule["annotations"]["summary"].is_string() && rule["annotations"]["description"].is_string(), "{name}");
         let runbook = rule["annotations"]["runbook"].as_str().unwrap_or_else(|| panic!("{name} has no runbook"));
-        let heading = runbook.strip_prefix("README.md#").unwrap();
-        assert!(headings.contains(heading), "{name}: the README has no heading for {heading}");
+        let heading = runbook.strip_prefix("docs/runbook.md#").unwrap();
+        assert!(headings.contains(heading), "{name}: the runbook has no heading for {heading}");
     }
     assert!(rules.len() >= 10);
 }

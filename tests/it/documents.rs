@@ -1,4 +1,4 @@
-//! The README's command blocks, typed line by line as a reader would.
+//! The documents' command blocks, typed line by line as a reader would.
 //!
 //! What stands there for something of the reader's own is replaced: addresses, and where secrets are. A line that is
 //! neither a command of the program nor in [`NOT_RUN`] fails, and so does a block in a language that nobody knows here.
@@ -16,7 +16,7 @@ use crate::support::compose::read;
 use crate::support::program::{Program, Settings};
 use crate::support::scene::{RUN_DEADLINE, Scene, keys};
 use crate::support::topics::Topics;
-use crate::support::{http, kafka, port, registry, wait};
+use crate::support::{child, example, http, kafka, port, registry, wait};
 
 /// Lines that are not run, and why.
 const NOT_RUN: [(&str, &str); 2] = [
@@ -36,16 +36,31 @@ struct Block {
     lines: Vec<String>,
 }
 
-/// The README's blocks of commands. Those in `toml` are loaded by tests/readme.rs.
+/// The documents, in the order in which a reader comes to them. What a document says to do stands on its own.
+const DOCUMENTS: [&str; 7] = [
+    "README.md",
+    "docs/guarantees.md",
+    "docs/operations.md",
+    "docs/runbook.md",
+    "docs/mapping.md",
+    "docs/settings.md",
+    "docs/testing.md",
+];
+
+/// The documents' blocks of commands. Those in `toml` are loaded by tests/documents.rs, those in `python` are run by
+/// [`whoever_copies_the_first_page_s_consumer_sees_the_orders`].
 fn blocks() -> Vec<Block> {
+    DOCUMENTS.into_iter().flat_map(|path| blocks_of(&read(path))).collect()
+}
+
+fn blocks_of(document: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut section = String::new();
     let mut language = None;
-    let readme = read("README.md");
-    for line in readme.lines() {
+    for line in document.lines() {
         match (language, line.strip_prefix("```")) {
             (None, Some(opened)) => {
-                assert!(["", "sh", "toml"].contains(&opened), "nobody runs blocks in `{opened}`");
+                assert!(["", "sh", "toml", "python"].contains(&opened), "nobody runs blocks in `{opened}`");
                 language = Some(opened);
                 blocks.extend((opened == "sh").then(|| Block { section: section.clone(), lines: Vec::new() }));
             }
@@ -204,4 +219,24 @@ fn whoever_kills_it_and_looks_sees_what_the_readme_says() {
     let mut status = settings.start(&["status"]);
     status.expect_exit(0, RUN_DEADLINE);
     assert!(status.stdout().contains(" 3,000 "), "{}", status.output());
+}
+
+#[test]
+fn whoever_copies_the_first_page_s_consumer_sees_the_orders() {
+    let readme = read("README.md");
+    let (_, code) = readme.split_once("```python\n").expect("a consumer on the first page");
+    let (code, _) = code.split_once("\n```").unwrap();
+    let scene = Scene::new("readme-consumer", SandboxArgs::with_orders(3)).with("IMOTRIZ_SCHEMA_REGISTRY__URL", registry().url());
+    scene.drain();
+    let code = code
+        .replace("localhost:9092", kafka().bootstrap_servers())
+        .replace("http://localhost:8081", registry().url())
+        .replace("imotriz.orders.v1", &scene.topics.orders)
+        .replace("\"erp\"", &format!("\"{}\"", scene.topics.orders));
+    let mut command = child::command(example::interpreter());
+    command.args(["-u", "-c", &code]);
+    let mut consumer = Program::spawn(command);
+    for event in scene.events() {
+        consumer.wait_for_line(event.key.as_deref().unwrap(), RUN_DEADLINE);
+    }
 }
