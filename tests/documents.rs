@@ -25,7 +25,8 @@ fn read(path: &str) -> String {
 
 /// All documents: their paths and texts.
 fn documents() -> Vec<(String, String)> {
-    let pages = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let pages =
+        fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut paths: Vec<_> = pages.filter(|name| name.ends_with(".md")).map(|name| format!("docs/{name}")).collect();
     paths.push("README.md".to_owned());
     paths.into_iter().map(|path| (path.clone(), read(&path))).collect()
@@ -177,21 +178,80 @@ fn every_link_of_the_documents_leads_somewhere() {
     }
 }
 
-/// The addresses of a page's headings, as GitHub and GitLab make them.
+/// The addresses of a page's headings, as GitHub and GitLab make them. No two may be the same.
 fn anchors(text: &str) -> BTreeSet<String> {
-    let headings = text.lines().filter(|line| line.starts_with('#'));
-    let titles = headings.map(|line| line.trim_start_matches('#').trim().to_lowercase());
-    let address = |title: String| -> String {
-        let kept = title.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
-        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
-    };
-    titles.map(address).collect()
+    let mut addresses = BTreeSet::new();
+    for prose in text.split("\n```").step_by(2) {
+        for heading in prose.lines().filter(|line| line.starts_with('#')) {
+            let title = heading.trim_start_matches('#').trim().to_lowercase();
+            let kept = title.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+            let address: String = kept.map(|c| if c == ' ' { '-' } else { c }).collect();
+            assert!(addresses.insert(address), "there are two headings `{heading}`");
+        }
+    }
+    addresses
 }
 
 #[test]
 fn the_first_page_is_for_somebody_who_has_five_minutes() {
     let lines = read("README.md").lines().count();
     assert!(lines <= 250, "README.md has {lines} lines: what is for few belongs into docs/");
+}
+
+#[test]
+fn every_figure_of_the_first_page_is_one_of_the_page_on_performance() {
+    let (readme, performance) = (read("README.md"), read("docs/performance.md"));
+    let (_, section) = readme.split_once("\n## How fast\n").expect("the section on speed");
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let words = |text: &str| -> BTreeSet<String> {
+        let words = text.split(|c: char| !c.is_alphanumeric() && !".,".contains(c));
+        words.map(|word| word.trim_matches(['.', ',']).to_owned()).collect()
+    };
+    let measured = words(&performance);
+    let figures: Vec<_> =
+        words(section).into_iter().filter(|word| word.starts_with(|c: char| c.is_ascii_digit())).collect();
+    assert!(figures.len() >= 8, "only {figures:?} found");
+    for figure in figures {
+        assert!(measured.contains(&figure), "docs/performance.md does not say {figure}");
+    }
+}
+
+#[test]
+fn every_file_and_type_that_the_architecture_names_exists() {
+    let mut sources = String::new();
+    let mut folders = vec![root().join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                sources.push_str(&fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let exists = |path: &str| root().join(path).exists();
+    let is_defined = |name: &str| {
+        ["struct", "enum", "trait", "type"].iter().any(|kind| {
+            let definition = format!("{kind} {name}");
+            sources.split(&definition).skip(1).any(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+        })
+    };
+    let mut looked_at = 0;
+    for name in read("docs/architecture.md").split('`').skip(1).step_by(2) {
+        if name.starts_with(|c: char| c.is_ascii_uppercase()) && !name.contains('=') {
+            let (owner, variant) = name.split_once("::").unwrap_or((name, ""));
+            assert!(is_defined(owner), "there is no type {owner}");
+            assert!(sources.contains(&format!("    {variant}(")) || variant.is_empty(), "there is no {name}");
+        } else if name.contains(['/', '.']) {
+            let places = [name.to_owned(), format!("src/{name}"), format!("src/{name}.rs")];
+            assert!(places.iter().any(|place| exists(place)), "there is no {name}");
+        } else {
+            continue;
+        }
+        looked_at += 1;
+    }
+    assert!(looked_at >= 30, "only {looked_at} names found");
 }
 
 #[test]
@@ -208,7 +268,10 @@ fn what_is_generated_in_the_documents_is_up_to_date() {
         if std::env::var_os("UPDATE_DOCS").is_some() {
             fs::write(root().join(path), new).unwrap();
         } else {
-            assert!(old == new, "{path} is out of date: write it anew with `UPDATE_DOCS=1 cargo test --test documents`");
+            assert!(
+                old == new,
+                "{path} is out of date: write it anew with `UPDATE_DOCS=1 cargo test --test documents`"
+            );
         }
     }
 }

@@ -4,6 +4,7 @@
 //! neither a command of the program nor in [`NOT_RUN`] fails, and so does a block in a language that nobody knows here.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use imotriz_kafka::sandbox::{Fault, SandboxArgs};
@@ -24,7 +25,7 @@ const NOT_RUN: [(&str, &str); 2] = [
     ("docker compose up --build", "wants images: tests/it/stack.rs starts what it starts, as processes"),
 ];
 
-/// Lines that find something in the installation of [`Reader::new`], and what the README's table of exit codes promises.
+/// Lines that find something in the installation of [`Reader::new`], and what the table of exit codes promises.
 const FINDINGS: [(&str, i32); 2] = [("imotriz-kafka reconcile --dry-run", 12), ("imotriz-kafka reconcile", 10)];
 
 /// `demo` plays with thousands of orders.
@@ -36,20 +37,30 @@ struct Block {
     lines: Vec<String>,
 }
 
-/// The documents, in the order in which a reader comes to them. What a document says to do stands on its own.
-const DOCUMENTS: [&str; 7] = [
+/// The documents, in the order in which a reader comes to them: the installation is the same one to the end.
+const DOCUMENTS: [&str; 11] = [
     "README.md",
     "docs/guarantees.md",
+    "docs/event-contract.md",
+    "docs/consumers.md",
     "docs/operations.md",
     "docs/runbook.md",
-    "docs/mapping.md",
     "docs/settings.md",
+    "docs/mapping.md",
+    "docs/performance.md",
+    "docs/architecture.md",
     "docs/testing.md",
 ];
 
-/// The documents' blocks of commands. Those in `toml` are loaded by tests/documents.rs, those in `python` are run by
-/// [`whoever_copies_the_first_page_s_consumer_sees_the_orders`].
+/// The documents' blocks of commands. Those in `toml` are loaded by tests/documents.rs, the one in `python` is run by
+/// [`whoever_copies_the_consumer_of_the_first_page_sees_the_orders`].
 fn blocks() -> Vec<Block> {
+    let pages = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).unwrap();
+    for page in pages.map(|page| format!("docs/{}", page.unwrap().file_name().display())) {
+        assert!(DOCUMENTS.contains(&page.as_str()), "nobody types the commands of {page}");
+    }
+    let python: usize = DOCUMENTS.iter().map(|path| read(path).matches("\n```python\n").count()).sum();
+    assert_eq!(python, 1, "nobody runs more than the consumer of the first page");
     DOCUMENTS.into_iter().flat_map(|path| blocks_of(&read(path))).collect()
 }
 
@@ -76,13 +87,13 @@ fn blocks_of(document: &str) -> Vec<Block> {
     blocks
 }
 
-/// Somebody who types what the README says.
+/// Somebody who types what the documents say.
 struct Reader {
-    /// What stands in the README, and what this reader has in its place.
+    /// What stands in the documents, and what this reader has in its place.
     places: Vec<(&'static str, String)>,
     /// Where new installations get their orders.
     shop: Scene,
-    /// The fake shop that a line of the README has started last: it stays until the next one.
+    /// The fake shop that a line of the documents has started last: it stays until the next one.
     sandbox: Option<Program>,
     _secrets: TempDir,
 }
@@ -195,7 +206,7 @@ fn every_command_block_does_what_it_promises() {
 }
 
 #[test]
-fn whoever_kills_it_and_looks_sees_what_the_readme_says() {
+fn whoever_kills_it_and_looks_sees_what_the_guarantees_say() {
     let [shop, terminal] = blocks()
         .into_iter()
         .filter(|block| block.section == "Kill it, and look")
@@ -222,11 +233,12 @@ fn whoever_kills_it_and_looks_sees_what_the_readme_says() {
 }
 
 #[test]
-fn whoever_copies_the_first_page_s_consumer_sees_the_orders() {
+fn whoever_copies_the_consumer_of_the_first_page_sees_the_orders() {
     let readme = read("README.md");
     let (_, code) = readme.split_once("```python\n").expect("a consumer on the first page");
     let (code, _) = code.split_once("\n```").unwrap();
-    let scene = Scene::new("readme-consumer", SandboxArgs::with_orders(3)).with("IMOTRIZ_SCHEMA_REGISTRY__URL", registry().url());
+    let scene = Scene::new("readme-consumer", SandboxArgs::with_orders(3))
+        .with("IMOTRIZ_SCHEMA_REGISTRY__URL", registry().url());
     scene.drain();
     let code = code
         .replace("localhost:9092", kafka().bootstrap_servers())
