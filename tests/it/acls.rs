@@ -1,5 +1,5 @@
-//! A broker that allows what it was told to allow: with the ACLs of the README's table everything works, and whichever of them
-//! is taken away is named by `doctor` and by what needs it.
+//! A broker that allows what it was told to allow: with the ACLs of the table in docs/operations.md everything works,
+//! and whichever of them is taken away is named by `doctor` and by what needs it.
 
 use imotriz_kafka::sandbox::SandboxArgs;
 
@@ -10,7 +10,7 @@ use crate::support::program::Program;
 use crate::support::scene::{RUN_DEADLINE, Scene};
 use crate::support::secure::{self, Door, guarded, limited};
 
-/// A row of the README's table, with this test's names in place of the defaults.
+/// A row of the table in docs/operations.md, with this test's names in place of the defaults.
 struct Row {
     needed_for: String,
     arguments: Vec<String>,
@@ -41,8 +41,8 @@ impl Row {
 }
 
 fn table(scene: &Scene) -> Vec<Row> {
-    let readme = read("README.md");
-    let (_, table) = readme.split_once("<!-- acls -->").unwrap();
+    let operations = read("docs/operations.md");
+    let (_, table) = operations.split_once("<!-- acls -->").unwrap();
     let (table, _) = table.split_once("<!-- end of acls -->").unwrap();
     let places = [
         ("imotriz.orders.v1", scene.topics.orders.as_str()),

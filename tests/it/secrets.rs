@@ -55,7 +55,7 @@ impl Place {
         program.output()
     }
 
-    /// What the README says under "With docker compose", typed in this folder.
+    /// What docs/operations.md says under "With docker compose", typed in this folder.
     fn types(&self, lines: &str, input: &str) {
         let mut shell = Command::new("/bin/sh");
         let script = format!("set -e\nsudo() {{ \"$@\"; }}\n{lines}");
@@ -66,10 +66,10 @@ impl Place {
     }
 }
 
-/// The lines of the README that make the folder, and those that replace the token.
+/// The lines of docs/operations.md that make the folder, and those that replace the token.
 fn typed() -> (String, String) {
-    let readme = read("README.md");
-    let blocks: Vec<_> = readme.split("\n```").filter(|block| block.contains(" secrets/token")).collect();
+    let operations = read("docs/operations.md");
+    let blocks: Vec<_> = operations.split("\n```").filter(|block| block.contains(" secrets/token")).collect();
     let [first, rotation] = blocks[..] else { panic!("{} blocks about secrets/token", blocks.len()) };
     (first.trim_start().to_owned(), rotation.trim_start().to_owned())
 }

@@ -1,4 +1,4 @@
-//! The metrics, as Prometheus reads them. One table, which the README repeats; dashboard and alerts are tested against it.
+//! The metrics, as Prometheus reads them. One table, which docs/operations.md repeats; dashboard and alerts are tested against it.
 //!
 //! Labels have few values: a store, a lane, a reason, a status. Nothing tells one order from another.
 

@@ -271,19 +271,24 @@ fn the_queries_that_are_tested_are_those_of_the_dashboard() {
 }
 
 #[test]
-fn every_alert_says_how_bad_it_is_and_leads_to_a_heading_of_the_readme() {
-    let headings: BTreeSet<_> = read("README.md").lines().filter(|line| line.starts_with('#')).map(anchor).collect();
+fn every_alert_says_how_bad_it_is_and_leads_to_a_heading_of_the_runbook_that_names_it() {
+    let runbook = read("docs/runbook.md");
+    let sections: BTreeMap<_, _> =
+        runbook.split("\n#").map(|section| (anchor(section.lines().next().unwrap()), section)).collect();
     let alerts = parse(&read("examples/stack/alerts.yml"));
     let rules = alerts["groups"][0]["rules"].as_array().unwrap();
     for rule in rules {
         let name = rule["alert"].as_str().unwrap();
         assert!(["critical", "warning"].contains(&rule["labels"]["severity"].as_str().unwrap()), "{name}");
         assert!(rule["annotations"]["summary"].is_string() && rule["annotations"]["description"].is_string(), "{name}");
-        let runbook = rule["annotations"]["runbook"].as_str().unwrap_or_else(|| panic!("{name} has no runbook"));
-        let heading = runbook.strip_prefix("README.md#").unwrap();
-        assert!(headings.contains(heading), "{name}: the README has no heading for {heading}");
+        let link = rule["annotations"]["runbook"].as_str().unwrap_or_else(|| panic!("{name} has no runbook"));
+        let heading = link.strip_prefix("docs/runbook.md#").unwrap();
+        let section =
+            sections.get(heading).unwrap_or_else(|| panic!("{name}: the runbook has no heading for {heading}"));
+        assert!(section.contains(&format!("`{name}`")), "{name} is not named under {heading}");
     }
-    assert!(rules.len() >= 10);
+    let named = runbook.matches("`Imotriz").count();
+    assert!(rules.len() >= 10 && named == rules.len(), "the runbook names {named} alerts, there are {}", rules.len());
 }
 
 /// A heading's address in the page, as GitHub and GitLab make it.

@@ -1,5 +1,5 @@
-//! The README and the sample settings say what the program does: commands parse, settings load, tables are those of the
-//! code. `UPDATE_README=1 cargo test --test readme` writes anew what is generated.
+//! The documents and the sample settings say what the program does: commands parse, settings load, tables are those of
+//! the code, links lead somewhere. `UPDATE_DOCS=1 cargo test --test documents` writes anew what is generated.
 #![allow(clippy::unwrap_used, reason = "all of this is a test, and a panic is how a test reports")]
 
 use std::collections::BTreeSet;
@@ -23,13 +23,22 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The README's fenced blocks in a language.
-fn blocks(readme: &str, language: &str) -> Vec<String> {
-    let parts: Vec<_> = readme.split("\n```").collect();
-    let inside = parts.iter().skip(1).step_by(2);
+/// All documents: their paths and texts.
+fn documents() -> Vec<(String, String)> {
+    let pages =
+        fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut paths: Vec<_> = pages.filter(|name| name.ends_with(".md")).map(|name| format!("docs/{name}")).collect();
+    paths.push("README.md".to_owned());
+    paths.into_iter().map(|path| (path.clone(), read(&path))).collect()
+}
+
+/// The documents' fenced blocks in a language.
+fn blocks(language: &str) -> Vec<String> {
+    let documents = documents();
+    let parts = documents.iter().flat_map(|(_, text)| text.split("\n```").skip(1).step_by(2));
     let found: Vec<_> =
-        inside.filter_map(|part| part.strip_prefix(language)?.strip_prefix('\n')).map(str::to_owned).collect();
-    assert!(!found.is_empty(), "the README has no block in `{language}`");
+        parts.filter_map(|part| part.strip_prefix(language)?.strip_prefix('\n')).map(str::to_owned).collect();
+    assert!(!found.is_empty(), "no document has a block in `{language}`");
     found
 }
 
@@ -40,10 +49,9 @@ fn words(line: &str) -> Vec<&str> {
 }
 
 #[test]
-fn every_command_of_the_readme_parses() {
-    let readme = read("README.md");
+fn every_command_of_the_documents_parses() {
     let mut parsed = 0;
-    for line in blocks(&readme, "sh").iter().flat_map(|block| block.lines()) {
+    for line in blocks("sh").iter().flat_map(|block| block.lines()) {
         let arguments = match words(line).as_slice() {
             ["imotriz-kafka", arguments @ ..] | ["cargo", "run", "--release", "--", arguments @ ..] => {
                 arguments.to_vec()
@@ -60,10 +68,9 @@ fn every_command_of_the_readme_parses() {
 }
 
 #[test]
-fn every_environment_of_the_readme_loads_and_has_a_store() {
-    let readme = read("README.md");
+fn every_environment_of_the_documents_loads_and_has_a_store() {
     let mut loaded = 0;
-    for block in blocks(&readme, "sh") {
+    for block in blocks("sh") {
         let variables: Vec<_> =
             block.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('=')).collect();
         if variables.is_empty() {
@@ -78,8 +85,8 @@ fn every_environment_of_the_readme_loads_and_has_a_store() {
 }
 
 #[test]
-fn every_settings_file_of_the_readme_loads() {
-    for block in blocks(&read("README.md"), "toml") {
+fn every_settings_file_of_the_documents_loads() {
+    for block in blocks("toml") {
         Config::from_toml(&block).unwrap_or_else(|error| panic!("{error}\n{block}"));
     }
 }
@@ -104,18 +111,18 @@ fn the_sample_settings_load_and_the_parts_in_comments_too() {
 }
 
 #[test]
-fn the_exit_codes_of_the_readme_are_those_of_the_help_and_of_the_code() {
-    let readme = read("README.md");
-    let (_, table) = readme.split_once("| exit code | meaning |\n|---|---|\n").expect("the table of exit codes");
+fn the_exit_codes_of_the_documents_are_those_of_the_help_and_of_the_code() {
+    let operations = read("docs/operations.md");
+    let (_, table) = operations.split_once("| exit code | meaning |\n|---|---|\n").expect("the table of exit codes");
     let rows =
         table.lines().take_while(|line| line.starts_with('|')).map(|row| row.split('|').nth(1).unwrap_or_default());
-    let in_readme: BTreeSet<u8> = rows.flat_map(codes).collect();
+    let in_documents: BTreeSet<u8> = rows.flat_map(codes).collect();
 
     let help = Cli::command().render_long_help().to_string();
     let (_, listed) = help.split_once("Exit codes:\n").expect("the help lists the exit codes");
     let in_help: BTreeSet<u8> =
         listed.lines().flat_map(|line| codes(line.trim().split("  ").next().unwrap_or_default())).collect();
-    assert_eq!(in_readme, in_help);
+    assert_eq!(in_documents, in_help);
 
     let in_code = [
         exit::UNEXPECTED,
@@ -130,7 +137,7 @@ fn the_exit_codes_of_the_readme_are_those_of_the_help_and_of_the_code() {
         exit::MISSING,
         exit::STOPPED,
     ];
-    assert!(in_code.iter().all(|code| in_readme.contains(code)));
+    assert!(in_code.iter().all(|code| in_documents.contains(code)));
 }
 
 fn codes(text: &str) -> impl Iterator<Item = u8> {
@@ -138,10 +145,9 @@ fn codes(text: &str) -> impl Iterator<Item = u8> {
 }
 
 #[test]
-fn every_test_that_the_readme_names_exists() {
-    let readme = read("README.md");
-    let (_, section) = readme.split_once("## What is guaranteed").expect("the section on guarantees");
-    let (guarantees, _) = section.split_once("\nNot promised:").expect("what is not promised comes last");
+fn every_test_that_the_guarantees_name_exists() {
+    let document = read("docs/guarantees.md");
+    let (guarantees, _) = document.split_once("\n## Not promised").expect("what is not promised comes last");
     let mut file: Option<(&str, String)> = None;
     let mut named = 0;
     for word in guarantees.split('`').skip(1).step_by(2) {
@@ -157,38 +163,123 @@ fn every_test_that_the_readme_names_exists() {
 }
 
 #[test]
-fn every_file_that_the_readme_links_to_exists() {
-    let readme = read("README.md");
-    for target in readme.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-        assert!(target.starts_with("http") || root().join(target).exists(), "{target} does not exist");
+fn every_link_of_the_documents_leads_somewhere() {
+    for (path, text) in documents() {
+        let folder = Path::new(&path).parent().unwrap();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if target.starts_with("http") {
+                continue;
+            }
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let file = if file.is_empty() { path.clone() } else { folder.join(file).display().to_string() };
+            assert!(root().join(&file).exists(), "{path}: {target} does not exist");
+            assert!(heading.is_empty() || anchors(&read(&file)).contains(heading), "{path}: {target}: no such heading");
+        }
+    }
+}
+
+/// The addresses of a page's headings, as GitHub and GitLab make them. No two may be the same.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let mut addresses = BTreeSet::new();
+    for prose in text.split("\n```").step_by(2) {
+        for heading in prose.lines().filter(|line| line.starts_with('#')) {
+            let title = heading.trim_start_matches('#').trim().to_lowercase();
+            let kept = title.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+            let address: String = kept.map(|c| if c == ' ' { '-' } else { c }).collect();
+            assert!(addresses.insert(address), "there are two headings `{heading}`");
+        }
+    }
+    addresses
+}
+
+#[test]
+fn the_first_page_is_for_somebody_who_has_five_minutes() {
+    let lines = read("README.md").lines().count();
+    assert!(lines <= 250, "README.md has {lines} lines: what is for few belongs into docs/");
+}
+
+#[test]
+fn every_figure_of_the_first_page_is_one_of_the_page_on_performance() {
+    let (readme, performance) = (read("README.md"), read("docs/performance.md"));
+    let (_, section) = readme.split_once("\n## How fast\n").expect("the section on speed");
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let words = |text: &str| -> BTreeSet<String> {
+        let words = text.split(|c: char| !c.is_alphanumeric() && !".,".contains(c));
+        words.map(|word| word.trim_matches(['.', ',']).to_owned()).collect()
+    };
+    let measured = words(&performance);
+    let figures: Vec<_> =
+        words(section).into_iter().filter(|word| word.starts_with(|c: char| c.is_ascii_digit())).collect();
+    assert!(figures.len() >= 8, "only {figures:?} found");
+    for figure in figures {
+        assert!(measured.contains(&figure), "docs/performance.md does not say {figure}");
     }
 }
 
 #[test]
-fn what_is_generated_in_the_readme_is_up_to_date() {
-    let path = root().join("README.md");
-    let old = read("README.md");
-    let mut new = old.clone();
-    for (name, content) in [
-        ("settings", config::reference()),
-        ("mapping", mapping_reference()),
-        ("fields", fields()),
-        ("metrics", metrics()),
-    ] {
-        let place = between_marks(&new, name);
-        new.replace_range(place, &format!("\n{}", content.trim_end()));
+fn every_file_and_type_that_the_architecture_names_exists() {
+    let mut sources = String::new();
+    let mut folders = vec![root().join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                sources.push_str(&fs::read_to_string(path).unwrap());
+            }
+        }
     }
-    if std::env::var_os("UPDATE_README").is_some() {
-        fs::write(&path, new).unwrap();
-    } else {
-        assert!(old == new, "README.md is out of date: write it anew with `UPDATE_README=1 cargo test --test readme`");
+    let exists = |path: &str| root().join(path).exists();
+    let is_defined = |name: &str| {
+        ["struct", "enum", "trait", "type"].iter().any(|kind| {
+            let definition = format!("{kind} {name}");
+            sources.split(&definition).skip(1).any(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+        })
+    };
+    let mut looked_at = 0;
+    for name in read("docs/architecture.md").split('`').skip(1).step_by(2) {
+        if name.starts_with(|c: char| c.is_ascii_uppercase()) && !name.contains('=') {
+            let (owner, variant) = name.split_once("::").unwrap_or((name, ""));
+            assert!(is_defined(owner), "there is no type {owner}");
+            assert!(sources.contains(&format!("    {variant}(")) || variant.is_empty(), "there is no {name}");
+        } else if name.contains(['/', '.']) {
+            let places = [name.to_owned(), format!("src/{name}"), format!("src/{name}.rs")];
+            assert!(places.iter().any(|place| exists(place)), "there is no {name}");
+        } else {
+            continue;
+        }
+        looked_at += 1;
+    }
+    assert!(looked_at >= 30, "only {looked_at} names found");
+}
+
+#[test]
+fn what_is_generated_in_the_documents_is_up_to_date() {
+    for (path, name, content) in [
+        ("docs/settings.md", "settings", config::reference()),
+        ("docs/mapping.md", "mapping", mapping_reference()),
+        ("docs/event-contract.md", "fields", fields()),
+        ("docs/operations.md", "metrics", metrics()),
+    ] {
+        let old = read(path);
+        let mut new = old.clone();
+        new.replace_range(between_marks(&old, path, name), &format!("\n{}", content.trim_end()));
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            fs::write(root().join(path), new).unwrap();
+        } else {
+            assert!(
+                old == new,
+                "{path} is out of date: write it anew with `UPDATE_DOCS=1 cargo test --test documents`"
+            );
+        }
     }
 }
 
-fn between_marks(readme: &str, name: &str) -> Range<usize> {
-    let begin = format!("<!-- {name}: begin, written by tests/readme.rs -->\n");
-    let start = readme.find(&begin).unwrap_or_else(|| panic!("the README has no `{begin}`")) + begin.len() - 1;
-    let length = readme[start..].find(&format!("\n<!-- {name}: end -->")).expect("what begins has an end");
+fn between_marks(text: &str, path: &str, name: &str) -> Range<usize> {
+    let begin = format!("<!-- {name}: begin, written by tests/documents.rs -->\n");
+    let start = text.find(&begin).unwrap_or_else(|| panic!("{path} has no `{begin}`")) + begin.len() - 1;
+    let length = text[start..].find(&format!("\n<!-- {name}: end -->")).expect("what begins has an end");
     start..start + length
 }
 

@@ -1,9 +1,10 @@
-//! The README's command blocks, typed line by line as a reader would.
+//! The documents' command blocks, typed line by line as a reader would.
 //!
 //! What stands there for something of the reader's own is replaced: addresses, and where secrets are. A line that is
 //! neither a command of the program nor in [`NOT_RUN`] fails, and so does a block in a language that nobody knows here.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use imotriz_kafka::sandbox::{Fault, SandboxArgs};
@@ -16,7 +17,7 @@ use crate::support::compose::read;
 use crate::support::program::{Program, Settings};
 use crate::support::scene::{RUN_DEADLINE, Scene, keys};
 use crate::support::topics::Topics;
-use crate::support::{http, kafka, port, registry, wait};
+use crate::support::{child, example, http, kafka, port, registry, wait};
 
 /// Lines that are not run, and why.
 const NOT_RUN: [(&str, &str); 2] = [
@@ -24,7 +25,7 @@ const NOT_RUN: [(&str, &str); 2] = [
     ("docker compose up --build", "wants images: tests/it/stack.rs starts what it starts, as processes"),
 ];
 
-/// Lines that find something in the installation of [`Reader::new`], and what the README's table of exit codes promises.
+/// Lines that find something in the installation of [`Reader::new`], and what the table of exit codes promises.
 const FINDINGS: [(&str, i32); 2] = [("imotriz-kafka reconcile --dry-run", 12), ("imotriz-kafka reconcile", 10)];
 
 /// `demo` plays with thousands of orders.
@@ -36,16 +37,41 @@ struct Block {
     lines: Vec<String>,
 }
 
-/// The README's blocks of commands. Those in `toml` are loaded by tests/readme.rs.
+/// The documents, in the order in which a reader comes to them: the installation is the same one to the end.
+const DOCUMENTS: [&str; 11] = [
+    "README.md",
+    "docs/guarantees.md",
+    "docs/event-contract.md",
+    "docs/consumers.md",
+    "docs/operations.md",
+    "docs/runbook.md",
+    "docs/settings.md",
+    "docs/mapping.md",
+    "docs/performance.md",
+    "docs/architecture.md",
+    "docs/testing.md",
+];
+
+/// The documents' blocks of commands. Those in `toml` are loaded by tests/documents.rs, the one in `python` is run by
+/// [`whoever_copies_the_consumer_of_the_first_page_sees_the_orders`].
 fn blocks() -> Vec<Block> {
+    let pages = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).unwrap();
+    for page in pages.map(|page| format!("docs/{}", page.unwrap().file_name().display())) {
+        assert!(DOCUMENTS.contains(&page.as_str()), "nobody types the commands of {page}");
+    }
+    let python: usize = DOCUMENTS.iter().map(|path| read(path).matches("\n```python\n").count()).sum();
+    assert_eq!(python, 1, "nobody runs more than the consumer of the first page");
+    DOCUMENTS.into_iter().flat_map(|path| blocks_of(&read(path))).collect()
+}
+
+fn blocks_of(document: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut section = String::new();
     let mut language = None;
-    let readme = read("README.md");
-    for line in readme.lines() {
+    for line in document.lines() {
         match (language, line.strip_prefix("```")) {
             (None, Some(opened)) => {
-                assert!(["", "sh", "toml"].contains(&opened), "nobody runs blocks in `{opened}`");
+                assert!(["", "sh", "toml", "python"].contains(&opened), "nobody runs blocks in `{opened}`");
                 language = Some(opened);
                 blocks.extend((opened == "sh").then(|| Block { section: section.clone(), lines: Vec::new() }));
             }
@@ -61,13 +87,13 @@ fn blocks() -> Vec<Block> {
     blocks
 }
 
-/// Somebody who types what the README says.
+/// Somebody who types what the documents say.
 struct Reader {
-    /// What stands in the README, and what this reader has in its place.
+    /// What stands in the documents, and what this reader has in its place.
     places: Vec<(&'static str, String)>,
     /// Where new installations get their orders.
     shop: Scene,
-    /// The fake shop that a line of the README has started last: it stays until the next one.
+    /// The fake shop that a line of the documents has started last: it stays until the next one.
     sandbox: Option<Program>,
     _secrets: TempDir,
 }
@@ -180,7 +206,7 @@ fn every_command_block_does_what_it_promises() {
 }
 
 #[test]
-fn whoever_kills_it_and_looks_sees_what_the_readme_says() {
+fn whoever_kills_it_and_looks_sees_what_the_guarantees_say() {
     let [shop, terminal] = blocks()
         .into_iter()
         .filter(|block| block.section == "Kill it, and look")
@@ -204,4 +230,25 @@ fn whoever_kills_it_and_looks_sees_what_the_readme_says() {
     let mut status = settings.start(&["status"]);
     status.expect_exit(0, RUN_DEADLINE);
     assert!(status.stdout().contains(" 3,000 "), "{}", status.output());
+}
+
+#[test]
+fn whoever_copies_the_consumer_of_the_first_page_sees_the_orders() {
+    let readme = read("README.md");
+    let (_, code) = readme.split_once("```python\n").expect("a consumer on the first page");
+    let (code, _) = code.split_once("\n```").unwrap();
+    let scene = Scene::new("readme-consumer", SandboxArgs::with_orders(3))
+        .with("IMOTRIZ_SCHEMA_REGISTRY__URL", registry().url());
+    scene.drain();
+    let code = code
+        .replace("localhost:9092", kafka().bootstrap_servers())
+        .replace("http://localhost:8081", registry().url())
+        .replace("imotriz.orders.v1", &scene.topics.orders)
+        .replace("\"erp\"", &format!("\"{}\"", scene.topics.orders));
+    let mut command = child::command(example::interpreter());
+    command.args(["-u", "-c", &code]);
+    let mut consumer = Program::spawn(command);
+    for event in scene.events() {
+        consumer.wait_for_line(event.key.as_deref().unwrap(), RUN_DEADLINE);
+    }
 }
