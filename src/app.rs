@@ -155,6 +155,7 @@ impl App {
         let (stores, disk, dir) = (config.stores_or_error()?, &environment.disk, &config.spool.dir);
         let options = SpoolOptions { page_space: config.spool.page_space, ..SpoolOptions::new(dir) };
         let (spool, mut recovery) = Spool::open_on(disk.clone(), options)?;
+        // guard: what a kill left is looked into
         recovery.disown(PageVerdict::why_no_page)?;
         counters.set_stores(stores.keys());
         let account = Account::open_on(disk.clone(), dir, &recovery, counters.clone())?;
@@ -531,6 +532,7 @@ async fn ensure_topics(
     let start = Instant::now();
     let mut pause = Duration::from_millis(200);
     loop {
+        // guard: whether topics can be written to is known before a read
         match topics::ensure_writable(connection, plan).await {
             Ok(layout) => return Ok(layout),
             Err(fault) if fault.needs_a_person() || stop.is_cancelled() => return Err(fault.into()),

@@ -179,7 +179,12 @@ impl Spool {
             Head { seq: self.0.take_seq(), store: store.clone(), read_id: ReadId::fresh(), reserved_at: clock::now() };
         let mut reservation = self.0.clone().begin(head)?;
         // The name comes first: a rename after the sync would leave a journal commit to the fdatasync of the page.
-        match reservation.take_name().and_then(|()| disk::sync_data(&*reservation.file, &reservation.path)) {
+        // guard: a file before the read
+        match reservation
+            .take_name()
+            // guard: the reservation is durable before the read
+            .and_then(|()| disk::sync_data(&*reservation.file, &reservation.path))
+        {
             Ok(()) => Ok(reservation),
             Err(error) => Err(self.0.undo(&reservation.path, error)),
         }
@@ -356,6 +361,7 @@ impl Inner {
     fn make_free(&self, path: &Path) -> Result<Box<dyn DiskFile>, SpoolError> {
         let file = self.disk.open_for_writing(path)?;
         disk::write_at(&*file, path, 0, &format::free_head())?;
+        // guard: a page that is let go stays gone
         disk::sync_data(&*file, path)?;
         Ok(file)
     }

@@ -28,6 +28,7 @@ impl StoreTask {
             return Ok(());
         }
         match self.repair().await {
+            // guard: a drain that could not fetch all says so
             Ok((PassSummary { store, failed: failed @ 1.., .. }, _)) => {
                 Err(ReconcileError::NotFetched { store, failed }.into())
             }
@@ -66,6 +67,7 @@ impl StoreTask {
 
     /// The drain ends between list and repair; see [`crate::pipeline::reconcile`] for why there.
     async fn pass(&mut self) -> Result<(PassSummary, OrderIds), AppError> {
+        // guard: list, then drain
         let listed = self.reconciler.list().await?;
         self.drain.clone().run().await?;
         Ok(self.reconciler.repair(listed).await?)

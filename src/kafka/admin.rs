@@ -107,6 +107,7 @@ impl Admin {
         }
         // The client drops the error of a resource and hands over its settings, of which there are then none. Whatever
         // exists has some.
+        // guard: an answer without settings is no value
         if told { Ok(settings) } else { Err(KafkaFault::untold(what, acl())) }
     }
 
@@ -146,6 +147,7 @@ pub(super) fn partitions_in(metadata: &Metadata, topic: &str) -> Result<Option<i
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     match found.and_then(|found| found.error()).map(Code::from) {
         Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => Ok(None),
+        // guard: a hidden topic is not called missing
         Some(code) => Err(code),
         None => Ok(found.and_then(|found| i32::try_from(found.partitions().len()).ok()).filter(|count| *count > 0)),
     }

@@ -78,6 +78,8 @@ impl KafkaFault {
     /// producer.
     #[must_use]
     pub fn needs_a_person(&self) -> bool {
+        // guard: a fenced lane is not taken back
+        // guard: a service goes on trying with wrong credentials
         !matches!(self, Self::Passing { .. } | Self::NoConnection { .. })
     }
 

@@ -161,6 +161,7 @@ struct Heard {
 
 impl Heard {
     fn is_lasting(&self) -> bool {
+        // guard: a broker that hangs up for a moment is waited for
         let guessed = |reason: &Reason| {
             reason.kind == Kind::PerhapsProtocol && reason.holds() && reason.since.elapsed() >= BELIEVED_AFTER
         };
@@ -243,6 +244,7 @@ impl Reasons {
     /// Whether no connection can come to be before somebody has changed something.
     pub(crate) fn is_lasting(&self) -> bool {
         let record = self.record();
+        // guard: one broker with a bad certificate ends nothing
         record.all_down && !record.brokers.is_empty() && record.brokers.values().all(Heard::is_lasting)
     }
 

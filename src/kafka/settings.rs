@@ -56,6 +56,7 @@ impl Connection {
             config.set(*key, *value);
         }
         for (key, value) in &self.properties {
+            // guard: a secret reaches every client
             config.set(key, value);
         }
         for (key, path) in &self.property_files {
@@ -164,6 +165,7 @@ impl Connection {
     }
 }
 
+// guard: a group that is never joined need not be allowed
 /// The library makes each consumer name a group, and asks for the group's coordinator, though ours join none: that the user
 /// may not is no reason to give up a reading.
 pub(crate) fn is_about_the_group(error: &KafkaError) -> bool {

@@ -79,6 +79,7 @@ pub async fn ensure(connection: &Connection, plan: &TopicPlan) -> Result<Layout,
     }
     check_policy(&admin, &plan.names.tracking).await?;
     check_policy_of_events(&admin, &plan.names.orders).await?;
+    // guard: whether the tracking topic can be read is known before a read
     access::check_read(connection, &plan.names.tracking)?;
     Ok(Layout { lanes: admin.partitions(&plan.names.tracking, TRACKED)?.unwrap_or(plan.lanes) })
 }
@@ -136,6 +137,7 @@ async fn wait_until_visible(admin: &Admin, names: &TopicNames) -> Result<(), Kaf
 /// seen is no policy that is right.
 async fn check_policy(admin: &Admin, topic: &str) -> Result<(), KafkaFault> {
     match admin.settings_of_topic(topic).await?.get("cleanup.policy").map(String::as_str) {
+        // guard: the topic's policy is checked
         Some("compact") => Ok(()),
         Some(other) => Err(KafkaFault::Topic(format!(
             "the tracking topic `{topic}` has cleanup.policy={other} and must have `compact` alone: otherwise Kafka forgets \

@@ -293,6 +293,7 @@ impl Transactions {
             RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize => {
                 KafkaFault::TooLarge { bytes: record.value.as_ref().map_or(0, Vec::len) }
             }
+            // guard: a transaction that was given up says why
             RDKafkaErrorCode::PurgeQueue => self.why_purged("delivering a record"),
             _ => self.fatal("delivering a record").unwrap_or_else(|| {
                 self.explain(KafkaFault::of_code("delivering a record", self.lane, Some(code), &code.to_string()))

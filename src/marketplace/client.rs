@@ -375,6 +375,7 @@ impl Client {
         let mut body = BytesMut::with_capacity(usize::try_from(hint).unwrap_or(0));
         loop {
             match response.chunk().await {
+                // guard: a body has a limit
                 Ok(Some(chunk)) if body.len() + chunk.len() > self.options.max_body => {
                     let reason = format!("the answer is larger than {} bytes (`api.max_body`)", self.options.max_body);
                     return Err(CutBody { reason, partial: body.freeze() });

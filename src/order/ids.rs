@@ -81,6 +81,7 @@ fn whole(number: &str) -> Option<u64> {
     let zeros = usize::try_from(point).ok()?.checked_sub(significant.len())?;
     let significant = significant.parse::<u64>().ok()?;
     let value = significant.checked_mul(10_u64.checked_pow(u32::try_from(zeros).ok()?)?)?;
+    // guard: an ID is not one of several
     (value < EXACT).then_some(value)
 }
 

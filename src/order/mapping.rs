@@ -207,9 +207,12 @@ fn take_or_copy<'o, 'a, T>(
         let value = match read(found) {
             // A truth value can be written as text, but is no text that anybody has looked for.
             _ if places.is_guess() && found.kind() == Kind::Bool => continue,
+            // guard: a guess costs no order
+            // guard: a place that was set is meant
             Err(fault) if places.is_guess() && fault.other_kind => continue,
             read => read.map_err(at_pointer)?,
         };
+        // guard: a float stays as it came
         if !is_copied(found) {
             tree.take(place);
         }
@@ -279,6 +282,7 @@ fn amount(found: Found<'_, '_>) -> Reading<Decimal> {
         Kind::Number => Ok(Some(amount::parse_number(raw.get())?)),
         Kind::Text => {
             let text = json::text(raw).ok_or(amount::NOT_A_NUMBER)?;
+            // guard: text was never a float
             Ok(Some(text.trim()).filter(|text| !text.is_empty()).map(amount::parse).transpose()?)
         }
         Kind::Null => Ok(None),

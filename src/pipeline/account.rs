@@ -326,6 +326,7 @@ impl Account {
     /// [`AccountError::File`].
     pub fn begin(&self, store: &StoreName, pass: ReadId, earlier: u64) -> Result<(), AccountError> {
         self.change(|ledger| {
+            // guard: a killed pass is ticked off by the next
             ledger.credit(store, earlier);
             ledger.end(store);
             // Without an entry there is nothing to tick off.
@@ -358,6 +359,7 @@ impl Account {
         self.change(|ledger| {
             wishes = ledger.take_settlements(&*self.0.disk, &self.0.dir);
             ledger.forget_settled_of(store, |read| traced.iter().any(|trace| trace.read_id == read));
+            // guard: what is only possible lapses
             ledger.lapse(store, clock::now());
         })?;
         remove_all(&*self.0.disk, &wishes?);
@@ -433,12 +435,14 @@ impl Ledger {
             match read {
                 LeftRead::Page(page) => {
                     let counted = counted(page);
+                    // guard: a page that was kept before a kill is an answer
                     if let Some(gap) = self.unanswered(store) {
                         gap.answer(counted.before);
                     }
                     last = counted.after.map(|orders| Pending { orders, at: page.read_at() });
                 }
                 LeftRead::Unknown(read) => {
+                    // guard: a note is believed for its own read alone
                     let noted = note.filter(|note| note.next.is_none_or(|next| next == read.read_id));
                     let before = last.take().or_else(|| noted.and_then(|note: PendingNote| note.pending));
                     self.lost(store, lost_read(read, PAGE), before);

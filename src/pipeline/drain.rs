@@ -195,6 +195,7 @@ impl Drain {
         let lane = &mut self.lane;
         let ready = async {
             let place = match lane.work.clone().try_reserve_owned() {
+                // guard: no read without a ready lane
                 Ok(place) if *lane.status.borrow() == LaneState::Ready => return Some(place),
                 Ok(place) => place,
                 Err(_) => {
@@ -254,6 +255,7 @@ impl Drain {
                 prefetch.give_back(reservation);
                 self.no_orders_in_other_words(how, Some(read_id), token, backoff)
             }
+            // guard: an answer that is kept back is an unknown outcome
             Read::Refused(Refusal::InFront(front)) if !self.is_shut_out(token).await => {
                 let reason = format!(
                     "something in front of the marketplace refused it ({front}), and lets other requests pass: it may have \
@@ -321,6 +323,7 @@ impl Drain {
             }
             PageVerdict::Unreadable(reason) | PageVerdict::Message(_, reason) => {
                 self.warn_unknown(read_id, &reason, durable.length());
+                // guard: what is no page is a read of unknown outcome
                 self.put_on_account(durable.disown(&reason)?, PAGE)?;
                 self.after_unknown(reason, None, backoff)
             }
@@ -398,6 +401,7 @@ impl Drain {
                 Work::Unspooled(Unspooled { store: self.store.clone(), read_id, read_at, body: failed.body })
             }
         };
+        // guard: a page that the disk refuses goes to Kafka from memory
         drop(place.send(work));
         DrainError::PageNotKept(why)
     }
@@ -415,6 +419,7 @@ impl Drain {
     /// Leaves the durable trace of a read with an unknown outcome, and says so.
     fn note(&self, reservation: Reservation, outcome: &UnknownOutcome, at_most: u64) -> Result<(), DrainError> {
         self.warn_unknown(reservation.read_id(), &outcome.reason, outcome.partial.len());
+        // guard: a trace of each unknown read
         let unknown = reservation.write_unknown(&outcome.reason, &outcome.partial);
         self.put_on_account(unknown.map_err(|failed| failed.error)?, at_most)
     }

@@ -273,6 +273,7 @@ impl Reconciler {
         let summary = PassSummary { listed: count, ..or_stopped(&self.stop, repair).await?? };
         self.log(&summary);
         // An empty list is what a wrong path answers as well: it is no proof that nothing is missing.
+        // guard: an unknown read is settled by a clean pass alone
         let covers = (summary.failed == 0 && summary.listed > 0).then_some(covers);
         let Unaccounted { orders, reads, possible } =
             in_place(|| self.settle_accounts(&summary, covers, taken, &known))?;
@@ -301,6 +302,7 @@ impl Reconciler {
         let answer = async {
             tokio::select! {
                 biased;
+                // guard: drained to nothing pending, after the list
                 caught_up = caught_up.after(at) => if !caught_up { return Err(ReconcileError::DrainGone) },
                 () = work.closed() => return Err(ReconcileError::LaneGone),
             }

@@ -108,6 +108,7 @@ impl TrackingMemory {
                 if old.topic == topic { old } else { fresh }
             }
         };
+        // guard: a repartitioned tracking topic is refused
         if remembered.lanes != lanes {
             return Err(MemoryError::Repartitioned { topic: topic.to_owned(), before: remembered.lanes, now: lanes });
         }
@@ -124,6 +125,7 @@ impl TrackingMemory {
     /// [`MemoryError::Emptied`] if the lane was published through and its index is empty.
     pub fn check_not_emptied(&self, lane: i32, is_empty: bool) -> Result<(), MemoryError> {
         let remembered = self.remembered();
+        // guard: an emptied tracking topic is refused
         if is_empty && remembered.published_through.contains(&lane) {
             let topic = remembered.topic.clone();
             return Err(MemoryError::Emptied { topic, lane, path: self.path.clone() });
@@ -182,6 +184,7 @@ pub fn lane_of(store: &StoreName, lanes: i32) -> i32 {
 
 fn lane_of_name(name: &[u8], lanes: i32) -> i32 {
     let lanes = u64::try_from(lanes).expect("a topic has at least one partition");
+    // guard: a store keeps its lane
     i32::try_from(xxh3_64(name) % lanes).expect("smaller than the number of lanes")
 }
 

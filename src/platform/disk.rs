@@ -77,6 +77,7 @@ impl Disk for RealDisk {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
         let file = options.open(path).map_err(TryLockError::Error)?;
+        // guard: one process for each spool
         file.try_lock()?;
         Ok(Box::new(file))
     }

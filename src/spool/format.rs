@@ -163,6 +163,7 @@ fn seal_of(head: &[u8], rest: &[u8]) -> Result<(Seal, Range<usize>), &'static st
     let (block, space) = rest.split_at_checked(SEAL).ok_or("the file ends within its seal")?;
     let (seal, length) = Seal::parse(block).ok_or("there is no readable seal")?;
     let body = space.get(..length).ok_or("the file ends within its body")?;
+    // guard: a torn page is no page
     if seal.render(head, body) != block {
         return Err("the checksum does not fit");
     }

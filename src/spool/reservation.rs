@@ -81,6 +81,7 @@ impl Reservation {
         disk::write_at(&*self.file, &self.path, HEAD, &seal.render(&self.head.render(), body))?;
         fail_point::reach("writing");
         disk::write_at(&*self.file, &self.path, BODY, body)?;
+        // guard: the page is durable before the next read
         disk::sync_data(&*self.file, &self.path)
     }
 }

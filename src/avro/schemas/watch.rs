@@ -202,6 +202,7 @@ impl SchemaResolver {
                     "the schemas have other IDs now; records that carry the former ones can't be read until the registry is \
                      restored from a backup"
                 );
+                // guard: a forgotten schema is framed by its new ID
                 self.settled.set(State::Known(frames));
             }
             Err(error) => {
@@ -209,6 +210,7 @@ impl SchemaResolver {
                 if !was_gone {
                     tracing::error!(why, "not ready; orders stay on the marketplace or in the spool");
                 }
+                // guard: nothing is published while the registry has forgotten the schemas
                 self.settled.set(State::Gone { before, why });
             }
         }

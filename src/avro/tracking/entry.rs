@@ -45,6 +45,7 @@ impl TrackingEntry {
         let mut datum = Datum(datum);
         let (store, id) = (datum.text()?, datum.text()?);
         let (key_store, key_id) = (key.get(..store.len())?, key.get(store.len() + 1..)?);
+        // guard: a record is its key's
         if key_store != store || key_id != id || key[store.len()] != b'/' {
             return None;
         }

@@ -58,6 +58,7 @@ impl<'a> Document<'a> {
         }
         let text = utf8(body, b'?');
         let Some((start, end)) = search(&text, is_it)? else { return Ok(None) };
+        // guard: no second page hides beside the one that is read
         if names_data(&body[..start]) || names_data(&body[end..]) {
             return Ok(None);
         }

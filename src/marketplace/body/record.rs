@@ -66,7 +66,9 @@ fn id(bytes: &[u8], mapping: &Mapping, country: Country) -> Option<OrderId> {
             Err(letter) => letter.id,
         }
     };
-    with(b'?').filter(|id| with(b'!').as_ref() == Some(id))
+    with(b'?')
+        // guard: a broken byte is part of no ID
+        .filter(|id| with(b'!').as_ref() == Some(id))
 }
 
 fn why(bytes: &[u8]) -> String {

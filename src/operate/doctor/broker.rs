@@ -330,6 +330,7 @@ fn replicated(what: &str, topic: &Topic, settings: &Settings) -> Option<Check> {
     let least: usize = settings.get("min.insync.replicas")?.parse().ok()?;
     let name = what.trim_start_matches("topic ");
     let found = format!("{} in sync, min.insync.replicas is {least}", plural(topic.in_sync, "replica"));
+    // guard: no more replicas have to be in sync than there are
     if topic.in_sync < least.min(topic.replicas) {
         let cure = "bring the other brokers back, or lower min.insync.replicas: until then nothing can be written";
         return Some(Check::bad(what, found, cure));

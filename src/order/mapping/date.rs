@@ -40,6 +40,7 @@ pub(super) fn from_number(raw: &str) -> DateText {
 }
 
 fn dated(raw: &str, instant: Option<Timestamp>) -> DateText {
+    // guard: a zero date is no date
     let instant = instant.filter(|instant| *instant >= EARLIEST);
     DateText { raw: raw.to_owned(), epoch_millis: instant.map(Timestamp::as_millisecond) }
 }

@@ -211,6 +211,7 @@ impl Gap {
         let Some(looked) = self.looked else { return OpenLoss::NotLookedFor };
         let (marked, found) = (self.marked(), self.found());
         let short = marked.at_least.saturating_sub(found);
+        // guard: an order that was tracked before is not certainly missing
         let certain = short.saturating_sub(looked.known);
         if certain > 0 {
             return OpenLoss::AtLeast(certain);
@@ -240,6 +241,7 @@ impl Gap {
     fn room(&self, helping: Share) -> u64 {
         let marked = self.marked();
         let limit = match helping {
+            // guard: certain losses are ticked off first
             Share::Certain => marked.at_least,
             Share::Possible => marked.at_most,
         };
@@ -265,6 +267,8 @@ impl Gap {
 /// Whether a list goes back far enough that was taken so long after the last known count. A clock that says "before" was
 /// set back, by who knows how much: within what clocks are corrected by every day it is believed.
 fn is_in_time(age: SignedDuration) -> bool {
+    // guard: a list that came too late proves nothing
+    // guard: a clock that was set back proves nothing
     (SignedDuration::from_mins(-1)..LISTED).contains(&age)
 }
 

@@ -89,6 +89,7 @@ impl Ledger {
     /// Orders of one page that were never published, by their time of creation.
     pub(super) fn arrived(&mut self, store: &StoreName, page: ReadId, created: &[Timestamp]) {
         let mut gaps: Vec<&mut Gap> = self.gaps.iter_mut().filter(|gap| gap.store == *store).collect();
+        // guard: a replayed page is ticked off once
         gaps.iter_mut().for_each(|gap| gap.forget_arrivals(page));
         for created in created {
             // An order that none takes is a new one, or was marked before this program had the store.
@@ -103,6 +104,7 @@ impl Ledger {
 
     /// Lets go of what is settled. Not before the traces of its reads are gone: they would be taken for news.
     pub(super) fn forget_settled(&mut self, is_traced: impl Fn(ReadId) -> bool) {
+        // guard: an entry stays until the trace of its read is gone
         self.gaps.retain(|gap| gap.open() != OpenLoss::Nothing || gap.reads.iter().any(|read| is_traced(read.read_id)));
     }
 

@@ -86,6 +86,7 @@ impl Drain {
         let none = Counted { before: Some(0), after: Some(0) };
         let (counter, counted, what) = match how {
             NoOrders::NoContent => (&self.counters.irregular.no_content, none, "204"),
+            // guard: a wrong path is no empty shop
             NoOrders::NotFound if !self.knows_the_path() => {
                 return self.nothing_read(Read::Refused(Refusal::NotFound), Instant::now(), token, backoff);
             }
@@ -124,6 +125,7 @@ impl Drain {
     /// After reads of unknown outcome in a row, each of which leaves a trace: whether the marketplace is still away, as far
     /// as a question tells that leaves none. Then how long to wait.
     pub(super) async fn is_away(&self, token: &Token, backoff: &mut Backoff) -> Option<Duration> {
+        // guard: a marketplace that is away is not read
         if !backoff.call_for_a_question() {
             return None;
         }

@@ -10,6 +10,7 @@ use crate::spool::committed::Committed;
 /// # Errors
 /// See [`KafkaFault`]; the outcome is then open.
 pub(super) async fn commit(producer: &dyn Producer, _before: Released) -> Result<Committed, KafkaFault> {
+    // guard: the release after the commit
     producer.commit().await?;
     Ok(Committed::seen())
 }

@@ -56,6 +56,7 @@ pub fn decide(known: Option<IndexEntry>, candidate: Candidate, policy: ResyncPol
         // What is looked at for changes is tracked; if it is no longer, it is too old to be of interest.
         return if source == Source::Changes { Decision::NothingToDo } else { publish(None, source) };
     };
+    // guard: a page that is replayed is known
     if known.read == read {
         return Decision::Replayed;
     }

@@ -40,6 +40,7 @@ impl Batches {
 }
 
 impl Drop for Batches {
+    // guard: what was read before a connection broke is in the index
     /// Also after an error: the reader's position is behind what was read until then.
     fn drop(&mut self) {
         self.send();
@@ -93,6 +94,7 @@ pub(super) fn read_brief(decoder: &mut Decoder, key: &[u8], value: &[u8]) -> Res
         Err(error) => error,
     };
     let (frame, datum) = Frame::split(value)?;
+    // guard: a record that its key does not name is nobody's
     let entry = error.is_of_no_schema_of_ours().then(|| TrackingEntry::read(key, datum)).flatten().ok_or(error)?;
     tracing::warn!(
         ?frame,

@@ -249,7 +249,9 @@ impl<'a> Plan<'a> {
     }
 
     fn decide(&mut self, key: &OrderKey, origin: &Origin<'_>, content: ContentHash) -> Decision {
+        // guard: an order of two pages is in two transactions
         if self.overlay.get(key).is_some_and(|entry| entry.read != origin.read_id.into()) {
+            // guard: an order that waits for the next transaction is in it
             self.clash = true;
             return Decision::NothingToDo;
         }

@@ -184,8 +184,10 @@ impl Publisher {
     async fn open(&mut self) -> Result<OpenProducer, LaneError> {
         fail_point::reach("opening");
         self.status.opening();
+        // guard: the fence before the load
         let producer = self.parts.broker.open(self.parts.lane, OPEN_DEADLINE).await?;
         fail_point::reach("fenced");
+        // guard: read on after a failed transaction
         self.catch_up()?;
         fail_point::reach("loaded");
         self.frames().await?;
@@ -229,6 +231,7 @@ impl Publisher {
         }
         while !open.producer.all_brokers_are_down() {
             // Nothing is read while the registry has forgotten the schemas.
+            // guard: an idle lane learns that the registry has forgotten the schemas
             self.frames().await?;
             match tokio::time::timeout(IDLE_LOOK, self.inbox.recv()).await {
                 Ok(Some(work)) => {
@@ -285,12 +288,14 @@ impl Publisher {
             None => Vec::new(),
         };
         tracking.extend(forgotten.iter().map(|key| plan.tombstone(key)));
+        // guard: tracking records beside the events
         open.producer.deliver(&tracking).await?;
         fail_point::reach("tracked");
         // The index knows an order's last read alone: the pages before must be gone before a later one can be committed,
         // or a kill would bring them back as reads of their own.
         let released = match self.releasing.wait().await {
             // A disk that fails lets no page go, and the page that it failed under exists in memory alone.
+            // guard: a page in memory is not given up for one that can't be let go
             Err(error) if self.has_unspooled() && plan.is_news() => self.releasing.in_spite_of(error),
             released => released?,
         };
@@ -301,6 +306,7 @@ impl Publisher {
         self.failures = None;
         let tracked = !outcome.entries.is_empty();
         for (key, entry) in outcome.entries {
+            // guard: the index takes over what was committed
             self.index.apply(IndexUpdate::new(key.to_string().as_bytes(), Some(entry)));
         }
         for key in &forgotten {

@@ -44,6 +44,7 @@ impl Releasing {
     /// [`SpoolError::Disk`]; the page is then found again after the next start.
     pub(super) async fn wait(&mut self) -> Result<Released, SpoolError> {
         if let Some(running) = self.running.take() {
+            // guard: pages have left the spool before the next commit
             let ended = running.ended().await;
             self.failed = self.failed.take().or(ended.err());
         }

@@ -153,6 +153,7 @@ impl Retention {
         let is_listed = |key: &[u8]| key.strip_prefix(&*prefix).is_some_and(|id| listed.contains(id));
         self.unlisted.retain(|key| !is_listed(key));
         for key in mem::take(&mut self.old.keys) {
+            // guard: a listed order is not forgotten
             if !key.starts_with(&prefix) {
                 self.old.keys.push(key);
             } else if !is_listed(&key) {
@@ -203,6 +204,7 @@ fn find_old(
     Ok(Old { before: Millis48::from_millis(before), keys })
 }
 
+// guard: an order's own date must be past the retention
 /// When the record was written by this machine's clock, or the order placed by the marketplace's, whichever is later: an
 /// order that was published while the clock was weeks behind is not as old as its record looks.
 fn latest_of(tracking: &TrackingEntry) -> i64 {

@@ -88,6 +88,7 @@ impl Asker {
             }
             let error = match answer {
                 Err(AskError::Api(ApiError::Busy(told))) => {
+                    // guard: a 429 is waited out
                     if self.pace.busy(asked_at, told).is_hopeless {
                         return Err(ApiError::Busy(told).into());
                     }

@@ -122,6 +122,7 @@ impl<'a> Repair<'a> {
                 None => false,
             };
         let (store, orders) = (&self.reconciler.store, ids.len());
+        // guard: gone only with proof
         if proven {
             tracing::warn!(%store, orders, "listed orders that the marketplace does not have (404): remembered as gone");
             return self.hand_over.flush(ids).await;

@@ -24,6 +24,7 @@ pub(super) async fn take<A: Future<Output = Result<IdList, AskError>>>(
     if !in_pages {
         let IdList { ids, extent } = fetch(None).await?;
         return match extent.why_not_whole(ids.len(), || distinct(&ids)) {
+            // guard: a list that is not whole is refused
             Some(why) => Err(AskError::NotWhole(why)),
             None => Ok(ids),
         };
@@ -119,6 +120,7 @@ impl Pages {
         }
         if pages > 1 {
             let again = fetch(Some(1)).await?;
+            // guard: a list that changed while its pages were read is read anew
             if again.ids != first || again.extent.total != total {
                 return Ok(Reading::Changed("the first page has become another one".to_owned()));
             }

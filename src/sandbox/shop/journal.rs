@@ -135,6 +135,7 @@ impl Journal {
 impl State {
     /// Keeps changes and makes them; says whether it did. Without a file they are made.
     pub(super) fn record(&mut self, events: Vec<Event>) -> bool {
+        // guard: what was handed over is remembered before the answer
         if self.journal.as_mut().is_some_and(|journal| !journal.append(&events)) {
             return false;
         }
