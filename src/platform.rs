@@ -1,6 +1,7 @@
-//! What the program takes from the operating system: time, files, threads, signals.
+//! Access to the operating system: time, files, threads and signals.
 //!
-//! The seams at which a simulation puts its own. Nothing here knows of orders, marketplaces or Kafka.
+//! These are the seams at which a simulation replaces the real thing. Nothing here knows of orders, marketplaces or
+//! Kafka.
 
 pub mod clock;
 pub mod disk;
