@@ -183,11 +183,11 @@ pub fn environment() -> impl Iterator<Item = (String, String)> {
 }
 
 fn check_kafka(kafka: &Kafka, origins: &Origins) -> Result<(), ConfigError> {
-    if let Some((name, reason)) = kafka.properties.owned() {
+    if let Some((name, reason)) = kafka.properties.fixed_by_program() {
         let key = Key::dotted("kafka.properties").child(name);
         return Err(origins.invalid(key, format!("this property belongs to the program: {reason}")));
     }
-    if let Some((name, other)) = kafka.topics.twins() {
+    if let Some((name, other)) = kafka.topics.duplicate_name() {
         let key = Key::dotted("kafka.topics").child(name);
         return Err(origins.invalid(key, format!("must be another topic than kafka.topics.{other}")));
     }
@@ -201,7 +201,7 @@ fn check_kafka(kafka: &Kafka, origins: &Origins) -> Result<(), ConfigError> {
 /// Resolves properties that are given both inline and in a file: the higher layer wins, as with other secrets.
 fn settle_properties(properties: &mut Properties, origins: &Origins) -> Result<(), ConfigError> {
     let section = Key::dotted("kafka.properties");
-    for name in properties.twice() {
+    for name in properties.given_twice() {
         let file = format!("{name}{}", kafka::FILE);
         let loses = match file_wins(&section.child(&name), &section.child(&file), origins)? {
             true => &name,

@@ -13,9 +13,7 @@ use thiserror::Error;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Frame {
     /// By its ID in the registry.
-    Confluent {
-        id: u32,
-    },
+    Confluent { id: u32 },
     /// By the fingerprint of its canonical form.
     SingleObject {
         /// CRC-64-AVRO, see [`fingerprint`].

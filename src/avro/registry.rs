@@ -65,9 +65,7 @@ pub enum RegistryError {
     #[error(
         "the schema is not registered under `{subject}`, and registering is off: run `imotriz-kafka schemas register`"
     )]
-    NotRegistered {
-        subject: String,
-    },
+    NotRegistered { subject: String },
     /// The subject has a version that is incompatible with our schema.
     #[error(
         "the schema is not compatible with what is registered under `{subject}`: use another topic, or a version of this program that goes with it. The registry says: {messages}"

@@ -43,10 +43,7 @@ impl fmt::Display for Origin {
 pub enum ConfigError {
     /// The settings file can't be read.
     #[error("can't read the settings file {}: {reason}{}. Name another with --config or IMOTRIZ_CONFIG.", path.display(), access(reason))]
-    Unreadable {
-        path: PathBuf,
-        reason: io::Error,
-    },
+    Unreadable { path: PathBuf, reason: io::Error },
     /// The settings file is not valid TOML.
     #[error("{}, line {line}, is not valid TOML: {reason}.", path.display())]
     Syntax {
@@ -82,9 +79,7 @@ pub enum ConfigError {
     },
     /// A setting without a default is not set.
     #[error("`{key}` is missing. Set it in the settings file or as {}.", key.variable())]
-    Missing {
-        key: Key,
-    },
+    Missing { key: Key },
     /// The command needs a store, and none is set up.
     #[error(
         "no store is set up. Add a [stores.NAME] table to the settings file, or set IMOTRIZ_STORES__NAME__COUNTRY=CO \

@@ -84,7 +84,7 @@ impl Default for Topics {
 
 impl Topics {
     /// A topic setting that equals another one, and the name of that other one.
-    pub(super) fn twins(&self) -> Option<(&'static str, &'static str)> {
+    pub(super) fn duplicate_name(&self) -> Option<(&'static str, &'static str)> {
         match self {
             Self { orders, tracking, .. } if orders == tracking => Some(("tracking", "orders")),
             Self { orders, dead_letter, .. } if orders == dead_letter => Some(("dead_letter", "orders")),
@@ -188,7 +188,7 @@ impl Properties {
     }
 
     /// Properties given both inline and in a file.
-    pub(super) fn twice(&self) -> Vec<String> {
+    pub(super) fn given_twice(&self) -> Vec<String> {
         self.files().map(|(name, _)| name.to_owned()).filter(|name| self.0.contains_key(name)).collect()
     }
 
@@ -216,13 +216,13 @@ impl Properties {
     }
 
     /// The first property whose value this program fixes, with what to do instead.
-    pub(super) fn owned(&self) -> Option<(&str, &'static str)> {
-        self.0.keys().find_map(|name| Some((name.as_str(), owner(name.strip_suffix(FILE).unwrap_or(name))?)))
+    pub(super) fn fixed_by_program(&self) -> Option<(&str, &'static str)> {
+        self.0.keys().find_map(|name| Some((name.as_str(), why_fixed(name.strip_suffix(FILE).unwrap_or(name))?)))
     }
 }
 
 /// What to do instead of setting a property that this program fixes.
-fn owner(property: &str) -> Option<&'static str> {
+fn why_fixed(property: &str) -> Option<&'static str> {
     Some(match property {
         "bootstrap.servers" | "metadata.broker.list" => "use kafka.bootstrap_servers",
         "transactional.id" => "use kafka.transactional_id_prefix",

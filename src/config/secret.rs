@@ -17,11 +17,7 @@ pub(super) const REDACTED: &str = "[redacted]";
 #[derive(Debug, Error)]
 pub enum SecretError {
     #[error("can't read the {what} file {}: {reason}{}", path.display(), access(reason))]
-    Unreadable {
-        what: &'static str,
-        path: PathBuf,
-        reason: io::Error,
-    },
+    Unreadable { what: &'static str, path: PathBuf, reason: io::Error },
     /// The secret is blank.
     #[error("the {what} in {place} is empty")]
     Empty {

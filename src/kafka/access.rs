@@ -12,7 +12,7 @@ use tokio::task::block_in_place;
 
 use super::reasons::Watch;
 use super::settings::Isolation;
-use super::tracking_reader::EndedBeside;
+use super::tracking_reader::ClosedInBackground;
 use super::{Connection, KafkaFault};
 
 /// Time limit for one answer. A missing answer counts as "allowed": whatever needs the permission will report its lack.
@@ -30,7 +30,7 @@ pub fn check_read(connection: &Connection, topic: &str) -> Result<(), KafkaFault
         config.set("enable.partition.eof", "true");
         let consumer =
             BaseConsumer::from_config_and_context(&config, Watch::default()).map_err(|error| fault(&error))?;
-        let consumer = EndedBeside::new(consumer);
+        let consumer = ClosedInBackground::new(consumer);
         let mut end = TopicPartitionList::new();
         end.add_partition_offset(topic, 0, Offset::End)
             .and_then(|()| consumer.assign(&end))

@@ -11,7 +11,6 @@ use super::{Delivered, KafkaFault, OutgoingRecord};
 pub type KafkaFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, KafkaFault>> + 'a>>;
 
 /// Opens producers and tracking readers for lanes. All errors are [`KafkaFault`]s.
-#[allow(clippy::missing_errors_doc)]
 pub trait Broker: Send + Sync {
     /// Creates a lane's producer, fences any former owner of the lane, and settles the transaction that it may have
     /// left open.
@@ -23,7 +22,6 @@ pub trait Broker: Send + Sync {
 }
 
 /// A lane's transactions, one at a time. After any error the outcome is unknown and the producer must be dropped.
-#[allow(clippy::missing_errors_doc)]
 pub trait Producer {
     fn begin(&self) -> KafkaFuture<'_, ()>;
     /// Sends `records` and waits until the broker has acknowledged each one. The results are in the order of the
@@ -38,7 +36,6 @@ pub trait Producer {
 }
 
 /// A lane's tracking partition. Each reading continues where the last one ended.
-#[allow(clippy::missing_errors_doc)]
 pub trait TrackingLog: Send {
     fn lane(&self) -> i32;
     /// The next offset to read.

@@ -16,9 +16,7 @@ pub enum KafkaFault {
         "another instance has taken over lane {lane} (fenced): two programs must not share a \
          `kafka.transactional_id_prefix`; stop one of them or give each its own stores, prefix and tracking topic"
     )]
-    Fenced {
-        lane: i32,
-    },
+    Fenced { lane: i32 },
     /// Kafka does not allow this user the operation, or does not know the user.
     #[error("Kafka does not allow {what} ({code}): {}", advice(.missing.as_deref()))]
     NotAllowed {

@@ -25,15 +25,15 @@ const WHAT: &str = "reading the tracking topic";
 
 /// Closes the consumer on a detached thread when it is dropped. Closing takes 100 ms, since the library treats it as a
 /// group member, which it never was.
-pub(super) struct EndedBeside(Option<BaseConsumer<Watch>>);
+pub(super) struct ClosedInBackground(Option<BaseConsumer<Watch>>);
 
-impl EndedBeside {
+impl ClosedInBackground {
     pub(super) fn new(consumer: BaseConsumer<Watch>) -> Self {
         Self(Some(consumer))
     }
 }
 
-impl Deref for EndedBeside {
+impl Deref for ClosedInBackground {
     type Target = BaseConsumer<Watch>;
 
     fn deref(&self) -> &BaseConsumer<Watch> {
@@ -41,7 +41,7 @@ impl Deref for EndedBeside {
     }
 }
 
-impl Drop for EndedBeside {
+impl Drop for ClosedInBackground {
     fn drop(&mut self) {
         let consumer = self.0.take();
         // If no thread can be created, the consumer is closed here.
@@ -90,7 +90,7 @@ impl TrackingLog for TrackingReader {
         if self.position == high {
             return Ok(());
         }
-        let consumer = EndedBeside::new(self.assigned()?);
+        let consumer = ClosedInBackground::new(self.assigned()?);
         // Reading the clock for each of a million records would take a tenth of the time.
         let mut idle_since = None;
         while self.position < high {

@@ -71,7 +71,7 @@ struct Context {
     /// How many requests timed out. The statistics report it up to a second later.
     timed_out: AtomicU64,
     /// No broker has answered since one was last needed.
-    deserted: AtomicBool,
+    all_brokers_down: AtomicBool,
     reasons: Reasons,
 }
 
@@ -79,7 +79,7 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         self.broken.fetch_add(1, Ordering::Relaxed);
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.deserted.store(true, Ordering::Relaxed);
+            self.all_brokers_down.store(true, Ordering::Relaxed);
         }
         tracing::debug!(code = ?error.rdkafka_error_code(), "producer's connection");
         self.reasons.error(&error, reason);
@@ -130,9 +130,9 @@ pub struct Transactions {
     reports: Receiver<Vec<Report>>,
     connection: Connection,
     lane: i32,
-    /// Counts of connection errors and timed-out requests before the last transaction.
-    before: Cell<(u64, u64)>,
-    worn: Cell<bool>,
+    /// Counts of connection errors and timed-out requests when the last transaction began.
+    counts_at_begin: Cell<(u64, u64)>,
+    broke_inside: Cell<bool>,
 }
 
 impl Transactions {
@@ -154,27 +154,27 @@ impl Transactions {
             all_in,
             broken: AtomicU64::new(0),
             timed_out: AtomicU64::new(0),
-            deserted: AtomicBool::new(false),
+            all_brokers_down: AtomicBool::new(false),
             reasons: Reasons::default(),
         };
         let producer = ThreadedProducer::from_config_and_context(&connection.producer(name)?, context)
             .map_err(|error| KafkaFault::of("making the producer", lane, &error))?;
         take_over(&producer, lane, deadline).map_err(|fault| fault.lacking(|| connection.acl_to_produce()))?;
         // While connecting, the first address of a host may refuse before the second one answers; that does not count.
-        producer.context().deserted.store(false, Ordering::Relaxed);
+        producer.context().all_brokers_down.store(false, Ordering::Relaxed);
         producer.context().reasons.answered();
         Ok(Self {
             producer,
             reports,
             connection: connection.clone(),
             lane,
-            before: Cell::new((0, 0)),
-            worn: Cell::new(false),
+            counts_at_begin: Cell::new((0, 0)),
+            broke_inside: Cell::new(false),
         })
     }
 
     pub fn begin(&self) -> Result<(), KafkaFault> {
-        self.before.set(self.troubles());
+        self.counts_at_begin.set(self.fault_counts());
         self.producer.begin_transaction().map_err(|error| self.failed("beginning a transaction", &error))
     }
 
@@ -205,7 +205,7 @@ impl Transactions {
         self.producer
             .commit_transaction(Timeout::Never)
             .map_err(|error| self.failed("committing a transaction", &error))?;
-        self.worn.set(self.troubles().0 > self.before.get().0);
+        self.broke_inside.set(self.fault_counts().0 > self.counts_at_begin.get().0);
         Ok(())
     }
 
@@ -213,16 +213,16 @@ impl Transactions {
     /// be on its way, and the next transaction needs a new producer.
     #[must_use]
     pub fn must_be_replaced(&self) -> bool {
-        self.worn.get() || self.troubles().1 > self.before.get().1
+        self.broke_inside.get() || self.fault_counts().1 > self.counts_at_begin.get().1
     }
 
     /// Whether no broker answered when one was last needed. The lane should learn that now, not with orders in hand.
     #[must_use]
     pub fn all_brokers_are_down(&self) -> bool {
-        self.producer.context().deserted.load(Ordering::Relaxed)
+        self.producer.context().all_brokers_down.load(Ordering::Relaxed)
     }
 
-    fn troubles(&self) -> (u64, u64) {
+    fn fault_counts(&self) -> (u64, u64) {
         let context = self.producer.context();
         (context.broken.load(Ordering::Relaxed), context.timed_out.load(Ordering::Relaxed))
     }

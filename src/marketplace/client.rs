@@ -30,6 +30,7 @@ use tokio::task::spawn_blocking;
 use crate::marketplace::body::{self, Extent, IdList, Message, PageError, PageVerdict};
 use crate::order::ids::{OrderId, OrderIds};
 use crate::platform::clock;
+use crate::platform::root_cause::root_cause;
 use refusal::{refusal, said_by};
 
 pub use pace::Pace;
@@ -175,7 +176,6 @@ impl ApiError {
 pub type ApiFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A store's marketplace: the seam at which a simulation puts one that loses answers.
-#[allow(clippy::missing_errors_doc)]
 pub trait Marketplace: std::fmt::Debug + Send + Sync {
     /// The destructive read. The future must not be cancelled: the answer is the only copy.
     fn new_orders<'a>(&'a self, token: &'a SecretString) -> ApiFuture<'a, Read>;
@@ -441,7 +441,7 @@ fn extent_in(headers: &HeaderMap) -> Extent {
     Extent { total, has_next, ..Extent::default() }
 }
 
-/// The kind of error and its innermost cause in one line, without the URL.
+/// The kind of error and its root cause in one line, without the URL.
 fn plain(error: reqwest::Error) -> String {
     let kind = if error.is_connect() {
         "no connection to the marketplace"
@@ -451,11 +451,7 @@ fn plain(error: reqwest::Error) -> String {
         "the connection broke before the answer was whole"
     };
     let error = error.without_url();
-    let mut cause: &dyn std::error::Error = &error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    let cause = cause.to_string();
+    let cause = root_cause(&error).to_string();
     if cause.contains("certificate verify failed") {
         return format!("{kind}: its certificate is not trusted. `SSL_CERT_FILE` names a file of authorities to trust");
     }

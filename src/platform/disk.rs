@@ -13,7 +13,6 @@ const FILE_MODE: u32 = 0o600;
 
 /// Files and their names. A change is durable only after a sync: bytes after [`DiskFile::sync_data`], names after
 /// [`Disk::sync_dir`]. All errors are the operating system's.
-#[allow(clippy::missing_errors_doc)]
 pub trait Disk: Debug + Send + Sync {
     /// Creates the folder and its parents. A folder that exists keeps its permissions.
     fn create_dir(&self, dir: &Path) -> Result<()>;
@@ -37,7 +36,6 @@ pub trait Disk: Debug + Send + Sync {
 }
 
 /// A file that is open for writing. The handle follows the file when it is renamed.
-#[allow(clippy::missing_errors_doc)]
 pub trait DiskFile: Debug + Send + Sync {
     /// Writes all of `bytes` at `offset`.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()>;

@@ -48,7 +48,7 @@ impl TrackingEntry {
         if key_store != store || key_id != id || key[store.len()] != b'/' {
             return None;
         }
-        let mut brief = Self {
+        let mut entry = Self {
             state: match datum.long()? {
                 1 => OrderState::Published,
                 2 => OrderState::DeadLettered,
@@ -63,8 +63,8 @@ impl TrackingEntry {
             order_created_at: None,
         };
         datum.optional(|datum| i32::try_from(datum.long()?).ok())?;
-        brief.order_created_at = datum.optional(Datum::long)?;
-        datum.0.is_empty().then_some(brief)
+        entry.order_created_at = datum.optional(Datum::long)?;
+        datum.0.is_empty().then_some(entry)
     }
 }
 
@@ -161,8 +161,8 @@ mod tests {
             let mut datum = Frame::split(&message).unwrap().1.to_vec();
             let at = at.index(datum.len());
             datum[at] = byte;
-            if let Some(brief) = TrackingEntry::read(record.key().to_string().as_bytes(), &datum) {
-                prop_assert_eq!(generally(&datum).as_ref().map(TrackingEntry::from), Some(brief));
+            if let Some(entry) = TrackingEntry::read(record.key().to_string().as_bytes(), &datum) {
+                prop_assert_eq!(generally(&datum).as_ref().map(TrackingEntry::from), Some(entry));
             }
             prop_assert_eq!(TrackingEntry::read(record.key().to_string().as_bytes(), &datum[..at]), None);
         }

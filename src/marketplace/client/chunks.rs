@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 /// Capacity of the channel: enough that neither side waits for every chunk of the other.
-const AHEAD: usize = 4;
+const CAPACITY: usize = 4;
 
 /// The reading end, which joins the chunks into one body. The body ends when the sender is dropped, so the reader must
 /// learn by other means whether it was complete.
@@ -17,7 +17,7 @@ pub(super) struct Chunks {
 
 /// Creates both ends.
 pub(super) fn chunks() -> (mpsc::Sender<Bytes>, Chunks) {
-    let (sender, coming) = mpsc::channel(AHEAD);
+    let (sender, coming) = mpsc::channel(CAPACITY);
     (sender, Chunks { coming, chunk: Bytes::new() })
 }
 
