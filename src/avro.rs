@@ -1,6 +1,6 @@
-//! Avro: the schemas, the records that are written with them, their framing, and the schema registry.
+//! Avro: the schemas, the records written with them, their framing, and the schema registry.
 //!
-//! Bytes in, bytes out. Nothing here talks to Kafka or decides what is published.
+//! Converts between records and bytes. Nothing here talks to Kafka or decides what is published.
 
 pub mod contract;
 mod datum;

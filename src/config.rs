@@ -1,7 +1,7 @@
-//! The settings: defaults, then a file in TOML, then the environment, then the command line; the later wins.
+//! The settings, merged from defaults, a TOML file, the environment and the command line; later layers win.
 //!
-//! A key that nobody reads is an error, since a misspelt setting is one that silently has its default. Secrets have
-//! types of their own that show themselves nowhere; files with secrets are read when asked, not here.
+//! An unknown key is an error, since a misspelt setting would silently keep its default. Secrets have types of their
+//! own that never show their value. Files with secrets are read on demand, not here.
 
 mod error;
 mod kafka;
@@ -38,29 +38,27 @@ use secret::{Secret, SecretSource};
 use sections::SchemaRegistryEntry;
 use store::StoreEntry;
 
-/// The file that is read when none is named, if it is there.
+/// The settings file that is read if none is named and it exists.
 pub const DEFAULT_FILE: &str = "imotriz-kafka.toml";
 
 pub use crate::order::mapping::Mapping;
 
-/// All settings, checked.
+/// All settings, validated.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Config {
-    /// The cluster and its topics.
     pub kafka: Kafka,
-    /// The registry of schemas, if there is one.
+    /// The schema registry, if there is one.
     pub schema_registry: Option<SchemaRegistry>,
     /// Where pages wait.
     pub spool: Spool,
-    /// Health, metrics, status.
+    /// Health, metrics and status.
     pub admin: Admin,
-    /// How the marketplace is asked where a store doesn't say otherwise.
+    /// How the marketplace is asked, unless a store's own settings differ.
     pub api: Api,
-    /// The reconciler.
     pub reconcile: Reconcile,
-    /// Where in a record the fields are.
+    /// Where in a record each field is.
     pub mapping: Mapping,
-    /// What happens to an order that is asked for again.
+    /// What happens to an order that the marketplace hands over again.
     pub resync: Resync,
     /// The stores by name. There may be none: see [`Config::stores_or_error`].
     pub stores: BTreeMap<StoreName, Store>,
@@ -68,7 +66,7 @@ pub struct Config {
     origins: Origins,
 }
 
-/// The settings as they are written, before what one says of another is looked at.
+/// The settings as written, before checks across several of them.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
@@ -92,11 +90,11 @@ struct Written {
 }
 
 impl Config {
-    /// Loads the settings. The file is `file`, else the one that the variable `IMOTRIZ_CONFIG` names, else
-    /// [`DEFAULT_FILE`] in the working directory if it is there. `overrides` are names with dots and their values.
+    /// Loads the settings. The file is `file`, or else the one named by the variable `IMOTRIZ_CONFIG`, or else
+    /// [`DEFAULT_FILE`] in the working directory if it exists. `overrides` are dotted names and their values.
     ///
     /// # Errors
-    /// When a file can't be read, a key is unknown, or a value can't be used; the message names the place.
+    /// A file can't be read, a key is unknown, or a value can't be used. The message names the place.
     pub fn load(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
@@ -114,20 +112,14 @@ impl Config {
         Self::of_layers(layers)
     }
 
-    /// Settings from a text in TOML and nothing else.
-    ///
-    /// # Errors
-    /// As [`Config::load`].
+    /// Loads settings only from a TOML text.
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
         let mut layers = Layers::default();
         layers.add_file(Path::new(DEFAULT_FILE), text)?;
         Self::of_layers(layers)
     }
 
-    /// Settings from environment variables and nothing else.
-    ///
-    /// # Errors
-    /// As [`Config::load`].
+    /// Loads settings only from environment variables.
     pub fn from_environment(environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let mut layers = Layers::default();
         layers.add_environment(&environment.into_iter().collect::<Vec<_>>())?;
@@ -137,7 +129,7 @@ impl Config {
     /// The stores, of which there is at least one.
     ///
     /// # Errors
-    /// When none is set up.
+    /// No store is set up.
     pub fn stores_or_error(&self) -> Result<&BTreeMap<StoreName, Store>, ConfigError> {
         if self.stores.is_empty() { Err(ConfigError::NoStores) } else { Ok(&self.stores) }
     }
@@ -147,7 +139,8 @@ impl Config {
             let set = variables.iter().find(|(name, value)| name == "IMOTRIZ_CONFIG" && !value.is_empty());
             set.map(|(_, value)| PathBuf::from(value))
         };
-        // Anything but a clear "not there" is met when it is read: settings must not be overlooked.
+        // Only a clear "not found" means absent. Any other error shows when the file is read, so that settings are
+        // never overlooked.
         let is_there = |path: &PathBuf| !path.symlink_metadata().is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
         let default = || Some(PathBuf::from(DEFAULT_FILE)).filter(is_there);
         named.map(Path::to_owned).or_else(variable).or_else(default)
@@ -182,33 +175,33 @@ impl Config {
     }
 }
 
-/// The environment of this process. What is not UTF-8 is marked by U+FFFD, and refused where it is
-/// a setting: a variable that can't be read must not be one that is overlooked.
+/// The environment of this process. Invalid UTF-8 is marked by U+FFFD. A setting that contains it is rejected, since an
+/// unreadable variable must not be overlooked.
 pub fn environment() -> impl Iterator<Item = (String, String)> {
     let text = |os: std::ffi::OsString| os.to_string_lossy().into_owned();
     std::env::vars_os().map(move |(name, value)| (text(name), text(value)))
 }
 
 fn check_kafka(kafka: &Kafka, origins: &Origins) -> Result<(), ConfigError> {
-    if let Some((name, reason)) = kafka.properties.owned() {
+    if let Some((name, reason)) = kafka.properties.fixed_by_program() {
         let key = Key::dotted("kafka.properties").child(name);
         return Err(origins.invalid(key, format!("this property belongs to the program: {reason}")));
     }
-    if let Some((name, other)) = kafka.topics.twins() {
+    if let Some((name, other)) = kafka.topics.duplicate_name() {
         let key = Key::dotted("kafka.topics").child(name);
         return Err(origins.invalid(key, format!("must be another topic than kafka.topics.{other}")));
     }
-    // The broker's own bound is 15 minutes unless it was changed.
+    // The broker's own limit is 15 minutes by default.
     if !(Duration::from_secs(1)..=Duration::from_secs(900)).contains(&kafka.transaction_timeout) {
         return Err(origins.invalid(Key::dotted("kafka.transaction_timeout"), "must be between 1s and 15m"));
     }
     Ok(())
 }
 
-/// A property that stands in the settings and in a file: the one of the higher layer counts, as with other secrets.
+/// Resolves properties that are given both inline and in a file: the higher layer wins, as with other secrets.
 fn settle_properties(properties: &mut Properties, origins: &Origins) -> Result<(), ConfigError> {
     let section = Key::dotted("kafka.properties");
-    for name in properties.twice() {
+    for name in properties.given_twice() {
         let file = format!("{name}{}", kafka::FILE);
         let loses = match file_wins(&section.child(&name), &section.child(&file), origins)? {
             true => &name,
@@ -260,8 +253,8 @@ fn no_token(section: &Key) -> String {
     format!("has no token; set its token_file (or {variable}) or its token")
 }
 
-/// A secret that stands in the settings or in a file: one of them, or the one of the higher layer, so that a variable
-/// overrides the file's choice whichever it was.
+/// A secret given inline or in a file. If both are given, the higher layer wins, so that a variable overrides either
+/// form in the settings file.
 fn secret(
     section: &Key,
     name: &str,
@@ -277,7 +270,7 @@ fn secret(
     Ok(Some(if file_wins { SecretSource::File(file) } else { SecretSource::Inline(inline) }))
 }
 
-/// Whether the file was set in a higher layer than the secret itself; they may not both stand in one.
+/// Whether the file was set in a higher layer than the inline secret. Both in one layer is an error.
 fn file_wins(inline: &Key, file: &Key, origins: &Origins) -> Result<bool, ConfigError> {
     let (inline_origin, file_origin) = (origins.of(inline), origins.of(file));
     if inline_origin.same_layer(&file_origin) {

@@ -1,4 +1,4 @@
-//! The way to Kafka: settings of the clients, topics, one lane's transactions, and the reader of its tracking records.
+//! Access to Kafka: client settings, topics, a lane's transactions, and the reader of its tracking records.
 
 pub mod access;
 pub mod acl;

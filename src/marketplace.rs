@@ -1,6 +1,6 @@
 //! The marketplace's API: the HTTP client, the outcome of each call, and the bodies of its answers.
 //!
-//! Nothing here decides what follows from an answer, and no record is mapped to an order.
+//! Deciding what follows from an answer, and mapping records to orders, is done elsewhere.
 
 pub mod body;
 pub mod client;

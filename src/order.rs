@@ -1,6 +1,6 @@
-//! An order and the names in it: IDs, amounts, countries, and the mapping from a JSON record.
+//! An order and its parts: IDs, amounts, countries, and the mapping from a JSON record.
 //!
-//! Pure data and pure functions. No input or output, and no knowledge of where a record came from or goes to.
+//! Pure data and pure functions: no input or output, and no knowledge of where a record comes from or goes to.
 
 pub mod amount;
 pub mod country;

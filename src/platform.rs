@@ -1,9 +1,11 @@
-//! What the program takes from the operating system: time, files, threads, signals.
+//! Access to the operating system: time, files, threads and signals. Also the root cause of an error.
 //!
-//! The seams at which a simulation puts its own. Nothing here knows of orders, marketplaces or Kafka.
+//! Time, files and threads are the seams at which a simulation replaces the real thing. Nothing here knows of orders,
+//! marketplaces or Kafka.
 
 pub mod clock;
 pub mod disk;
 pub mod fail_point;
 pub mod jobs;
+pub(crate) mod root_cause;
 pub mod shutdown;

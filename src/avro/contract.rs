@@ -1,9 +1,9 @@
-//! What is agreed with the readers of a topic: its Avro schema, and how a record gets into a message and out again.
+//! The contract with the readers of a topic: its Avro schema, and how records are encoded and decoded.
 //!
-//! Reading goes straight from bytes to structs by the writer's schema; fields find each other by name, one that is
-//! missing takes the default of the struct, which is the schema's. The library's own resolution is not used: it
-//! refuses decimals that take fewer bytes than their precision could. What by-name reading can't do (aliases, promoted
-//! numbers) is an error and never another value; FULL_TRANSITIVE compatibility rules it out.
+//! Decoding goes straight from bytes to structs by the writer's schema. Fields are matched by name; a missing field
+//! takes the default of the struct, which equals the schema's. The library's own schema resolution is not used, because
+//! it rejects decimals that take fewer bytes than their precision allows. What matching by name can't do (aliases,
+//! promoted numbers) is an error, never a wrong value; FULL_TRANSITIVE compatibility rules it out.
 
 use std::sync::LazyLock;
 
@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use crate::avro::framing::{Frame, fingerprint};
 
-/// No string or collection of a message that is larger than this gets memory: Kafka's own default is 1 MiB a message.
+/// Upper bound for the memory of one string or collection of a message. Kafka's own default is 1 MiB a message.
 const MAX_ALLOCATION: usize = 16 << 20;
 
 /// The contract of the orders topic: `OrderEvent`.
@@ -26,23 +26,23 @@ pub static ORDER_EVENT: LazyLock<Contract> =
 pub static ORDER_TRACKING: LazyLock<Contract> =
     LazyLock::new(|| Contract::new("OrderTracking", &[include_str!("../../schemas/order_tracking.avsc")]));
 
-/// Why a record could not be read. Neither values nor bytes are told: they may be personal.
+/// Why a record could not be decoded. The error omits values and bytes, which may be personal.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ContractError {
-    /// The bytes are not what their schema says.
+    /// The bytes do not match their schema.
     #[error("the bytes are no {0} by the schema that they name: the message is damaged or its frame names another one")]
     Read(&'static str),
-    /// Bytes are left over.
+    /// Bytes are left over after the record.
     #[error("{1} bytes are left after the {0}: the message is damaged or its frame names another schema")]
     LeftOver(&'static str, usize),
-    /// Written by a schema that ours can't read.
+    /// Our schema can't read what the writer's schema wrote.
     #[error(
         "this version can't read the {0} of the schema that wrote it: use a newer one, or look at the subject's compatibility"
     )]
     Incompatible(&'static str),
 }
 
-/// A schema of this program, and the former ones by which messages may still lie in the topic.
+/// The current schema of a record, and the released ones whose messages may still be in the topic.
 pub struct Contract {
     record: &'static str,
     text: String,
@@ -50,54 +50,53 @@ pub struct Contract {
 }
 
 impl Contract {
-    /// From the texts of the schema, the current one first. When a schema changes, what was released before joins the
-    /// list: without a registry its messages are known by their fingerprint alone.
+    /// Parses the schema texts, the current one first. When a schema changes, the released version joins the list:
+    /// without a registry, its messages are recognised by their fingerprint alone.
     fn new(record: &'static str, texts: &[&str]) -> Self {
         apache_avro::util::max_allocation_bytes(MAX_ALLOCATION);
         let versions: Vec<_> = texts
             .iter()
             .map(|text| Schema::parse_str(text).expect("our schemas parse: a test sees to it"))
-            // A contract lives as long as the process, and what is made of it may borrow from it.
+            // A contract lives as long as the process, and structs derived from it may borrow from it.
             .map(|schema| (fingerprint(&schema), &*Box::leak(Box::new(schema))))
             .collect();
         let json: serde_json::Value = serde_json::from_str(texts[0]).expect("a schema that parses is JSON");
         Self { record, text: json.to_string(), versions }
     }
 
-    /// The record's name.
     #[must_use]
     pub fn record(&self) -> &'static str {
         self.record
     }
 
-    /// The schema as JSON without blanks: the form in which it is registered, the same for ever.
+    /// The schema as compact JSON. It is registered in this form, which must never change.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The schema, parsed.
+    /// The parsed schema.
     #[must_use]
     pub fn schema(&self) -> &Schema {
         self.versions[0].1
     }
 
-    /// The frame of messages where there is no registry.
+    /// The frame of messages when there is no registry.
     #[must_use]
     pub fn frame(&self) -> Frame {
         Frame::SingleObject { fingerprint: self.versions[0].0 }
     }
 
-    /// The current or a released schema by its fingerprint.
+    /// The current or a released schema with this fingerprint.
     #[must_use]
     pub fn known(&self, fingerprint: u64) -> Option<&Schema> {
         self.versions.iter().find(|(known, _)| *known == fingerprint).map(|(_, schema)| *schema)
     }
 
-    /// Is what `writer` wrote readable for us? Ask once for a schema, before [`read`](Self::read).
+    /// Whether our schema can read what `writer` wrote. Check each schema once before [`read`](Self::read).
     ///
     /// # Errors
-    /// [`ContractError::Incompatible`], among others for money at another scale.
+    /// [`ContractError::Incompatible`], for example if amounts have another scale.
     pub fn check_writer(&self, writer: &Schema) -> Result<(), ContractError> {
         match SchemaCompatibility::can_read(writer, self.schema()) {
             Ok(Compatibility::Full) => Ok(()),
@@ -105,10 +104,8 @@ impl Contract {
         }
     }
 
-    /// The record in a datum (a message without its frame) that was written by `writer`.
-    ///
-    /// # Errors
-    /// [`ContractError`] if the datum is not what the schema says, to its last byte.
+    /// Decodes a datum (a message without its frame) that was written with `writer`. The datum must match the schema to
+    /// its last byte.
     pub fn read<T: DeserializeOwned>(&self, writer: &Schema, mut datum: &[u8]) -> Result<T, ContractError> {
         let record = GenericDatumReader::builder(writer)
             .build()
@@ -129,7 +126,7 @@ mod tests {
         [(&ORDER_EVENT, "order_event.avsc"), (&ORDER_TRACKING, "order_tracking.avsc")]
     }
 
-    /// Every field of every record in the schema: record, field.
+    /// Every field of every record in the schema, with the name of its record.
     fn fields(schema: &Value) -> Vec<(String, Value)> {
         let mut found = Vec::new();
         let nested = match schema {

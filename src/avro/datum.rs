@@ -1,15 +1,15 @@
-//! Avro's binary encoding, as far as our schemas need it: values one after the other, in the order of the fields.
+//! Encodes Avro's binary format, as far as our schemas need it: values one after the other, in the order of the fields.
 //!
-//! The library looks every field up in its schema while it writes, which took longer than to read the order from JSON.
-//! Whether what is written here is what the schemas say, tests ask the library, for each record and for every field.
+//! The library looks up every field in its schema while it writes, which took longer than parsing the order's JSON.
+//! Tests compare this encoder with the library, for each record and every field.
 
 use crate::avro::framing::Frame;
 
-/// A message in the making.
+/// Builds a message.
 pub(crate) struct Datum(Vec<u8>);
 
 impl Datum {
-    /// Begins with the frame.
+    /// Starts a message with its frame.
     pub(crate) fn framed(frame: Frame) -> Self {
         let mut message = Vec::with_capacity(1024);
         frame.write(&mut message);
@@ -20,7 +20,7 @@ impl Datum {
         self.0
     }
 
-    /// An `int`, a `long`, the place of an enum's symbol or of a union's branch: small numbers of either sign are short.
+    /// Writes an `int`, a `long`, or the index of an enum's symbol or a union's branch, as a zigzag varint.
     pub(crate) fn number(&mut self, number: impl Into<i64>) {
         let number = number.into();
         let mut rest = ((number << 1) ^ (number >> 63)).cast_unsigned();
@@ -40,7 +40,7 @@ impl Datum {
         self.bytes(text.as_bytes());
     }
 
-    /// A union of `null` and something else.
+    /// Writes a union of `null` and another type.
     pub(crate) fn optional<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
         self.number(i64::from(value.is_some()));
         if let Some(value) = value {
@@ -52,7 +52,7 @@ impl Datum {
         texts.into_iter().for_each(|text| self.optional(text, Self::text));
     }
 
-    /// An array: a block with all its items, if there are any, and an empty one.
+    /// Writes an array: one block with all items, if there are any, and the empty block that ends it.
     pub(crate) fn list<T>(&mut self, items: &[T], write: impl Fn(&mut Self, &T)) {
         if !items.is_empty() {
             self.length(items.len());

@@ -1,4 +1,4 @@
-//! Messages of a topic back into records, whoever wrote them: by the schema that each message names.
+//! Decodes the messages of a topic into records, each by the schema that it names, whoever wrote it.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -14,19 +14,19 @@ use crate::avro::registry::{Registry, RegistryError};
 /// Why a message could not be decoded.
 #[derive(Debug, Error)]
 pub enum DecodeError {
-    /// It names no schema.
+    /// The message names no schema.
     #[error(transparent)]
     Frame(#[from] FrameError),
-    /// It is not what its schema says, or its schema is not one that we can read.
+    /// The message does not match its schema, or our schema can't read it.
     #[error(transparent)]
     Contract(#[from] ContractError),
-    /// Its schema could not be had.
+    /// The schema could not be fetched.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// It names a schema in a registry, and we have none.
+    /// The message names a schema in a registry, but none is configured.
     #[error("the message names the schema {0} of a schema registry: set `schema_registry.url`")]
     NoRegistry(u32),
-    /// It was written without a registry by a schema that this version does not know.
+    /// The message was written without a registry, by a schema that this version does not know.
     #[error(
         "the message was written by a schema that this version does not know (fingerprint {0:016x}): use a newer one"
     )]
@@ -34,13 +34,13 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
-    /// May the same message be decoded later, without anybody's doing?
+    /// Whether decoding the same message may succeed later without human help.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Registry(error) if error.is_transient())
     }
 
-    /// Whether the registry says that the schema which the message names is none of ours, or none at all.
+    /// Whether the registry says that the message's schema does not exist, or is not one of ours.
     #[must_use]
     pub fn is_of_no_schema_of_ours(&self) -> bool {
         matches!(
@@ -58,21 +58,21 @@ pub struct Decoder {
     fetched: HashMap<u32, Fetched>,
 }
 
-/// A schema of the registry.
+/// A schema fetched from the registry.
 struct Fetched {
     schema: Schema,
-    /// Our own, under which we can read by other means as well.
+    /// Whether it is exactly our own schema, whose messages have a faster decoder.
     is_ours: bool,
 }
 
 impl Decoder {
-    /// For messages under `contract`; without a registry only those in single-object encoding can be read.
+    /// A decoder for messages under `contract`. Without a registry it only decodes single-object encoding.
     #[must_use]
     pub fn new(contract: &'static Contract, registry: Option<Registry>) -> Self {
         Self { contract, registry, fetched: HashMap::new() }
     }
 
-    /// From now on messages with this frame are known to be written by our schema, whatever the registry says.
+    /// Declares that messages with this frame are written with our schema, whatever the registry says.
     pub fn know(&mut self, frame: Frame) {
         if let Frame::Confluent { id } = frame {
             let ours = || Fetched { schema: self.contract.schema().clone(), is_ours: true };
@@ -80,7 +80,7 @@ impl Decoder {
         }
     }
 
-    /// The datum in a message, if it is known to be written by exactly our schema. Asks nobody.
+    /// The datum of a message, if the message is known to be written with exactly our schema. Makes no request.
     #[must_use]
     pub fn datum_of_ours<'m>(&self, message: &'m [u8]) -> Option<&'m [u8]> {
         let (frame, datum) = Frame::split(message).ok()?;
@@ -91,10 +91,7 @@ impl Decoder {
         is_ours.then_some(datum)
     }
 
-    /// The record in a message.
-    ///
-    /// # Errors
-    /// [`DecodeError`].
+    /// Decodes a message.
     pub async fn decode<T: DeserializeOwned>(&mut self, message: &[u8]) -> Result<T, DecodeError> {
         let (frame, datum) = Frame::split(message)?;
         let contract = self.contract;
@@ -149,7 +146,7 @@ mod tests {
         }
     }
 
-    /// A registry that has `schema` under every ID, answers with `status`, and counts the calls.
+    /// A fake registry that has `schema` under every ID, answers with `status`, and counts its calls.
     async fn registry(schema: &str, status: Arc<AtomicU16>) -> (Registry, Arc<AtomicUsize>) {
         let body = serde_json::json!({ "schema": schema }).to_string();
         let calls = Arc::new(AtomicUsize::new(0));

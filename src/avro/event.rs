@@ -1,4 +1,4 @@
-//! An order as an event: the record that goes out, the hash of its content, and the headers around it. Pure.
+//! Builds an event from an order: the record, the hash of its content, and the headers. Pure.
 
 mod content_hash;
 mod reason;
@@ -27,42 +27,37 @@ pub use revision::Revision;
 /// Names and values of a message's headers.
 pub type Headers = Vec<(&'static str, String)>;
 
-/// Why an order could not become an event. Values are not told: they may be personal.
+/// Why an order could not become an event. The error omits values, which may be personal.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum EventError {
-    /// An amount that would be rounded or does not fit; the mapping lets none through.
+    /// An amount would be rounded or does not fit. The mapping never produces such an amount.
     #[error("`{field}` can't be published exactly: {error}")]
     Amount {
-        /// Its name in the event.
+        /// The field's name in the event.
         field: &'static str,
-        /// What is wrong with it.
+        /// Why the amount does not fit.
         error: AmountError,
     },
 }
 
-/// An order, and the occasion on which it is published.
+/// An order and the circumstances of its publication.
 #[derive(Debug, Clone, Copy)]
 pub struct Event<'a> {
-    /// The store that sold.
     pub store: &'a StoreName,
-    /// The country in which it sells.
     pub country: Country,
-    /// Which event of the order this is.
+    /// The number of this event among the order's events.
     pub revision: Revision,
-    /// Why it is published.
     pub reason: Reason,
-    /// The read that brought the order.
+    /// The read that returned the order.
     pub read_id: ReadId,
-    /// When the order was read.
     pub read_at: Timestamp,
-    /// The order.
     pub order: &'a Order,
-    /// [`ContentHash::of`] the order: the caller has it for the tracking record as well.
+    /// [`ContentHash::of`] the order. The caller needs it for the tracking record too.
     pub content_hash: ContentHash,
 }
 
 impl Event<'_> {
-    /// The event as a message's value.
+    /// Encodes the event as a message value.
     ///
     /// # Errors
     /// [`EventError`], never for an order that came through the mapping.
@@ -105,13 +100,13 @@ impl Event<'_> {
         })
     }
 
-    /// CloudEvents 1.0 in binary mode, the W3C trace context, and the reason. A consumer can drop doubles by `ce_id`
+    /// CloudEvents 1.0 in binary mode, the W3C trace context, and the reason. A consumer can drop duplicates by `ce_id`
     /// alone. Orders of one read share a trace.
     #[must_use]
     pub fn headers(&self) -> Headers {
         let (store, order_id, reason) = (self.store, &self.order.id, self.reason.as_str());
         let id = format!("{store}/{order_id}/{}", self.revision);
-        // A span of zeros is not valid. Flag 01 leaves it to the consumer's own sampler whether to record the trace.
+        // A span ID of zeros is invalid. Flag 01 leaves the decision to record the trace to the consumer's own sampler.
         let span = xxh3_64(id.as_bytes()).max(1);
         let traceparent = format!("00-{}-{span:016x}-01", self.read_id.as_uuid().simple());
         vec![
@@ -128,7 +123,7 @@ impl Event<'_> {
     }
 }
 
-/// Headers of a record that could not be mapped: where it came from, what is wrong, and which version found it so.
+/// Headers of a dead letter: the record's origin, the fault, and the program version that found it.
 #[must_use]
 pub fn dead_letter_headers(letter: &DeadLetter, store: &StoreName, read_id: ReadId, time: Timestamp) -> Headers {
     vec![

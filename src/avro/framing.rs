@@ -1,35 +1,33 @@
-//! What stands before the Avro datum in a message, so that a reader finds the schema that it was written by.
+//! The frame before the Avro datum in a message, which names the writer's schema.
 //!
-//! | with a schema registry | `00`, schema ID (4 bytes, big-endian), datum | Confluent's wire format |
+//! | registry | frame | format |
 //! |---|---|---|
+//! | with a schema registry | `00`, schema ID (4 bytes, big-endian), datum | Confluent's wire format |
 //! | without one | `C3 01`, fingerprint (8 bytes, little-endian), datum | Avro's single-object encoding |
 
 use apache_avro::Schema;
 use apache_avro::schema::Name;
 use thiserror::Error;
 
-/// The schema that a message names.
+/// How a message names its schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Frame {
-    /// The schema with this ID in the registry.
-    Confluent {
-        /// The registry's ID.
-        id: u32,
-    },
-    /// The schema whose canonical form has this fingerprint.
+    /// By its ID in the registry.
+    Confluent { id: u32 },
+    /// By the fingerprint of its canonical form.
     SingleObject {
         /// CRC-64-AVRO, see [`fingerprint`].
         fingerprint: u64,
     },
 }
 
-/// Why a message names no schema.
+/// Why a message has no valid frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum FrameError {
-    /// It ends before the frame does.
+    /// The message is shorter than a frame.
     #[error("the message is too short for an Avro message: {0} bytes")]
     TooShort(usize),
-    /// Neither of the two magic numbers.
+    /// The message starts with neither of the two magic numbers.
     #[error("the message starts neither with 00 nor with C3 01, so it is no framed Avro: which program wrote it?")]
     Unknown,
 }
@@ -38,7 +36,7 @@ impl Frame {
     const CONFLUENT: u8 = 0;
     const SINGLE_OBJECT: [u8; 2] = [0xc3, 0x01];
 
-    /// Appends the frame; the datum comes next.
+    /// Appends the frame; the datum must follow.
     pub fn write(self, out: &mut Vec<u8>) {
         match self {
             Self::Confluent { id } => {
@@ -55,7 +53,7 @@ impl Frame {
     /// Splits a message into its frame and its datum.
     ///
     /// # Errors
-    /// [`FrameError`] if it starts with no known frame.
+    /// [`FrameError`] if the message starts with no known frame.
     pub fn split(message: &[u8]) -> Result<(Self, &[u8]), FrameError> {
         let too_short = || FrameError::TooShort(message.len());
         if let Some(rest) = message.strip_prefix(&[Self::CONFLUENT]) {
@@ -72,9 +70,9 @@ impl Frame {
     }
 }
 
-/// The CRC-64-AVRO fingerprint of a schema's Parsing Canonical Form, by the Avro specification.
+/// The CRC-64-AVRO fingerprint of a schema's Parsing Canonical Form, as the Avro specification defines it.
 ///
-/// The library's own canonical form keeps the attributes of logical types, and so its fingerprints are not those of
+/// The library's canonical form keeps the attributes of logical types. Its fingerprints therefore differ from those of
 /// Java, Python and Go, which must find our schema by this number.
 #[must_use]
 pub fn fingerprint(schema: &Schema) -> u64 {
@@ -90,7 +88,7 @@ fn crc_64_avro(bytes: &[u8]) -> u64 {
     })
 }
 
-/// Names need no escapes: Avro allows letters, digits, `_` and `.` in them.
+/// Names need no escaping: Avro allows only letters, digits, `_` and `.` in them.
 fn write_canonical(schema: &Schema, out: &mut String) {
     match schema {
         Schema::Record(record) => {
@@ -140,7 +138,7 @@ fn write_list<T>(items: &[T], out: &mut String, write: impl Fn(&T, &mut String))
     out.push(']');
 }
 
-/// The primitive type beneath a logical one. Our schemas have no `fixed`, so none is handled.
+/// The primitive type under a logical type. `fixed` is not handled: our schemas have none.
 fn primitive(schema: &Schema) -> &'static str {
     match schema {
         Schema::Null => "null",

@@ -1,6 +1,7 @@
-//! A client of the schema registry: Confluent's own, or any other with its API, such as Apicurio under `/apis/ccompat/v7`.
+//! A client of the schema registry: Confluent's own, or one with the same API, such as Apicurio under
+//! `/apis/ccompat/v7`.
 //!
-//! Every call may be repeated without harm; the caller decides by [`RegistryError::is_transient`] whether it does.
+//! Every call may be repeated without harm; the caller uses [`RegistryError::is_transient`] to decide whether to.
 //! Schemas with references to other subjects are not supported: ours have none.
 
 use std::fmt;
@@ -14,43 +15,40 @@ use serde_json::{Value, json};
 use thiserror::Error;
 use url::Url;
 
-/// Under which our subjects are to be: any version can be read by any other.
+/// The compatibility level for our subjects: every version can read every other.
 pub const FULL_TRANSITIVE: &str = "FULL_TRANSITIVE";
 
 const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// No answer is larger; ours are below 20 KiB.
+/// Largest answer accepted; ours are below 20 KiB.
 const MAX_ANSWER: usize = 1 << 20;
-/// As much of a registry's own words as an error repeats, in characters.
+/// How many characters of the registry's own message an error quotes.
 const MAX_MESSAGE: usize = 500;
 
-/// For a registry that wants to know who asks.
+/// Credentials for a registry that requires a login.
 #[derive(Debug, Clone)]
 pub struct Credentials {
-    /// The user's name.
     pub username: String,
-    /// The user's password.
     pub password: SecretString,
 }
 
-/// Why the registry could not be used. No address and no secret is told.
+/// Why a call to the registry failed. The error omits addresses and secrets.
 #[derive(Debug, Error)]
 pub enum RegistryError {
-    /// Not an address that can be called.
+    /// The URL can't be used.
     #[error(
         "the schema registry's URL must start with http:// or https:// and hold no user or password: correct `schema_registry.url`, and use `schema_registry.username` and `.password`"
     )]
     Url,
-    /// The HTTP client could not be set up.
     #[error("the HTTP client for the schema registry could not be set up: look at this machine's TLS certificates")]
     Client(#[source] reqwest::Error),
     /// Nothing answered, or the connection broke.
     #[error("the schema registry can't be reached: see that it runs, and that `schema_registry.url` is right")]
     Unreachable(#[source] reqwest::Error),
-    /// No answer came in time.
+    /// The registry did not answer in time.
     #[error("the schema registry did not answer in time: see whether it is overloaded or blocked by a firewall")]
     TimedOut(#[source] reqwest::Error),
-    /// Its own fault.
+    /// The registry reported an internal error.
     #[error("the schema registry answered {0}: look at its log")]
     Server(StatusCode),
     /// 401 or 403.
@@ -58,54 +56,50 @@ pub enum RegistryError {
         "the schema registry answered {0}: check `schema_registry.username` and `.password`, and the user's rights"
     )]
     Unauthorized(StatusCode),
-    /// Something answered that is no registry.
+    /// The answer did not come from a schema registry.
     #[error(
         "what answered ({0}) is no schema registry: check the path in `schema_registry.url` (Apicurio: /apis/ccompat/v7)"
     )]
     NotARegistry(StatusCode),
-    /// The schema must be there already, and is not.
+    /// The schema must already be registered, and is not.
     #[error(
         "the schema is not registered under `{subject}`, and registering is off: run `imotriz-kafka schemas register`"
     )]
-    NotRegistered {
-        /// The subject.
-        subject: String,
-    },
-    /// The subject has a version that does not go with ours.
+    NotRegistered { subject: String },
+    /// The subject has a version that is incompatible with our schema.
     #[error(
         "the schema is not compatible with what is registered under `{subject}`: use another topic, or a version of this program that goes with it. The registry says: {messages}"
     )]
     Incompatible {
-        /// The subject.
         subject: String,
-        /// What the registry says about it.
+        /// The registry's explanation.
         messages: Messages,
     },
     /// No schema has this ID.
     #[error("the schema registry has no schema with the ID {0}: was the topic filled through another registry?")]
     UnknownId(u32),
-    /// The schema is there, but this program can't read it.
+    /// This program can't parse the schema with this ID.
     #[error("the schema with the ID {0} is not Avro, or not in one piece: which program wrote to this topic?")]
     Unreadable(u32),
     /// Any other refusal.
     #[error("the schema registry refused the request ({status}): {messages}")]
     Refused {
-        /// The status of the answer.
+        /// The HTTP status.
         status: StatusCode,
-        /// What the registry says about it.
+        /// The registry's explanation.
         messages: Messages,
     },
 }
 
 impl RegistryError {
-    /// May the same call succeed later, without anybody's doing?
+    /// Whether the same call may succeed later without human help.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::TimedOut(_) | Self::Server(_))
     }
 }
 
-/// The registry's own words, cut to a bearable length.
+/// The registry's own messages, cut to a bounded length.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Messages(pub Vec<String>);
 
@@ -115,23 +109,22 @@ impl fmt::Display for Messages {
     }
 }
 
-/// May a schema join a subject?
+/// Whether a schema may join a subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It may, or the subject has none yet.
+    /// It may, or the subject has no version yet.
     Compatible,
-    /// It may not.
     Incompatible(Messages),
 }
 
-/// What a subject holds of a schema.
+/// The result of looking up a schema in a subject.
 enum Found {
     Id(u32),
     NoSchema,
     NoSubject,
 }
 
-/// The client. Cheap to clone; clones share their connections.
+/// The client. Cheap to clone: clones share connections.
 #[derive(Clone)]
 pub struct Registry {
     http: Client,
@@ -140,10 +133,10 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// A client of the registry at `base`, whose path is kept; `timeout` is for a whole request.
+    /// Creates a client of the registry at `base`, whose path is kept. `timeout` limits a whole request.
     ///
     /// # Errors
-    /// [`RegistryError::Url`] and [`RegistryError::Client`]; nothing is called yet.
+    /// [`RegistryError::Url`] and [`RegistryError::Client`]. No request is made yet.
     pub fn new(base: Url, credentials: Option<Credentials>, timeout: Duration) -> Result<Self, RegistryError> {
         let bare = base.username().is_empty() && base.password().is_none();
         if !matches!(base.scheme(), "http" | "https") || !bare {
@@ -153,7 +146,7 @@ impl Registry {
             .http1_only()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(timeout)
-            // A redirect could carry the password elsewhere.
+            // A redirect could send the password to another host.
             .redirect(redirect::Policy::none())
             .referer(false)
             .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
@@ -162,8 +155,9 @@ impl Registry {
         Ok(Self { http, base, credentials })
     }
 
-    /// The ID of `schema` under `subject`; registers it if it is new there and `may_register`. A new subject is put under
-    /// [`FULL_TRANSITIVE`] first, unless somebody chose a level for it; one that has schemas is left as it is.
+    /// Returns the ID of `schema` under `subject`, and registers the schema if it is new there and `may_register`. A
+    /// subject without schemas first gets the level [`FULL_TRANSITIVE`], unless somebody chose a level; one with
+    /// schemas keeps its level.
     ///
     /// # Errors
     /// [`RegistryError`]; [`NotRegistered`](RegistryError::NotRegistered) only if not `may_register`.
@@ -179,7 +173,8 @@ impl Registry {
             return Err(RegistryError::Incompatible { subject: subject.to_owned(), messages });
         }
         if matches!(found, Found::NoSubject) {
-            // Before the schema, so that a crash between the two heals. Apicurio says NONE where nothing was chosen.
+            // Set the level before the schema, so that a crash between the two is repaired by the next attempt.
+            // Apicurio reports NONE if no level was chosen.
             match self.compatibility_level(subject).await?.as_deref() {
                 None | Some("NONE") => self.set_compatibility(subject, FULL_TRANSITIVE).await?,
                 Some(_) => {}
@@ -188,10 +183,7 @@ impl Registry {
         self.register(subject, schema).await
     }
 
-    /// The ID of exactly this schema under `subject`, if it is there.
-    ///
-    /// # Errors
-    /// [`RegistryError`]; a subject that is not there is no error.
+    /// The ID of exactly this schema under `subject`; `None` if the schema or the subject does not exist.
     pub async fn lookup(&self, subject: &str, schema: &str) -> Result<Option<u32>, RegistryError> {
         match self.find(subject, schema).await? {
             Found::Id(id) => Ok(Some(id)),
@@ -204,47 +196,43 @@ impl Registry {
         self.call(Method::POST, url, Some(json!({ "schema": schema }))).await?.found(subject)
     }
 
-    /// Registers `schema` under `subject` and returns its ID; the same as [`lookup`](Self::lookup) if it is there.
+    /// Registers `schema` under `subject` and returns its ID. If it exists already, this is the same as
+    /// [`lookup`](Self::lookup).
     ///
     /// # Errors
-    /// [`RegistryError`], [`Incompatible`](RegistryError::Incompatible) among them.
+    /// [`RegistryError`], in particular [`Incompatible`](RegistryError::Incompatible).
     pub async fn register(&self, subject: &str, schema: &str) -> Result<u32, RegistryError> {
         let url = self.url(&["subjects", subject, "versions"])?;
         self.call(Method::POST, url, Some(json!({ "schema": schema }))).await?.id(subject)
     }
 
-    /// Could `schema` be registered under `subject`, going by its latest version and its compatibility level?
+    /// Whether `schema` could be registered under `subject`, by its latest version and compatibility level.
     ///
     /// # Errors
-    /// [`RegistryError`]; an incompatible schema is a [`Verdict`].
+    /// [`RegistryError`]. Incompatibility is not an error but a [`Verdict`].
     pub async fn compatible(&self, subject: &str, schema: &str) -> Result<Verdict, RegistryError> {
         let mut url = self.url(&["compatibility", "subjects", subject, "versions", "latest"])?;
         url.set_query(Some("verbose=true"));
         self.call(Method::POST, url, Some(json!({ "schema": schema }))).await?.verdict(subject)
     }
 
-    /// The compatibility level of `subject` itself, such as `FULL_TRANSITIVE`; none if the registry's default holds.
-    ///
-    /// # Errors
-    /// [`RegistryError`]; a subject that is not there is no error.
+    /// The compatibility level of `subject` itself, such as `FULL_TRANSITIVE`. `None` if the registry's default applies
+    /// or the subject does not exist.
     pub async fn compatibility_level(&self, subject: &str) -> Result<Option<String>, RegistryError> {
         self.call(Method::GET, self.url(&["config", subject])?, None).await?.level(subject)
     }
 
     /// Sets the compatibility level of `subject`.
-    ///
-    /// # Errors
-    /// [`RegistryError`].
     pub async fn set_compatibility(&self, subject: &str, level: &str) -> Result<(), RegistryError> {
         let body = json!({ "compatibility": level });
         self.call(Method::PUT, self.url(&["config", subject])?, Some(body)).await?.success(subject).map(drop)
     }
 
-    /// The schema with this ID. It never changes: keep it.
+    /// The schema with this ID. It never changes, so it can be cached for ever.
     ///
     /// # Errors
-    /// [`RegistryError`], [`UnknownId`](RegistryError::UnknownId) and [`Unreadable`](RegistryError::Unreadable) among
-    /// them.
+    /// [`RegistryError`], in particular [`UnknownId`](RegistryError::UnknownId) and
+    /// [`Unreadable`](RegistryError::Unreadable).
     pub async fn schema_by_id(&self, id: u32) -> Result<Schema, RegistryError> {
         self.call(Method::GET, self.url(&["schemas", "ids", &id.to_string()])?, None).await?.schema(id)
     }
@@ -281,7 +269,7 @@ fn failure(error: reqwest::Error) -> RegistryError {
     if error.is_timeout() { RegistryError::TimedOut(error) } else { RegistryError::Unreachable(error) }
 }
 
-/// A status, and the body where it is JSON.
+/// The status of an answer, and its body if that is JSON.
 struct RegistryResponse {
     status: StatusCode,
     json: Value,
@@ -292,7 +280,8 @@ impl RegistryResponse {
         Self { status, json: serde_json::from_slice(body).unwrap_or(Value::Null) }
     }
 
-    /// Subject, version or schema not found. A bare 404 does not count: a wrong path gives that as well.
+    /// Whether the registry says that a subject, version or schema does not exist. A bare 404 does not count: a wrong
+    /// path returns that as well.
     fn is_missing(&self) -> bool {
         let code = self.json["error_code"].as_u64();
         self.status == StatusCode::NOT_FOUND && code.is_some_and(|code| code / 100 == 404)

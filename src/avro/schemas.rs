@@ -1,4 +1,4 @@
-//! How messages are framed: by schema IDs of a registry where one is configured, in single-object encoding where none is.
+//! How messages are framed: by schema IDs if a registry is configured, or else in single-object encoding.
 
 mod watch;
 
@@ -19,44 +19,44 @@ pub use watch::{Lost, lost};
 /// Why messages can't be framed.
 #[derive(Debug, Error)]
 pub enum SchemaError {
-    /// The registry's.
+    /// A call to the registry failed.
     #[error(transparent)]
     Registry(#[from] RegistryError),
     /// The registry's password can't be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// The registry knew the schemas once, and no longer does.
+    /// The registry had our schemas once, and no longer has them.
     #[error("{0}")]
     Forgotten(String),
-    /// A tracking record that can't be understood.
+    /// A tracking record can't be decoded.
     #[error("a tracking record can't be read: {0}")]
     Decode(#[from] DecodeError),
 }
 
 impl SchemaError {
-    /// Whether it may pass without anybody's doing.
+    /// Whether the error may pass without human help.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Registry(error) => error.is_transient(),
             Self::Decode(error) => error.is_transient(),
-            // Pages wait in the spool until somebody has brought the schemas back.
+            // Pages wait in the spool until somebody has restored the schemas.
             Self::Forgotten(_) => true,
             Self::Secret(_) => false,
         }
     }
 }
 
-/// A schema of ours, and the name under which a registry holds it.
+/// One of our schemas, and the name under which a registry holds it.
 #[derive(Clone)]
 pub struct Subject {
-    /// Topic name and `-value`.
+    /// The topic's name followed by `-value`.
     pub name: String,
-    /// What is registered there.
+    /// The contract whose schema is registered there.
     pub contract: &'static Contract,
 }
 
-/// Where frames come from. Clones share what is settled.
+/// Resolves the frames of our schemas. Clones share the result.
 #[derive(Clone)]
 pub struct SchemaResolver {
     registry: Option<Registry>,
@@ -72,12 +72,13 @@ impl fmt::Debug for SchemaResolver {
     }
 }
 
-/// The frames of both topics, settled once: a registry that goes away later is not missed. One that forgets is.
+/// The frames of both topics. They are resolved once, so a registry that is merely unreachable later does no harm.
+/// One that has forgotten a schema does: see [`SchemaResolver::watch`].
 #[derive(Debug, Clone, Copy)]
 pub struct Frames {
-    /// For events.
+    /// The frame of events.
     pub order: Frame,
-    /// For tracking records.
+    /// The frame of tracking records.
     pub tracking: Frame,
 }
 
@@ -93,10 +94,10 @@ impl fmt::Display for Frames {
 }
 
 impl SchemaResolver {
-    /// As the settings say. Calls nothing yet.
+    /// Reads the settings. Makes no request yet.
     ///
     /// # Errors
-    /// A registry URL that can't be used, or a password that can't be read.
+    /// The registry's URL can't be used, or its password can't be read.
     pub fn from_config(config: &Config) -> Result<Self, SchemaError> {
         let topics = &config.kafka.topics;
         let subject = |topic: &str, contract| Subject { name: format!("{topic}-value"), contract };
@@ -121,23 +122,23 @@ impl SchemaResolver {
         })
     }
 
-    /// The registry, where there is one.
+    /// The registry, if one is configured.
     #[must_use]
     pub fn registry(&self) -> Option<&Registry> {
         self.registry.as_ref()
     }
 
-    /// Both schemas and their subjects.
+    /// Both subjects with their schemas.
     #[must_use]
     pub fn subjects(&self) -> [&Subject; 2] {
         [&self.orders, &self.tracking]
     }
 
-    /// The frames. The first call settles them, and registers schemas where that is needed and allowed; later ones ask
-    /// nobody.
+    /// The frames. The first call resolves them, and registers schemas if needed and allowed. Later calls make no
+    /// request.
     ///
     /// # Errors
-    /// The registry's, and [`SchemaError::Forgotten`] as long as it knows the schemas no longer.
+    /// A call to the registry failed, or it has forgotten our schemas: [`SchemaError::Forgotten`].
     pub async fn open(&self) -> Result<Frames, SchemaError> {
         if let Some(settled) = self.settled.frames() {
             return settled;
@@ -161,13 +162,13 @@ impl SchemaResolver {
         }
     }
 
-    /// Reads events back.
+    /// A decoder for events.
     #[must_use]
     pub fn order_decoder(&self) -> Decoder {
         Decoder::new(self.orders.contract, self.registry.clone())
     }
 
-    /// Reads tracking records back.
+    /// A decoder for tracking records.
     #[must_use]
     pub fn tracking_decoder(&self) -> Decoder {
         Decoder::new(self.tracking.contract, self.registry.clone())

@@ -1,5 +1,5 @@
-//! What the tracking topic remembers of an order: enough to tell a new one from one that is published, and no more.
-//! Nothing in it is personal.
+//! The records of the tracking topic: just enough of an order to tell a new one from a published one. They have no
+//! personal data.
 
 mod entry;
 
@@ -12,7 +12,7 @@ use crate::order::ids::{OrderId, OrderKey, ReadId, StoreName};
 
 pub use entry::TrackingEntry;
 
-/// What became of an order.
+/// The state of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum OrderState {
@@ -29,7 +29,7 @@ pub enum OrderState {
 }
 
 impl OrderState {
-    /// The symbol's place in the schema.
+    /// The symbol's index in the schema.
     fn symbol(self) -> i32 {
         match self {
             Self::Unknown => 0,
@@ -40,44 +40,41 @@ impl OrderState {
     }
 }
 
-/// One record of the tracking topic: the latest per key counts.
+/// A record of the tracking topic. Only the latest one of each key counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderTracking {
-    /// The store that sold.
     pub store: StoreName,
-    /// The marketplace's ID.
     pub order_id: OrderId,
-    /// What became of the order.
     #[serde(default)]
     pub state: OrderState,
-    /// Revision of the latest event, if there was one.
+    /// Revision of the latest event, if there is one.
     pub revision: Option<Revision>,
-    /// Why the latest event was published, or why it was tried.
+    /// Why the latest event was published, or why publishing was attempted.
     #[serde(default)]
     pub reason: Reason,
     /// The read that led to this record.
     pub read_id: ReadId,
-    /// Content of the latest event, if there was one.
+    /// Content hash of the latest event, if there is one.
     pub content_hash: Option<ContentHash>,
     /// When this record was written, in milliseconds since 1970 UTC.
     pub published_at: i64,
-    /// Partition of the orders topic that holds the latest event, where it is known.
+    /// Partition of the orders topic that holds the latest event, if known.
     pub event_partition: Option<i32>,
-    /// When the order was placed, in milliseconds since 1970 UTC, where it is known.
+    /// When the order was placed, in milliseconds since 1970 UTC, if known.
     pub order_created_at: Option<i64>,
 }
 
 impl OrderTracking {
-    /// What the message is keyed by.
+    /// The message key.
     #[must_use]
     pub fn key(&self) -> OrderKey {
         OrderKey { store: self.store.clone(), id: self.order_id.clone() }
     }
 
-    /// The record as a message's value.
+    /// Encodes the record as a message value.
     #[must_use]
     pub fn to_message(&self, frame: Frame) -> Vec<u8> {
-        // Named one by one, in the order of the schema, so that no field can be forgotten here.
+        // Destructuring names each field in the schema's order, so that the compiler reports a forgotten one.
         let Self {
             store,
             order_id,

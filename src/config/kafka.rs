@@ -1,4 +1,4 @@
-//! `[kafka]`: the cluster, the topics, and what is handed to librdkafka as it is.
+//! `[kafka]`: the cluster, the topics, and properties passed to librdkafka unchanged.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,17 +12,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::secret::{REDACTED, SecretError, SecretSource};
 use super::values;
 
-/// `[kafka]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Kafka {
-    /// Brokers to begin with: `host:port`, several with commas.
+    /// The first brokers to contact: `host:port`, separated by commas.
     #[serde(deserialize_with = "servers")]
     pub bootstrap_servers: String,
-    /// What every transactional ID begins with; a lane's number follows. Two installations on one cluster need two.
+    /// Prefix of every transactional ID; a lane's number follows. Two installations on one cluster need different
+    /// prefixes.
     #[serde(deserialize_with = "filled")]
     pub transactional_id_prefix: String,
-    /// Whether absent topics are created.
+    /// Whether missing topics are created.
     pub create_topics: bool,
     /// Replicas of a topic that is created; −1 leaves it to the broker.
     #[serde(deserialize_with = "replicas")]
@@ -30,15 +30,14 @@ pub struct Kafka {
     /// Partitions of the orders topic when it is created.
     #[serde(deserialize_with = "values::positive")]
     pub orders_partitions: i32,
-    /// Partitions of the tracking topic when it is created, and thereby the number of lanes.
+    /// Partitions of the tracking topic when it is created, which is the number of lanes.
     #[serde(deserialize_with = "values::positive")]
     pub lanes: i32,
     /// How long the broker keeps a transaction open for a process that fell silent.
     #[serde(with = "values::duration")]
     pub transaction_timeout: Duration,
-    /// The three topics.
     pub topics: Topics,
-    /// Properties of librdkafka, for every client of this program.
+    /// librdkafka properties for every client of this program.
     pub properties: Properties,
 }
 
@@ -62,13 +61,13 @@ impl Default for Kafka {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Topics {
-    /// The orders.
+    /// Order events.
     #[serde(deserialize_with = "topic_name")]
     pub orders: String,
-    /// What was published; compacted.
+    /// Tracking records; compacted.
     #[serde(deserialize_with = "topic_name")]
     pub tracking: String,
-    /// What could not be mapped, as it came.
+    /// Records that could not be mapped, as they came.
     #[serde(deserialize_with = "topic_name")]
     pub dead_letter: String,
 }
@@ -84,8 +83,8 @@ impl Default for Topics {
 }
 
 impl Topics {
-    /// The setting whose topic another one has already, with that other one.
-    pub(super) fn twins(&self) -> Option<(&'static str, &'static str)> {
+    /// A topic setting that equals another one, and the name of that other one.
+    pub(super) fn duplicate_name(&self) -> Option<(&'static str, &'static str)> {
         match self {
             Self { orders, tracking, .. } if orders == tracking => Some(("tracking", "orders")),
             Self { orders, dead_letter, .. } if orders == dead_letter => Some(("dead_letter", "orders")),
@@ -100,7 +99,8 @@ fn filled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error
     if text.is_empty() { Err(D::Error::custom("must not be empty")) } else { Ok(text) }
 }
 
-/// What librdkafka would take for an address: it reports what it can't use to its log alone, and then times out.
+/// Parses addresses that librdkafka can use. librdkafka reports an unusable address only in its log, and then times
+/// out.
 fn servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = filled(deserializer)?;
     let servers: Result<Vec<&str>, String> = text.split(',').map(|server| check_server(server.trim())).collect();
@@ -111,7 +111,7 @@ fn check_server(server: &str) -> Result<&str, String> {
     let wrong = |reason: &str| {
         let shown = match server {
             "" => "an empty entry".to_owned(),
-            // Somebody may have put a password there.
+            // The entry may contain a password.
             _ if server.contains('@') => "an entry with `@`".to_owned(),
             _ => format!("`{server}`"),
         };
@@ -129,7 +129,7 @@ fn check_server(server: &str) -> Result<&str, String> {
         None => server.rsplit_once(':').map_or((server, Err("")), |(host, port)| (host, Ok(port))),
     };
     let is_name = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
-    // Without a port librdkafka takes 9092.
+    // Without a port librdkafka uses 9092.
     let is_port = match port {
         Ok(port) => port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0),
         Err(rest) => rest.is_empty(),
@@ -160,39 +160,39 @@ fn topic_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::E
     }
 }
 
-/// Behind the name of a property whose value is in a file: no property of librdkafka's ends so.
+/// Suffix of a property whose value is in a file. No property of librdkafka ends like this.
 pub(super) const FILE: &str = "_file";
 
-/// `[kafka.properties]`: librdkafka's own names and values, or with `_file` behind the name the file that holds the
-/// value. Shown and debugged without those that may be secrets.
+/// `[kafka.properties]`: librdkafka's names and values. With the suffix `_file` the value is the path of a file that
+/// holds the property's value. Values that may be secrets are redacted when printed.
 #[derive(Clone, Default)]
 pub struct Properties(BTreeMap<String, String>);
 
 impl Properties {
-    /// Names and values of those that stand in the settings. The values may be secrets.
+    /// Properties with their value in the settings. The values may be secrets.
     pub fn inline(&self) -> impl Iterator<Item = (&str, &str)> {
         self.iter().filter(|(name, _)| !name.ends_with(FILE))
     }
 
-    /// Names of those whose values are in files, and the files.
+    /// Properties with their value in a file, and the file's path.
     pub fn files(&self) -> impl Iterator<Item = (&str, &str)> {
         self.iter().filter_map(|(name, path)| Some((name.strip_suffix(FILE)?, path)))
     }
 
-    /// Whether the files of all that are in files can be used.
+    /// Checks the files of all properties.
     ///
     /// # Errors
-    /// When one can't be read or is empty.
+    /// A file can't be read or is empty.
     pub fn check_files(&self) -> Result<(), SecretError> {
         self.files().try_for_each(|(_, path)| SecretSource::File(path.into()).read("Kafka property").map(drop))
     }
 
-    /// Those that stand in the settings and in a file as well.
-    pub(super) fn twice(&self) -> Vec<String> {
+    /// Properties given both inline and in a file.
+    pub(super) fn given_twice(&self) -> Vec<String> {
         self.files().map(|(name, _)| name.to_owned()).filter(|name| self.0.contains_key(name)).collect()
     }
 
-    /// Takes one out by its name, with `_file` where it is a file's.
+    /// Removes a property by its name in the settings, including `_file`.
     pub(super) fn remove(&mut self, name: &str) {
         self.0.remove(name);
     }
@@ -201,7 +201,7 @@ impl Properties {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Names and values fit to be shown.
+    /// Names and values, with secrets redacted.
     fn shown(&self) -> impl Iterator<Item = (&str, &str)> {
         self.iter().map(|(name, value)| (name, if Self::is_secret(name) { REDACTED } else { value }))
     }
@@ -215,14 +215,14 @@ impl Properties {
         secret.iter().any(|part| name.contains(part))
     }
 
-    /// The first property that must keep the value this program gives it, with what to do instead.
-    pub(super) fn owned(&self) -> Option<(&str, &'static str)> {
-        self.0.keys().find_map(|name| Some((name.as_str(), owner(name.strip_suffix(FILE).unwrap_or(name))?)))
+    /// The first property whose value this program fixes, with what to do instead.
+    pub(super) fn fixed_by_program(&self) -> Option<(&str, &'static str)> {
+        self.0.keys().find_map(|name| Some((name.as_str(), why_fixed(name.strip_suffix(FILE).unwrap_or(name))?)))
     }
 }
 
-/// What to do instead of setting a property on which the promise of this program rests.
-fn owner(property: &str) -> Option<&'static str> {
+/// What to do instead of setting a property that this program fixes.
+fn why_fixed(property: &str) -> Option<&'static str> {
     Some(match property {
         "bootstrap.servers" | "metadata.broker.list" => "use kafka.bootstrap_servers",
         "transactional.id" => "use kafka.transactional_id_prefix",
@@ -273,7 +273,7 @@ impl<'de> Deserialize<'de> for Properties {
     }
 }
 
-/// librdkafka takes text only, but `"linger.ms" = 5` is how anybody writes it in a file.
+/// A value as text. librdkafka only takes text, but people write `"linger.ms" = 5` in the file.
 struct Scalar(String);
 
 impl<'de> Deserialize<'de> for Scalar {

@@ -1,29 +1,28 @@
-//! The name of a setting, in the file's spelling and in the environment's.
+//! The name of a setting, as spelt in the file and in the environment.
 
 use std::fmt;
 
 use super::kafka::FILE;
 
-/// What the name of every environment variable of this program begins with.
+/// Prefix of all environment variables of this program.
 pub(super) const PREFIX: &str = "IMOTRIZ_";
 
-/// The name of a setting or of a section as its segments: `kafka.properties."security.protocol"` has three.
+/// The name of a setting or section, as its segments: `kafka.properties."security.protocol"` has three.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key(Vec<String>);
 
 impl Key {
-    /// The key with these segments.
     pub(super) fn new(segments: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self(segments.into_iter().map(Into::into).collect())
     }
 
-    /// The key of a name with dots, none of them inside a segment.
+    /// Parses a dotted name without dots inside a segment.
     pub(super) fn dotted(name: &str) -> Self {
         Self::new(name.split('.'))
     }
 
-    /// The key that an environment variable's name (without the prefix) spells. The names of Kafka properties have
-    /// dots where the variable has `_`, since no variable's name can hold a dot.
+    /// Parses the name of an environment variable, without the prefix. Names of Kafka properties have dots where the
+    /// variable has `_`, since a variable's name can't contain a dot.
     pub(super) fn of_variable(name: &str) -> Self {
         let mut segments: Vec<String> = name.to_lowercase().split("__").map(String::from).collect();
         if let [section, map, property] = segments.as_mut_slice()
@@ -39,7 +38,7 @@ impl Key {
         Self(segments)
     }
 
-    /// The environment variable that reaches this setting.
+    /// The environment variable of this setting.
     #[must_use]
     pub fn variable(&self) -> String {
         let name = self.0.join("__").replace(['.', '-'], "_");
@@ -61,7 +60,7 @@ impl Key {
         &self.0
     }
 
-    /// The segment as TOML wants it: quoted where it has more than letters, digits, `-` and `_`.
+    /// A segment in TOML's spelling: quoted if it has characters other than letters, digits, `-` and `_`.
     pub(super) fn quoted(segment: &str) -> String {
         let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
         if !segment.is_empty() && segment.chars().all(bare) { segment.to_owned() } else { format!("{segment:?}") }

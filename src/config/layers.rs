@@ -1,6 +1,7 @@
-//! The layers of settings: a file, the environment, the command line. Each key is judged where it stands, so that a
-//! wrong one can be named with its place. The environment hands over text and nothing else: a token that looks like a
-//! number stays what it is, and settings that are numbers read text.
+//! Merges the layers of settings: a file, the environment, the command line.
+//!
+//! Each key is checked when its layer is added, so that an error can name the place. Values from the environment are
+//! always text: a token that looks like a number stays text, and numeric settings parse text.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,19 +20,19 @@ use super::service_link::is_service_link;
 use super::settings::{self, Known};
 use crate::order::ids::StoreName;
 
-/// What has been set so far, and where.
+/// The values set so far, and where.
 #[derive(Default)]
 pub(super) struct Layers {
     values: Figment,
     origins: Origins,
 }
 
-/// Where keys (settings and sections) were set; the layer that decides. Holds no values.
+/// The place where each setting or section was set, by the layer that wins. Contains no values.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Origins(BTreeMap<Key, Origin>);
 
 impl Origins {
-    /// Where the setting was set; for one of a store that says nothing of its own, where `[api]` sets it.
+    /// Where a setting was set. For a store's setting that the store does not set, where `[api]` sets it.
     pub(super) fn of(&self, key: &Key) -> Origin {
         let general = match key.segments() {
             [stores, _, rest @ ..] if stores == "stores" => {
@@ -43,7 +44,7 @@ impl Origins {
         own.or_else(|| self.0.get(&Key::new(general?))).cloned().unwrap_or(Origin::Default)
     }
 
-    /// The place that a person should look at: the setting's, or that of the section around it.
+    /// Where a person should look: the place of the setting, or else of the nearest section around it.
     fn nearest(&self, key: &Key) -> Origin {
         let mut key = Some(key.clone());
         while let Some(here) = key {
@@ -55,14 +56,14 @@ impl Origins {
         Origin::Default
     }
 
-    /// The error of a value that can't be used.
+    /// The error for an unusable value.
     pub(super) fn invalid(&self, key: Key, reason: impl Into<String>) -> ConfigError {
         ConfigError::Invalid { origin: self.nearest(&key), key, reason: reason.into() }
     }
 }
 
 impl Layers {
-    /// Adds the settings of a file in TOML; `path` is for messages.
+    /// Adds the settings of a TOML file; `path` is for messages.
     pub(super) fn add_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
         let line = |offset: usize| 1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count();
         let syntax = |error: toml::de::Error| ConfigError::Syntax {
@@ -98,8 +99,8 @@ impl Layers {
         Ok(())
     }
 
-    /// Adds the settings of the environment: those variables that begin with `IMOTRIZ_`. An empty one counts as not
-    /// set, since `${NAME:-}` is how compose files pass variables on.
+    /// Adds the environment variables that begin with `IMOTRIZ_`. An empty variable counts as unset, since compose
+    /// files pass variables on as `${NAME:-}`.
     pub(super) fn add_environment(&mut self, variables: &[(String, String)]) -> Result<(), ConfigError> {
         let mut variables: Vec<_> = variables.iter().filter(|(name, value)| is_ours(name, value)).collect();
         variables.sort();
@@ -134,7 +135,7 @@ impl Layers {
         }
     }
 
-    /// Adds settings of the command line, by their names with dots.
+    /// Adds settings of the command line, by their dotted names.
     pub(super) fn add_command_line(&mut self, overrides: &[(&str, String)]) -> Result<(), ConfigError> {
         let mut values = Dict::new();
         for (name, value) in overrides {
@@ -146,8 +147,8 @@ impl Layers {
         Ok(())
     }
 
-    /// A variable can't spell `-`: `BOGOTA_NORTE` reaches the store `bogota-norte` if the file has that one and not
-    /// `bogota_norte`.
+    /// A variable's name can't contain `-`. So `BOGOTA_NORTE` means the store `bogota-norte` if the file has that store
+    /// and no `bogota_norte`.
     fn with_store_of_file(&self, key: Key) -> Key {
         let [stores, name, rest @ ..] = key.segments() else { return key };
         let known = |store: &str| self.origins.0.contains_key(&Key::new(["stores", store]));
@@ -209,7 +210,7 @@ impl Layers {
         self.values = std::mem::take(&mut self.values).merge(values);
     }
 
-    /// The settings that all layers together make.
+    /// Deserialises the merged settings.
     pub(super) fn extract<T: DeserializeOwned>(self) -> Result<(T, Origins), ConfigError> {
         match self.values.extract_lossy() {
             Ok(settings) => Ok((settings, self.origins)),
@@ -218,8 +219,8 @@ impl Layers {
     }
 }
 
-/// Whether a variable is meant for the settings. Left out: the file's name, what tests are steered by, and what
-/// Kubernetes sets in every pod for a Service whose name begins like this program's.
+/// Whether a variable belongs to the settings. Excluded are the name of the settings file, the variables for tests, and
+/// variables that Kubernetes sets for a Service with the same prefix.
 fn is_ours(name: &str, value: &str) -> bool {
     let Some(rest) = name.strip_prefix(PREFIX) else { return false };
     rest != "CONFIG" && !rest.starts_with("TEST_") && (is_known(rest) || !is_service_link(name, value))
@@ -235,7 +236,7 @@ fn insert(dict: &mut Dict, segments: &[String], value: &str) {
         [last] => drop(dict.insert(last.clone(), Value::from(value))),
         [first, rest @ ..] => {
             let nested = dict.entry(first.clone()).or_insert_with(|| Value::from(Dict::new()));
-            // A text where a section is meant was refused before.
+            // Text in place of a section was rejected before.
             if let Value::Dict(_, nested) = nested {
                 insert(nested, rest, value);
             }
@@ -243,7 +244,7 @@ fn insert(dict: &mut Dict, segments: &[String], value: &str) {
     }
 }
 
-/// Says it in this program's words: figment's quote the value, which may be a secret.
+/// Converts figment's error into this program's words, because figment quotes the value, which may be a secret.
 fn explain(error: figment::Error, origins: &Origins) -> ConfigError {
     let key = Key::new(error.path);
     match error.kind {

@@ -1,4 +1,4 @@
-//! Secrets: shown nowhere, read again when asked, so that a rotated one needs no restart.
+//! Secrets. They are never shown, and are read again on demand, so that rotation needs no restart.
 
 use std::fs;
 use std::io;
@@ -10,31 +10,22 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
-/// What stands for a secret wherever settings are shown.
+/// Replaces a secret wherever settings are shown.
 pub(super) const REDACTED: &str = "[redacted]";
 
-/// Why a secret can't be used. Names the place, never the secret.
+/// Why a secret can't be used. The message names the place, never the secret.
 #[derive(Debug, Error)]
 pub enum SecretError {
-    /// The file can't be read.
     #[error("can't read the {what} file {}: {reason}{}", path.display(), access(reason))]
-    Unreadable {
-        /// `token` or `password`.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        reason: io::Error,
-    },
-    /// Nothing but blanks.
+    Unreadable { what: &'static str, path: PathBuf, reason: io::Error },
+    /// The secret is blank.
     #[error("the {what} in {place} is empty")]
     Empty {
-        /// `token` or `password`.
         what: &'static str,
         /// The file, or `the settings`.
         place: String,
     },
-    /// A token that can't travel in a header of HTTP as it is.
+    /// The token can't be sent in an HTTP header as it is.
     #[error("the token in {place} is no bare token: no `Bearer` before it, on one line, nothing but visible ASCII")]
     NotBare {
         /// The file, or `the settings`.
@@ -42,7 +33,8 @@ pub enum SecretError {
     },
 }
 
-/// What to do where a file or its folder is closed to this program. In a container nobody sees which user it runs as.
+/// Advice for a file or folder that this program may not access. In a container, people don't see which user the
+/// program runs as.
 pub(super) fn access(reason: &io::Error) -> String {
     if reason.kind() != io::ErrorKind::PermissionDenied {
         return String::new();
@@ -51,7 +43,7 @@ pub(super) fn access(reason: &io::Error) -> String {
     format!(". The program runs as user {user}, who must be able to read the file and to enter its folder")
 }
 
-/// A secret as it stands in the settings.
+/// A secret given in the settings.
 #[derive(Debug, Clone)]
 pub(super) struct Secret(SecretString);
 
@@ -64,9 +56,7 @@ impl<'de> Deserialize<'de> for Secret {
 /// Where a secret comes from.
 #[derive(Debug, Clone)]
 pub(super) enum SecretSource {
-    /// The settings hold it.
     Inline(Secret),
-    /// A file holds it.
     File(PathBuf),
 }
 
@@ -78,7 +68,7 @@ impl SecretSource {
         }
     }
 
-    /// Reads the secret; the end of the file's last line is no part of it.
+    /// Reads the secret, without the line break at its end.
     pub(super) fn read(&self, what: &'static str) -> Result<SecretString, SecretError> {
         let secret = match self {
             Self::Inline(Secret(secret)) => secret.clone(),
@@ -93,7 +83,8 @@ impl SecretSource {
         Ok(text.trim_end_matches(['\r', '\n']).into())
     }
 
-    /// One entry, so that it can be flattened into the section: the redacted secret, or the file's name.
+    /// Serialises a single entry, so that it can be flattened into the section: the redacted secret, or the file's
+    /// path.
     fn serialize<S: Serializer>(&self, what: &str, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(1))?;
         match self {
@@ -109,11 +100,11 @@ impl SecretSource {
 pub struct TokenSource(pub(super) SecretSource);
 
 impl TokenSource {
-    /// The token as it is now, without blanks around it. Reads a small file where one is set; [`Token`] does so only when
-    /// the file has changed.
+    /// Reads the current token, without blanks around it. This reads the file each time; [`Token`] reads it only after
+    /// a change.
     ///
     /// # Errors
-    /// When the file can't be read, or holds no bare token.
+    /// The file can't be read, or holds no bare token.
     pub fn read(&self) -> Result<SecretString, SecretError> {
         let secret = self.0.read("token")?;
         let token = secret.expose_secret().trim();
@@ -127,7 +118,7 @@ impl TokenSource {
 
 #[cfg(test)]
 impl TokenSource {
-    /// One that stands in the settings.
+    /// A token given in the settings.
     pub(crate) fn fixed(token: &str) -> Self {
         Self(SecretSource::Inline(Secret(token.into())))
     }
@@ -137,7 +128,7 @@ impl TokenSource {
     }
 }
 
-/// A store's token, as it was read last.
+/// A store's token, as last read.
 #[derive(Debug, Clone)]
 pub struct Token {
     source: TokenSource,
@@ -145,7 +136,7 @@ pub struct Token {
     stamp: Option<Stamp>,
 }
 
-/// What another content of a file, or another file in its place, changes.
+/// Identifies a version of a file: it differs if the content changes or another file takes its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -155,7 +146,7 @@ struct Stamp {
 }
 
 impl Stamp {
-    /// `None` where there is no file.
+    /// `None` if there is no file.
     fn of(source: &TokenSource) -> Option<Self> {
         let SecretSource::File(path) = &source.0 else { return None };
         let file = fs::metadata(path).ok()?;
@@ -165,33 +156,27 @@ impl Stamp {
 }
 
 impl Token {
-    /// Reads it.
-    ///
-    /// # Errors
-    /// See [`TokenSource::read`].
+    /// Reads the token.
     pub fn read(source: &TokenSource) -> Result<Self, SecretError> {
-        // In this order: a file that changes in between is read once too often, and not once too few.
+        // Take the stamp first: a file that changes in between is read once too often, never once too few.
         let stamp = Stamp::of(source);
         Ok(Self { source: source.clone(), secret: source.read()?, stamp })
     }
 
-    /// The token.
     #[must_use]
     pub fn secret(&self) -> &SecretString {
         &self.secret
     }
 
-    /// Reads it again if its file has changed, which costs a look at the file's times and no more; says whether it is
-    /// another one. A file that can't be used right now, because somebody is about to fill it, leaves the token as it is.
+    /// Reads the token again if its file has changed, and returns true if the token differs. An unchanged file costs
+    /// one `stat`. A file that can't be used at the moment, because somebody is about to fill it, leaves the token as
+    /// it is.
     pub fn refresh(&mut self) -> bool {
         let stamp = Stamp::of(&self.source);
         stamp.is_some() && stamp != self.stamp && self.read_again().unwrap_or(false)
     }
 
-    /// Reads it again; says whether it is another one.
-    ///
-    /// # Errors
-    /// See [`TokenSource::read`].
+    /// Reads the token again, and returns true if it differs.
     pub fn read_again(&mut self) -> Result<bool, SecretError> {
         let now = Self::read(&self.source)?;
         let changed = now.secret.expose_secret() != self.secret.expose_secret();
@@ -211,10 +196,10 @@ impl Serialize for TokenSource {
 pub struct PasswordSource(pub(super) SecretSource);
 
 impl PasswordSource {
-    /// The password as it is now. Reads a small file where one is set.
+    /// Reads the current password; reads the file if one is set.
     ///
     /// # Errors
-    /// When the file can't be read or is empty.
+    /// The file can't be read or is empty.
     pub fn read(&self) -> Result<SecretString, SecretError> {
         self.0.read("password")
     }
@@ -258,7 +243,7 @@ mod tests {
         assert!(!token.refresh());
         assert_eq!(token.secret().expose_secret(), "first");
 
-        // Another file of the same size, renamed into its place.
+        // A different file of the same size takes its place by a rename.
         fs::write(folder.path().join("new"), "later").unwrap();
         fs::rename(folder.path().join("new"), &path).unwrap();
         assert!(token.refresh());

@@ -10,24 +10,22 @@ use url::Url;
 use super::secret::{PasswordSource, Secret};
 use super::values;
 
-/// `[schema_registry]`, with Confluent's API. Without it events travel in Avro's single-object encoding.
+/// `[schema_registry]`: a registry with Confluent's API. Without it, events are in Avro's single-object encoding.
 #[derive(Debug, Clone, Serialize)]
 pub struct SchemaRegistry {
-    /// Where it answers.
     pub url: Url,
-    /// Whether schemas that it lacks are registered.
+    /// Whether missing schemas are registered.
     pub auto_register: bool,
-    /// For a whole request.
+    /// Time limit for a whole request.
     #[serde(with = "values::duration")]
     pub timeout: Duration,
-    /// Who asks, where it is protected. Never without a password.
+    /// The user, if the registry requires a login. Never set without a password.
     pub username: Option<String>,
-    /// The password of that user.
     #[serde(flatten)]
     pub password: Option<PasswordSource>,
 }
 
-/// `[schema_registry]` as it is written.
+/// `[schema_registry]` as written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SchemaRegistryEntry {
@@ -54,12 +52,12 @@ fn ten_seconds() -> Duration {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Spool {
-    /// The directory; one process uses it at a time. A relative one is seen from the working directory.
+    /// The folder; only one process may use it at a time. A relative path is relative to the working directory.
     pub dir: PathBuf,
-    /// How many pages may wait; at this bound nothing more is drained.
+    /// How many pages may wait. At this limit, reading stops.
     #[serde(deserialize_with = "values::positive")]
     pub max_pages: u32,
-    /// The space that is reserved before each destructive read, in bytes.
+    /// The disk space reserved before each destructive read, in bytes.
     #[serde(with = "values::size")]
     pub page_space: u64,
 }
@@ -74,7 +72,7 @@ impl Default for Spool {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
-    /// Where it listens; port 0 takes any free one.
+    /// The address to listen on; port 0 takes any free port.
     #[serde(deserialize_with = "values::address")]
     pub listen: SocketAddr,
 }
@@ -85,22 +83,22 @@ impl Default for Admin {
     }
 }
 
-/// `[reconcile]`: the list of IDs against what was published.
+/// `[reconcile]`: compares the list of IDs with the published orders.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Reconcile {
-    /// Between two passes.
+    /// The interval between two passes.
     #[serde(with = "values::duration")]
     pub interval: Duration,
-    /// Whether orders that were published are fetched again to see whether they changed.
+    /// Whether published orders are fetched again to detect changes.
     pub detect_changes: bool,
-    /// How many of them a second, at most.
+    /// How many of them are fetched per second at most.
     #[serde(deserialize_with = "values::positive")]
     pub changes_per_second: u16,
-    /// How many orders of a store are fetched at a time.
+    /// How many orders of a store are fetched in parallel.
     #[serde(deserialize_with = "values::positive")]
     pub concurrency: u16,
-    /// How long it is remembered that an order was published. Never less than the marketplace can list it.
+    /// How long a published order is remembered; never shorter than the marketplace may list it.
     #[serde(with = "values::duration")]
     pub retention: Duration,
 }
@@ -119,7 +117,7 @@ impl Default for Reconcile {
 
 impl Reconcile {
     const DAY: Duration = Duration::from_secs(86_400);
-    /// The marketplace lists orders up to 30 days back; what is forgotten sooner would be published again.
+    /// The marketplace lists orders up to 30 days back. An order that is forgotten sooner would be published again.
     pub(super) const LEAST_RETENTION: Duration = Self::DAY.saturating_mul(31);
 }
 
@@ -127,17 +125,17 @@ impl Reconcile {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Resync {
-    /// Publish it again always, or only when it changed.
+    /// Whether to publish it always, or only if it changed.
     pub policy: ResyncPolicy,
 }
 
-/// What happens to an order that was published, when the marketplace reports it as new again.
+/// What happens to a published order when the marketplace reports it as new again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResyncPolicy {
     /// It is published with the next revision.
     #[default]
     Publish,
-    /// The same, unless its content is what was published last.
+    /// It is published with the next revision, unless its content equals that of the last event.
     SuppressUnchanged,
 }

@@ -1,5 +1,6 @@
-//! Variables that Kubernetes sets in every pod of a namespace for each Service in it, unless `enableServiceLinks` is false.
-//! Those of a Service whose name begins with `imotriz` begin like this program's settings, and are none.
+//! Recognises the variables that Kubernetes sets in every pod of a namespace for each Service, unless
+//! `enableServiceLinks` is false. If a Service's name begins with `imotriz`, its variables look like settings of this
+//! program.
 //!
 //! For a Service `imotriz` with the port 9464, called `metrics`:
 //!
@@ -12,13 +13,13 @@
 
 use std::net::IpAddr;
 
-/// Whether Kubernetes set this variable. A Service `a--b` is `A__B` here, and two underscores make a setting: such a name
-/// needs the value of its kind as well, so that a mistyped setting is not taken for one.
+/// Whether Kubernetes set this variable. A Service `a--b` becomes `A__B`, and two underscores make a setting. So such a
+/// name must also have a value of the right kind, or a mistyped setting would be ignored.
 pub(super) fn is_service_link(name: &str, value: &str) -> bool {
     kind_of(name).is_some_and(|kind| !name.contains("__") || kind.fits(value))
 }
 
-/// What such a variable holds.
+/// The kind of value of such a variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Host,
@@ -47,14 +48,14 @@ fn kind_of(name: &str) -> Option<Kind> {
     if name.ends_with("_SERVICE_HOST") {
         return Some(Kind::Host);
     }
-    // The name of a port stands last, and may be anything.
+    // The port's name comes last, and is arbitrary.
     if name.ends_with("_SERVICE_PORT") || name.contains("_SERVICE_PORT_") {
         return Some(Kind::Port);
     }
     of_a_port(name).or_else(|| name.ends_with("_PORT").then_some(Kind::Address))
 }
 
-/// `…_PORT_9464_TCP`, or one of the three that tell its parts.
+/// `…_PORT_9464_TCP`, or one of the three variables for its parts.
 fn of_a_port(name: &str) -> Option<Kind> {
     let parts = [("_PROTO", Kind::Protocol), ("_PORT", Kind::Port), ("_ADDR", Kind::Host)];
     let part = parts.iter().find_map(|(suffix, kind)| Some((name.strip_suffix(suffix)?, *kind)));
@@ -76,7 +77,7 @@ fn is_number(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// All that Kubernetes sets for a Service with two ports.
+    /// All variables that Kubernetes sets for a Service with two ports.
     fn family(service: &str) -> Vec<(String, String)> {
         let prefix = service.to_uppercase().replace('-', "_");
         let mut all = vec![

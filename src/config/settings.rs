@@ -1,4 +1,4 @@
-//! Every setting there is: what unknown keys are told by, and what the reference is written from.
+//! The list of all settings. Unknown keys are detected by it, and the reference is generated from it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,16 +6,16 @@ use std::fmt::Write as _;
 use super::Config;
 use super::key::Key;
 
-/// One setting. In its name a segment in capitals stands for any.
+/// One setting. A segment of its name in capitals is a placeholder.
 pub(super) struct Setting {
     pub name: &'static str,
     pub kind: Kind,
-    /// What to print where the code has no default of its own.
+    /// The default to print if the code has none of its own.
     default: Option<&'static str>,
     meaning: &'static str,
 }
 
-/// What a setting takes.
+/// The type of a setting.
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
     Text,
@@ -133,7 +133,7 @@ pub(super) static SETTINGS: &[Setting] = &[
 ];
 
 impl Setting {
-    /// The setting as a key, with its segments in capitals.
+    /// The setting as a key, with placeholders in capitals.
     fn key(&self) -> Key {
         Key::dotted(self.name)
     }
@@ -149,14 +149,14 @@ fn is_any(segment: &str) -> bool {
     segment.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
-/// What a key is.
+/// The result of looking up a key.
 pub(super) enum Known {
     Setting(&'static Setting),
     Section,
     Unknown,
 }
 
-/// What this key is to this program.
+/// Looks up a key in the list of settings.
 pub(super) fn look_up(key: &Key) -> Known {
     let depth = key.segments().len();
     match SETTINGS.iter().find(|setting| setting.begins_with(key)) {
@@ -166,12 +166,12 @@ pub(super) fn look_up(key: &Key) -> Known {
     }
 }
 
-/// Whether the section judges its keys itself.
+/// Whether the key is under `mapping`, which checks its keys itself.
 pub(super) fn is_mapping(key: &Key) -> bool {
     key.segments().first().is_some_and(|section| section == "mapping")
 }
 
-/// What there is beside an unknown key, as a sentence without its full stop.
+/// Suggests keys near an unknown one, as a sentence without its full stop.
 pub(super) fn hint(unknown: &Key) -> String {
     let mut section = unknown.parent().unwrap_or_default();
     while matches!(look_up(&section), Known::Unknown) {
@@ -180,7 +180,7 @@ pub(super) fn hint(unknown: &Key) -> String {
     inside(&section)
 }
 
-/// What there is in a section, likewise.
+/// Lists the keys of a section, as a sentence without its full stop.
 pub(super) fn inside(section: &Key) -> String {
     let depth = section.segments().len();
     let mut names: Vec<&str> = SETTINGS
@@ -197,14 +197,14 @@ pub(super) fn inside(section: &Key) -> String {
     }
 }
 
-/// The variable that was meant where only the underscores are wrong, as a sentence.
+/// Suggests the variable that differs only in its underscores, as a sentence.
 pub(super) fn did_you_mean(name: &str) -> Option<String> {
     let flat = |name: &str| name.replace("__", "_");
     let meant = SETTINGS.iter().map(|setting| setting.key().variable()).find(|known| flat(known) == flat(name))?;
     Some(format!("Did you mean {meant}?"))
 }
 
-/// The reference of all settings as a table in Markdown.
+/// The reference of all settings as a Markdown table.
 #[must_use]
 pub fn reference() -> String {
     let defaults = defaults();
@@ -221,7 +221,7 @@ pub fn reference() -> String {
     table
 }
 
-/// Every setting of a configuration in which nothing is set.
+/// The settings of a configuration in which nothing is set.
 fn defaults() -> BTreeMap<Key, String> {
     let mut defaults = BTreeMap::new();
     Config::default().each_value(&mut |key, value| {

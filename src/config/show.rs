@@ -1,4 +1,4 @@
-//! Settings as they are shown: every value that is in force, and where it was set. Secrets are redacted by their types.
+//! Prints the effective settings, and where each was set. Secrets are redacted by their types.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,7 +9,8 @@ use super::Config;
 use super::key::Key;
 
 impl Config {
-    /// Every setting in force as TOML that can be loaded again but for secrets, each with its source as a comment.
+    /// All effective settings as TOML, each with its source as a comment. Except for secrets, the text can be loaded
+    /// again.
     #[must_use]
     pub fn redacted_toml(&self) -> String {
         let mut text = String::new();
@@ -17,7 +18,7 @@ impl Config {
         text
     }
 
-    /// Every setting in force as JSON: `settings` as in the file, and `sources` by the settings' names.
+    /// All effective settings as JSON: `settings` as in the file, and `sources` by the settings' names.
     #[must_use]
     pub fn redacted_json(&self) -> Value {
         let mut sources = BTreeMap::new();
@@ -27,7 +28,7 @@ impl Config {
         json!({ "settings": self.redacted(), "sources": sources })
     }
 
-    /// Calls for each setting in force, secrets redacted.
+    /// Calls `visit` for each effective setting, with secrets redacted.
     pub(super) fn each_value(&self, visit: &mut impl FnMut(&Key, &Value)) {
         fn walk(key: &Key, table: &Map<String, Value>, visit: &mut impl FnMut(&Key, &Value)) {
             for (name, value) in table {
@@ -65,7 +66,7 @@ impl Config {
     }
 }
 
-/// TOML has no null: what is not set is not shown.
+/// TOML has no null: unset settings are left out.
 fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(map) => {

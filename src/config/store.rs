@@ -15,25 +15,26 @@ use crate::order::country::Country;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Api {
-    /// Between two reads of new orders when nothing is pending.
+    /// The interval between two reads of new orders when none is pending.
     #[serde(with = "values::duration")]
     pub poll_interval: Duration,
-    /// For a connection to stand.
+    /// Time limit for connecting.
     #[serde(with = "values::duration")]
     pub connect_timeout: Duration,
-    /// Without a byte of the answer. Long: a late answer of a destructive read is still the only copy.
+    /// Longest wait for the next byte of an answer. It is long because a late answer of a destructive read is still the
+    /// only copy.
     #[serde(with = "values::duration")]
     pub idle_timeout: Duration,
-    /// For a whole request.
+    /// Time limit for a whole request.
     #[serde(with = "values::duration")]
     pub total_timeout: Duration,
-    /// The largest body that is read, in bytes.
+    /// The largest body accepted, in bytes.
     #[serde(with = "values::size")]
     pub max_body: u64,
-    /// The parameter that asks for a page of the list of IDs, where the marketplace gives it in pages.
+    /// The query parameter for the page number, if the marketplace returns the list of IDs in pages.
     #[serde(deserialize_with = "optional_parameter")]
     pub list_page_parameter: Option<String>,
-    /// Where on the host.
+    /// Paths of the resources.
     pub paths: Paths,
 }
 
@@ -55,13 +56,13 @@ impl Default for Api {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Paths {
-    /// The destructive read.
+    /// Path of the destructive read.
     #[serde(deserialize_with = "path")]
     pub new_orders: String,
-    /// The IDs of the last 8 days.
+    /// Path of the IDs of the last 8 days.
     #[serde(deserialize_with = "path")]
     pub order_ids: String,
-    /// One order; the ID goes where `{id}` stands.
+    /// Path of one order; `{id}` is replaced by the ID.
     #[serde(deserialize_with = "order_path")]
     pub order: String,
 }
@@ -92,30 +93,29 @@ fn order_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::E
     }
 }
 
-/// Two slashes at the beginning, or a backslash, which counts as one in a URL, would send the token to another host.
+/// Two slashes at the beginning would send the token to another host. So would a backslash, which counts as a slash in
+/// a URL.
 fn is_path(text: &str) -> bool {
     let clean = |c: char| c.is_ascii_graphic() && !matches!(c, '{' | '}' | '#' | '\\');
     text.starts_with('/') && !text.starts_with("//") && text.chars().all(clean)
 }
 
-/// `[stores.NAME]`, with what `[api]` says where the store says nothing.
+/// `[stores.NAME]`, completed with the values of `[api]`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Store {
-    /// Settles host, currency and time zone.
+    /// Determines host, currency and time zone.
     pub country: Country,
-    /// Where the marketplace answers.
     pub base_url: Url,
-    /// Whether the token may travel in the clear to another machine.
+    /// Whether the token may be sent unencrypted to another machine.
     pub allow_insecure_http: bool,
-    /// The token, or where it is.
+    /// The token, or its file.
     #[serde(flatten)]
     pub token: TokenSource,
-    /// How the marketplace is asked for this store.
     #[serde(flatten)]
     pub api: Api,
 }
 
-/// `[stores.NAME]` as it is written.
+/// `[stores.NAME]` as written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StoreEntry {
@@ -158,7 +158,7 @@ fn optional_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Url
     values::http_url(deserializer).map(Some)
 }
 
-/// It stands in a URL as it is.
+/// The parameter is put into a URL unescaped.
 fn optional_parameter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let name = String::deserialize(deserializer)?;
     match !name.is_empty()
@@ -178,7 +178,7 @@ fn optional_order_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opt
 }
 
 impl StoreEntry {
-    /// `[api]` with what this store says otherwise.
+    /// `[api]` overridden by the values of this store.
     pub fn api(&self, general: &Api) -> Api {
         let path = |own: &Option<String>, general: &String| own.as_ref().unwrap_or(general).clone();
         Api {

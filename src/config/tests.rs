@@ -1,4 +1,4 @@
-//! What a user may write, and what he is told when it can't be used.
+//! What a user may write, and the messages for what can't be used.
 
 use secrecy::ExposeSecret;
 
@@ -10,7 +10,7 @@ fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-/// Settings from a file, the environment and the command line; the file's name is cut off in messages.
+/// Loads settings from a file, the environment and the command line; cuts the file's folder off in messages.
 fn load(toml: &str, env: &[(&str, &str)], overrides: &[(&str, String)]) -> Result<Config, String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("settings.toml");

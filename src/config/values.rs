@@ -1,4 +1,4 @@
-//! How single values are read: each accepts text, since that is all the environment has.
+//! Parsers of single values. Each accepts text, since the environment has nothing else.
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -10,12 +10,12 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use url::{Host, Url};
 
-/// Anything that can be parsed from text.
+/// Parses a value from text.
 pub(super) fn text<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(deserializer: D) -> Result<T, D::Error> {
     String::deserialize(deserializer)?.trim().parse().map_err(D::Error::custom)
 }
 
-/// Where to listen: an address of this machine and a port.
+/// Parses an address of this machine with a port.
 pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
     let reason = |_| {
@@ -26,7 +26,7 @@ pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Sock
     text.trim().parse().map_err(reason)
 }
 
-/// A number of at least one.
+/// Parses a number of at least one.
 pub(super) fn positive<'de, D: Deserializer<'de>, T: Deserialize<'de> + PartialOrd + From<u8>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
@@ -34,7 +34,8 @@ pub(super) fn positive<'de, D: Deserializer<'de>, T: Deserialize<'de> + PartialO
     if number < T::from(1) { Err(D::Error::custom("must be at least 1")) } else { Ok(number) }
 }
 
-/// An http or https URL without user, query and fragment: secrets have settings of their own, which are never shown.
+/// Parses an http or https URL without user, query and fragment: secrets have their own settings, which are never
+/// shown.
 pub(super) fn http_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
     let text = String::deserialize(deserializer)?;
     let url = Url::parse(text.trim()).map_err(|error| D::Error::custom(format!("is no URL: {error}")))?;
@@ -47,7 +48,7 @@ pub(super) fn http_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url
     Ok(url)
 }
 
-/// Whether the URL leads to this machine and nowhere else.
+/// Whether the URL can only lead to this machine.
 pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
@@ -57,7 +58,7 @@ pub(super) fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// Durations such as `30s`, `250ms`, `1h30m`, `90d`; a day has 24 hours; never zero.
+/// Durations such as `30s`, `250ms`, `1h30m`, `90d`. A day has 24 hours; zero is rejected.
 pub(super) mod duration {
     use super::*;
 
@@ -69,7 +70,7 @@ pub(super) mod duration {
         to.serialize_str(&format(*value))
     }
 
-    /// The same for a setting that may be absent.
+    /// Parses an optional setting.
     pub(in super::super) fn optional<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
         deserialize(from).map(Some)
     }
@@ -105,7 +106,7 @@ pub(super) mod duration {
     }
 }
 
-/// Sizes such as `256KiB` and `8MiB`, in bytes; never zero.
+/// Sizes such as `256KiB` and `8MiB`, in bytes; zero is rejected.
 pub(super) mod size {
     use super::*;
 
@@ -119,7 +120,7 @@ pub(super) mod size {
         to.serialize_str(&format(*value))
     }
 
-    /// The same for a setting that may be absent.
+    /// Parses an optional setting.
     pub(in super::super) fn optional<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
         deserialize(from).map(Some)
     }

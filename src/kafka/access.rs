@@ -1,4 +1,4 @@
-//! Whether this user may read and write topics, found out before anything depends on it. Nothing is written.
+//! Checks whether this user may read and write topics, before anything depends on it. Nothing is written.
 
 use std::time::{Duration, Instant};
 
@@ -12,16 +12,16 @@ use tokio::task::block_in_place;
 
 use super::reasons::Watch;
 use super::settings::Isolation;
-use super::tracking_reader::EndedBeside;
+use super::tracking_reader::ClosedInBackground;
 use super::{Connection, KafkaFault};
 
-/// For one answer. What does not come in time is not held against anybody: whatever needs it will say so.
+/// Time limit for one answer. A missing answer counts as "allowed": whatever needs the permission will report its lack.
 const CALL: Duration = Duration::from_secs(5);
 
 /// Fails if this user may not read `topic`.
 ///
 /// # Errors
-/// [`KafkaFault::NotAllowed`], or settings of which no client can be made.
+/// [`KafkaFault::NotAllowed`], or settings from which no client can be made.
 pub fn check_read(connection: &Connection, topic: &str) -> Result<(), KafkaFault> {
     let what = "reading a topic";
     let fault = |error: &KafkaError| KafkaFault::of(what, 0, error);
@@ -30,7 +30,7 @@ pub fn check_read(connection: &Connection, topic: &str) -> Result<(), KafkaFault
         config.set("enable.partition.eof", "true");
         let consumer =
             BaseConsumer::from_config_and_context(&config, Watch::default()).map_err(|error| fault(&error))?;
-        let consumer = EndedBeside::new(consumer);
+        let consumer = ClosedInBackground::new(consumer);
         let mut end = TopicPartitionList::new();
         end.add_partition_offset(topic, 0, Offset::End)
             .and_then(|()| consumer.assign(&end))
@@ -49,10 +49,10 @@ pub fn check_read(connection: &Connection, topic: &str) -> Result<(), KafkaFault
     })
 }
 
-/// Fails if this user may not write to one of the topics, as far as the broker tells it without being written to.
+/// Fails if this user may not write to one of the topics, as far as the broker reveals it without a write.
 ///
 /// # Errors
-/// [`KafkaFault::NotAllowed`], or settings of which no client can be made.
+/// [`KafkaFault::NotAllowed`], or settings from which no client can be made.
 pub async fn check_writes(connection: &Connection, tracking: &str, others: &[&str]) -> Result<(), KafkaFault> {
     let refused = refused_writes(connection, tracking, others).await?;
     if refused.is_empty() {
@@ -63,15 +63,15 @@ pub async fn check_writes(connection: &Connection, tracking: &str, others: &[&st
         .lacking(|| connection.acl_on_topics(&["Write"], refused)))
 }
 
-/// Those of these topics to which this user may not write. All of them are there.
+/// Returns those of these topics to which this user may not write. All of them must exist.
 ///
-/// Each gets a record that no broker takes: a producer must ask for 0, 1 or all acknowledgements, and this one asks for
-/// two. Kafka looks first whether the user may write, and then refuses that without looking at the record. Whether a
-/// broker does so is found out with the tracking topic, where a tombstone without a key could do no harm, and which
-/// refuses one if only because it is compacted: where it answers anything else, nothing is sent to the others.
+/// Each topic is sent a record that no broker accepts: a producer must ask for 0, 1 or all acknowledgements, and this
+/// one asks for two. Kafka first checks the permission to write, and then rejects the record without looking at it. The
+/// tracking topic is tried first, to see whether the broker does so. There a tombstone without a key could do no harm,
+/// and a compacted topic rejects it anyway. If the broker gives any other answer, nothing is sent to the other topics.
 ///
 /// # Errors
-/// Settings of which no client can be made.
+/// Settings from which no client can be made.
 pub async fn refused_writes(
     connection: &Connection,
     tracking: &str,
@@ -105,6 +105,6 @@ pub async fn refused_writes(
 async fn answer(producer: &FutureProducer, topic: &str) -> Option<Code> {
     let tombstone: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(topic).partition(0);
     let sent = producer.send(tombstone, Timeout::After(CALL)).await;
-    // The pair's second half is the record.
+    // The second half of the pair is the record: drop it.
     sent.err().and_then(|(error, _)| error.rdkafka_error_code())
 }

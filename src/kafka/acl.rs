@@ -1,11 +1,11 @@
-//! Permissions on a cluster with an authoriser: what this user lacks, in words that an administrator can act on.
+//! Permissions on a cluster with an authoriser: the ACLs that this user lacks, worded for an administrator.
 
 use std::fmt;
 
-/// What has to be allowed to this user.
+/// An ACL that this user lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Acl {
-    /// As the broker names the user, where the settings tell.
+    /// The broker's name for the user, if the settings tell.
     pub(super) principal: Option<String>,
     pub(super) operations: &'static [&'static str],
     pub(super) resource: Resource,
@@ -14,13 +14,13 @@ pub struct Acl {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Resource {
     Topics(Vec<String>),
-    /// All that begin with this.
+    /// All IDs with this prefix.
     TransactionalIds(String),
     Cluster,
 }
 
 impl Acl {
-    /// librdkafka's name of the error by which a broker says that it is missing.
+    /// librdkafka's name of the error with which a broker reports the missing ACL.
     pub(super) fn code(&self) -> &'static str {
         match self.resource {
             Resource::Topics(_) => "TopicAuthorizationFailed",
@@ -29,7 +29,7 @@ impl Acl {
         }
     }
 
-    /// The command that gives it. Where to, and as whom, is the administrator's own matter.
+    /// The command that grants the ACL. The administrator adds the address and credentials.
     #[must_use]
     pub fn command(&self) -> String {
         let principal = self.principal.as_deref().unwrap_or("User:NAME");
@@ -48,7 +48,7 @@ impl Acl {
     }
 }
 
-/// Who needs what.
+/// Says who needs which ACL.
 impl fmt::Display for Acl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.principal {

@@ -1,5 +1,5 @@
-//! Questions about topics and settings. Each answer has an error of its own for each thing that was asked about, and "not
-//! allowed" is never taken for a value or for "not there".
+//! Queries about topics and settings. Each queried resource has an error of its own. "Not allowed" is never mistaken
+//! for a value or for "does not exist".
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,24 +18,24 @@ use super::{Connection, Contact, KafkaFault};
 
 const ASKING: &str = "asking the broker for its topics";
 
-/// Names and values. What has no value that may be shown is left out.
+/// Settings by name. A setting whose value the broker hides is left out.
 pub type Settings = BTreeMap<String, String>;
 
-/// A client that asks, and creates topics.
+/// A client that queries the cluster and creates topics.
 pub struct Admin {
     client: AdminClient<DefaultClientContext>,
-    /// Asks for topics and brokers: an admin client does not learn why there is no answer.
+    /// Queries topics and brokers: an admin client does not learn why there is no answer.
     contact: Contact,
     connection: Connection,
-    /// For one question.
+    /// Time limit for one query.
     patience: Duration,
 }
 
 impl Admin {
-    /// A client that has reached the cluster, and each broker where the cluster says that it is.
+    /// Opens a client after it has reached the cluster, and each broker at its advertised address.
     ///
     /// # Errors
-    /// Settings of which no client can be made, or why the cluster can't be reached.
+    /// Settings from which no client can be made, or why the cluster can't be reached.
     pub fn open(connection: &Connection, patience: Duration) -> Result<Self, KafkaFault> {
         let contact = Contact::open(connection, Isolation::Committed, ASKING, patience)?;
         block_in_place(|| contact.check_advertised(connection, &contact.metadata()?))?;
@@ -44,25 +44,19 @@ impl Admin {
         Ok(Self { client, contact, connection: connection.clone(), patience })
     }
 
-    /// The way to the cluster.
     #[must_use]
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
 
-    /// The brokers, and all topics that this user may see: what is not among them can be hidden as well as absent.
-    ///
-    /// # Errors
-    /// See [`KafkaFault`].
+    /// The brokers, and all topics that this user may see. A missing topic may be hidden or absent.
     pub fn cluster(&self) -> Result<Metadata, KafkaFault> {
         block_in_place(|| self.contact.metadata())
     }
 
-    /// Partitions of a topic, or `None` where there is no such topic. Asks for it by its name, since only then the answer
-    /// tells a topic that is absent from one that this user may not see. `needs`: what the program does with the topic.
-    ///
-    /// # Errors
-    /// See [`KafkaFault`].
+    /// The number of partitions of a topic, or `None` if it does not exist. The query names the topic, since only then
+    /// the answer tells an absent topic from one that this user may not see. `needs` lists the operations for the ACL
+    /// that an error names.
     pub fn partitions(&self, topic: &str, needs: &'static [&'static str]) -> Result<Option<i32>, KafkaFault> {
         let metadata = block_in_place(|| self.contact.metadata_of(topic))?;
         partitions_in(&metadata, topic)
@@ -70,19 +64,12 @@ impl Admin {
             .map_err(|fault| fault.lacking(|| self.connection.acl_on_topics(needs, [topic])))
     }
 
-    /// A topic's settings.
-    ///
-    /// # Errors
-    /// See [`KafkaFault`].
     pub async fn settings_of_topic(&self, topic: &str) -> Result<Settings, KafkaFault> {
         let acl = || self.connection.acl_on_topics(&["DescribeConfigs"], [topic]);
         self.settings("reading a topic's settings", ResourceSpecifier::Topic(topic), acl).await
     }
 
-    /// A broker's settings, which are mostly the cluster's.
-    ///
-    /// # Errors
-    /// See [`KafkaFault`].
+    /// A broker's settings. Most of them hold for the whole cluster.
     pub async fn settings_of_broker(&self, broker: i32) -> Result<Settings, KafkaFault> {
         let acl = || self.connection.acl_on_cluster(&["DescribeConfigs"]);
         self.settings("reading a broker's settings", ResourceSpecifier::Broker(broker), acl).await
@@ -105,17 +92,14 @@ impl Admin {
             told |= !resource.entries.is_empty();
             settings.extend(resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))));
         }
-        // The client drops the error of a resource and hands over its settings, of which there are then none. Whatever
-        // exists has some.
+        // The client drops the error of a resource and returns its settings, which are then empty. Every existing
+        // resource has some.
         // guard: an answer without settings is no value
         if told { Ok(settings) } else { Err(KafkaFault::untold(what, acl())) }
     }
 
-    /// Creates topics, or only asks whether it could; those that are there already are as good as created. Returns the
-    /// names of those that were created.
-    ///
-    /// # Errors
-    /// See [`KafkaFault`].
+    /// Creates topics, or with `only_ask` lets the broker validate the request. Topics that exist count as success.
+    /// Returns the names of the topics created.
     pub async fn create(&self, topics: &[&NewTopic<'_>], only_ask: bool) -> Result<Vec<String>, KafkaFault> {
         let options = AdminOptions::new()
             .operation_timeout(Some(Timeout::After(self.patience)))
@@ -142,7 +126,7 @@ impl Admin {
     }
 }
 
-/// What an answer about one topic says of it.
+/// The number of partitions that an answer gives for one topic.
 pub(super) fn partitions_in(metadata: &Metadata, topic: &str) -> Result<Option<i32>, Code> {
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     match found.and_then(|found| found.error()).map(Code::from) {

@@ -1,4 +1,4 @@
-//! A real cluster behind the traits of [`super::broker`].
+//! Implements the traits of [`super::broker`] with a real cluster.
 
 use std::time::Duration;
 
@@ -8,7 +8,6 @@ use super::{Connection, Delivered, OutgoingRecord, Transactions};
 
 /// A real cluster.
 pub struct Cluster {
-    /// The way to it.
     pub connection: Connection,
     /// Name of the tracking topic.
     pub tracking: String,

@@ -1,5 +1,5 @@
-//! Questions to the cluster: which topics there are, where a partition ends. The first contact of most commands, and so
-//! the place at which settings prove wrong.
+//! Queries to the cluster: which topics exist, where a partition ends. For most commands this is the first contact, and
+//! so the place where wrong settings show.
 
 use std::time::{Duration, Instant};
 
@@ -13,11 +13,11 @@ use super::reasons::Watch;
 use super::settings::Isolation;
 use super::{Connection, KafkaFault};
 
-/// A question is asked for so long before it is looked whether it can be answered at all; then for twice as long. Long
-/// enough for a host with several addresses to be tried at each.
+/// Length of the first attempt at a query; then it is checked whether the query can succeed at all, and each further
+/// attempt is twice as long. It is long enough to try each address of a host with several.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
 
-/// A client that is in no group and reads no topic. All calls block.
+/// A client that joins no group and reads no topic. All calls block.
 pub(crate) struct Contact {
     client: BaseConsumer<Watch>,
     what: &'static str,
@@ -25,7 +25,7 @@ pub(crate) struct Contact {
 }
 
 impl Contact {
-    /// `what` names the questions in errors; each is given up after `patience`.
+    /// `what` names the queries in errors; `patience` limits each query.
     pub(crate) fn open(
         connection: &Connection,
         isolation: Isolation,
@@ -43,10 +43,10 @@ impl Contact {
         patience: Duration,
     ) -> Result<Self, KafkaFault> {
         let mut config = connection.consumer(isolation)?;
-        // Nobody has to be in a group for a question, and what is in one takes 100 ms to end.
+        // A query needs no group, and a client in a group takes 100 ms to close.
         config.remove("group.id");
-        // To be asked for a topic by its name is otherwise, for a broker that creates topics automatically, an order to
-        // create it with its defaults.
+        // Otherwise a broker with automatic topic creation takes a query for a topic by name as an order to create it
+        // with defaults.
         config.set("allow.auto.create.topics", "false");
         let client =
             BaseConsumer::from_config_and_context(&config, watch).map_err(|error| KafkaFault::of(what, 0, &error))?;
@@ -58,7 +58,7 @@ impl Contact {
         self.ask(|patience| self.client.fetch_metadata(None, patience))
     }
 
-    /// One topic, asked for by its name: only then the answer tells one that is absent from one that this user may not see.
+    /// One topic, queried by its name: only then the answer tells an absent topic from one that this user may not see.
     pub(crate) fn metadata_of(&self, topic: &str) -> Result<Metadata, KafkaFault> {
         self.ask(|patience| self.client.fetch_metadata(Some(topic), patience))
     }
@@ -73,8 +73,8 @@ impl Contact {
         self.ask(|patience| self.client.offsets_for_times(wanted.clone(), patience))
     }
 
-    /// Whether one can get from here to where the cluster sends its clients, after it has answered at
-    /// `kafka.bootstrap_servers`: that one can't shows otherwise as requests that time out one after the other.
+    /// Checks that the brokers' advertised addresses can be reached from here, after the cluster has answered at
+    /// `kafka.bootstrap_servers`. Otherwise the failure would only show as requests that time out one after the other.
     pub(crate) fn check_advertised(&self, connection: &Connection, metadata: &Metadata) -> Result<(), KafkaFault> {
         let host = |host: &str| if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
         let brokers = metadata.brokers().iter().map(|broker| format!("{}:{}", host(broker.host()), broker.port()));
@@ -85,7 +85,7 @@ impl Contact {
         contact.metadata().map(drop)
     }
 
-    /// In several turns: during a call nobody takes what the callbacks are to be told.
+    /// Calls in several attempts: during a call, librdkafka's callbacks are not served.
     fn ask<T>(&self, call: impl Fn(Duration) -> Result<T, KafkaError>) -> Result<T, KafkaFault> {
         let (start, mut turn) = (Instant::now(), FIRST_LOOK);
         let reasons = &self.client.context().reasons;
@@ -108,7 +108,7 @@ impl Contact {
         }
     }
 
-    /// Lets the callbacks be told, and waits a moment where a call failed at once.
+    /// Serves the callbacks, and waits a moment in case the call failed at once.
     fn hear(&self) {
         while self.client.poll(Duration::from_millis(50)).is_some() {}
     }

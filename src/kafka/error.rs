@@ -1,4 +1,4 @@
-//! What can go wrong with Kafka, by what has to follow.
+//! Kafka's errors, grouped by what has to follow.
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use thiserror::Error;
@@ -7,8 +7,8 @@ use super::acl::Acl;
 
 /// A failed operation on Kafka.
 ///
-/// No variant says whether an open transaction was committed: after any of them the only way to know is to make a new
-/// producer, which settles what was open, and to read the tracking partition again.
+/// No variant says whether an open transaction was committed. After any of them, the only way to know is to create a
+/// new producer, which settles the open transaction, and to read the tracking partition again.
 #[derive(Debug, Error)]
 pub enum KafkaFault {
     /// Another process has taken over this lane.
@@ -16,24 +16,20 @@ pub enum KafkaFault {
         "another instance has taken over lane {lane} (fenced): two programs must not share a \
          `kafka.transactional_id_prefix`; stop one of them or give each its own stores, prefix and tracking topic"
     )]
-    Fenced {
-        /// The lane that was lost.
-        lane: i32,
-    },
-    /// Kafka says that this user may not do this, or does not know the user.
+    Fenced { lane: i32 },
+    /// Kafka does not allow this user the operation, or does not know the user.
     #[error("Kafka does not allow {what} ({code}): {}", advice(.missing.as_deref()))]
     NotAllowed {
-        /// The operation.
         what: &'static str,
         /// Kafka's name of the error.
         code: String,
-        /// What the user lacks, where that is known.
+        /// The ACL that the user lacks, if known.
         missing: Option<Box<Acl>>,
     },
-    /// A topic that is there and isn't as it must be, or can't be had.
+    /// A topic is missing, inaccessible, or not configured as it must be.
     #[error("{0}")]
     Topic(String),
-    /// A record that the broker does not take.
+    /// The broker rejects a record as too large.
     #[error(
         "Kafka refuses a record of {bytes} bytes as too large: raise `max.message.bytes` of the topic (and \
          `message.max.bytes` of the broker); the page stays in the spool until then"
@@ -42,40 +38,36 @@ pub enum KafkaFault {
         /// Size of the record's value.
         bytes: usize,
     },
-    /// A file with the value of a property.
+    /// The file with the value of a property can't be read.
     #[error("can't read the file of `{property}`, {path}: {reason}")]
     PropertyFile {
         /// The property, without `_file`.
         property: String,
-        /// The file.
         path: String,
-        /// Why not.
         reason: std::io::Error,
     },
-    /// A client that could not be made from the settings.
+    /// No client can be made from the settings.
     #[error("Kafka's client can't be made from the settings: {0}")]
     Settings(String),
-    /// No connection can come to be before somebody has changed something: the credentials, a certificate, the protocol.
+    /// No connection is possible until somebody changes something: the credentials, a certificate, the protocol.
     #[error("{what} failed: {why}")]
     NoConnection {
-        /// The operation.
         what: &'static str,
         /// What is wrong at which broker, and what to do about it.
         why: String,
     },
-    /// What passes by itself or with the broker's return.
+    /// A fault that passes by itself or with the broker's return.
     #[error("{what} failed: {why}")]
     Passing {
-        /// The operation.
         what: &'static str,
-        /// The client's words, without a payload.
+        /// The client's message, without a payload.
         why: String,
     },
 }
 
 impl KafkaFault {
-    /// Whether only a person can help, and only while the program is not at work. Everything else is worth another
-    /// producer.
+    /// Whether only a person can help, and only while the program is stopped. After any other fault, a new producer is
+    /// worth trying.
     #[must_use]
     pub fn needs_a_person(&self) -> bool {
         // guard: a fenced lane is not taken back
@@ -83,15 +75,14 @@ impl KafkaFault {
         !matches!(self, Self::Passing { .. } | Self::NoConnection { .. })
     }
 
-    /// Whether a command has nothing to wait for. A service goes on trying, and says why: the password or the
-    /// certificate may be changed on the broker. What needs a person at once is not meant: whether a fenced lane is lost,
-    /// its owner alone can tell.
+    /// Whether a command should give up at once. A service keeps trying and reports why, since the password or the
+    /// certificate may be changed on the broker. A fenced lane is not meant: its owner decides whether it is lost.
     #[must_use]
     pub fn ends_a_command(&self) -> bool {
         matches!(self, Self::NoConnection { .. })
     }
 
-    /// Names `acl` as what is missing, if that is what the broker's error is about.
+    /// Adds `acl` as the missing ACL if the broker's error is about it.
     pub(crate) fn lacking(self, acl: impl FnOnce() -> Acl) -> Self {
         match self {
             Self::NotAllowed { what, code, missing: None } => {
@@ -102,12 +93,12 @@ impl KafkaFault {
         }
     }
 
-    /// An answer that says nothing where there is something to say: `acl` would show it.
+    /// The fault for an empty answer where settings were expected: this user may lack `acl`.
     pub(super) fn untold(what: &'static str, acl: Acl) -> Self {
         Self::NotAllowed { what, code: acl.code().to_owned(), missing: Some(Box::new(acl)) }
     }
 
-    /// What the user lacks, where that is known.
+    /// The ACL that the user lacks, if known.
     #[must_use]
     pub fn missing(&self) -> Option<&Acl> {
         match self {
@@ -118,7 +109,7 @@ impl KafkaFault {
 
     pub(crate) fn of(what: &'static str, lane: i32, error: &KafkaError) -> Self {
         match error {
-            // The Debug form of this variant prints the value, which may be a secret: name the key alone.
+            // The Debug form of this variant prints the value, which may be a secret: name only the key.
             KafkaError::ClientConfig(_, description, key, _) => Self::Settings(format!("`{key}`: {description}")),
             KafkaError::ClientCreation(why) => Self::Settings(why.clone()),
             _ => Self::of_code(what, lane, error.rdkafka_error_code(), &said(error)),
@@ -152,7 +143,7 @@ fn advice(missing: Option<&Acl>) -> String {
     }
 }
 
-/// The client's own words: librdkafka's text for a transaction says more than its code.
+/// The client's own message. librdkafka's text about a transaction says more than its code.
 fn said(error: &KafkaError) -> String {
     match error {
         KafkaError::Transaction(error) => error.string(),

@@ -1,4 +1,4 @@
-//! What the settings say of Kafka, as its clients want it.
+//! Converts the settings into the arguments of the Kafka clients.
 
 use super::Connection;
 use super::topics::{TopicNames, TopicPlan};

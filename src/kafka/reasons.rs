@@ -1,12 +1,12 @@
-//! Why connections fail.
+//! Explains why connections fail.
 //!
-//! librdkafka tells it to a client's error callback and log alone: the call that needed the connection ends with a
-//! time-out or a "transport failure". So each client of this program keeps what its callbacks were told last, for as
-//! long as it may still hold, and every error says it.
+//! librdkafka reports the cause only to a client's error callback and log. The call that needed the connection ends
+//! with a time-out or a "transport failure". So each client of this program keeps what its callbacks reported last, for
+//! as long as it may still hold, and adds it to every error.
 //!
-//! Some of it can't pass by itself: wrong credentials, a certificate that nobody trusts, a listener that speaks another
-//! protocol. That is said of a client only when no broker at all could be reached and each of those that were tried
-//! failed so. A connection that is merely refused is a broker that restarts.
+//! Some causes can't pass by themselves: wrong credentials, an untrusted certificate, a listener with another protocol.
+//! A client reports such a lasting cause only if no broker at all could be reached, and each one that was tried failed
+//! for such a cause. A refused connection alone means a broker that restarts.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,45 +19,45 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::KafkaFault;
 
-/// librdkafka repeats a reason that still holds every 30 seconds and is silent about it in between.
+/// librdkafka repeats a cause that still holds every 30 seconds, and is silent about it in between.
 const HOLDS_FOR: Duration = Duration::from_secs(60);
-/// How long a broker has to fail in the same way before a guess of librdkafka's at the reason is believed: one that is
-/// killed in the middle of a handshake looks the same for a moment.
+/// How long a broker must fail in the same way before librdkafka's guess at the cause is believed. A broker that is
+/// killed during a handshake looks the same for a moment.
 const BELIEVED_AFTER: Duration = Duration::from_secs(5);
-/// Brokers of which a reason is kept.
+/// How many brokers' causes are kept.
 const MOST_BROKERS: usize = 16;
-/// Brokers of which a reason is said.
+/// How many brokers' causes an error names.
 const MOST_SAID: usize = 3;
-/// A broker's own words can be long.
+/// A broker's own message can be long.
 const LONGEST: usize = 300;
 
-/// What kind of reason it is.
+/// The kind of a cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// The broker knows no such user, another password, or another mechanism.
+    /// The broker rejects the user, the password or the mechanism.
     Credentials,
-    /// The broker's certificate is not signed by an authority that is trusted, has expired, or is another host's.
+    /// The broker's certificate is not signed by a trusted authority, has expired, or belongs to another host.
     BrokerCertificate,
-    /// The broker wants a certificate of the client, or another one.
+    /// The broker wants a certificate from the client, or a different one.
     ClientCertificate,
     /// The listener speaks another protocol.
     Protocol,
-    /// The listener may speak another protocol: it hangs up, which a broker in trouble does as well.
+    /// The listener hangs up. It may speak another protocol, but a broker in trouble hangs up too.
     PerhapsProtocol,
-    /// A host name that can't be resolved.
+    /// The host name can't be resolved.
     Name,
-    /// Refused, cut, timed out: may pass by itself.
+    /// Refused, cut or timed out: may pass by itself.
     Other,
 }
 
 impl Kind {
-    /// Of librdkafka's words, and what it says of the connection's state: `3ms in state SSL_HANDSHAKE`.
+    /// Classifies librdkafka's message and its description of the connection's state: `3ms in state SSL_HANDSHAKE`.
     fn of(text: &str, state: &str) -> Self {
         let has = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
         if has(&["Failed to resolve"]) {
             return Self::Name;
         }
-        // The request on the way, not the answer to it.
+        // "Local" means that sending the request failed; it is not the broker's answer.
         if has(&["Request failed: Local:", "handshake failed: Local:", "parsing failed: Local:"]) {
             return Self::Other;
         }
@@ -87,12 +87,12 @@ impl Kind {
         }
     }
 
-    /// Whether nothing but a change to the settings or on the broker helps.
+    /// Whether it only ends when the settings or the broker are changed.
     fn is_lasting(self) -> bool {
         matches!(self, Self::Credentials | Self::BrokerCertificate | Self::ClientCertificate | Self::Protocol)
     }
 
-    /// What happened and what to do, about a broker that is named before it.
+    /// What happened and what to do, as a sentence that follows the broker's name.
     fn sentence(self, advertised: bool) -> Option<&'static str> {
         Some(match self {
             Self::Credentials => {
@@ -125,15 +125,15 @@ impl Kind {
     }
 }
 
-/// Whether a connection ended before anything could be asked, or right with the first question: the handshake of another
-/// protocol looks so, and a question without the login that the listener wants.
+/// Whether a connection ended before the first request or right after it. That is how the handshake of another protocol
+/// fails, and a request without the login that the listener requires.
 fn hung_up_early(state: &str) -> bool {
     let up_for = state.split_once("ms in state UP").and_then(|(millis, _)| millis.parse::<u64>().ok());
     up_for.is_some_and(|millis| millis < 2_000)
         || ["SSL_HANDSHAKE", "APIVERSION_QUERY", "AUTH_"].iter().any(|early| state.contains(early))
 }
 
-/// A reason, and since when nothing else was heard.
+/// A cause, and since when it has been the only one.
 #[derive(Debug, Clone)]
 struct Reason {
     kind: Kind,
@@ -148,13 +148,14 @@ impl Reason {
     }
 }
 
-/// What was heard of one broker.
+/// What the callbacks reported about one broker.
 #[derive(Debug, Default)]
 struct Heard {
     address: String,
-    /// Not one of `kafka.bootstrap_servers`, but one that the cluster named.
+    /// The broker is not in `kafka.bootstrap_servers`; the cluster named it.
     advertised: bool,
-    /// A host has several addresses, and may refuse at one of them: what can't pass is not forgotten for that.
+    /// The last cause that can't pass by itself. It outlives other causes, since a host with several addresses may
+    /// merely refuse at one of them.
     lasting: Option<Reason>,
     latest: Option<Reason>,
 }
@@ -188,16 +189,16 @@ struct Record {
     brokers: BTreeMap<String, Heard>,
     /// No broker that was tried could be reached.
     all_down: bool,
-    /// The client begins with brokers that the cluster named.
+    /// The client starts with brokers that the cluster named.
     advertised: bool,
 }
 
-/// What one client's callbacks were told last. Clones share it.
+/// What one client's callbacks reported last. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Reasons(Arc<Mutex<Record>>);
 
 impl Reasons {
-    /// For the error callback.
+    /// Handles the error callback.
     pub(crate) fn error(&self, error: &KafkaError, reason: &str) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             self.record().all_down = true;
@@ -206,25 +207,26 @@ impl Reasons {
         }
     }
 
-    /// For the log. Connections that a broker closed are found here alone.
+    /// Handles the log callback. Only the log reports connections that a broker closed.
     pub(crate) fn log(&self, facility: &str, message: &str) {
         if facility == "FAIL" {
-            // It begins with the thread, which has the broker's name.
+            // The message begins with the thread's name, which contains the broker's.
             self.hear(message.split_once("]: ").map_or(message, |(_, message)| message));
         }
     }
 
-    /// A call was answered, so a broker can be reached. The reasons stay for a while: librdkafka does not repeat them.
+    /// Records that a call was answered, so a broker can be reached. The causes stay for a while, since librdkafka does
+    /// not repeat them.
     pub(crate) fn answered(&self) {
         self.record().all_down = false;
     }
 
-    /// Whether one of the reasons is more than a connection that was refused or cut.
+    /// Whether some cause is more specific than a refused or cut connection.
     pub(crate) fn are_understood(&self) -> bool {
         self.record().brokers.values().filter_map(Heard::reason).any(|reason| reason.kind != Kind::Other)
     }
 
-    /// The fault with the reasons, and as what it is: one that passes, or one that doesn't.
+    /// Adds the causes to a fault, and decides whether it can pass by itself.
     pub(crate) fn explain(&self, fault: KafkaFault) -> KafkaFault {
         match fault {
             KafkaFault::Passing { what, why } => match self.said() {
@@ -233,7 +235,7 @@ impl Reasons {
                 None => KafkaFault::Passing { what, why },
             },
             KafkaFault::NoConnection { what, why } => match self.said() {
-                // One broker said so; others may do.
+                // One broker failed for a lasting cause; others may still be reachable.
                 Some(said) if !self.is_lasting() => KafkaFault::Passing { what, why: said },
                 said => KafkaFault::NoConnection { what, why: said.unwrap_or(why) },
             },
@@ -241,20 +243,20 @@ impl Reasons {
         }
     }
 
-    /// Whether no connection can come to be before somebody has changed something.
+    /// Whether no connection is possible until somebody changes something.
     pub(crate) fn is_lasting(&self) -> bool {
         let record = self.record();
         // guard: one broker with a bad certificate ends nothing
         record.all_down && !record.brokers.is_empty() && record.brokers.values().all(Heard::is_lasting)
     }
 
-    /// The same as a fault.
+    /// The lasting causes as a fault, if no connection is possible.
     pub(crate) fn lasting(&self, what: &'static str) -> Option<KafkaFault> {
         let why = self.is_lasting().then(|| self.said())??;
         Some(KafkaFault::NoConnection { what, why })
     }
 
-    /// The reasons in a sentence or several: those that are understood before the others.
+    /// The causes as one or more sentences, specific ones first.
     pub(crate) fn said(&self) -> Option<String> {
         let record = self.record();
         let (known, others): (Vec<_>, Vec<_>) =
@@ -270,12 +272,12 @@ impl Reasons {
 
     fn hear(&self, message: &str) {
         let Some((broker, text)) = message.split_once(": ") else { return };
-        // A coordinator is named by its role; its address follows.
+        // A coordinator is named by its role, followed by its address.
         let (broker, text) = match text.split_once(": ") {
             Some((address, text)) if !broker.contains(':') && !address.contains(' ') => (address, text),
             _ => (broker, text),
         };
-        // What is said of no broker in particular is about something else.
+        // A message without a broker's address is about something else.
         if !broker.contains(':') {
             return;
         }
@@ -301,31 +303,31 @@ impl Reasons {
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {
-        // A panic elsewhere can't leave it half changed.
+        // No code panics between two related changes, so a poisoned lock is still consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// `sasl_ssl://host:9093/bootstrap` without what stands around the address.
+/// Extracts the address from a name such as `sasl_ssl://host:9093/bootstrap`.
 fn address(broker: &str) -> String {
     let address = broker.split_once("://").map_or(broker, |(_, address)| address);
     address.split('/').next().unwrap_or(address).to_owned()
 }
 
-/// In one line that is not too long.
+/// Puts a text on one line and limits its length.
 fn bounded(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect()
 }
 
-/// The context of a client that has no other one.
+/// The context of clients that need no other.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
-    /// What it was told.
     pub(crate) reasons: Reasons,
 }
 
 impl Watch {
-    /// For a client that begins with the brokers that the cluster named, in place of `kafka.bootstrap_servers`.
+    /// The context of a client that starts with the brokers that the cluster named, instead of
+    /// `kafka.bootstrap_servers`.
     pub(crate) fn of_advertised() -> Self {
         let record = Record { advertised: true, ..Record::default() };
         Self { reasons: Reasons(Arc::new(Mutex::new(record))) }
@@ -448,12 +450,12 @@ mod tests {
             &reasons,
             "sasl_plaintext://one:9092/bootstrap: SASL authentication error: Invalid username or password",
         );
-        // Two more have not been tried.
+        // Two more brokers have not been tried.
         assert!(matches!(reasons.explain(passing()), KafkaFault::Passing { .. }));
         all_down(&reasons);
         let fault = reasons.explain(passing());
         assert!(fault.ends_a_command() && fault.to_string().contains("one:9092: it does not accept the credentials"));
-        // They are tried now, and one of them is merely away.
+        // Now they are tried, and one of them is merely away.
         failed(
             &reasons,
             "sasl_plaintext://two:9092/bootstrap: Connect to ipv4#10.0.0.2:9092 failed: Connection refused",

@@ -1,4 +1,4 @@
-//! Client settings: the user's first, then those that the guarantees rest on.
+//! Client settings: the user's properties first, then those on which the guarantees rest.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,18 +12,18 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::KafkaFault;
 use super::acl::{Acl, Resource};
 
-/// How to reach the cluster, for every client that is made.
+/// How every client reaches the cluster.
 #[derive(Clone)]
 pub struct Connection {
     /// `host:port`, separated by commas.
     pub bootstrap_servers: String,
-    /// Any further librdkafka properties of the user's. May hold secrets, so this type prints none of it.
+    /// The user's other librdkafka properties. They may hold secrets, so `Debug` shows none of them.
     pub properties: BTreeMap<String, String>,
-    /// The same whose values are in files, which are read anew for each client.
+    /// The user's properties whose values are in files. The files are read again for each client.
     pub property_files: BTreeMap<String, PathBuf>,
-    /// Put before the lane's number to make its `transactional.id`.
+    /// Prefix of each lane's `transactional.id`; the lane's number follows.
     pub transactional_id_prefix: String,
-    /// After this long without a sign of life the broker aborts an open transaction: the longest time for which a dead
+    /// The broker aborts an open transaction after this long without a sign of life. For at most this long a dead
     /// process stalls readers.
     pub transaction_timeout: Duration,
 }
@@ -35,22 +35,23 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// Settings that every client shares.
+    /// The settings of every client.
     ///
     /// # Errors
-    /// [`KafkaFault::PropertyFile`] where the file of a property can't be read.
+    /// [`KafkaFault::PropertyFile`] if the file of a property can't be read.
     pub fn client(&self) -> Result<ClientConfig, KafkaFault> {
         self.client_with(&[])
     }
 
-    /// The same, and defaults that the user may change. What was set can't be copied from one `ClientConfig` to another:
-    /// its `config_map()` is for display and has a placeholder where a password was. So all of it is set here, in order.
+    /// As [`client`](Self::client), with defaults that the user may override. Values can't be copied from one
+    /// `ClientConfig` to another, because `config_map()` is for display and has a placeholder for a password. So this
+    /// sets all of them, in order.
     fn client_with(&self, defaults: &[(&str, &str)]) -> Result<ClientConfig, KafkaFault> {
         let mut config = ClientConfig::new();
-        // A connection that the broker closed is told on this level and not above it: see `Reasons`.
+        // librdkafka reports a connection that the broker closed at this level only: see `Reasons`.
         config.set_log_level(RDKafkaLogLevel::Info);
         config.set("client.id", "imotriz-kafka");
-        // The default looks every ten seconds whether a broker is back, and nothing is read for so long.
+        // By default librdkafka checks only every ten seconds whether a broker is back, and reads nothing until then.
         config.set("reconnect.backoff.max.ms", "1000");
         for (key, value) in defaults {
             config.set(*key, *value);
@@ -70,7 +71,7 @@ impl Connection {
         Ok(config)
     }
 
-    /// A fault at the first contact, with where a broker was looked for.
+    /// Adds to a fault at the first contact where a broker was looked for.
     #[must_use]
     pub fn looked_for(&self, fault: KafkaFault) -> KafkaFault {
         match fault {
@@ -81,7 +82,8 @@ impl Connection {
         }
     }
 
-    /// What the broker calls this user, where the settings tell: whom a certificate or a token names, only the broker knows.
+    /// The broker's name for this user, if the settings tell. Only the broker knows whom a certificate or a token
+    /// names.
     fn principal(&self) -> Option<String> {
         let protocol = self.properties.get("security.protocol").map(|protocol| protocol.to_lowercase());
         match (protocol.as_deref(), self.properties.get("sasl.username")) {
@@ -91,7 +93,7 @@ impl Connection {
         }
     }
 
-    /// What this user lacks on these topics. Kafka takes Describe as included in Read and in Write.
+    /// An ACL on these topics. For Kafka, Read and Write include Describe.
     pub(crate) fn acl_on_topics<T: ToString>(
         &self,
         operations: &'static [&'static str],
@@ -101,28 +103,29 @@ impl Connection {
         Acl { principal: self.principal(), operations, resource: Resource::Topics(topics) }
     }
 
-    /// What this user lacks to be the transactional producer of any lane.
+    /// The ACL for the transactional producers of all lanes.
     pub(crate) fn acl_to_produce(&self) -> Acl {
         let prefix = format!("{}-", self.transactional_id_prefix);
         Acl { principal: self.principal(), operations: &["Write"], resource: Resource::TransactionalIds(prefix) }
     }
 
-    /// What this user lacks on the cluster itself.
+    /// An ACL on the cluster itself.
     pub(crate) fn acl_on_cluster(&self, operations: &'static [&'static str]) -> Acl {
         Acl { principal: self.principal(), operations, resource: Resource::Cluster }
     }
 
-    /// Where a broker was looked for, as a question.
+    /// Asks whether a broker runs at the bootstrap servers, for the end of an error message.
     pub(crate) fn is_it_running(&self) -> String {
         format!("Is a broker running at `{}` (`kafka.bootstrap_servers`)?", self.bootstrap_servers)
     }
 
-    /// A transactional producer. `name` is put behind the prefix: a lane's number, or whatever else is to be alone.
+    /// The settings of a transactional producer. `name` follows the prefix in its ID: a lane's number, or another
+    /// unique name.
     pub(crate) fn producer(&self, name: &str) -> Result<ClientConfig, KafkaFault> {
         let timeout = self.transaction_timeout.as_millis();
         let mut config = self.client_with(&[
             ("compression.type", "lz4"),
-            // Whether a large record fits is the topic's to say, not the client's.
+            // The topic limits the size of a record, not the client.
             ("message.max.bytes", "67108864"),
         ])?;
         config
@@ -130,24 +133,23 @@ impl Connection {
             .set("enable.idempotence", "true")
             .set("acks", "all")
             .set("transaction.timeout.ms", timeout.to_string())
-            // A record must not outlive its transaction; a little less, so that its failure is seen before the abort.
+            // A record must not outlive its transaction. The time-out is a little shorter, so that the failure is seen
+            // before the abort.
             .set("message.timeout.ms", (timeout * 9 / 10).to_string())
-            // As Java's partitioner, so that a consumer's join with its own topics lines up.
+            // The same partitioner as Java's, so that a consumer's joins with its own topics are co-partitioned.
             .set("partitioner", "murmur2_random")
-            // A commit flushes in steps of 100 ms, and right after a commit the coordinator asks for a moment, which is
-            // 100 ms by default: these three keep a transaction at a few milliseconds.
+            // A commit flushes in steps of 100 ms. Right after a commit the coordinator asks for a retry, which by
+            // default comes after 100 ms. These three settings keep a transaction at a few milliseconds.
             .set("linger.ms", "0")
             .set("retry.backoff.ms", "5")
             .set("socket.nagle.disable", "true")
-            // Feeds the check for a silently repeated EndTxn, see `Transactions`.
+            // Needed to detect a silently repeated EndTxn, see `Transactions`.
             .set("statistics.interval.ms", "1000");
         Ok(config)
     }
 
-    /// A consumer that belongs to no group and remembers nothing. `read_uncommitted` also sees open transactions.
-    ///
-    /// # Errors
-    /// As [`client`](Self::client).
+    /// The settings of a consumer that joins no group and stores no offsets. [`Isolation::Uncommitted`] also reads open
+    /// transactions.
     pub fn consumer(&self, isolation: Isolation) -> Result<ClientConfig, KafkaFault> {
         let mut config = self.client()?;
         config
@@ -159,25 +161,25 @@ impl Connection {
             // Halves the wait for the end of a partition.
             .set("fetch.wait.max.ms", "10")
             .set("queued.max.messages.kbytes", "4096")
-            // A queue that is full is looked at again after a second by default: the reader would mostly wait.
+            // By default a full queue is checked again only after a second, so the reader would mostly wait.
             .set("fetch.queue.backoff.ms", "2");
         Ok(config)
     }
 }
 
 // guard: a group that is never joined need not be allowed
-/// The library makes each consumer name a group, and asks for the group's coordinator, though ours join none: that the user
-/// may not is no reason to give up a reading.
+/// Whether an error is about the consumer group. The library makes each consumer name a group and look up its
+/// coordinator, though ours join none. A missing permission for the group is no reason to stop reading.
 pub(crate) fn is_about_the_group(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed)
 }
 
-/// Which records a consumer sees.
+/// Which records a consumer reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Isolation {
-    /// Those of committed transactions alone.
+    /// Only those of committed transactions.
     Committed,
-    /// All; its high watermark is the partition's true end.
+    /// All of them. The high watermark is then the partition's true end.
     Uncommitted,
 }
 

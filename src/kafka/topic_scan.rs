@@ -1,4 +1,4 @@
-//! A look at a topic from outside: in no group, with nothing left behind on the broker.
+//! Reads a topic without a consumer group, and leaves nothing behind on the broker.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -18,35 +18,30 @@ use super::settings::{Isolation, is_about_the_group};
 use super::{Connection, Contact, KafkaFault};
 
 const WHAT: &str = "reading a topic";
-/// For one question to the broker.
+/// Time limit for one query to the broker.
 const CALL: Duration = Duration::from_secs(10);
-/// How long it goes on without any progress.
+/// How long a scan continues without progress.
 const PROGRESS_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A record as it stands in the topic. Its contents may be personal, so `Debug` tells its place alone.
+/// A record of the topic. Its contents may be personal, so `Debug` shows only its position.
 pub struct ScannedRecord {
-    /// The partition.
     pub partition: i32,
-    /// The offset in it.
     pub offset: i64,
-    /// When it was produced, where the topic tells.
+    /// When it was produced, if the topic tells.
     pub at: Option<Timestamp>,
-    /// The key.
     pub key: Option<Vec<u8>>,
-    /// The value; none is a tombstone.
+    /// The value; `None` is a tombstone.
     pub value: Option<Vec<u8>>,
-    /// The headers, as text.
     pub headers: Vec<(String, String)>,
 }
 
 impl ScannedRecord {
-    /// The value of a header.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// Where it stands: `partition:offset`, by which a person can name it.
+    /// The position as `partition:offset`, by which a person can name the record.
     #[must_use]
     pub fn place(&self) -> String {
         format!("{}:{}", self.partition, self.offset)
@@ -77,32 +72,32 @@ impl From<&BorrowedMessage<'_>> for ScannedRecord {
     }
 }
 
-/// Where to begin.
+/// Where a scan begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// With the oldest record that is left.
+    /// At the oldest record that is left.
     Beginning,
-    /// With the first record produced at this time or later.
+    /// At the first record produced at this time or later.
     Time(Timestamp),
-    /// This many offsets before the end of each partition. Markers of transactions take offsets too.
+    /// This many offsets before the end of each partition. Transaction markers take offsets too.
     Last(i64),
 }
 
-/// A consumer that stands somewhere in all partitions of a topic.
+/// A consumer of all partitions of a topic.
 pub struct TopicScan {
     consumer: StreamConsumer<Watch>,
     connection: Connection,
     topic: String,
-    /// Where each partition that is not yet read to its end ended when this began.
+    /// The end of each partition when the scan began, for partitions not yet read to it.
     left: BTreeMap<i32, i64>,
     whole: bool,
 }
 
 impl TopicScan {
-    /// Opens `topic`. With [`Isolation::Committed`] its end is that of what is committed.
+    /// Opens `topic`. With [`Isolation::Committed`] the scan ends at the last committed record.
     ///
     /// # Errors
-    /// A topic that is not there, or Kafka's own.
+    /// The topic does not exist, or Kafka's own errors.
     pub fn open(connection: &Connection, topic: &str, isolation: Isolation, start: Start) -> Result<Self, KafkaFault> {
         block_in_place(|| Self::open_blocking(connection, topic, isolation, start))
             .map_err(|fault| lacking(fault, connection, topic))
@@ -139,16 +134,16 @@ impl TopicScan {
         Ok(Self { consumer, connection: connection.clone(), topic: topic.to_owned(), left, whole })
     }
 
-    /// Whether it begins with the oldest record of every partition.
+    /// Whether the scan begins with the oldest record of every partition.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.whole
     }
 
-    /// The next record; none once all that was there when it was opened has been returned.
+    /// The next record; `None` once all records that existed when the scan was opened have been returned.
     ///
     /// # Errors
-    /// A read that fails, or gets no further.
+    /// A read that fails, or makes no progress.
     pub async fn next(&mut self) -> Result<Option<ScannedRecord>, KafkaFault> {
         let mut progress = Instant::now();
         while !self.left.is_empty() {
@@ -160,7 +155,7 @@ impl TopicScan {
                     }
                     return Ok(Some(seen));
                 }
-                // Markers and given up records may be the last ones: only this tells that they were passed.
+                // A partition may end in markers and aborted records: only this event tells that they were passed.
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     self.left.remove(&partition);
                     progress = Instant::now();
@@ -178,10 +173,10 @@ impl TopicScan {
         Ok(None)
     }
 
-    /// The next record, whenever it comes. May be cancelled.
+    /// Waits for the next record, however long it takes. Cancel-safe.
     ///
     /// # Errors
-    /// A read that fails for good; a broker that is away is waited for.
+    /// A read that fails permanently. A broker that is away is waited for.
     pub async fn wait(&self) -> Result<ScannedRecord, KafkaFault> {
         loop {
             match self.consumer.recv().await {
@@ -192,10 +187,7 @@ impl TopicScan {
         }
     }
 
-    /// Everything up to the end.
-    ///
-    /// # Errors
-    /// As [`next`](Self::next).
+    /// All records up to the end.
     pub async fn all(mut self) -> Result<Vec<ScannedRecord>, KafkaFault> {
         let mut all = Vec::new();
         while let Some(seen) = self.next().await? {
@@ -204,8 +196,8 @@ impl TopicScan {
         Ok(all)
     }
 
-    /// Broken connections mend by themselves, within the patience, and one broker of several may be out of reach for
-    /// good.
+    /// Ignores errors of connections, which recover by themselves within the patience; one broker of several may stay
+    /// out of reach.
     fn survive(&self, error: &KafkaError) -> Result<(), KafkaFault> {
         let passing = match fault(error) {
             KafkaFault::Passing { .. } | KafkaFault::NoConnection { .. } if !is_gone(error) => Ok(()),
@@ -243,7 +235,7 @@ fn first_at(contact: &Contact, topic: &str, partition: i32, at: Timestamp) -> Re
     })
 }
 
-/// An offset that is gone is among what librdkafka calls passing, and would be a hole in what is seen.
+/// Whether an offset no longer exists. librdkafka counts this as passing, but it would leave a gap in the scan.
 fn is_gone(error: &KafkaError) -> bool {
     matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset))
 }

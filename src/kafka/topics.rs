@@ -1,4 +1,4 @@
-//! The three topics: created where they are missing and that is allowed, checked, never altered.
+//! The three topics. Missing ones are created if allowed; existing ones are checked, never altered.
 
 use std::time::{Duration, Instant};
 
@@ -6,60 +6,57 @@ use rdkafka::admin::{NewTopic, TopicReplication};
 
 use super::{Admin, Connection, KafkaFault, access};
 
-/// Names of the topics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicNames {
     /// Order events.
     pub orders: String,
-    /// What was published, compacted; its partitions are the lanes.
+    /// Tracking records, compacted. Its partitions are the lanes.
     pub tracking: String,
-    /// What could not be mapped.
+    /// Records that could not be mapped.
     pub dead_letter: String,
 }
 
 impl TopicNames {
-    /// The topics, each with what a running program does with it, as Kafka names it.
+    /// The topics, each with the operations that a running program needs on it.
     fn needed(&self) -> [(&String, &'static [&'static str]); 3] {
         [(&self.orders, WRITTEN), (&self.tracking, TRACKED), (&self.dead_letter, WRITTEN)]
     }
 }
 
-/// What the program does with a topic that it only writes to.
+/// Operations on a topic that the program only writes to.
 pub const WRITTEN: &[&str] = &["Write"];
-/// What the program does with the tracking topic.
+/// Operations on the tracking topic.
 pub const TRACKED: &[&str] = &["Read", "Write", "DescribeConfigs"];
 
-/// How topics are made that aren't there yet.
+/// How missing topics are created.
 #[derive(Debug, Clone)]
 pub struct TopicPlan {
-    /// Their names.
     pub names: TopicNames,
-    /// Whether missing ones may be created.
+    /// Whether missing topics may be created.
     pub create: bool,
     /// Replicas of each partition; -1 leaves it to the broker.
     pub replication: i32,
-    /// Partitions of the orders topic.
     pub orders_partitions: i32,
-    /// Partitions of the tracking topic. It can't be changed later: orders would be looked for in the wrong lane.
+    /// Partitions of the tracking topic. The number can't be changed later, or orders would be looked for in the wrong
+    /// lane.
     pub lanes: i32,
 }
 
-/// What stands on the cluster.
+/// The topics that exist on the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
-    /// Partitions of the tracking topic.
     pub lanes: i32,
 }
 
-/// 90 days: as long as tracking entries are kept by default.
+/// 90 days: the default retention of tracking entries.
 const RETENTION_MS: &str = "7776000000";
 const CALL: Duration = Duration::from_secs(10);
 
-/// Creates what is missing, if `plan.create`, then checks all three, as far as reading them goes.
+/// Creates missing topics if `plan.create`, then checks all three, as far as that is possible by reading.
 ///
 /// # Errors
-/// A missing topic that may not be created, a tracking topic that isn't `cleanup.policy=compact` or doesn't show whether it
-/// is, or Kafka's own.
+/// A missing topic that may not be created, a tracking topic that isn't `cleanup.policy=compact` or hides its policy,
+/// or Kafka's own errors.
 pub async fn ensure(connection: &Connection, plan: &TopicPlan) -> Result<Layout, KafkaFault> {
     let admin = Admin::open(connection, CALL)?;
     let missing = missing(&admin, &plan.names)?;
@@ -84,8 +81,8 @@ pub async fn ensure(connection: &Connection, plan: &TopicPlan) -> Result<Layout,
     Ok(Layout { lanes: admin.partitions(&plan.names.tracking, TRACKED)?.unwrap_or(plan.lanes) })
 }
 
-/// The same for whoever is going to publish: it must be known before anything is read from the marketplace that there is
-/// where to put it.
+/// As [`ensure`], and also checks the permission to write. A publisher must know before its first read of the
+/// marketplace that it can store the orders.
 ///
 /// # Errors
 /// As [`ensure`]; and a topic that this user may not write to.
@@ -133,8 +130,8 @@ async fn wait_until_visible(admin: &Admin, names: &TopicNames) -> Result<(), Kaf
     }
 }
 
-/// The tracking topic must keep the last record of each key for ever: anything else forgets orders. A policy that can't be
-/// seen is no policy that is right.
+/// The tracking topic must keep the last record of each key for ever: any other policy forgets orders. A hidden policy
+/// counts as wrong.
 async fn check_policy(admin: &Admin, topic: &str) -> Result<(), KafkaFault> {
     match admin.settings_of_topic(topic).await?.get("cleanup.policy").map(String::as_str) {
         // guard: the topic's policy is checked
@@ -151,8 +148,8 @@ async fn check_policy(admin: &Admin, topic: &str) -> Result<(), KafkaFault> {
     }
 }
 
-/// Compaction would leave only the last revision of an order. Consumers suffer from it, not the promise: what can't be seen
-/// is no reason to stop.
+/// Compaction of the orders topic would leave only the last revision of an order. That harms consumers but not the
+/// guarantees, so a hidden policy is no reason to stop.
 async fn check_policy_of_events(admin: &Admin, topic: &str) -> Result<(), KafkaFault> {
     match admin.settings_of_topic(topic).await {
         Ok(settings) => {

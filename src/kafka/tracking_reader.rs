@@ -1,9 +1,10 @@
-//! Reads a lane's tracking partition to its very end.
+//! Reads a lane's tracking partition to its true end.
 //!
-//! The end is the high watermark as a `read_uncommitted` consumer sees it, taken *after* `init_transactions` has settled
-//! the lane's open transaction. A `read_committed` consumer's own end is the last stable offset, which an open
-//! transaction holds back, so stopping there could miss committed records; and since commit markers take offsets too,
-//! waiting for a message just before the end would wait for ever. Hence: until the position has reached the mark.
+//! The end is the high watermark that a `read_uncommitted` consumer sees, taken *after* `init_transactions` has settled
+//! the lane's open transaction. A `read_committed` consumer's own end is the last stable offset. An open transaction
+//! holds that back, so stopping there could miss committed records. Waiting for a message just before the end could
+//! wait for ever, since commit markers take offsets too. So the reader continues until its position has reached the
+//! high watermark.
 
 use std::ops::Deref;
 use std::thread;
@@ -22,17 +23,17 @@ use super::{Connection, Contact, KafkaFault};
 
 const WHAT: &str = "reading the tracking topic";
 
-/// A consumer whose end nobody waits for: the library takes 100 ms to close what could be in a group, and this one never
-/// was.
-pub(super) struct EndedBeside(Option<BaseConsumer<Watch>>);
+/// Closes the consumer on a detached thread when it is dropped. Closing takes 100 ms, since the library treats it as a
+/// group member, which it never was.
+pub(super) struct ClosedInBackground(Option<BaseConsumer<Watch>>);
 
-impl EndedBeside {
+impl ClosedInBackground {
     pub(super) fn new(consumer: BaseConsumer<Watch>) -> Self {
         Self(Some(consumer))
     }
 }
 
-impl Deref for EndedBeside {
+impl Deref for ClosedInBackground {
     type Target = BaseConsumer<Watch>;
 
     fn deref(&self) -> &BaseConsumer<Watch> {
@@ -40,15 +41,15 @@ impl Deref for EndedBeside {
     }
 }
 
-impl Drop for EndedBeside {
+impl Drop for ClosedInBackground {
     fn drop(&mut self) {
         let consumer = self.0.take();
-        // Without a thread it ends here.
+        // If no thread can be created, the consumer is closed here.
         drop(thread::Builder::new().spawn(|| drop(consumer)));
     }
 }
 
-/// Where the reading of one partition stands.
+/// The reader of one partition, with its position.
 #[derive(Debug)]
 pub struct TrackingReader {
     connection: Connection,
@@ -89,8 +90,8 @@ impl TrackingLog for TrackingReader {
         if self.position == high {
             return Ok(());
         }
-        let consumer = EndedBeside::new(self.assigned()?);
-        // A look at the clock for each of a million records would take a tenth of the time.
+        let consumer = ClosedInBackground::new(self.assigned()?);
+        // Reading the clock for each of a million records would take a tenth of the time.
         let mut idle_since = None;
         while self.position < high {
             match consumer.poll(Duration::from_millis(100)) {
@@ -129,13 +130,13 @@ impl TrackingLog for TrackingReader {
 }
 
 impl TrackingReader {
-    /// A reader that has read nothing. `patience`: how long it goes on without any progress.
+    /// A reader at the beginning of the partition. It gives up after `patience` without progress.
     #[must_use]
     pub fn new(connection: Connection, topic: String, lane: i32, patience: Duration) -> Self {
         Self { connection, topic, lane, position: 0, patience }
     }
 
-    /// The first and the last offset, the latter with open transactions counted in.
+    /// The first and the last offset, including open transactions.
     fn watermarks(&self) -> Result<(i64, i64), KafkaFault> {
         Contact::open(&self.connection, Isolation::Uncommitted, WHAT, self.patience)?.watermarks(&self.topic, self.lane)
     }
@@ -153,7 +154,7 @@ impl TrackingReader {
         Ok(consumer)
     }
 
-    /// Commit markers and compacted or aborted records move the position without a message.
+    /// Advances the position past commit markers and compacted or aborted records, for which there is no message.
     fn passed_markers(&mut self, consumer: &BaseConsumer<Watch>) -> Result<bool, KafkaFault> {
         let positions = consumer.position().map_err(|error| self.fault(&error))?;
         let offset = positions.find_partition(&self.topic, self.lane).map(|partition| partition.offset());
@@ -166,8 +167,8 @@ impl TrackingReader {
         }
     }
 
-    /// Broken connections mend by themselves, within the patience, and one broker of several may be out of reach for
-    /// good; anything else ends the reading.
+    /// Ignores errors of connections, which recover by themselves within the patience; one broker of several may stay
+    /// out of reach. Any other error ends the reading.
     fn survive(&self, error: &KafkaError) -> Result<(), KafkaFault> {
         use RDKafkaErrorCode as Code;
         if is_about_the_group(error) {

@@ -1,14 +1,15 @@
 //! One lane's transactional producer.
 //!
 //! Three facts about librdkafka shape this file:
-//! - `commit_transaction` flushes in steps of 100 ms, so every delivery is awaited first, and then the count of records
-//!   in flight, which falls a moment after the delivery was reported.
-//! - A transactional error leaves the producer in a state from which aborting does not lead back reliably. So there is
-//!   no abort here: the caller drops the producer, and the next one's `init_transactions` settles what was open.
-//! - An EndTxn that librdkafka repeats silently after a broken connection may be answered late, and that answer would
-//!   end a *later* transaction. So a producer whose connection broke inside a transaction begins no other one: see
-//!   [`Transactions::must_be_replaced`]. Outside of a transaction no EndTxn is on its way, and connections may come and go: a
-//!   cluster with one broker down must not keep a lane from its work.
+//! - `commit_transaction` flushes in steps of 100 ms. So `deliver` first awaits every delivery, and `commit` then waits
+//!   for the count of records in flight, which falls a moment after the delivery report.
+//! - After a transactional error, aborting does not reliably bring the producer back into a usable state. So there is
+//!   no abort here: the caller drops the producer, and `init_transactions` of the next one settles the open
+//!   transaction.
+//! - librdkafka silently repeats an EndTxn after a broken connection. The first one may be answered late, and that
+//!   answer would end a *later* transaction. So a producer whose connection broke inside a transaction begins no other
+//!   one: see [`Transactions::must_be_replaced`]. Outside of a transaction no EndTxn is on its way, so connections may
+//!   come and go: a cluster with one broker down must not stop a lane.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -29,37 +30,33 @@ use rdkafka::util::Timeout;
 use super::reasons::Reasons;
 use super::{Connection, KafkaFault};
 
-/// How long the lane is taken over before it is looked whether that can succeed at all; then for twice as long.
+/// Length of the first attempt to take over the lane; then it is checked whether that can succeed at all, and each
+/// further attempt is twice as long.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
 
-/// What is handed to the producer.
+/// A record for the producer.
 #[derive(Debug, Clone, Default)]
 pub struct OutgoingRecord<'a> {
-    /// Topic to go to.
     pub topic: &'a str,
-    /// A fixed partition, or the one that the key's hash gives.
+    /// A fixed partition, or `None` to choose it by the key's hash.
     pub partition: Option<i32>,
-    /// Key, where there is one.
     pub key: Option<Vec<u8>>,
     /// Value; `None` is a tombstone.
     pub value: Option<Vec<u8>>,
-    /// Headers in order.
     pub headers: Vec<(&'static str, String)>,
 }
 
-/// Where a record came to stand.
+/// The position of a delivered record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Delivered {
-    /// Partition of the topic.
     pub partition: i32,
-    /// Offset in it.
     pub offset: i64,
 }
 
 type Report = (usize, Result<Delivered, RDKafkaErrorCode>);
 
-/// Reports for records on their way. They are handed on together, or with the first failure: to wake the lane for each
-/// of them takes longer than all else that is done with it.
+/// Delivery reports of the current batch. They are passed on together, or at the first failure: waking the lane for
+/// each one takes longer than all other work on it.
 #[derive(Default)]
 struct Reports {
     awaited: usize,
@@ -69,12 +66,12 @@ struct Reports {
 struct Context {
     reports: Mutex<Reports>,
     all_in: Sender<Vec<Report>>,
-    /// How often a connection broke; told at once.
+    /// How many errors of connections there were. librdkafka reports them at once.
     broken: AtomicU64,
-    /// How many requests timed out; told up to a second later.
+    /// How many requests timed out. The statistics report it up to a second later.
     timed_out: AtomicU64,
-    /// No broker answers any more.
-    deserted: AtomicBool,
+    /// No broker has answered since one was last needed.
+    all_brokers_down: AtomicBool,
     reasons: Reasons,
 }
 
@@ -82,7 +79,7 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         self.broken.fetch_add(1, Ordering::Relaxed);
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.deserted.store(true, Ordering::Relaxed);
+            self.all_brokers_down.store(true, Ordering::Relaxed);
         }
         tracing::debug!(code = ?error.rdkafka_error_code(), "producer's connection");
         self.reasons.error(&error, reason);
@@ -94,7 +91,7 @@ impl ClientContext for Context {
     }
 
     fn log(&self, _level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
-        // The text can hold what a broker or a user's setting says: the facility is enough to look it up.
+        // The text can contain messages of a broker and values of settings, so only the facility is logged.
         tracing::trace!(facility, "librdkafka");
         self.reasons.log(facility, message);
     }
@@ -106,14 +103,14 @@ impl ProducerContext for Context {
     fn delivery(&self, result: &DeliveryResult<'_>, index: usize) {
         let report = match result {
             Ok(message) => Ok(Delivered { partition: message.partition(), offset: message.offset() }),
-            // The pair's second half is the record, payload and all: only the code leaves this place.
+            // The second half of the pair is the record with its payload: only the code may leave this function.
             Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)),
         };
         let failed = report.is_err();
         let mut reports = self.reports();
         reports.so_far.push((index, report));
         let complete = reports.so_far.len() == reports.awaited;
-        // Nobody listens any more once the producer is on its way out.
+        // The receiver is gone while the producer is being dropped.
         if (complete || failed) && self.all_in.send(mem::take(&mut reports.so_far)).is_err() {
             tracing::trace!("delivery report after the producer's end");
         }
@@ -122,7 +119,7 @@ impl ProducerContext for Context {
 
 impl Context {
     fn reports(&self) -> MutexGuard<'_, Reports> {
-        // A panic elsewhere can't leave them half changed.
+        // No code panics between two related changes, so a poisoned lock is still consistent.
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -133,24 +130,19 @@ pub struct Transactions {
     reports: Receiver<Vec<Report>>,
     connection: Connection,
     lane: i32,
-    /// Broken connections and timed-out requests before the last transaction.
-    before: Cell<(u64, u64)>,
-    worn: Cell<bool>,
+    /// Counts of connection errors and timed-out requests when the last transaction began.
+    counts_at_begin: Cell<(u64, u64)>,
+    broke_inside: Cell<bool>,
 }
 
 impl Transactions {
-    /// Makes the producer, fences any former owner of the lane, and settles the transaction that it may have left open.
-    ///
-    /// # Errors
-    /// See [`KafkaFault`].
+    /// Creates the producer, fences any former owner of the lane, and settles the transaction that it may have left
+    /// open.
     pub fn open(connection: &Connection, lane: i32, deadline: Duration) -> Result<Self, KafkaFault> {
         Self::open_named(connection, &lane.to_string(), lane, deadline)
     }
 
-    /// Opens a producer as a lane does, under an ID that no lane has, and lets it go: to see whether that can be done.
-    ///
-    /// # Errors
-    /// See [`KafkaFault`].
+    /// Opens a producer as a lane does, but under an ID that no lane has, and drops it: tests whether that is possible.
     pub(crate) fn try_out(connection: &Connection, name: &str, deadline: Duration) -> Result<(), KafkaFault> {
         Self::open_named(connection, name, -1, deadline).map(drop)
     }
@@ -162,38 +154,32 @@ impl Transactions {
             all_in,
             broken: AtomicU64::new(0),
             timed_out: AtomicU64::new(0),
-            deserted: AtomicBool::new(false),
+            all_brokers_down: AtomicBool::new(false),
             reasons: Reasons::default(),
         };
         let producer = ThreadedProducer::from_config_and_context(&connection.producer(name)?, context)
             .map_err(|error| KafkaFault::of("making the producer", lane, &error))?;
         take_over(&producer, lane, deadline).map_err(|fault| fault.lacking(|| connection.acl_to_produce()))?;
-        // The first address of a host may refuse before the second one answers: that is over now.
-        producer.context().deserted.store(false, Ordering::Relaxed);
+        // While connecting, the first address of a host may refuse before the second one answers; that does not count.
+        producer.context().all_brokers_down.store(false, Ordering::Relaxed);
         producer.context().reasons.answered();
         Ok(Self {
             producer,
             reports,
             connection: connection.clone(),
             lane,
-            before: Cell::new((0, 0)),
-            worn: Cell::new(false),
+            counts_at_begin: Cell::new((0, 0)),
+            broke_inside: Cell::new(false),
         })
     }
 
-    /// Opens a transaction.
-    ///
-    /// # Errors
-    /// See [`KafkaFault`].
     pub fn begin(&self) -> Result<(), KafkaFault> {
-        self.before.set(self.troubles());
+        self.counts_at_begin.set(self.fault_counts());
         self.producer.begin_transaction().map_err(|error| self.failed("beginning a transaction", &error))
     }
 
-    /// Hands over `records` and waits until each one is at the broker. The answers are in the order of the records.
-    ///
-    /// # Errors
-    /// See [`KafkaFault`]; the transaction is then lost.
+    /// Sends `records` and waits until the broker has acknowledged each one. The results are in the order of the
+    /// records. After an error the transaction is lost.
     pub fn deliver(&self, records: &[OutgoingRecord<'_>]) -> Result<Vec<Delivered>, KafkaFault> {
         let mut delivered = vec![Delivered { partition: -1, offset: -1 }; records.len()];
         if records.is_empty() {
@@ -211,35 +197,32 @@ impl Transactions {
         Ok(delivered)
     }
 
-    /// Ends the transaction. An error says nothing about the outcome.
-    ///
-    /// # Errors
-    /// See [`KafkaFault`].
+    /// Commits the transaction. An error says nothing about the outcome.
     pub fn commit(&self) -> Result<(), KafkaFault> {
         self.wait_until_none_in_flight();
-        // Without a deadline: librdkafka bounds it by the transaction's, and giving up earlier would only leave the
-        // outcome open. The lane's watchdog tells when it takes long.
+        // No deadline: librdkafka bounds the commit by the transaction's time-out, and giving up earlier would only
+        // leave the outcome open. The lane's watchdog reports a commit that takes long.
         self.producer
             .commit_transaction(Timeout::Never)
             .map_err(|error| self.failed("committing a transaction", &error))?;
-        self.worn.set(self.troubles().0 > self.before.get().0);
+        self.broke_inside.set(self.fault_counts().0 > self.counts_at_begin.get().0);
         Ok(())
     }
 
-    /// Whether a connection broke or a request timed out inside the last transaction: then a repeated EndTxn may still be
-    /// on its way, and the next transaction needs a new producer.
+    /// Whether a connection broke or a request timed out inside the last transaction. Then a repeated EndTxn may still
+    /// be on its way, and the next transaction needs a new producer.
     #[must_use]
     pub fn must_be_replaced(&self) -> bool {
-        self.worn.get() || self.troubles().1 > self.before.get().1
+        self.broke_inside.get() || self.fault_counts().1 > self.counts_at_begin.get().1
     }
 
-    /// Whether no broker answered when one was last needed: then it is better known now than with orders in hand.
+    /// Whether no broker answered when one was last needed. The lane should learn that now, not with orders in hand.
     #[must_use]
     pub fn all_brokers_are_down(&self) -> bool {
-        self.producer.context().deserted.load(Ordering::Relaxed)
+        self.producer.context().all_brokers_down.load(Ordering::Relaxed)
     }
 
-    fn troubles(&self) -> (u64, u64) {
+    fn fault_counts(&self) -> (u64, u64) {
         let context = self.producer.context();
         (context.broken.load(Ordering::Relaxed), context.timed_out.load(Ordering::Relaxed))
     }
@@ -250,14 +233,15 @@ impl Transactions {
             .lacking(|| self.connection.acl_to_produce())
     }
 
-    /// A fenced producer reports whatever it was at as purged; why, only its fatal error tells.
+    /// The producer's fatal error, if any. A fenced producer reports its records as purged; only the fatal error tells
+    /// why.
     fn fatal(&self, what: &'static str) -> Option<KafkaFault> {
         let (code, reason) = self.producer.client().fatal_error()?;
         Some(KafkaFault::of_code(what, self.lane, Some(code), &reason))
     }
 
-    /// What can only be aborted any more reports all its records as purged. The reason comes with the refusal of
-    /// whatever call is made next; to begin another transaction inside of one can do no harm.
+    /// Why records were purged. A producer that can only abort reports all its records as purged, and its next call
+    /// fails with the reason. Beginning another transaction inside the open one is such a call and does no harm.
     fn why_purged(&self, what: &'static str) -> KafkaFault {
         let refused = || match self.producer.begin_transaction() {
             Err(error) => KafkaFault::of(what, self.lane, &error),
@@ -277,11 +261,12 @@ impl Transactions {
                 record.headers.iter().fold(headers, |all, (key, value)| all.insert(Header { key, value: Some(value) })),
             );
         }
-        // The pair's second half is the record.
+        // The second half of the pair is the record: drop it.
         self.producer.send(base).map_err(|(error, _)| error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown))
     }
 
-    /// Which of the topics of `all` may not be written to the client does not tell: it gives up the whole transaction.
+    /// The fault of an undelivered record. It names all topics of the batch, since the client gives up the whole
+    /// transaction and does not tell which topic may not be written to.
     fn undelivered(
         &self,
         code: RDKafkaErrorCode,
@@ -311,7 +296,8 @@ impl Transactions {
         KafkaFault::Passing { what: "delivering records", why: why.to_owned() }
     }
 
-    /// A delivery is reported before its record is counted down, and a commit that finds one in flight waits 100 ms.
+    /// Waits until no record is in flight. A delivery is reported before its record is counted down, and a commit that
+    /// finds a record in flight waits 100 ms.
     fn wait_until_none_in_flight(&self) {
         let deadline = Instant::now() + Duration::from_millis(50);
         while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
@@ -320,7 +306,7 @@ impl Transactions {
     }
 }
 
-/// `init_transactions`, in several turns: between them it is looked whether it can succeed at all.
+/// Runs `init_transactions` in several attempts, and checks between them whether it can succeed at all.
 fn take_over(producer: &ThreadedProducer<Context>, lane: i32, deadline: Duration) -> Result<(), KafkaFault> {
     let (start, mut turn) = (Instant::now(), FIRST_LOOK);
     loop {
@@ -328,7 +314,7 @@ fn take_over(producer: &ThreadedProducer<Context>, lane: i32, deadline: Duration
         let Err(error) = producer.init_transactions(turn.min(left)) else { return Ok(()) };
         let reasons = &producer.context().reasons;
         let fault = reasons.explain(KafkaFault::of("taking over the lane (init_transactions)", lane, &error));
-        // Where it timed out it goes on with the next call.
+        // After a time-out, the next call continues the same operation.
         let timed_out = error.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut);
         match fault {
             KafkaFault::Passing { .. } if timed_out && start.elapsed() < deadline => {

@@ -1,9 +1,9 @@
-//! The wire shape of the marketplace's answers: a page of new orders, a list of IDs, one order.
+//! Parses the bodies of the marketplace's answers: a page of new orders, a list of IDs, one order.
 //!
-//! Reading a page is destructive, so this is strict where records could be lost unseen (a body that is cut, counts that
-//! do not add up, an entry that is no ID) and lenient where PHP writes one thing in several ways: notices around the one
-//! JSON document, and a byte that is no text, which costs its own record and no other. Content types are not looked at,
-//! and what a record means is the business of [`crate::order::mapping`].
+//! Reading a page is destructive, so the parser is strict where records could be lost unnoticed: a truncated body,
+//! counts that do not add up, a list entry without an ID. It is lenient where PHP writes one thing in several ways.
+//! Notices around the one JSON document are ignored, and a byte that is not UTF-8 costs only its own record. Content
+//! types are ignored. [`crate::order::mapping`] interprets the records.
 
 mod document;
 mod extent;
@@ -33,81 +33,78 @@ pub use message::Message;
 pub use record::Record;
 pub use verdict::{EmptyPage, PageSummary, PageVerdict};
 
-/// Why a body is no answer. After a destructive read each of these means that the outcome is unknown.
+/// Why a body is not a valid answer. After a destructive read, each of these means that the outcome is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PageError {
-    /// Something else than JSON came, such as an HTML page, or something follows the JSON.
+    /// The body is not JSON, such as an HTML page, or something follows the JSON.
     #[error("the body is not JSON (line {line}, column {column})")]
     NotJson {
-        /// Line of the first character that does not fit, from 1.
+        /// Line of the first unexpected character, from 1.
         line: usize,
-        /// Column of it in bytes.
+        /// Its column in bytes.
         column: usize,
     },
-    /// The bytes are no text in UTF-8.
+    /// The bytes are not UTF-8.
     #[error("the body is not UTF-8 (byte {0})")]
     NotUtf8(usize),
     /// The body ends before the JSON does, or is empty.
     #[error("the body is cut off after {0} bytes")]
     Truncated(usize),
-    /// An error of the marketplace in place of an answer.
+    /// The marketplace sent an error instead of an answer.
     #[error("the body is an error message of the marketplace, not an answer")]
     ErrorBody,
-    /// JSON, but nothing in it holds what was asked for.
+    /// The body is JSON, but nothing in it holds the requested data.
     #[error("the body is JSON, but has no `data`")]
     NoData,
-    /// There is `data`, in a shape that is not known.
+    /// `data` is present, in an unknown shape.
     #[error("`data` has a shape that is not known")]
     Shape,
-    /// `returned_transactions` is there and is no whole number, so that nothing can be checked against it.
+    /// `returned_transactions` is present but is not an integer, so the records can't be counted against it.
     #[error("`returned_transactions` is not a whole number")]
     UnreadableCount,
-    /// The server speaks of more, or fewer, records than it sent.
+    /// The server announces more or fewer records than it sent.
     #[error("the server says that it returned {returned} records, and {records} are there")]
     CountsDisagree {
-        /// What `returned_transactions` says.
+        /// `returned_transactions`.
         returned: u64,
-        /// How many are there.
+        /// The number of records in the body.
         records: usize,
     },
-    /// An entry of an ID list is no ID and holds none: the list can't be trusted to be whole.
+    /// An entry of an ID list is not an ID and holds none, so the list may be incomplete.
     #[error("entry {index} of the list has no order ID")]
     NoId {
-        /// Which entry, from 0.
+        /// The entry's index, from 0.
         index: usize,
     },
-    /// One order was asked for, and none is there.
+    /// One order was requested, and the answer has none.
     #[error("no order is in the answer")]
     NoRecord,
-    /// One order was asked for, and several are there.
+    /// One order was requested, and the answer has several.
     #[error("{0} orders are in the answer to a request for one")]
     SeveralRecords(usize),
 }
 
-/// A page of new orders. The records are slices of the body, and are not looked into.
+/// A page of new orders. The records are unparsed slices of the body.
 pub struct Page<'a> {
-    /// `data`: whatever its entries are, none is left out.
+    /// All entries of `data`, whatever they are.
     pub records: Vec<Record<'a>>,
-    /// What stands beside the JSON.
+    /// Text around the JSON document, if any.
     pub noise: Option<Noise>,
-    /// `total_transactions_found`.
     pub total_found: Option<u64>,
-    /// `returned_transactions`; see [`Page::disagreement`].
     pub returned: Option<u64>,
-    /// `pending_transactions`.
     pub pending: Option<u64>,
 }
 
-/// How many orders were pending when an answer was made.
+/// How many orders were pending when the marketplace made an answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counted {
-    /// Before it marked what it returns.
+    /// Before it marked the orders that it returns.
     pub before: Option<u64>,
-    /// After that.
+    /// After it marked them.
     pub after: Option<u64>,
 }
 
-/// Counts only: records are personal data.
+/// Shows counts only: records are personal data.
 impl fmt::Debug for Page<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Page")
@@ -120,13 +117,13 @@ impl fmt::Debug for Page<'_> {
 }
 
 impl<'a> Page<'a> {
-    /// Reads the body of a `newOrders` answer. `data` is a list, or an object whose keys are numbers; `null`, `{}` and
-    /// `[]` are no records. A missing `data` is none only where `returned_transactions` says 0.
+    /// Parses the body of a `newOrders` answer. `data` is a list, or an object whose keys are numbers; `null`, `{}` and
+    /// `[]` hold no records. A missing `data` counts as empty only if `returned_transactions` says 0.
     ///
-    /// Where the body as a whole is not JSON, the one document in it that has `data` and `metadata` is the page.
+    /// If the body as a whole is not JSON, the page is the one document in it that has `data` and `metadata`.
     ///
     /// # Errors
-    /// See [`PageError`]: a page that is cut at any byte is an error, never one with fewer records.
+    /// See [`PageError`]. A page truncated at any byte is an error, never a page with fewer records.
     pub fn parse(body: &'a [u8]) -> Result<Self, PageError> {
         let body = without_byte_order_mark(body);
         let error = match strict_text(body).and_then(Self::read) {
@@ -156,8 +153,9 @@ impl<'a> Page<'a> {
         Ok(Self { records, noise: None, total_found, returned, pending })
     }
 
-    /// What it says of the orders around it. Where its counts contradict each other they are not believed. If it says
-    /// that it returned another number of records than are there, only those that are there count as marked.
+    /// How many orders were pending before and after the page, by its own counts. Counts that contradict each other are
+    /// not believed. If the page announces another number of records than it holds, only those it holds count as
+    /// marked.
     #[must_use]
     pub fn counted(&self) -> Counted {
         if self.disagreement().is_some() {
@@ -170,8 +168,8 @@ impl<'a> Page<'a> {
         if agree { Counted { before: self.total_found.or(before), after: self.pending } } else { Counted::default() }
     }
 
-    /// Whether the server says that it returned another number of records than are there. They are no less real for
-    /// that, so this is no reason to refuse the page; but some may have been marked and not sent.
+    /// The error if the server announces another number of records than the page holds. The records are still valid, so
+    /// the page is not refused; but orders may have been marked and not sent.
     #[must_use]
     pub fn disagreement(&self) -> Option<PageError> {
         let returned = self.returned.filter(|returned| *returned != self.records.len() as u64)?;
@@ -179,12 +177,12 @@ impl<'a> Page<'a> {
     }
 }
 
-/// Finds the record in the answer to a request for one order: `data` is the record, or a list of one; or the record
-/// stands at the top. Notices and broken bytes are met as in a page.
+/// Parses the answer to a request for one order. The record is `data`, the only entry of a list in `data`, or the
+/// top-level object. Notices and invalid bytes are handled as in a page.
 ///
 /// # Errors
-/// [`PageError::NoRecord`] where the answer is well formed and empty, [`PageError::SeveralRecords`] where it holds more
-/// than was asked for.
+/// [`PageError::NoRecord`] if the answer is well formed and empty, [`PageError::SeveralRecords`] if it holds more than
+/// one order.
 pub fn parse_single(body: &[u8]) -> Result<Record<'_>, PageError> {
     let body = without_byte_order_mark(body);
     let error = match strict_text(body).and_then(read_single) {
@@ -231,7 +229,7 @@ fn the_only<'a>(records: &[&'a RawValue]) -> Result<&'a RawValue, PageError> {
     }
 }
 
-/// The ID that an entry of a list is, or holds, looked for in the order in which the mapping looks by default.
+/// The ID that a list entry is or holds. Keys are tried in the mapping's default order.
 fn id_in(entry: &RawValue) -> Option<OrderId> {
     if Kind::of(entry) != Kind::Object {
         return mapping::order_id(entry).ok()?;
@@ -244,12 +242,12 @@ fn id_in(entry: &RawValue) -> Option<OrderId> {
     mapping::order_id(id).ok()?
 }
 
-/// Some PHP files begin with that mark.
+/// Some PHP files begin with a byte order mark.
 fn without_byte_order_mark(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body)
 }
 
-/// The body as text, without blanks before the JSON.
+/// The body as UTF-8 text, without leading blanks.
 fn strict_text(body: &[u8]) -> Result<&str, PageError> {
     match std::str::from_utf8(body) {
         Ok(text) => Ok(text.trim_ascii_start()),
@@ -258,11 +256,12 @@ fn strict_text(body: &[u8]) -> Result<&str, PageError> {
 }
 
 impl PageError {
-    /// Whether a document may still be found in a body that failed like this, and not merely one of another shape.
+    /// Whether the body may still contain a document that can be found by searching. If not, the body is JSON of the
+    /// wrong shape.
     fn is_about_the_text(&self, body: &[u8]) -> bool {
         match self {
             Self::NotJson { .. } | Self::NotUtf8(_) => true,
-            // A number or a string at the start of a notice is JSON as well.
+            // A notice may start with a number or a string, which is JSON too.
             Self::NoData | Self::Shape => !body.trim_ascii_start().starts_with(b"{"),
             _ => false,
         }
@@ -277,13 +276,13 @@ fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, PageError> {
     })
 }
 
-/// What stands around the records. Other names are not looked at.
+/// The object around the records. Other keys are ignored.
 struct Envelope<'a, T> {
     data: Option<T>,
     metadata: Option<&'a RawValue>,
-    /// The answer says that something went wrong.
+    /// The answer reports a failure.
     failed: bool,
-    /// There is a message, which is an error message if there is nothing else.
+    /// There is a message. It is an error message if there are no data.
     message: bool,
 }
 
@@ -333,7 +332,7 @@ impl<'de: 'a, 'a, T: Deserialize<'de>> Visitor<'de> for EnvelopeVisitor<'a, T> {
         let mut envelope = Envelope { data: None, metadata: None, failed: false, message: false };
         while let Some(json::Text(key)) = map.next_key()? {
             match key.as_ref() {
-                // Twice the same name would hide the records under the first.
+                // A duplicate key would hide the records under the first one.
                 "data" if envelope.data.is_some() => return Err(A::Error::duplicate_field("data")),
                 "data" => envelope.data = Some(map.next_value()?),
                 "metadata" => envelope.metadata = Some(map.next_value()?),
@@ -349,7 +348,7 @@ impl<'de: 'a, 'a, T: Deserialize<'de>> Visitor<'de> for EnvelopeVisitor<'a, T> {
     }
 }
 
-/// Names of what is an error message if there is nothing else.
+/// Keys that mean an error message if there are no data.
 fn is_message(name: &str) -> bool {
     matches!(name, "message" | "msg" | "mensaje" | "detail" | "code" | "status")
 }
@@ -373,7 +372,7 @@ impl Counts {
     }
 }
 
-/// A whole number, written as a number or as text.
+/// An integer, written as a number or as text.
 fn whole(raw: &RawValue) -> Option<u64> {
     match Kind::of(raw) {
         Kind::Number => raw.get().parse().ok(),
@@ -382,14 +381,14 @@ fn whole(raw: &RawValue) -> Option<u64> {
     }
 }
 
-/// What stands under `data`: a list, as JSON or as PHP writes it, or some other object.
+/// The value of `data`: a list, as JSON or as PHP writes it, or another object.
 enum Data<'a> {
     List(Vec<&'a RawValue>),
     Object(Entries<'a>),
 }
 
 impl<'a> Data<'a> {
-    /// The list; an empty object is an empty list, since PHP can't tell them apart.
+    /// The entries of the list. An empty object is an empty list, since PHP can't tell them apart.
     fn list(self) -> Option<Vec<&'a RawValue>> {
         match self {
             Self::List(list) => Some(list),

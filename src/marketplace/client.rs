@@ -1,11 +1,11 @@
-//! The marketplace's three resources, over HTTP.
+//! An HTTP client for the marketplace's three resources.
 //!
-//! The read of new orders is destructive: what it returns is never reported again. So it is asked once, awaited for
-//! minutes rather than seconds, and never repeated here; every way in which it can end is a [`Read`], and only the
-//! caller decides what follows. The other two reads may be repeated at will.
+//! The read of new orders is destructive: orders that it returns are never reported again. So the client sends it once,
+//! waits minutes rather than seconds, and never repeats it. Each possible outcome is a [`Read`], and only the caller
+//! decides what follows. The other two reads may be repeated at will.
 //!
-//! Deliberately absent: retries, redirects, compression (a cut answer must be seen as cut), HTTP/2 (its GOAWAY makes a
-//! client repeat requests).
+//! Deliberately absent: retries, redirects, compression (a truncated answer must be recognised as such), and HTTP/2
+//! (its GOAWAY makes a client repeat requests).
 
 mod charset;
 mod chunks;
@@ -30,61 +30,63 @@ use tokio::task::spawn_blocking;
 use crate::marketplace::body::{self, Extent, IdList, Message, PageError, PageVerdict};
 use crate::order::ids::{OrderId, OrderIds};
 use crate::platform::clock;
+use crate::platform::root_cause::root_cause;
 use refusal::{refusal, said_by};
 
 pub use pace::Pace;
 pub use refusal::{Front, Refusal};
 
-/// How many times larger than another body the list of IDs may be: by default 64 MiB, some seven million orders.
+/// How many times larger than other bodies the list of IDs may be. By default that is 64 MiB, some seven million
+/// orders.
 pub const LONG_LIST: usize = 8;
 
-/// Where the three resources stand under the base URL.
+/// Paths of the three resources under the base URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paths {
-    /// The destructive read.
+    /// Path of the destructive read.
     pub new_orders: String,
-    /// IDs of the last 8 days.
+    /// Path of the IDs of the last 8 days.
     pub order_ids: String,
-    /// One order; holds `{id}`.
+    /// Path of one order; contains `{id}`.
     pub order: String,
 }
 
-/// What a client is built from.
+/// Options of a [`Client`].
 #[derive(Debug, Clone)]
 pub struct ClientOptions {
-    /// Scheme, host and port, perhaps with a path before the resources'.
+    /// Scheme, host and port, optionally with a path prefix.
     pub base_url: Url,
-    /// Where the resources stand.
     pub paths: Paths,
-    /// The parameter that asks for a page of the list of IDs, where the marketplace gives it in pages.
+    /// The query parameter for the page number, if the marketplace returns the list of IDs in pages.
     pub list_page_parameter: Option<String>,
-    /// For the TCP and TLS handshakes: nothing has been sent while it runs.
+    /// Limit for the TCP and TLS handshakes, during which nothing has been sent yet.
     pub connect_timeout: Duration,
-    /// Longest silence inside an answer. Long, since a late answer is still the only copy.
+    /// Longest silence within an answer. It is long because a late answer is still the only copy.
     pub idle_timeout: Duration,
     /// Longest time for a whole answer.
     pub total_timeout: Duration,
-    /// Largest body that is taken, in bytes. Of the list of IDs, of which only the IDs are held, [`LONG_LIST`] times that.
+    /// Largest body accepted, in bytes. The list of IDs, of which only the IDs are kept in memory, may be [`LONG_LIST`]
+    /// times larger.
     pub max_body: usize,
 }
 
-/// How a destructive read ended.
+/// The outcome of a destructive read.
 #[derive(Debug)]
 pub enum Read {
-    /// An answer under 200 that came to its end. What it says is [`PageVerdict`](crate::marketplace::body::PageVerdict).
+    /// A complete answer with status 200. [`PageVerdict`](crate::marketplace::body::PageVerdict) classifies it.
     Fetched(Fetched),
-    /// The marketplace, or something in front of it, said no before it read anything.
+    /// The marketplace, or something in front of it, refused the request before reading anything.
     Refused(Refusal),
-    /// The marketplace has no orders, and does not say so with a page.
+    /// The marketplace has no orders, and says so without a page.
     NoOrders(NoOrders),
-    /// The marketplace asked for patience (429): nothing was read.
+    /// The marketplace limits the rate of requests (429): nothing was read.
     Busy {
-        /// What `Retry-After` asks for, if it is there.
+        /// The value of `Retry-After`.
         retry_after: Option<Duration>,
     },
-    /// The request never left: no connection.
+    /// The request was not sent: no connection.
     NotSent {
-        /// What stood in the way, without the URL.
+        /// The cause, without the URL.
         reason: String,
     },
     /// The marketplace may have marked orders that never reached us.
@@ -94,41 +96,42 @@ pub enum Read {
 /// How an answer says that there are no orders, other than with a page without records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoOrders {
-    /// 204: an answer that has no body.
+    /// 204, which has no body.
     NoContent,
     /// 404 with the API's own message. A wrong path can be answered like this too.
     NotFound,
-    /// A message under 200, and no `data`.
+    /// A message with status 200, and no `data`.
     Message,
 }
 
-/// An answer as it came.
+/// A complete answer.
 #[derive(Debug)]
 pub struct Fetched {
-    /// The body, untouched but for its character set: if that was declared and is another, it is UTF-8 now.
+    /// The body as it came. If another character set was declared, and the body is not UTF-8, it has been converted to
+    /// UTF-8.
     pub body: Bytes,
-    /// When its last byte came.
+    /// When the last byte arrived.
     pub read_at: Timestamp,
 }
 
-/// Why it isn't known what a read marked, with whatever bytes arrived.
+/// Why it is unknown which orders a read marked, and the bytes that arrived.
 pub struct UnknownOutcome {
-    /// A sentence without personal data.
+    /// The reason, without personal data.
     pub reason: String,
-    /// The part of the body that came: evidence for whoever looks into it.
+    /// The part of the body that arrived, as evidence for an investigation.
     pub partial: Bytes,
-    /// What `Retry-After` asks for.
+    /// The value of `Retry-After`.
     pub retry_after: Option<Duration>,
 }
 
 impl UnknownOutcome {
-    /// Nothing came, or nothing that is worth keeping.
+    /// Without a body: nothing arrived, or nothing worth keeping.
     #[must_use]
     pub fn without_body(reason: String) -> Self {
         Self::with_body(reason, Bytes::new())
     }
 
-    /// So much came.
+    /// With the part of the body that arrived.
     #[must_use]
     pub fn with_body(reason: String, partial: Bytes) -> Self {
         Self { reason, partial, retry_after: None }
@@ -141,45 +144,44 @@ impl std::fmt::Debug for UnknownOutcome {
     }
 }
 
-/// Why a read that is safe to repeat brought nothing.
+/// Why a repeatable read failed.
 #[derive(Debug, Error)]
 pub enum ApiError {
-    /// Only a person can help.
+    /// The request was refused, and only a person can change that.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// 404 for an order that was asked for by ID.
+    /// 404 for an order that was requested by ID.
     #[error("the marketplace does not know this order (404)")]
     NotFound,
-    /// 429, or a 503 with `Retry-After`, and what that asks for.
+    /// 429, or 503 with `Retry-After`, and the value of that header.
     #[error("the marketplace asked for patience (429)")]
     Busy(Option<Duration>),
-    /// No answer, a cut one, a time-out, or a status that promises nothing.
+    /// No answer, a truncated one, a time-out, or an unexpected status.
     #[error("{0}")]
     Failed(String),
-    /// A whole answer of an unknown shape.
+    /// A complete answer of an unknown shape.
     #[error("the answer can't be read: {0}")]
     Shape(#[from] PageError),
 }
 
 impl ApiError {
-    /// Whether the same request may succeed later without anybody's help.
+    /// Whether the same request may succeed later without human help.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Busy(_) | Self::Failed(_) | Self::Refused(Refusal::InFront(_)))
     }
 }
 
-/// What takes its time.
+/// The future of an API call.
 pub type ApiFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A store's marketplace: the seam at which a simulation puts one that loses answers.
-#[allow(clippy::missing_errors_doc)]
 pub trait Marketplace: std::fmt::Debug + Send + Sync {
-    /// The destructive read. Awaiting it must not be cancelled: the answer is the only copy.
+    /// The destructive read. The future must not be cancelled: the answer is the only copy.
     fn new_orders<'a>(&'a self, token: &'a SecretString) -> ApiFuture<'a, Read>;
-    /// IDs of all orders of the last 8 days, read or not, or a page of them. Safe to repeat. For errors see [`ApiError`].
+    /// IDs of all orders of the last 8 days, read or not, or one page of them. May be repeated.
     fn order_ids<'a>(&'a self, page: Option<u64>, token: &'a SecretString) -> ApiFuture<'a, Result<IdList, ApiError>>;
-    /// One order by its ID: the body as it came. Safe to repeat. For errors see [`ApiError`].
+    /// One order by its ID: the body as it came. May be repeated.
     fn order<'a>(&'a self, id: &'a OrderId, token: &'a SecretString) -> ApiFuture<'a, Result<Bytes, ApiError>>;
 }
 
@@ -197,10 +199,10 @@ impl Marketplace for Client {
     }
 }
 
-/// Made once for all stores: to read the certificates of all authorities takes some 70 ms.
+/// Shared by all stores, since loading the certificates of all authorities takes some 70 ms.
 static TLS: LazyLock<Option<TlsConnector>> = LazyLock::new(|| TlsConnector::new().ok());
 
-/// A store's way to the marketplace. Cheap to clone: clones share connections.
+/// A store's HTTP client. Cheap to clone: clones share connections.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -214,14 +216,11 @@ struct CutBody {
 }
 
 impl Client {
-    /// Fails only where the TLS library can't be set up.
-    ///
-    /// # Errors
-    /// The TLS library's.
+    /// Fails only if the TLS library can't be set up.
     pub fn new(options: ClientOptions) -> Result<Self, reqwest::Error> {
         let builder = match &*TLS {
             Some(tls) => reqwest::Client::builder().tls_backend_preconfigured(tls.clone()),
-            // It fails once more, and says why.
+            // The builder tries again itself, and reports the error.
             None => reqwest::Client::builder(),
         };
         let http = builder
@@ -234,14 +233,14 @@ impl Client {
             .connect_timeout(options.connect_timeout)
             .read_timeout(options.idle_timeout)
             .timeout(options.total_timeout)
-            // A connection that the server closed while it was idle would turn a safe call into an unknown one.
+            // A connection that the server closed while idle would turn a safe call into one of unknown outcome.
             .pool_idle_timeout(Duration::from_secs(4))
             .user_agent(concat!("imotriz-kafka/", env!("CARGO_PKG_VERSION")))
             .build()?;
         Ok(Self { http, options })
     }
 
-    /// The destructive read. Awaiting it must not be cancelled: the answer is the only copy.
+    /// The destructive read. The future must not be cancelled: the answer is the only copy.
     pub async fn new_orders(&self, token: &SecretString) -> Read {
         let response = match self.send(&self.options.paths.new_orders, token).await {
             Ok(response) => response,
@@ -266,15 +265,15 @@ impl Client {
         }
     }
 
-    /// IDs of all orders of the last 8 days, read or not. Safe to repeat. They are read while they come: at no time is the
-    /// body in memory. `page`: which page of them, from 1, where they are asked for in pages. Whether the list is whole is
-    /// for the caller to see, by what it says of its extent.
+    /// IDs of all orders of the last 8 days, read or not. May be repeated. The body is parsed while it arrives and is
+    /// never in memory as a whole. `page` is the page number, from 1, if the list comes in pages. The caller checks by
+    /// [`IdList::extent`] whether the list is complete.
     ///
     /// # Errors
-    /// See [`ApiError`]. A list that is cut is an error, never a shorter one.
+    /// See [`ApiError`]. A truncated list is an error, never a shorter list.
     ///
     /// # Panics
-    /// If the thread that reads did.
+    /// If the parsing thread panicked.
     pub async fn order_ids(&self, page: Option<u64>, token: &SecretString) -> Result<IdList, ApiError> {
         let response = self.safe_answer(&self.list_path(page), token).await?;
         let in_headers = extent_in(response.headers());
@@ -285,7 +284,7 @@ impl Client {
         let list = spawn_blocking(move || body::read_id_list(body));
         let whole = self.hand_on(response, chunks).await;
         let list = list.await.expect("reading a list does not panic");
-        // First of all: what ends early for the reader may have been cut, or fail for want of its end.
+        // Check the connection first: the parser's result may stem from a truncated body.
         whole?;
         let IdList { ids, extent } = list?;
         Ok(IdList { ids, extent: extent.or(in_headers) })
@@ -302,7 +301,7 @@ impl Client {
         }
     }
 
-    /// Hands a body on as it comes, to its end or to where nobody wants more of it.
+    /// Forwards the chunks of a body until it ends or the receiver is gone.
     async fn hand_on(&self, mut response: Response, chunks: mpsc::Sender<Bytes>) -> Result<(), ApiError> {
         let most = self.options.max_body.saturating_mul(LONG_LIST);
         let mut length = 0;
@@ -320,9 +319,6 @@ impl Client {
     }
 
     /// One order by its ID: the body as it came. Safe to repeat.
-    ///
-    /// # Errors
-    /// See [`ApiError`].
     pub async fn order(&self, id: &OrderId, token: &SecretString) -> Result<Bytes, ApiError> {
         let path = self.options.paths.order.replace("{id}", &percent_encoded(id.as_str()));
         self.safe_read(&path, token).await
@@ -336,7 +332,7 @@ impl Client {
         self.body(response).await.map_err(|cut| ApiError::Failed(cut.reason))
     }
 
-    /// An answer under 200, its body still to come, or under 204, without one.
+    /// An answer with status 200, whose body is still to come, or with 204.
     async fn safe_answer(&self, path: &str, token: &SecretString) -> Result<Response, ApiError> {
         let response = self.send(path, token).await.map_err(|error| ApiError::Failed(plain(error)))?;
         match response.status() {
@@ -360,7 +356,7 @@ impl Client {
     async fn send(&self, path: &str, token: &SecretString) -> Result<Response, reqwest::Error> {
         let base = self.options.base_url.as_str().trim_end_matches('/');
         let mut request = self.http.get(format!("{base}{path}")).header(CONTENT_TYPE, "application/json");
-        // A token that can't stand in a header can't be a valid one: send none and let the server say 401.
+        // A token that no header can hold can't be valid. Send none, and let the server answer 401.
         if let Ok(mut value) = HeaderValue::from_str(token.expose_secret()) {
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
@@ -369,7 +365,7 @@ impl Client {
     }
 
     async fn body(&self, mut response: Response) -> Result<Bytes, CutBody> {
-        // The announced length is a hint, not a reason to set aside memory without end.
+        // The announced length is a hint, not a reason to allocate unlimited memory.
         let hint = response.content_length().unwrap_or(0).min(1 << 18);
         let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| Some(value.to_str().ok()?.to_owned()));
         let mut body = BytesMut::with_capacity(usize::try_from(hint).unwrap_or(0));
@@ -389,21 +385,22 @@ impl Client {
 }
 
 impl Read {
-    /// The marketplace may have marked orders, of which so much came.
+    /// The marketplace may have marked orders; `partial` is the part of the body that arrived.
     #[must_use]
     pub fn unknown(reason: String, partial: Bytes) -> Self {
         Self::Unknown(UnknownOutcome::with_body(reason, partial))
     }
 
-    /// A whole body, of which the last byte has just come.
+    /// A complete body whose last byte has just arrived.
     #[must_use]
     pub fn fetched(body: Bytes) -> Self {
         Self::Fetched(Fetched { body, read_at: clock::now() })
     }
 }
 
-/// A page is one whatever the status says: its records were marked for it, and there is no other copy. Without records it
-/// is believed under 404 alone, which a back end answers for an empty result.
+/// Whether a body is a page despite an unexpected status. A page with records counts under any status: its records were
+/// marked, and there is no other copy. A page without records counts only under 404, with which some back ends answer
+/// an empty result.
 fn is_page(status: StatusCode, body: &Bytes) -> bool {
     match PageVerdict::of(body) {
         PageVerdict::Orders(_) => true,
@@ -412,7 +409,7 @@ fn is_page(status: StatusCode, body: &Bytes) -> bool {
     }
 }
 
-/// What a status that promises that nothing was read says.
+/// The outcome for a status that promises that nothing was read.
 fn refused(front: Front, refusal: Refusal, body: &[u8]) -> Read {
     if front.status == 404 && Message::of(body).is_some() {
         return Read::NoOrders(NoOrders::NotFound);
@@ -420,7 +417,8 @@ fn refused(front: Front, refusal: Refusal, body: &[u8]) -> Read {
     Read::Refused(said_by(front, refusal, body))
 }
 
-/// Seconds, or a date. A date is held against the server's own clock, if it tells the time, so that ours need not agree.
+/// Parses `Retry-After`: seconds, or a date. A date is compared with the server's own clock (`Date`) if it is sent, so
+/// our clock need not agree.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
     let told = text(RETRY_AFTER)?;
@@ -432,7 +430,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::try_from(date(told)?.duration_since(now)).unwrap_or(Duration::ZERO))
 }
 
-/// What the headers say of a list's extent: some interfaces put it there.
+/// The extent that the headers give: some APIs put it there.
 fn extent_in(headers: &HeaderMap) -> Extent {
     let total = headers.get("x-total-count").and_then(|count| count.to_str().ok()?.trim().parse().ok());
     let links = headers.get_all(LINK).iter().filter_map(|link| link.to_str().ok());
@@ -444,7 +442,7 @@ fn extent_in(headers: &HeaderMap) -> Extent {
     Extent { total, has_next, ..Extent::default() }
 }
 
-/// The error and its causes in one line, without the URL.
+/// The kind of error and its root cause in one line, without the URL.
 fn plain(error: reqwest::Error) -> String {
     let kind = if error.is_connect() {
         "no connection to the marketplace"
@@ -454,18 +452,14 @@ fn plain(error: reqwest::Error) -> String {
         "the connection broke before the answer was whole"
     };
     let error = error.without_url();
-    let mut cause: &dyn std::error::Error = &error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    let cause = cause.to_string();
+    let cause = root_cause(&error).to_string();
     if cause.contains("certificate verify failed") {
         return format!("{kind}: its certificate is not trusted. `SSL_CERT_FILE` names a file of authorities to trust");
     }
     format!("{kind} ({cause})")
 }
 
-/// An ID as one segment of a path: all but unreserved characters escaped.
+/// Percent-encodes an ID as one segment of a path; only unreserved characters stay as they are.
 fn percent_encoded(id: &str) -> String {
     use std::fmt::Write as _;
     id.bytes().fold(String::with_capacity(id.len()), |mut path, byte| {

@@ -1,4 +1,4 @@
-//! An amount of money or a quantity as an event carries it: exact, with four decimal places.
+//! A monetary amount or quantity as an event carries it: exact, with four decimal places.
 
 use std::fmt;
 
@@ -9,21 +9,21 @@ use thiserror::Error;
 
 use crate::order::Order;
 
-/// A decimal that Avro's `decimal(18, 4)` holds exactly. The Avro library does not check that, so this type does:
-/// once it exists, writing it can't fail and can't round.
+/// A decimal that fits Avro's `decimal(18, 4)` exactly. The Avro library does not check the range, so this type does:
+/// writing an `Amount` can neither fail nor round.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Amount {
-    /// The value × 10⁴, below 10¹⁸ in magnitude.
+    /// The value × 10⁴; its magnitude is below 10¹⁸.
     unscaled: i64,
 }
 
-/// Why a decimal is no [`Amount`]. The value is not told: it may be personal.
+/// Why a decimal does not fit an [`Amount`]. The error omits the value, which may be personal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum AmountError {
-    /// It would have to be rounded.
+    /// The value would have to be rounded.
     #[error("it has more than 4 decimal places")]
     Inexact,
-    /// It does not fit.
+    /// The value is too large.
     #[error("it has more than 14 digits before the decimal point")]
     TooLarge,
 }
@@ -31,18 +31,18 @@ pub enum AmountError {
 impl Amount {
     const LIMIT: i128 = 10_i128.pow(Order::PRECISION);
 
-    /// Unscaled value as Avro wants it: two's complement, big-endian, no more bytes than it takes.
+    /// Calls `f` with the unscaled value as Avro encodes it: two's complement, big-endian, in as few bytes as possible.
     pub(crate) fn with_bytes<R>(self, f: impl FnOnce(&[u8]) -> R) -> R {
         let bytes = self.unscaled.to_be_bytes();
         let spare = match self.unscaled {
             0.. => self.unscaled.leading_zeros(),
             _ => self.unscaled.leading_ones(),
         };
-        // One of the spare bits is the sign and stays.
+        // Keep one of the redundant sign bits: it is the sign.
         f(&bytes[(spare as usize - 1) / 8..])
     }
 
-    /// Reads what [`with_bytes`](Self::with_bytes) or any other Avro writer wrote, padded or not.
+    /// Decodes an Avro decimal, whether or not its writer padded it.
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         if bytes.is_empty() || bytes.len() > 16 {
             return None;
@@ -62,10 +62,10 @@ impl TryFrom<Decimal> for Amount {
     type Error = AmountError;
 
     fn try_from(value: Decimal) -> Result<Self, AmountError> {
-        // Only zeros beyond the fourth place need to go, and the mapping leaves none.
+        // Only zeros beyond the fourth place can be dropped, and the mapping leaves none.
         let value = if value.scale() > Order::SCALE { value.normalize() } else { value };
         let missing = Order::SCALE.checked_sub(value.scale()).ok_or(AmountError::Inexact)?;
-        // A mantissa has 96 bits, and four more digits take 14: i128 holds that.
+        // A mantissa has 96 bits, and four more digits take 14, so i128 can't overflow.
         Self::from_unscaled(value.mantissa() * 10_i128.pow(missing)).ok_or(AmountError::TooLarge)
     }
 }

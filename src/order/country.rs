@@ -1,26 +1,22 @@
-//! The four countries of the marketplace, and what each one settles: host, currency, time zone.
+//! The four countries of the marketplace, with the host, currency and time zone of each.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A country in which the marketplace runs, by its ISO 3166-1 code.
+/// A country of the marketplace, by its ISO 3166-1 code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Country {
-    /// Colombia.
     Co,
-    /// Mexico.
     Mx,
-    /// Ecuador.
     Ec,
-    /// Costa Rica.
     Cr,
 }
 
 impl Country {
-    /// All of them, in the order of the documentation.
+    /// All countries, in the order of the marketplace's documentation.
     pub const ALL: [Self; 4] = [Self::Co, Self::Mx, Self::Ec, Self::Cr];
 
     /// The ISO 3166-1 code in capitals.
@@ -34,7 +30,7 @@ impl Country {
         }
     }
 
-    /// Where the marketplace of this country answers.
+    /// The base URL of the country's marketplace.
     #[must_use]
     pub fn base_url(self) -> &'static str {
         match self {
@@ -45,7 +41,7 @@ impl Country {
         }
     }
 
-    /// The ISO 4217 code of the currency in which its orders are priced.
+    /// The ISO 4217 code of the currency in which the marketplace prices orders.
     #[must_use]
     pub fn currency(self) -> &'static str {
         match self {
@@ -56,7 +52,7 @@ impl Country {
         }
     }
 
-    /// The IANA name of the zone in which a date without one is read.
+    /// The IANA time zone in which a date without a zone is read.
     #[must_use]
     pub fn time_zone(self) -> &'static str {
         match self {

@@ -1,4 +1,5 @@
-//! Names that travel through the whole program: parsed once at the edge, never a bare `String` past it.
+//! Identifiers that travel through the whole program. They are parsed once at the edge; no bare `String` travels past
+//! it.
 
 mod list;
 
@@ -13,48 +14,46 @@ use crate::platform::clock;
 
 pub use list::{Listed, OrderIds};
 
-/// Why a text is no identifier.
+/// Why a text is not a valid identifier.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum IdError {
-    /// Nothing is left once blanks are cut off.
+    /// The text is empty after trimming.
     #[error("the {0} is empty")]
     Empty(&'static str),
-    /// Longer than the limit, in bytes.
+    /// The text is longer than the limit, in bytes.
     #[error("the {0} is longer than {1} bytes")]
     TooLong(&'static str, usize),
-    /// A character that would make keys or file names ambiguous.
+    /// The text has a character that would make keys or file names ambiguous.
     #[error("the {0} has a character that is not allowed: {1:?}")]
     Character(&'static str, char),
-    /// A number with a fraction, or one that a float can't tell from its neighbours.
+    /// The number has a fraction, or is a float so large that it stands for several integers.
     #[error("the {0} is a number that is not a whole one, or a float beyond 2^53, where it is no longer exact")]
     NotWhole(&'static str),
-    /// An order key has the form `store/order ID`.
+    /// The text does not have the form `store/order ID`.
     #[error("an order key reads `store/order ID`")]
     NoSlash,
-    /// A read ID is a UUID.
+    /// The text is not a UUID.
     #[error("a read ID is a UUID")]
     NotAUuid,
 }
 
-/// The marketplace's ID of an order, as text. Blanks around it are cut off; at most 128 bytes; no control characters.
+/// The marketplace's ID of an order, as text: trimmed, at most 128 bytes, without control characters.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OrderId(Arc<str>);
 
 impl OrderId {
     const MAX: usize = 128;
 
-    /// The ID as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The ID that a JSON number is. One that is written as a float is the whole number of the same value, so that an
-    /// order has one key whether PHP writes `9000001`, `9000001.0` or `9.000001E+6`. What is written as a whole number
-    /// stays as it is.
+    /// Converts a JSON number to an ID. A float becomes the integer of the same value, so that an order has one key
+    /// whether PHP writes `9000001`, `9000001.0` or `9.000001E+6`. An integer keeps its text.
     ///
     /// # Errors
-    /// A number with a fraction, and a float beyond 2^53: there several IDs share one float.
+    /// The number has a fraction, or is a float beyond 2^53, where several IDs share one float.
     pub fn from_number(number: &str) -> Result<Self, IdError> {
         if !number.contains(['.', 'e', 'E']) {
             return number.parse();
@@ -65,9 +64,9 @@ impl OrderId {
     }
 }
 
-/// The value of a JSON number without a sign, where it is whole and a float holds it exactly.
+/// The value of an unsigned JSON number, if it is an integer that a float holds exactly.
 fn whole(number: &str) -> Option<u64> {
-    /// Above it not every whole number is a float.
+    /// Above this, some integers have no float of their own.
     const EXACT: u64 = 1 << 53;
     let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
     let (before, after) = mantissa.split_once('.').unwrap_or((mantissa, ""));
@@ -76,7 +75,7 @@ fn whole(number: &str) -> Option<u64> {
     if significant.is_empty() {
         return Some(0);
     }
-    // How many of the digits stand before the decimal point.
+    // The number of digits before the decimal point.
     let point = i64::try_from(before.len()).ok()?.checked_add(exponent.parse().ok()?)?;
     let zeros = usize::try_from(point).ok()?.checked_sub(significant.len())?;
     let significant = significant.parse::<u64>().ok()?;
@@ -103,15 +102,14 @@ impl FromStr for OrderId {
     }
 }
 
-/// A store's name in the settings: lower-case letters, digits, `-` and `_`, at most 63 bytes, so that it can stand
-/// in a file name, a Kafka key and an environment variable alike.
+/// A store's name in the settings: lower-case letters, digits, `-` and `_`, at most 63 bytes. Such a name is valid in a
+/// file name, a Kafka key and an environment variable alike.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StoreName(Arc<str>);
 
 impl StoreName {
     const MAX: usize = 63;
 
-    /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -135,12 +133,10 @@ impl FromStr for StoreName {
     }
 }
 
-/// An order of a store: what the tracking topic is keyed by. It alone renders that key.
+/// An order of a store: the key of the tracking topic. Only this type renders that key.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OrderKey {
-    /// The store that sold.
     pub store: StoreName,
-    /// The marketplace's ID of the order.
     pub id: OrderId,
 }
 
@@ -159,12 +155,14 @@ impl FromStr for OrderKey {
     }
 }
 
-/// One destructive read, or one pass of the reconciler: a UUID of version 7, so that sorting by it sorts by time.
+/// Identifies one destructive read, or one pass of the reconciler. It is a UUID of version 7, so sorting by it sorts by
+/// time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ReadId(Uuid);
 
 impl ReadId {
-    /// A new ID, from the clock and the operating system's random numbers. Whoever sets the clock back gets IDs as old.
+    /// Generates an ID from the clock and the operating system's random numbers. If the clock was set back, the ID's
+    /// time goes back with it.
     #[must_use]
     pub fn fresh() -> Self {
         let (now, random) = (clock::now(), NoContext);
@@ -172,14 +170,14 @@ impl ReadId {
         Self(Uuid::new_v7(uuid::Timestamp::from_unix(random, seconds, nanos)))
     }
 
-    /// When it was made, in milliseconds since 1970. One that is not ours may not tell.
+    /// When the ID was generated, in milliseconds since 1970. `None` if the UUID carries no time: an ID from elsewhere
+    /// may not.
     #[must_use]
     pub fn millis(self) -> Option<i64> {
         let (seconds, nanos) = self.0.get_timestamp()?.to_unix();
         i64::try_from(seconds).ok()?.checked_mul(1000)?.checked_add(i64::from(nanos / 1_000_000))
     }
 
-    /// The ID as a UUID.
     #[must_use]
     pub fn as_uuid(self) -> Uuid {
         self.0

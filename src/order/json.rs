@@ -1,9 +1,9 @@
-//! JSON read where it lies: borrowed slices of a body, opened one level at a time.
+//! JSON as borrowed slices of a body, opened one level at a time.
 //!
-//! Nothing here recurses, so that no nesting is too deep, and nothing is converted, so that numbers keep their text,
-//! and keys that stand twice stay two. That is why records are not read into a [`serde_json::Value`].
+//! Records are not read into a [`serde_json::Value`] for three reasons. Nothing here recurses, so no nesting is too
+//! deep. Numbers keep their text. A duplicate key stays visible as two entries.
 //!
-//! The parser has seen all of it before: what is only taken apart here, in an [`Outline`] too, is not checked again.
+//! A JSON parser has already validated the text, so this module, including [`Outline`], does not check it again.
 
 mod outline;
 
@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 pub(crate) use outline::{Item, Outline};
 
-/// A JSON value as it is written. The parser found it well formed.
+/// The text of a JSON value. A parser has found it well formed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Raw<'a>(&'a str);
 
@@ -31,14 +31,14 @@ impl<'a> From<&'a RawValue> for Raw<'a> {
     }
 }
 
-/// As iterators hand it to their closures.
+/// For closures of iterators over references.
 impl<'a> From<&&'a RawValue> for Raw<'a> {
     fn from(value: &&'a RawValue) -> Self {
         Self(value.get())
     }
 }
 
-/// What a JSON value is, by its first character.
+/// The type of a JSON value, told by its first character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Null,
@@ -62,7 +62,7 @@ impl Kind {
     }
 }
 
-/// The text of a JSON string; `None` if it is no string, or names half of a surrogate pair, which is no Unicode text.
+/// Decodes a JSON string. `None` if the value is not a string, or has half of a surrogate pair, which is not Unicode.
 pub(crate) fn text<'a>(raw: impl Into<Raw<'a>>) -> Option<Cow<'a, str>> {
     let raw = raw.into().get();
     let inside = raw.strip_prefix('"')?.strip_suffix('"')?;
@@ -72,7 +72,7 @@ pub(crate) fn text<'a>(raw: impl Into<Raw<'a>>) -> Option<Cow<'a, str>> {
     serde_json::from_str::<Text>(raw).ok().map(|text| text.0)
 }
 
-/// Nothing said: `null`, or text of nothing but blanks.
+/// Whether the value is `null` or a string of nothing but blanks.
 pub(crate) fn is_blank<'a>(raw: impl Into<Raw<'a>>) -> bool {
     let raw = raw.into();
     match Kind::of(raw) {
@@ -82,35 +82,36 @@ pub(crate) fn is_blank<'a>(raw: impl Into<Raw<'a>>) -> bool {
     }
 }
 
-/// A list or an object with nothing in it. PHP writes an empty object as an empty list.
+/// Whether the value is a list or an object without entries. PHP writes an empty object as an empty list.
 pub(crate) fn is_empty<'a>(raw: impl Into<Raw<'a>>) -> bool {
     let inside = raw.into().get().strip_prefix(['[', '{']).and_then(|text| text.strip_suffix([']', '}']));
     inside.is_some_and(|inside| inside.trim_ascii().is_empty())
 }
 
-/// A key that is a place in a list, as PHP writes it where one is missing from the list.
+/// A key that is a list index: PHP writes a list with gaps as an object with such keys.
 pub(crate) fn number(key: &str) -> Option<u64> {
     key.bytes().all(|c| c.is_ascii_digit()).then(|| key.parse().ok()).flatten()
 }
 
-/// A JSON string, borrowed where it has no escapes.
+/// A decoded JSON string, borrowed where it has no escapes.
 #[derive(serde::Deserialize)]
 pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 
-/// The entries of a JSON object, in the order in which they came. A key that stands twice is here twice.
+/// The entries of a JSON object in their original order. A duplicate key appears twice.
 #[derive(Default)]
 pub(crate) struct Entries<'a>(pub(crate) Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Entries<'a> {
-    /// The entries of an object; `None` if it is none, or if a key is no Unicode text.
+    /// Reads the entries. `None` if the value is not an object, or if a key is not Unicode text.
     pub(crate) fn of(raw: &'a RawValue) -> Option<Self> {
         serde_json::from_str(raw.get()).ok()
     }
 
-    /// The entries by number, if every key is one: this is how PHP writes a list from which something was removed.
+    /// The entries in numerical order, if every key is a number: PHP writes a list like this after an element was
+    /// removed.
     ///
     /// # Errors
-    /// Hands the entries back if a key is no number.
+    /// Returns the entries unchanged if a key is not a number.
     pub(crate) fn numbered(self) -> Result<Vec<(Cow<'a, str>, &'a RawValue)>, Self> {
         let mut entries = self.0;
         if !entries.iter().all(|(key, _)| number(key).is_some()) {

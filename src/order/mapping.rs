@@ -1,15 +1,17 @@
-//! From a record of the marketplace to an [`Order`]: pure, exact, and with nothing dropped.
+//! Maps a JSON record of the marketplace to an [`Order`]: pure, exact, and without dropping anything.
 //!
-//! - A value that is missing (absent, `null`, text of nothing but blanks) is `None`. A value that is there and can't be
-//!   understood makes the record a [`DeadLetter`]: whoever books the order must not book a guess.
-//! - For each field the pointers of the [`Mapping`] are tried in order until one finds a value. What no pointer took,
-//!   a second spelling of the same field among it, is left in `extra`, with its numbers as they were written.
-//! - A default place is a guess. If it holds a value of another kind, such as an object where an amount is expected, it
-//!   is not the place: the next one is tried, and the value is left in `extra`. A place that was set is meant.
-//! - Amounts go from text to decimal, and are never rounded. Text with a point is read as JSON reads numbers: `"129.900"`
-//!   is a hundred and twenty-nine point nine. A number that was a float is read as the decimal that the float stands for,
-//!   and stays in `extra` as it was written as well.
-//! - Deliberately absent: checks of sense (sums, signs, e-mail addresses), and knowledge of the states of an order.
+//! - A missing value (absent, `null`, or blank text) is `None`. A value that is present but can't be understood makes
+//!   the record a [`DeadLetter`]: whoever books the order must not book a guess.
+//! - For each field, the pointers of the [`Mapping`] are tried in order until one finds a value. A value that no
+//!   pointer took stays in `extra`, with its numbers as they were written. That includes a second spelling of the same
+//!   field.
+//! - A default pointer is a guess. If it finds a value of the wrong kind, such as an object where an amount is
+//!   expected, the next pointer is tried and the value stays in `extra`. A pointer from the settings is meant: there,
+//!   the same value makes a dead letter.
+//! - Amounts are converted from text to decimal, and are never rounded. Text with a point is read as a JSON number:
+//!   `"129.900"` is a hundred and twenty-nine point nine. A number that was a float is read as the decimal that the
+//!   float stands for, and also stays in `extra` as it was written.
+//! - Deliberately absent: plausibility checks (sums, signs, e-mail addresses), and knowledge of the states of an order.
 
 mod amount;
 mod date;
@@ -29,12 +31,13 @@ use crate::order::json::{self, Kind, Outline, Raw};
 use crate::order::{Buyer, DateText, DeadLetter, Line, Order};
 pub(crate) use places::ID_NAMES;
 
-/// What is wrong, and where as seen from the one who reports it: each level on the way up puts its own step in front.
+/// What is wrong, and the JSON pointer to it, relative to the current level. Each level on the way up prepends its own
+/// step.
 #[derive(Debug)]
 pub(crate) struct Fault {
     reason: &'static str,
     pointer: String,
-    /// The value is of a kind that the field never has: it is another thing's.
+    /// The value is of a kind that the field never has, so the pointer probably found something else.
     other_kind: bool,
 }
 
@@ -45,7 +48,7 @@ impl Fault {
 
     fn under(mut self, step: &str) -> Self {
         self.pointer.insert_str(0, step);
-        // What is wrong inside a value says nothing about the kind of the value.
+        // A fault inside a value says nothing about the kind of the value itself.
         self.other_kind = false;
         self
     }
@@ -61,20 +64,21 @@ impl From<&'static str> for Fault {
     }
 }
 
-/// A value as it was understood; `None` where it is missing.
+/// The result of reading a value; `None` if it is missing.
 pub(crate) type Reading<T> = Result<Option<T>, Fault>;
 
 impl Mapping {
-    /// Reads a record. A date without a zone is in the country's, an amount without a currency in the country's.
+    /// Maps a record. A date without a zone is in the country's zone; an amount without a currency is in the country's
+    /// currency.
     ///
     /// # Errors
-    /// A record without an ID, or with a value that can't be understood, comes back as it came, with the reason.
+    /// Returns the record as a dead letter, with the reason, if it has no ID or a value that can't be understood.
     pub fn order(&self, country: Country, record: &RawValue) -> Result<Order, DeadLetter> {
         let mut id = None;
         self.read(country, record, &mut id).map_err(|fault| fault.dead_letter(id, record))
     }
 
-    /// Leaves the ID behind as soon as it is known, so that a dead letter can carry it.
+    /// Sets `known` as soon as the ID is read, so that a dead letter can carry it.
     fn read(&self, country: Country, record: &RawValue, known: &mut Option<OrderId>) -> Result<Order, Fault> {
         let outline = Outline::of(record.into());
         let mut tree = object(Found::new(outline.items()), "the record is not a JSON object")?;
@@ -151,7 +155,8 @@ impl ProductPlaces {
             .map(Some)
     }
 
-    /// Whether an object looks like a product. One field alone may be a coincidence: many things have a name.
+    /// Whether an object looks like a product, which takes at least two known fields. One alone may be a coincidence:
+    /// many things have a name.
     fn are_in(&self, found: Found<'_, '_>) -> Result<bool, Fault> {
         let mut tree = Tree::open(found)?;
         let fields = [&self.code, &self.name, &self.quantity, &self.unit_price, &self.unit_price_before];
@@ -179,9 +184,9 @@ impl ProductPlaces {
     }
 }
 
-/// Takes the first value that one of the pointers finds, and reads it. What is missing in one place is looked for in
-/// the next; what can't be understood is not passed over for another spelling, unless the place was a guess and holds
-/// a value of another kind.
+/// Takes the first value that one of the pointers finds, and reads it. If the value is missing there, the next pointer
+/// is tried. If it can't be understood, that is a fault: another spelling is tried only if the pointer is a guess and
+/// the value is of the wrong kind.
 fn take<'o, 'a, T>(
     tree: &mut Tree<'o, 'a>,
     places: &Pointers,
@@ -190,7 +195,7 @@ fn take<'o, 'a, T>(
     take_or_copy(tree, places, read, |_| false)
 }
 
-/// An amount that is not read as it is written is left among the leftovers as well.
+/// Takes an amount. A float that is not read as it is written also stays among the leftovers.
 fn take_amount(tree: &mut Tree<'_, '_>, places: &Pointers) -> Reading<Decimal> {
     take_or_copy(tree, places, amount, |found| found.kind() == Kind::Number && amount::was_float(found.raw().get()))
 }
@@ -205,7 +210,7 @@ fn take_or_copy<'o, 'a, T>(
         let at_pointer = |fault: Fault| fault.under(&pointer.to_string());
         let Some((place, found)) = tree.find(pointer.path()).map_err(at_pointer)? else { continue };
         let value = match read(found) {
-            // A truth value can be written as text, but is no text that anybody has looked for.
+            // A boolean can be read as text, but no text field is ever a boolean.
             _ if places.is_guess() && found.kind() == Kind::Bool => continue,
             // guard: a guess costs no order
             // guard: a place that was set is meant
@@ -230,8 +235,8 @@ fn object<'o, 'a>(found: Found<'o, 'a>, otherwise: &'static str) -> Result<Tree<
     }
 }
 
-/// The values of an object by number, if every key is one: this is how PHP writes a list from which something was
-/// removed.
+/// The values of an object in numerical order of their keys, if every key is a number: PHP writes a list like this
+/// after an element was removed.
 fn numbered<'o, 'a>(object: Found<'o, 'a>) -> Option<Vec<Found<'o, 'a>>> {
     let values = object.inside().map(|value| Some((json::number(value.key()?)?, value)));
     let mut values = values.collect::<Option<Vec<_>>>()?;
@@ -244,7 +249,7 @@ fn no_id(places: &Pointers) -> Fault {
     Fault::from("the record has no order ID in any of the places where it is looked for").under(&expected)
 }
 
-/// The ID of an order: text as it is, or a whole number, which may be written as a float.
+/// Reads the ID of an order: text, or an integer, which may be written as a float.
 pub(crate) fn order_id<'a>(raw: impl Into<Raw<'a>>) -> Reading<OrderId> {
     let raw = raw.into();
     let id = match Kind::of(raw) {
@@ -259,7 +264,7 @@ pub(crate) fn order_id<'a>(raw: impl Into<Raw<'a>>) -> Reading<OrderId> {
     })?)
 }
 
-/// Text as it is; a number or a truth value as it is written.
+/// Reads text; a number or a boolean becomes text as it is written.
 fn text(found: Found<'_, '_>) -> Reading<String> {
     text_of(found.raw())
 }

@@ -1,18 +1,17 @@
-//! The wall clock: the seam at which a simulation puts a clock of its own, and at which a test moves that of the real
-//! program.
+//! The wall clock. A simulation can replace it, and a test can shift it in a running program.
 //!
-//! It may be set at any time, forward and back, so it measures nothing: whatever waits or lasts goes by
-//! [`tokio::time::Instant`]. It only dates what is read and published.
+//! The wall clock may jump forward or back at any time. So it only dates what is read and published; durations and
+//! waits use [`tokio::time::Instant`].
 //!
-//! A function, and no value that is handed to every part: what asks for the time shares nothing else, and would have to
-//! hand it on through all that lies between. `clippy.toml` keeps everybody from asking the system itself, but for the
-//! sandbox, which stands for another machine.
+//! The clock is a function, not a value passed to every part. The parts that ask for the time share nothing else, and a
+//! value would have to pass through everything between them. `clippy.toml` forbids asking the system directly, except
+//! in the sandbox, which stands for another machine.
 //!
 //! # In tests
-//! - A simulation that does everything on one thread gives that thread a clock: [`simulate`].
-//! - A debug build adds `IMOTRIZ_TEST_CLOCK_OFFSET` to what the system says: `8d`, `-8d`, `90m`. Where it names a file,
-//!   the file holds such a text and is read at every look at the clock: a test that replaces it, by a rename, sets the
-//!   clock of a running program. In a release build there is nothing of it.
+//! - A single-threaded simulation gives its thread a clock with [`simulate`].
+//! - A debug build adds `IMOTRIZ_TEST_CLOCK_OFFSET` to the system's time: `8d`, `-8d`, `90m`. If the variable names a
+//!   file, the file holds the offset and is read each time the clock is read. A test that replaces the file by a rename
+//!   thereby sets the clock of a running program. A release build contains none of this.
 
 use std::cell::RefCell;
 
@@ -24,13 +23,13 @@ thread_local! {
     static SIMULATED: RefCell<Option<Simulated>> = const { RefCell::new(None) };
 }
 
-/// What the clock shows.
+/// The current time.
 #[must_use]
 pub fn now() -> Timestamp {
     SIMULATED.with_borrow(|simulated| simulated.as_ref().map_or_else(system, |clock| clock()))
 }
 
-/// From now on `clock` is what everything on this thread goes by, until another one is.
+/// Replaces the clock of this thread with `clock`, until it is replaced again.
 pub fn simulate(clock: impl Fn() -> Timestamp + 'static) {
     SIMULATED.set(Some(Box::new(clock)));
 }

@@ -1,4 +1,4 @@
-//! The disk, as far as this program needs one: the seam at which a simulation puts a disk that loses power.
+//! The file system operations that this program needs: the seam at which a simulation puts a disk that loses power.
 
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -7,53 +7,50 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Buyers' names and addresses pass through here: nobody but the owner reads them.
+/// The files hold buyers' names and addresses, so only the owner may read them.
 const DIR_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 
-/// Names and files. What is written or named is durable only once it was synced: bytes by [`DiskFile::sync_data`], names
-/// by [`Disk::sync_dir`]. The errors of all calls are the operating system's.
-#[allow(clippy::missing_errors_doc)]
+/// Files and their names. A change is durable only after a sync: bytes after [`DiskFile::sync_data`], names after
+/// [`Disk::sync_dir`]. All errors are the operating system's.
 pub trait Disk: Debug + Send + Sync {
-    /// Creates the folder and those above it. A folder that is there keeps its permissions.
+    /// Creates the folder and its parents. A folder that exists keeps its permissions.
     fn create_dir(&self, dir: &Path) -> Result<()>;
-    /// Creates a file that is not there.
+    /// Creates a file; fails if it exists.
     fn create(&self, path: &Path) -> Result<Box<dyn DiskFile>>;
-    /// Opens a file that is there, for writing.
+    /// Opens an existing file for writing.
     fn open(&self, path: &Path) -> Result<Box<dyn DiskFile>>;
-    /// Opens or creates a file and holds it, until it is dropped, against every other process.
+    /// Opens or creates a file and locks it against other processes until the handle is dropped.
     fn lock(&self, path: &Path) -> std::result::Result<Box<dyn DiskFile>, TryLockError>;
-    /// All of a file.
+    /// Reads a whole file.
     fn read(&self, path: &Path) -> Result<Vec<u8>>;
-    /// Gives a file another name. A file that has it already goes.
+    /// Renames a file, and replaces a file that has the new name.
     fn rename(&self, from: &Path, to: &Path) -> Result<()>;
-    /// Removes a file.
     fn remove(&self, path: &Path) -> Result<()>;
-    /// `fsync` of a folder: the names in it are on the disk.
+    /// `fsync` of a folder: makes the names in it durable.
     fn sync_dir(&self, dir: &Path) -> Result<()>;
-    /// The files of a folder in the order of their names; folders are left out.
+    /// The files of a folder, sorted by name, without subfolders.
     fn list(&self, dir: &Path) -> Result<Vec<PathBuf>>;
-    /// Bytes of a file.
+    /// The size of a file in bytes.
     fn size(&self, path: &Path) -> Result<u64>;
 }
 
-/// A file that is open for writing. It stays the same file when its name changes.
-#[allow(clippy::missing_errors_doc)]
+/// A file that is open for writing. The handle follows the file when it is renamed.
 pub trait DiskFile: Debug + Send + Sync {
     /// Writes all of `bytes` at `offset`.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()>;
-    /// Cuts the file, or lengthens it with zeros.
+    /// Truncates the file, or extends it with zeros.
     fn set_len(&self, len: u64) -> Result<()>;
-    /// `fdatasync`: what was written is on the disk, and no journal commit is paid for where only bytes changed.
+    /// `fdatasync`: makes the written bytes durable. It avoids a journal commit where only bytes changed.
     fn sync_data(&self) -> Result<()>;
 }
 
-/// The operating system's.
+/// The operating system's file system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealDisk;
 
 impl RealDisk {
-    /// For whoever shares a disk.
+    /// A shared handle to it.
     #[must_use]
     pub fn shared() -> Arc<dyn Disk> {
         Arc::new(Self)
@@ -129,10 +126,8 @@ impl DiskFile for File {
     }
 }
 
-/// Puts `bytes` into a small file, durably: written beside and renamed, so that a crash leaves the old or the new.
-///
-/// # Errors
-/// The disk's.
+/// Replaces a small file durably. It writes a second file and renames it, so that a crash leaves either the old or the
+/// new content.
 pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
@@ -145,7 +140,7 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<()> {
     disk.sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
 
-/// For what is to be removed, or has not been written yet.
+/// Treats "not found" as success, for a file that is to be removed or may not exist yet.
 pub(crate) fn gone_is_as_good(result: Result<()>) -> Result<()> {
     result.or_else(|error: Error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }

@@ -1,10 +1,10 @@
-//! Named places at which a test can have the program killed as by `kill -9`, where nothing is flushed, dropped or said,
-//! or stopped as by `kill -STOP`, to be sent on later.
+//! Named places at which a test kills or suspends the program.
 //!
-//! `IMOTRIZ_TEST_KILL_AT=durable:3` kills it when it comes to the place `durable` for the third time, and
-//! `IMOTRIZ_TEST_STOP_AT` stops it likewise. In a release build there is nothing of it.
+//! `IMOTRIZ_TEST_KILL_AT=durable:3` kills the program as `kill -9` does when it reaches the place `durable` for the
+//! third time: nothing is flushed, dropped or logged. `IMOTRIZ_TEST_STOP_AT` suspends it as `kill -STOP` does; the test
+//! resumes it later. A release build contains none of this.
 
-/// Every place, in the order in which a page passes them.
+/// All places, in the order in which a page passes them.
 pub const PLACES: [&str; 13] = [
     "opening",
     "fenced",
@@ -21,7 +21,7 @@ pub const PLACES: [&str; 13] = [
     "released",
 ];
 
-/// Does nothing, unless a test has asked for the end, or for a halt, at this place.
+/// Kills or suspends the program if a test asked for it at this place; otherwise does nothing.
 #[inline]
 pub fn reach(place: &str) {
     #[cfg(debug_assertions)]
@@ -55,7 +55,7 @@ mod armed {
         for order in ORDERS.iter().filter(|order| order.place == place) {
             if order.visits_left.fetch_sub(1, Ordering::SeqCst) == 1 {
                 kill_process(getpid(), order.signal).expect("a process may signal itself");
-                // It takes a moment to reach every thread, and this one must not go past the place before.
+                // The signal takes a moment to reach every thread, and this thread must not run on meanwhile.
                 thread::sleep(Duration::from_millis(200));
             }
         }

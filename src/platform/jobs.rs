@@ -1,4 +1,4 @@
-//! Work that would hold up the thread that asks for it: the seam at which a simulation does everything on one thread.
+//! Blocking work and dedicated threads: the seam at which a simulation runs everything on one thread.
 
 use std::fmt::Debug;
 use std::io;
@@ -11,35 +11,35 @@ use tokio::runtime::{Builder, Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 use tokio::task::{block_in_place, spawn_blocking};
 
-/// Does jobs beside whoever starts them. Called from within a runtime; both calls return at once.
+/// Runs jobs in the background. Both methods need a runtime around them and return at once.
 pub trait Jobs: Debug + Send + Sync {
-    /// Does something that blocks for a while.
+    /// Runs a blocking job on another thread.
     fn start(&self, job: Box<dyn FnOnce() + Send>);
-    /// Gives a task a thread, which it may block as it likes.
+    /// Gives a task its own thread, which it may block.
     ///
     /// # Errors
-    /// The operating system's, which refuses a thread.
+    /// The operating system refused to create a thread.
     fn dedicate(&self, name: String, runtime: RuntimeOf, task: Task) -> io::Result<()>;
 }
 
-/// What a thread does. It is made on that thread, and need not leave it.
+/// Builds the future of a dedicated thread. It is built on that thread, so it need not be `Send`.
 pub type Task = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>;
 
-/// The runtime that has a thread's timers and connections.
+/// Which runtime drives the timers and connections of a dedicated thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RuntimeOf {
-    /// The starter's.
+    /// The runtime of the code that starts the thread.
     Starter,
-    /// One of its own, which spares it the hand-over between threads.
+    /// A runtime of the thread's own, which saves the hand-over between threads.
     Thread,
 }
 
-/// On threads of the operating system.
+/// Runs jobs on threads of the operating system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Threads;
 
 impl Threads {
-    /// For whoever shares them.
+    /// A shared handle.
     #[must_use]
     pub fn shared() -> Arc<dyn Jobs> {
         Arc::new(Self)
@@ -59,8 +59,8 @@ impl Jobs for Threads {
                 thread.spawn(move || runtime.block_on(task()))?;
             }
             RuntimeOf::Thread => {
-                // Once there is a thread for its jobs, no later one finds that the operating system has none left: a job
-                // may be started with the only copy of a page in hand.
+                // Keep the runtime's thread for ever, so that no later job finds the operating system out of threads: a
+                // job may start while it holds the only copy of a page.
                 let runtime = Builder::new_current_thread().enable_all().thread_keep_alive(Duration::MAX).build()?;
                 thread.spawn(move || runtime.block_on(task()))?;
             }
@@ -69,7 +69,7 @@ impl Jobs for Threads {
     }
 }
 
-/// Gives a task a thread. Told how it ended; nothing, if it panicked.
+/// Gives a task its own thread. The receiver gets the task's result, or an error if the task panicked.
 pub(crate) fn dedicate<F: Future<Output: Send> + 'static>(
     jobs: &dyn Jobs,
     name: String,
@@ -79,14 +79,14 @@ pub(crate) fn dedicate<F: Future<Output: Send> + 'static>(
     let (end, ended) = oneshot::channel();
     let task = move || -> Pin<Box<dyn Future<Output = ()>>> {
         let task = task();
-        // Nobody need wait for it.
+        // The receiver may be gone: nobody has to wait for the result.
         Box::pin(async { drop(end.send(task.await)) })
     };
     jobs.dedicate(name, runtime, Box::new(task))?;
     Ok(ended)
 }
 
-/// A job that was started. It is done whether somebody waits for it or not.
+/// The handle of a started job. The job runs to its end whether or not anybody waits for it.
 #[derive(Debug)]
 pub(crate) struct Job<T>(oneshot::Receiver<T>);
 
@@ -94,34 +94,35 @@ impl<T: Send + 'static> Job<T> {
     pub(crate) fn start(jobs: &dyn Jobs, job: impl FnOnce() -> T + Send + 'static) -> Self {
         let (done, told) = oneshot::channel();
         jobs.start(Box::new(move || {
-            // Nobody need wait for it.
+            // The receiver may be gone: nobody has to wait for the result.
             drop(done.send(job()));
         }));
         Self(told)
     }
 
-    /// One that was done at once.
+    /// The handle of a job that has already returned `result`.
     pub(crate) fn done(result: T) -> Self {
         let (done, told) = oneshot::channel();
         drop(done.send(result));
         Self(told)
     }
 
-    /// Whether what it returned can be had at once. One that panicked never comes so far.
+    /// Whether the result is available now. It stays false for a job that panicked.
     pub(crate) fn is_over(&self) -> bool {
         !self.0.is_empty()
     }
 
-    /// What it returned.
+    /// Waits for the job's result.
     ///
     /// # Panics
-    /// If the job did.
+    /// If the job panicked.
     pub(crate) async fn ended(self) -> T {
         self.0.await.expect("a job does not panic")
     }
 }
 
-/// Blocks where it is called. A runtime with other threads gives them what this one had to do.
+/// Runs a blocking job on the current thread. A multi-threaded runtime moves its other tasks to another thread
+/// meanwhile.
 pub(crate) fn in_place<T>(job: impl FnOnce() -> T) -> T {
     match Handle::current().runtime_flavor() {
         RuntimeFlavor::CurrentThread => job(),

@@ -1,26 +1,26 @@
-//! What ends a program: signals, and waiting that a cancelled token cuts short.
+//! Shutdown: process signals, and waits that a cancelled token cuts short.
 //!
-//! Every task holds a clone of one `CancellationToken`. It wakes its waiters in the order in which they began to wait, so
-//! a simulation comes out the same each time.
+//! Every task holds a clone of one `CancellationToken`. The token wakes its waiters in the order in which they began to
+//! wait, so a simulation is reproducible.
 
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// What a person or a supervisor asks a running program for.
+/// What a signal asks the running program to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProcessSignal {
-    /// SIGINT or SIGTERM; with the exit code of a program that leaves at once.
+    /// SIGINT or SIGTERM.
     Stop {
-        /// 128 and the signal's number.
+        /// The exit code if the program exits at once: 128 plus the signal's number.
         code: i32,
     },
     /// SIGHUP.
     Reload,
 }
 
-/// SIGINT and SIGTERM as they come.
+/// Receives SIGINT and SIGTERM.
 #[derive(Debug)]
 struct StopSignals {
     interrupt: Signal,
@@ -32,7 +32,7 @@ impl StopSignals {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
-    /// The exit code of a program that leaves at once.
+    /// Waits for a signal and returns its exit code, 128 plus the signal's number.
     async fn next(&mut self) -> i32 {
         tokio::select! {
             _ = self.interrupt.recv() => 130,
@@ -41,7 +41,7 @@ impl StopSignals {
     }
 }
 
-/// All signals that a running program heeds.
+/// Receives every signal that a running program handles.
 #[derive(Debug)]
 pub struct Signals {
     stops: StopSignals,
@@ -49,15 +49,12 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// From now on these signals no longer end the program.
-    ///
-    /// # Errors
-    /// If the signals can't be listened to.
+    /// Installs the handlers: from now on these signals no longer end the program by themselves.
     pub fn listen() -> std::io::Result<Self> {
         Ok(Self { stops: StopSignals::listen()?, hangup: signal(SignalKind::hangup())? })
     }
 
-    /// The next one. May be dropped and called again: no signal is missed.
+    /// Waits for the next signal. Cancel-safe: dropping the future loses no signal.
     pub async fn next(&mut self) -> ProcessSignal {
         tokio::select! {
             code = self.stops.next() => ProcessSignal::Stop { code },
@@ -66,10 +63,8 @@ impl Signals {
     }
 }
 
-/// Cancels `stop` at the first SIGINT or SIGTERM. A second one leaves at once: whatever is not committed is in the spool.
-///
-/// # Errors
-/// If the signals can't be listened to.
+/// Cancels `stop` at the first SIGINT or SIGTERM. The second exits at once, which loses nothing: pages that are not
+/// committed are in the spool.
 pub fn cancel_on_signals(stop: CancellationToken) -> std::io::Result<()> {
     let mut signals = StopSignals::listen()?;
     tokio::spawn(async move {
@@ -85,7 +80,7 @@ pub fn cancel_on_signals(stop: CancellationToken) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Waits for `pause`; says whether the stop came first.
+/// Waits for `pause`, and returns true if `stop` was cancelled first.
 pub async fn cancelled_within(stop: &CancellationToken, pause: Duration) -> bool {
     tokio::time::timeout(pause, stop.cancelled()).await.is_ok()
 }

@@ -1,4 +1,4 @@
-//! One content of an order told from another.
+//! The hash by which two versions of an order's content are compared.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,33 +11,33 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::order::{Buyer, DateText, Line, Order};
 
-/// Tells one content of an order from another: XXH3-128, shown as 32 hexadecimal digits.
+/// Hash of an order's content: XXH3-128, shown as 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ContentHash(u128);
 
-/// A text that is no content hash.
+/// The text is not a content hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("a content hash has 32 hexadecimal digits")]
 pub struct ContentHashError;
 
 impl ContentHash {
-    /// Of bytes as they are, for what could not be mapped.
+    /// Hashes raw bytes, for a record that could not be mapped.
     #[must_use]
     pub fn of_bytes(bytes: &[u8]) -> Self {
         Self(xxh3_128(bytes))
     }
 
-    /// The upper 64 of its 128 bits, for a comparison in memory.
+    /// The upper 64 of the 128 bits, for comparisons in memory.
     #[must_use]
     pub fn first_half(self) -> u64 {
         u64::try_from(self.0 >> 64).expect("128 bits less 64 are 64")
     }
 
-    /// Of what the marketplace said about the order. How it was read, when and how often has no part in it, nor has the
-    /// way in which a number is written; the order of the unknown fields has.
+    /// Hashes the marketplace's data of an order. When, how and how often it was read does not count, nor does the
+    /// spelling of numbers. The order of the unknown fields does count.
     #[must_use]
     pub fn of(order: &Order) -> Self {
-        // Named one by one, so that a new field of an order can't be forgotten here.
+        // Destructuring names each field, so that the compiler reports a new one.
         let Order {
             id,
             status,
@@ -71,7 +71,7 @@ impl ContentHash {
     }
 }
 
-/// Values one after the other, each with its length before it, so that no two orders run together to the same bytes.
+/// Each value is preceded by its length, so that different orders never produce the same bytes.
 struct Content(Vec<u8>);
 
 impl Content {
@@ -119,8 +119,8 @@ impl FromStr for ContentHash {
     type Err = ContentHashError;
 
     fn from_str(text: &str) -> Result<Self, ContentHashError> {
-        // A UUID without its hyphens is 32 hexadecimal digits as well, and read ten times as fast as a number is: there may
-        // be a million at a start.
+        // A UUID without hyphens has 32 hexadecimal digits too, and its parser is ten times as fast as that of a
+        // number. There may be a million hashes to parse at a start.
         let digits = (text.len() == 32).then(|| Uuid::try_parse(text).ok()).flatten();
         digits.map(|digits| Self(digits.as_u128())).ok_or(ContentHashError)
     }

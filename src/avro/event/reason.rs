@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Reason {
-    /// Handed over as a new order.
+    /// The marketplace handed it over as a new order.
     Drained,
-    /// Found in the list of IDs, never handed over to us.
+    /// The reconciler found it in the list of IDs; it was never handed over to us.
     Reconciled,
-    /// Handed over again, because the seller asked for it.
+    /// The marketplace handed it over again, because the seller asked for it.
     Resynced,
     /// Its content has changed.
     Updated,
@@ -23,7 +23,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Those that are ever written.
+    /// The reasons that this version writes.
     pub const WRITTEN: [Self; 5] = [Self::Drained, Self::Reconciled, Self::Resynced, Self::Updated, Self::Republished];
 
     /// The symbol in the schema.
@@ -39,7 +39,7 @@ impl Reason {
         }
     }
 
-    /// The symbol's place in the schema.
+    /// The symbol's index in the schema.
     pub(crate) fn symbol(self) -> i32 {
         match self {
             Self::Unknown => 0,

@@ -1,4 +1,4 @@
-//! The record of the orders topic, and how it is written.
+//! The record of the orders topic, and its encoding.
 
 use std::fmt;
 
@@ -10,8 +10,8 @@ use crate::avro::datum::Datum;
 use crate::order::amount::Amount;
 use crate::order::{Buyer, Line};
 
-/// The record of the orders topic, field for field as in `schemas/order_event.avsc`, which documents them. Written with
-/// borrowed text, read with text of its own.
+/// The record of the orders topic, field for field as in `schemas/order_event.avsc`, which documents the fields. `T` is
+/// borrowed text for writing and owned text for reading.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the schema is where the fields are documented")]
 pub struct OrderEvent<T = String> {
@@ -109,7 +109,7 @@ impl<'a> TryFrom<&'a Line> for EventLine<&'a str> {
 }
 
 impl OrderEvent<&str> {
-    /// Each field is named, in the order of the schema, so that none can be forgotten.
+    /// Destructuring names each field in the schema's order, so that the compiler reports a forgotten one.
     pub(super) fn write(&self, datum: &mut Datum) {
         let Self {
             store,
@@ -170,7 +170,7 @@ fn write_amounts<const N: usize>(datum: &mut Datum, amounts: [Option<Amount>; N]
     }
 }
 
-/// Only what identifies the event: one in a log must not tell who bought, or for how much.
+/// Shows only what identifies the event: a log must not tell who bought, or for how much.
 impl<T: fmt::Display> fmt::Debug for OrderEvent<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "OrderEvent({}/{}, revision {}, {})", self.store, self.order_id, self.revision, self.reason.as_str())

@@ -1,19 +1,19 @@
-//! Which event of its order an event is.
+//! The number of an event among its order's events.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Which event of its order this is, from 1.
+/// The number of an event among its order's events, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "i32", into = "i32")]
 pub struct Revision(i32);
 
 impl Revision {
-    /// That of an order's first event.
+    /// The revision of an order's first event.
     pub const FIRST: Self = Self(1);
 
-    /// That of the event after this one; none after 2³¹ − 1.
+    /// The next revision; `None` after 2³¹ − 1.
     #[must_use]
     pub fn next(self) -> Option<Self> {
         self.0.checked_add(1).map(Self)

@@ -138,7 +138,7 @@ fn an_order_of_which_nothing_but_the_id_is_known_survives_too() {
     assert!(event.buyer == EventBuyer::default());
 }
 
-/// What is written, and what the library writes of the same event by the schema.
+/// The message as this module writes it, and as the library writes it by the schema.
 fn both_ways(event: &Event<'_>) -> (Vec<u8>, Vec<u8>) {
     let (read_id, content_hash) = (event.read_id.to_string(), event.content_hash.to_string());
     let record = event.record(&read_id, &content_hash).unwrap();

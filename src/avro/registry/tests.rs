@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A registry that answers what it is told to, in turn, and keeps what it was asked.
+/// A fake registry that gives prepared answers in turn, and records its requests.
 struct Fake {
     base: Url,
     asked: Arc<Mutex<Vec<String>>>,
@@ -64,7 +64,7 @@ async fn a_schema_that_is_there_is_only_looked_up() {
 
 #[tokio::test]
 async fn a_new_subject_is_put_under_full_transitive_before_its_first_schema() {
-    // The second is what Apicurio says of a subject without a level.
+    // The second is Apicurio's answer for a subject without a level.
     for level in [NO_LEVEL, (200, r#"{"compatibilityLevel":"NONE"}"#)] {
         let set = (200, r#"{"compatibility":"FULL_TRANSITIVE"}"#);
         let fake = Fake::answering([NO_SUBJECT, NO_SUBJECT, level, set, (200, r#"{"id":8}"#)]).await;
@@ -122,7 +122,7 @@ async fn only_what_can_pass_by_itself_is_transient() {
         (429, "", true),
         (500, r#"{"error_code":50001}"#, true),
         (503, "<html>", true),
-        // Not ours to guess at: wrong path, a proxy's login page, another service.
+        // Ambiguous causes: a wrong path, a proxy's login page, another service.
         (404, r#"{"detail":"RESTEASY003210"}"#, false),
         (302, "", false),
         (200, "<html>", false),
@@ -195,7 +195,7 @@ async fn a_schema_is_found_by_its_id_or_said_not_to_be_there() {
     assert_eq!(fake.asked()[0], "GET /apis/ccompat/v7/schemas/ids/3");
 }
 
-/// JSON in the words of the protocol and of Avro, in whatever place they come to stand.
+/// JSON made of the protocol's and Avro's own words, in any place.
 fn json_in_its_words() -> impl Strategy<Value = Value> {
     let word = prop_oneof![
         Just("record"),
@@ -252,7 +252,7 @@ fn json_in_its_words() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Any bytes, and bytes that come near to an answer; a schema in it is text, as the protocol has it.
+/// Arbitrary bytes, and bytes that resemble an answer; a schema in it is text, as in the protocol.
 fn foreign_body() -> impl Strategy<Value = Vec<u8>> {
     let enveloped = json_in_its_words().prop_map(|schema| json!({ "schema": schema.to_string() }));
     prop_oneof![

@@ -1,14 +1,14 @@
-//! Whether the registry still knows the schemas by the IDs that the messages carry.
+//! Watches whether the registry still has the schemas under the IDs that the messages carry.
 //!
-//! A registry can forget them under a running program: it kept them in memory and was started anew, or was restored from a
-//! backup that is older. Messages then name a schema that nobody can resolve, or, worse, another one. So the registry is
-//! asked again at intervals, and whenever somebody asks whether the program is ready.
+//! A registry can forget schemas while the program runs: it kept them in memory and was restarted, or was restored from
+//! an older backup. Messages then name a schema that nobody can resolve or, worse, a different one. So the program asks
+//! the registry at intervals, and on each readiness check.
 //!
-//! | the registry says of an ID in use | what follows |
+//! | the registry's answer for an ID in use | what follows |
 //! |---|---|
 //! | our schema | nothing |
-//! | no schema, or another one | the schema is registered anew where that is allowed, and messages carry its new ID from then on; else, and while that fails, nothing is published |
-//! | nothing, or anything else | nothing: a registry that is merely away is not missed |
+//! | no schema, or another one | the schema is registered again if allowed, and messages carry its new ID from then on; otherwise, and while that fails, nothing is published |
+//! | no answer, or any other | nothing: a registry that is merely away does no harm |
 
 use std::fmt;
 use std::sync::{PoisonError, RwLock};
@@ -23,32 +23,32 @@ use crate::avro::framing::{Frame, fingerprint};
 use crate::avro::registry::{Registry, RegistryError};
 use crate::platform::shutdown::cancelled_within;
 
-/// From one look to the next: two small requests.
+/// The interval between two checks, each of two small requests.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(30);
-/// The same while the schemas are gone: somebody may be about to bring them back.
+/// The interval while the schemas are gone: somebody may be restoring them.
 const WHILE_GONE: Duration = Duration::from_secs(3);
 
-/// What is settled, shared by all clones of a source.
+/// The resolved frames, shared by all clones of a [`SchemaResolver`].
 #[derive(Default)]
 pub(super) struct Settled {
     state: RwLock<State>,
-    /// When the last look began. Held while one is under way, so that there is one at a time.
+    /// When the last check began. It is locked during a check, so that only one runs at a time.
     looked: tokio::sync::Mutex<Option<Instant>>,
 }
 
 #[derive(Debug, Clone, Default)]
 enum State {
-    /// Nobody has asked yet.
+    /// The frames have not been resolved yet.
     #[default]
     Unknown,
-    /// The registry knows them.
+    /// The registry has the schemas.
     Known(Frames),
-    /// It did once.
+    /// The registry had the schemas, and no longer has them.
     Gone { before: Frames, why: String },
 }
 
 impl Settled {
-    /// The frames in use, if they are settled.
+    /// The frames in use, if they are resolved.
     pub(super) fn frames(&self) -> Option<Result<Frames, SchemaError>> {
         match self.state() {
             State::Unknown => None,
@@ -57,7 +57,7 @@ impl Settled {
         }
     }
 
-    /// Another lane may have settled them meanwhile.
+    /// Sets the frames, unless another lane has resolved them meanwhile.
     pub(super) fn settle(&self, frames: Frames) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if matches!(*state, State::Unknown) {
@@ -74,21 +74,19 @@ impl Settled {
     }
 }
 
-/// What became of an ID.
+/// How the registry lost an ID.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lost {
-    /// The registry has no schema under it.
+    /// The registry has no schema under the ID.
     Unknown {
-        /// The ID.
         id: u32,
-        /// Under which our schema was registered.
+        /// The subject under which our schema was registered.
         subject: String,
     },
-    /// It is another schema's.
+    /// The registry has another schema under the ID.
     Another {
-        /// The ID.
         id: u32,
-        /// Under which our schema was registered.
+        /// The subject under which our schema was registered.
         subject: String,
     },
 }
@@ -106,10 +104,10 @@ impl fmt::Display for Lost {
     }
 }
 
-/// Whether the registry still has the schema of `subject` under `id`.
+/// How the registry lost the schema of `subject` under `id`; `None` if it still has it.
 ///
 /// # Errors
-/// A registry that can't tell.
+/// The registry gave no usable answer.
 pub async fn lost(
     registry: &Registry,
     subject: &Subject,
@@ -130,7 +128,7 @@ fn is_exactly(contract: &Contract, schema: &apache_avro::Schema) -> bool {
 }
 
 impl SchemaResolver {
-    /// Why nothing can be framed any more, if the registry has forgotten the schemas.
+    /// Why nothing can be framed, if the registry has forgotten the schemas.
     #[must_use]
     pub fn forgotten(&self) -> Option<String> {
         match self.settled.state() {
@@ -139,7 +137,7 @@ impl SchemaResolver {
         }
     }
 
-    /// Looks at intervals, until the stop. Holds up nobody.
+    /// Checks at intervals until `stop`.
     pub async fn watch(self, stop: CancellationToken) {
         loop {
             let pause = if self.forgotten().is_some() { WHILE_GONE } else { BETWEEN_LOOKS };
@@ -150,7 +148,7 @@ impl SchemaResolver {
         }
     }
 
-    /// Asks the registry once more, unless somebody did a moment ago: no longer ago than `fresh`.
+    /// Asks the registry again, unless the last check is no older than `fresh`.
     pub async fn look_again(&self, fresh: Duration) {
         let Some(registry) = &self.registry else { return };
         let mut looked = self.settled.looked.lock().await;
@@ -187,7 +185,7 @@ impl SchemaResolver {
 
     async fn settle_anew(&self, registry: &Registry, before: Frames, lost: &Lost, was_gone: bool) {
         let settled = match self.ask().await {
-            // What it has just told must be what it says to consumers.
+            // The answer to `ensure` must agree with what consumers get when they ask for the ID.
             Ok(frames) => match self.lost_of(registry, frames).await {
                 Ok(None) => Ok(frames),
                 Ok(Some(lost)) => Err(lost.to_string()),
@@ -231,7 +229,7 @@ mod tests {
 
     const FRESH: Duration = Duration::ZERO;
 
-    /// What a registry holds: a schema for each ID, from 1.
+    /// The state of a fake registry: a schema for each ID, from 1.
     #[derive(Default)]
     struct Held {
         schemas: Vec<String>,
@@ -242,7 +240,7 @@ mod tests {
     type Shared = Arc<Mutex<Held>>;
 
     impl Held {
-        /// Enough of the API for one subject or another; compatibility is never in question.
+        /// Implements enough of the API for our subjects; every schema is compatible.
         fn answer(&mut self, method: &Method, path: &str, body: &[u8]) -> (u16, Value) {
             self.calls += 1;
             if self.is_away {
@@ -305,11 +303,11 @@ mod tests {
         held.lock().unwrap().schemas.clear();
         source.look_again(FRESH).await;
         assert_eq!(ids(&clone).await, Some([1, 2]), "the same IDs are as good as others");
-        // A backup in which the IDs are those of other schemas.
+        // A backup in which the IDs belong to other schemas.
         held.lock().unwrap().schemas = vec!["\"int\"".into(), "\"long\"".into()];
         source.look_again(FRESH).await;
         assert_eq!(ids(&clone).await, Some([3, 4]));
-        // One in which the schema of tracking records alone is another's.
+        // A backup in which only the ID of the tracking schema belongs to another one.
         held.lock().unwrap().schemas[3] = "\"string\"".into();
         source.look_again(FRESH).await;
         assert_eq!(ids(&clone).await, Some([3, 5]));
@@ -326,7 +324,7 @@ mod tests {
         assert!(why.contains("another schema under the ID 2") && why.contains("schemas register"), "{why}");
         let error = source.open().await.unwrap_err();
         assert!(matches!(error, SchemaError::Forgotten(_)) && error.is_transient(), "{error}");
-        // One that is away now is no proof that it has them again.
+        // An unreachable registry does not prove that it has them again.
         held.lock().unwrap().is_away = true;
         source.look_again(FRESH).await;
         assert!(source.forgotten().is_some());

@@ -1,8 +1,8 @@
-//! What the index keeps of a tracking record, read without the detour through structs and schemas: there may be a
-//! million of them at each start.
+//! A fast decoder for the part of a tracking record that the index keeps: it skips the schema and the full struct.
+//! There may be a million records to load at each start.
 //!
-//! Only for records by exactly our own schema, and only where everything is as it should be; whatever is not is left
-//! to the general way of reading, which also says what is wrong.
+//! It handles only records written with exactly our own schema, and only well-formed ones. All others are left to the
+//! general decoder, which also reports what is wrong.
 
 use std::str;
 
@@ -10,22 +10,22 @@ use super::{OrderState, OrderTracking};
 use crate::avro::event::{ContentHash, Reason, Revision};
 use crate::order::ids::ReadId;
 
-/// A tracking record without what its key says, and without where its event is.
+/// A tracking record without the fields that its key holds, and without the partition of its event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrackingEntry {
-    /// What became of the order.
+    /// The state of the order.
     pub state: OrderState,
-    /// Revision of the latest event, if there was one.
+    /// Revision of the latest event, if there is one.
     pub revision: Option<Revision>,
-    /// Why the latest event was published, or why it was tried.
+    /// Why the latest event was published, or why publishing was attempted.
     pub reason: Reason,
     /// The read that led to this record.
     pub read_id: ReadId,
-    /// Content of the latest event, if there was one.
+    /// Content hash of the latest event, if there is one.
     pub content_hash: Option<ContentHash>,
     /// When this record was written, in milliseconds since 1970 UTC.
     pub published_at: i64,
-    /// When the order was placed, in milliseconds since 1970 UTC, where it is known.
+    /// When the order was placed, in milliseconds since 1970 UTC, if known.
     pub order_created_at: Option<i64>,
 }
 
@@ -38,8 +38,8 @@ impl From<&OrderTracking> for TrackingEntry {
 }
 
 impl TrackingEntry {
-    /// From the datum of a record that was written by [`ORDER_TRACKING`](crate::avro::contract::ORDER_TRACKING)'s own schema,
-    /// and its key; `None` if anything about it is unusual.
+    /// Decodes a datum that was written with the schema of [`ORDER_TRACKING`](crate::avro::contract::ORDER_TRACKING).
+    /// `None` if anything is unusual, for example if the record does not belong to `key`.
     #[must_use]
     pub fn read(key: &[u8], datum: &[u8]) -> Option<Self> {
         let mut datum = Datum(datum);
@@ -49,7 +49,7 @@ impl TrackingEntry {
         if key_store != store || key_id != id || key[store.len()] != b'/' {
             return None;
         }
-        let mut brief = Self {
+        let mut entry = Self {
             state: match datum.long()? {
                 1 => OrderState::Published,
                 2 => OrderState::DeadLettered,
@@ -64,22 +64,22 @@ impl TrackingEntry {
             order_created_at: None,
         };
         datum.optional(|datum| i32::try_from(datum.long()?).ok())?;
-        brief.order_created_at = datum.optional(Datum::long)?;
-        datum.0.is_empty().then_some(brief)
+        entry.order_created_at = datum.optional(Datum::long)?;
+        datum.0.is_empty().then_some(entry)
     }
 }
 
-/// Avro's binary encoding, as far as it is needed here.
+/// Decodes Avro's binary format, as far as it is needed here.
 struct Datum<'a>(&'a [u8]);
 
 impl<'a> Datum<'a> {
-    /// A zigzag number of seven bits a byte.
+    /// Reads a zigzag varint.
     fn long(&mut self) -> Option<i64> {
         let mut number = 0_u64;
         for shift in (0..64).step_by(7) {
             let (byte, rest) = self.0.split_first()?;
             self.0 = rest;
-            // The tenth byte has one bit left to give.
+            // The tenth byte has only one significant bit.
             if shift == 63 && *byte > 1 {
                 return None;
             }
@@ -98,7 +98,7 @@ impl<'a> Datum<'a> {
         Some(text)
     }
 
-    /// A union of null and something.
+    /// Reads a union of null and another type.
     fn optional<T>(&mut self, something: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
         match self.long()? {
             0 => Some(None),
@@ -162,8 +162,8 @@ mod tests {
             let mut datum = Frame::split(&message).unwrap().1.to_vec();
             let at = at.index(datum.len());
             datum[at] = byte;
-            if let Some(brief) = TrackingEntry::read(record.key().to_string().as_bytes(), &datum) {
-                prop_assert_eq!(generally(&datum).as_ref().map(TrackingEntry::from), Some(brief));
+            if let Some(entry) = TrackingEntry::read(record.key().to_string().as_bytes(), &datum) {
+                prop_assert_eq!(generally(&datum).as_ref().map(TrackingEntry::from), Some(entry));
             }
             prop_assert_eq!(TrackingEntry::read(record.key().to_string().as_bytes(), &datum[..at]), None);
         }

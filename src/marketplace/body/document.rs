@@ -1,8 +1,8 @@
-//! The one JSON document in a body that is not JSON as a whole: a PHP back end writes its notices before or behind it, and
-//! copies bytes from its database that are no UTF-8.
+//! Finds the one JSON document in a body that is not JSON as a whole. A PHP back end writes notices before or after the
+//! document, and copies bytes from its database that are not UTF-8.
 //!
-//! Only what fails the strict parser comes here, so that a body as it should be pays nothing. The result depends on the
-//! bytes alone: the drain, a recovery and the lane that publishes all find the same document.
+//! Only bodies that the strict parser rejects come here, so a normal body pays nothing. The result depends on the bytes
+//! alone: the drain, the recovery and the publishing lane all find the same document.
 
 use std::borrow::Cow;
 
@@ -12,26 +12,26 @@ use serde_json::error::Category;
 use super::PageError;
 use crate::order::json::Entries;
 
-/// Places at which a document may begin that are tried. A page of HTML has many braces.
+/// How many candidate positions are tried. An HTML page has many braces.
 const STARTS: usize = 200;
 
-/// A JSON document somewhere in a body.
+/// A JSON document within a body.
 pub(super) struct Document<'a> {
-    /// Its bytes as they came.
+    /// The document's original bytes.
     bytes: &'a [u8],
-    /// As long as `bytes`, and JSON: whatever no JSON text can hold is replaced, byte by byte.
+    /// Valid JSON of the same length as `bytes`: each byte that JSON can't hold is replaced.
     text: Cow<'a, str>,
     noise: Option<Noise>,
 }
 
-/// What stands beside the document. Notices can quote an order, so its text is never shown.
+/// The text around a document. It is never shown, since a notice can quote an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Noise {
-    /// What it seems to be, in a word.
+    /// A word for what it seems to be.
     pub kind: &'static str,
-    /// Bytes before the document.
+    /// The number of bytes before the document.
     pub before: usize,
-    /// Bytes behind it.
+    /// The number of bytes after it.
     pub behind: usize,
 }
 
@@ -42,11 +42,11 @@ impl Noise {
 }
 
 impl<'a> Document<'a> {
-    /// Finds the only document that `is_it`, given its entries. `None` where there is none, or where another may hide: then
-    /// nobody can tell what was handed over.
+    /// Finds the only document whose entries satisfy `is_it`. `None` if there is none, or if there may be another: then
+    /// nobody can tell which orders were handed over.
     ///
     /// # Errors
-    /// [`PageError::Truncated`] where a document begins and does not end.
+    /// [`PageError::Truncated`] if a document begins and does not end.
     pub(super) fn find(body: &'a [u8], is_it: impl Fn(&Entries<'_>) -> bool) -> Result<Option<Self>, PageError> {
         let start = body.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(body.len());
         let bytes = &body[start..];
@@ -74,7 +74,7 @@ impl<'a> Document<'a> {
         &self.text
     }
 
-    /// The original bytes of a part of the text.
+    /// The original bytes of `part`, a slice of the document's text.
     pub(super) fn original(&self, part: &str) -> &'a [u8] {
         let start = part.as_ptr().addr() - self.text.as_ptr().addr();
         &self.bytes[start..start + part.len()]
@@ -85,7 +85,7 @@ impl<'a> Document<'a> {
     }
 }
 
-/// Where the first object that `is_it` begins and ends. Other objects are passed over as a whole.
+/// Start and end of the first object that satisfies `is_it`. Other objects are skipped as a whole.
 fn search(text: &str, is_it: impl Fn(&Entries<'_>) -> bool) -> Result<Option<(usize, usize)>, PageError> {
     let (mut from, mut tries) = (0, 0);
     while let Some(start) = text[from..].find('{').map(|found| from + found) {
@@ -113,7 +113,7 @@ fn search(text: &str, is_it: impl Fn(&Entries<'_>) -> bool) -> Result<Option<(us
     Ok(None)
 }
 
-/// Where the first object begins, of which the end need not be among the bytes.
+/// The start of the first object. The object may be incomplete.
 pub(super) fn object_in(start: &[u8]) -> Option<usize> {
     let text = utf8(start, b'?');
     let braces = text.match_indices('{').map(|(at, _)| at);
@@ -128,7 +128,7 @@ pub(super) fn object_in(start: &[u8]) -> Option<usize> {
     braces.filter(|at| text[at + 1..].trim_ascii_start().starts_with('"')).take(STARTS).find(begins)
 }
 
-/// Whether a key `data` stands in it: a second document, or what is left of one.
+/// Whether the noise contains a key `data`: that would be a second document, or part of one.
 pub(super) fn names_data(noise: &[u8]) -> bool {
     let name = b"\"data\"";
     noise
@@ -137,7 +137,7 @@ pub(super) fn names_data(noise: &[u8]) -> bool {
         .any(|(at, part)| part == name && noise[at + name.len()..].trim_ascii_start().first() == Some(&b':'))
 }
 
-/// PHP's notices begin with what they are, in HTML or without.
+/// Classifies noise: PHP's notices begin with their kind, with or without HTML.
 fn kind(before: &[u8], behind: &[u8]) -> &'static str {
     let first = if before.trim_ascii().is_empty() { behind } else { before };
     let text = String::from_utf8_lossy(first).to_ascii_lowercase();
@@ -156,7 +156,7 @@ fn kind(before: &[u8], behind: &[u8]) -> &'static str {
     word.map_or(if text.contains('<') { "HTML" } else { "text" }, |(_, kind)| kind)
 }
 
-/// The bytes as text of the same length: each that is not UTF-8 is replaced.
+/// Converts bytes to text of the same length by replacing each byte that is not UTF-8.
 fn utf8(bytes: &[u8], placeholder: u8) -> Cow<'_, str> {
     if let Ok(text) = std::str::from_utf8(bytes) {
         return text.into();
@@ -169,8 +169,8 @@ fn utf8(bytes: &[u8], placeholder: u8) -> Cow<'_, str> {
     text.into()
 }
 
-/// The same, and in strings each control character is replaced, which JSON wants escaped. `bytes` begin outside of a
-/// string.
+/// As [`utf8`], and also replaces each unescaped control character in a string, which JSON does not allow. `bytes` must
+/// begin outside of a string.
 pub(super) fn readable(bytes: &[u8], placeholder: u8) -> Cow<'_, str> {
     let text = utf8(bytes, placeholder);
     let mut inside = Strings::default();
@@ -187,7 +187,7 @@ pub(super) fn readable(bytes: &[u8], placeholder: u8) -> Cow<'_, str> {
     String::from_utf8(bytes).expect("one ASCII character takes the place of another").into()
 }
 
-/// Tells bytes in strings from others.
+/// Tracks whether a byte is inside a JSON string.
 #[derive(Default)]
 struct Strings {
     open: bool,

@@ -1,54 +1,55 @@
-//! What a list of IDs says of its own extent. Interfaces that give lists in pages say so in many ways:
+//! The extent that a list of IDs gives: totals and paging. APIs spell this in many ways:
 //!
-//! | said | names |
+//! | meaning | names |
 //! |---|---|
 //! | how many there are in all | `total`, `total_transactions_found`, `total_count`, `total_items`, `total_records`, `total_results` |
 //! | how many are here | `count`, `returned`, `returned_transactions` |
-//! | how many are still to come | `pending_transactions`, where no total is told |
+//! | how many are still to come | `pending_transactions`, if no total is given |
 //! | which page this is | `current_page`, `page`, `page_number` |
 //! | which page is the last | `last_page`, `total_pages`, `page_count`, `pages` |
 //! | how many fit on a page | `per_page`, `page_size`, `limit` |
-//! | whether more follows | `has_more`, `has_more_pages`, `has_next`, `has_next_page`, or something under `next`, `next_page`, `next_page_url`, `next_cursor`, `links.next` |
+//! | whether more follows | `has_more`, `has_more_pages`, `has_next`, `has_next_page`, or a value under `next`, `next_page`, `next_page_url`, `next_cursor`, `links.next` |
 //!
-//! They are looked for at the top and in `metadata`, `meta`, `links`, `pagination` and `paging`; `totalCount` is as good as
-//! `total_count`. Headers (`Link`, `X-Total-Count`) are [`crate::marketplace::client`]'s business.
+//! The names are looked for at the top and in `metadata`, `meta`, `links`, `pagination` and `paging`. Case, `_` and `-`
+//! are ignored, so `totalCount` means `total_count`. [`crate::marketplace::client`] reads the headers (`Link`,
+//! `X-Total-Count`).
 
 use serde_json::value::RawValue;
 
 use super::says_nothing;
 use crate::order::json::{self, Entries, Kind};
 
-/// What a list of IDs says of its own extent; nothing, where it is just a list.
+/// The extent that a list of IDs gives. Fields that the list does not mention are `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extent {
     /// How many IDs there are in all.
     pub total: Option<u64>,
-    /// How many it says that it holds, or how many there are in all.
+    /// How many IDs the list announces for itself, or in all.
     pub count: Option<u64>,
     /// How many are still to come, or still to be handed over.
     pub pending: Option<u64>,
-    /// Which page it is.
+    /// The number of this page.
     pub page: Option<u64>,
-    /// Which page is the last.
+    /// The number of the last page.
     pub pages: Option<u64>,
     /// How many IDs fit on a page.
     pub per_page: Option<u64>,
-    /// Whether a page follows.
+    /// Whether another page follows.
     pub has_next: Option<bool>,
 }
 
 impl Extent {
-    /// Whether what stands at the top under this name belongs to it.
+    /// Whether a top-level key belongs to the extent.
     pub(super) fn is_named(name: &str) -> bool {
         Self::is_holder(name) || Self::default().note_member(name, RawValue::NULL)
     }
 
-    /// Whether an object under this name may hold more of it.
+    /// Whether the object under this key may hold parts of the extent.
     fn is_holder(name: &str) -> bool {
         matches!(name, "metadata" | "meta" | "links" | "pagination" | "paging")
     }
 
-    /// Takes note of a member at the top, or of those of an object that may hold some.
+    /// Records a top-level member, or the members of an object that may hold parts of the extent.
     pub(super) fn note(&mut self, name: &str, value: &RawValue) {
         if !Self::is_holder(name) {
             self.note_member(name, value);
@@ -59,7 +60,7 @@ impl Extent {
         }
     }
 
-    /// Says whether it is one that is known.
+    /// Records a member; returns false if its name is unknown.
     fn note_member(&mut self, name: &str, value: &RawValue) -> bool {
         let number = |place: &mut Option<u64>| *place = place.or(whole(value));
         match plain(name).as_str() {
@@ -81,7 +82,7 @@ impl Extent {
         true
     }
 
-    /// What this leaves open, from the other.
+    /// Fills the gaps of this extent from the other.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self {
@@ -95,8 +96,8 @@ impl Extent {
         }
     }
 
-    /// Why a list of so many IDs is not all that there are, if it says so, or contradicts itself. `distinct`: how many
-    /// different ones they are, where that matters.
+    /// Why a list of `ids` entries is incomplete, if its extent says so or contradicts it. `distinct` counts the
+    /// different IDs; it is called only if needed.
     #[must_use]
     pub fn why_not_whole(&self, ids: usize, distinct: impl FnOnce() -> usize) -> Option<String> {
         let Self { total, count, pending, page, pages, per_page, has_next } = *self;
@@ -127,12 +128,12 @@ impl Extent {
     }
 }
 
-/// The name without what spellings differ in.
+/// Normalises a name: lower case, without `_` and `-`.
 fn plain(name: &str) -> String {
     name.chars().filter(|c| !matches!(c, '_' | '-')).map(|c| c.to_ascii_lowercase()).collect()
 }
 
-/// A whole number, as a number or as text, perhaps written as PHP writes a float.
+/// An integer, as a number or as text, possibly as PHP writes a float.
 fn whole(value: &RawValue) -> Option<u64> {
     let text = match Kind::of(value) {
         Kind::Number => value.get().into(),
@@ -151,7 +152,7 @@ fn whole(value: &RawValue) -> Option<u64> {
 mod tests {
     use super::super::read_id_list;
 
-    /// Why a list of 15 IDs that says this is not whole.
+    /// Why a list of 15 IDs with these members is incomplete.
     fn why(around: &str) -> Option<String> {
         let ids = (1..=15).map(|id| id.to_string()).collect::<Vec<_>>().join(",");
         let list = read_id_list(format!(r#"{{"data":[{ids}]{around}}}"#).as_bytes()).unwrap();

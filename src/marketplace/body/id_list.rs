@@ -1,7 +1,8 @@
-//! The list of IDs, read as it comes: of a million entries one at a time is held as JSON, and of the rest the IDs.
+//! Parses the list of IDs as a stream. Of a million entries, only one at a time is in memory as JSON; the others are
+//! stored as IDs.
 //!
-//! `serde_json` reads from the wire and checks what it reads; the visitors here only see to it that entries are taken at
-//! the places where a list may be. An entry that is no ID is an error only once it is known that its list is the one.
+//! `serde_json` parses the stream and checks the syntax. The visitors here only collect entries wherever a list may be.
+//! An entry without an ID becomes an error only once it is known which list is the right one.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -16,32 +17,32 @@ use super::{Envelope, PageError, id_in, says_nothing};
 use crate::order::ids::OrderIds;
 use crate::order::json::Text;
 
-/// A list of IDs, or a page of one.
+/// A list of IDs, or one page of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IdList {
-    /// The IDs, as often as they are listed.
+    /// The IDs, including repetitions.
     pub ids: OrderIds,
-    /// What the list says of its own extent. Whether it is whole is for the caller to see.
+    /// The extent that the list gives. The caller checks whether the list is complete.
     pub extent: Extent,
 }
 
-/// A list that says nothing of its extent.
+/// A list without an extent.
 impl From<OrderIds> for IdList {
     fn from(ids: OrderIds) -> Self {
         Self { ids, extent: Extent::default() }
     }
 }
 
-/// Reads a list of order IDs: numbers, strings, or objects that hold an ID, in a list or in an object whose keys are
-/// numbers, under `data`, under `data.ids`, under `ids` or at the top. An ID that is listed twice is here twice. Blocks
-/// where `body` does.
+/// Reads a list of order IDs. Entries are numbers, strings, or objects that hold an ID. The list may be an array, or an
+/// object whose keys are numbers; it is under `data`, `data.ids` or `ids`, or at the top. A repeated ID stays repeated.
+/// Blocks while `body` does.
 ///
-/// A notice before an object is passed over, and so is one behind an object with `data`. Of a list at the top nobody could
-/// tell whether it is the one.
+/// A notice before an object is skipped, and so is one after an object with `data`. Notices around a top-level array
+/// are an error, since nobody could tell whether it is the right list.
 ///
 /// # Errors
-/// An entry without an ID is an error: an order that is not listed is never missed, so none may be passed over. So is a
-/// body that ends early, and one that `body` can't read to its end.
+/// An entry without an ID is an error: an order that is not listed is never missed, so no entry may be skipped. A
+/// truncated body is an error too, and so is one that `body` can't read to its end.
 pub fn read_id_list(body: impl Read) -> Result<IdList, PageError> {
     let mut body = Bytes { body, read: 0 };
     let read = read_answer(&mut body);
@@ -54,7 +55,7 @@ pub fn read_id_list(body: impl Read) -> Result<IdList, PageError> {
     .id_list()
 }
 
-/// Bytes of notices before a list that are passed over at most, and as many behind it.
+/// How many bytes of notices are skipped at most, before the list and after it.
 const NOISE: u64 = 64 << 10;
 
 fn read_answer(body: &mut Bytes<impl Read>) -> serde_json::Result<Answer> {
@@ -67,8 +68,7 @@ fn read_answer(body: &mut Bytes<impl Read>) -> serde_json::Result<Answer> {
     if has_data && only_noise(&mut reader).map_err(serde_json::Error::io)? { Ok(answer) } else { Err(error) }
 }
 
-/// The first bytes of a body, from where its JSON begins: without the mark that some PHP files begin with, and without
-/// notices before an object.
+/// Reads the start of a body and drops everything before its JSON: a byte order mark, and notices before an object.
 fn from_the_json_on(body: &mut impl Read) -> io::Result<io::Cursor<Vec<u8>>> {
     let mut start = Vec::new();
     body.take(NOISE).read_to_end(&mut start)?;
@@ -81,14 +81,14 @@ fn from_the_json_on(body: &mut impl Read) -> io::Result<io::Cursor<Vec<u8>>> {
     Ok(io::Cursor::new(start))
 }
 
-/// Whether what follows a list is no further part of it.
+/// Whether the rest of a body is only noise, and not another part of the list.
 fn only_noise(body: &mut impl Read) -> io::Result<bool> {
     let mut rest = Vec::new();
     body.take(NOISE + 1).read_to_end(&mut rest)?;
     Ok(rest.len() as u64 <= NOISE && !names_data(&rest))
 }
 
-/// Counts what is read.
+/// Counts the bytes read.
 struct Bytes<R> {
     body: R,
     read: usize,
@@ -102,7 +102,7 @@ impl<R: Read> Read for Bytes<R> {
     }
 }
 
-/// Entries of what may be the list.
+/// The entries of a candidate list.
 #[derive(Default)]
 struct List {
     ids: OrderIds,
@@ -122,16 +122,16 @@ impl List {
     }
 }
 
-/// A list, or an object that may be one, or may hold one under `ids`.
+/// A list, an object that may be one, or an object that may hold one under `ids`.
 #[derive(Default)]
 struct Place {
     list: List,
-    /// A key is no number.
+    /// Some key is not a number.
     named: bool,
-    /// An object without entries, which PHP can't tell from a list without.
+    /// An object without entries. PHP can't tell it from an empty list.
     empty: bool,
     ids: Option<Box<Place>>,
-    /// What stands beside `ids`.
+    /// The extent given beside `ids`.
     extent: Extent,
 }
 
@@ -144,7 +144,7 @@ impl Place {
         if self.named { self.ids?.list() } else { Some(self.list) }
     }
 
-    /// Takes an entry of an object.
+    /// Reads an entry of an object.
     fn take<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         let is_number = key.bytes().all(|c| c.is_ascii_digit()) && key.parse::<u64>().is_ok();
         self.named |= !is_number;
@@ -159,7 +159,7 @@ impl Place {
     }
 }
 
-/// What is read at a place where a list may be.
+/// Reads a value that may be a list.
 #[derive(Clone, Copy)]
 struct PlaceSeed {
     with_ids: bool,
@@ -207,17 +207,16 @@ impl<'de> Visitor<'de> for PlaceSeed {
     }
 }
 
-/// The whole body.
 enum Answer {
-    /// It is a list.
+    /// A top-level array.
     List(Place),
-    /// It is an object, with a list somewhere.
+    /// An object, which may hold the list.
     Object(Box<Object>),
     /// Neither.
     Other,
 }
 
-/// What stands at the top.
+/// The top-level object.
 #[derive(Default)]
 struct Object {
     top: Place,
@@ -247,7 +246,7 @@ impl Object {
         let Self { top, data, metadata, extent, failed, message } = self;
         let envelope = Envelope { data: data.as_ref().map(|_| ()), metadata: metadata.as_deref(), failed, message };
         let counts = envelope.counts()?;
-        // A list can be asked for again, so one that comes with a complaint is not taken for whole.
+        // The request can be repeated, so a list that comes with an error is not trusted to be complete.
         if envelope.failed {
             return Err(PageError::ErrorBody);
         }
@@ -304,7 +303,7 @@ impl Object {
     fn take<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         let raw = |map: &mut A| map.next_value::<Box<RawValue>>();
         match key {
-            // Twice the same name would hide the list under the first.
+            // A duplicate key would hide the list under the first one.
             "data" if self.data.is_some() => return Err(A::Error::duplicate_field("data")),
             "data" => self.data = Some(map.next_value_seed(PlaceSeed { with_ids: true })?),
             "metadata" => {

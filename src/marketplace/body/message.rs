@@ -1,5 +1,5 @@
-//! A message in the place of orders. The marketplace does not document the body of an error: names and numbers here are
-//! those that PHP back ends write.
+//! A message instead of orders. The marketplace does not document its error bodies; the names and numbers here are
+//! those that PHP back ends use.
 
 use serde_json::value::RawValue;
 
@@ -7,25 +7,25 @@ use super::document::Document;
 use super::{is_message, says_nothing};
 use crate::order::json::{self, Entries, Kind};
 
-/// A JSON object that holds a message, an error or a status, and no `data`.
+/// The meaning of a JSON object that has a message, an error or a status, and no `data`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Message {
-    /// It says that it failed, or gives a code that does.
+    /// It reports a failure, or has an error code.
     Failed,
-    /// It gives the code 404: what was asked for is not there.
+    /// It has the code 404: the requested thing does not exist.
     NotFound,
-    /// It says that all went well.
+    /// It reports success.
     Well,
-    /// It says neither.
+    /// It reports neither.
     Unclear,
 }
 
 impl Message {
-    /// The message that a body is, with or without notices around it.
+    /// Classifies a body as a message, with or without notices around it. `None` if it is not a message.
     #[must_use]
     pub fn of(body: &[u8]) -> Option<Self> {
         let document = Document::find(body, |_| true).ok()??;
-        // A page of HTML may hold an object of any kind.
+        // An HTML page may contain any object.
         if document.noise().is_some_and(|noise| !noise.is_php()) {
             return None;
         }
@@ -67,7 +67,7 @@ fn number(value: &RawValue) -> Option<u16> {
     }
 }
 
-/// By what `success` and `status` say in words.
+/// Decides by the words in `success` and `status`.
 fn verdict(entries: &Entries<'_>) -> Message {
     let words = ["success", "status"].iter().filter_map(|name| entries.get(name));
     let words: Vec<String> =

@@ -8,12 +8,11 @@ use crate::order::ids::OrderId;
 use crate::order::mapping::Mapping;
 use crate::order::{DeadLetter, Order};
 
-/// One record. Not looked into.
+/// One unparsed record.
 #[derive(Clone, Copy)]
 pub enum Record<'a> {
-    /// JSON.
     Json(&'a RawValue),
-    /// A byte in it is not UTF-8, or a control character that is not escaped: nobody can tell what it should say.
+    /// Bytes that are not UTF-8, or that have an unescaped control character. Nobody can tell which text was meant.
     Broken(&'a [u8]),
 }
 
@@ -22,7 +21,7 @@ impl<'a> Record<'a> {
         serde_json::from_slice(bytes).map_or(Self::Broken(bytes), Self::Json)
     }
 
-    /// Its text, where it is JSON.
+    /// The JSON text; empty for a broken record.
     pub(super) fn text(&self) -> &'a str {
         match self {
             Self::Json(json) => json.get(),
@@ -30,7 +29,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// As it came.
+    /// The original bytes.
     #[must_use]
     pub fn bytes(self) -> &'a [u8] {
         match self {
@@ -39,11 +38,11 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// What the mapping reads in it.
+    /// Maps the record to an order.
     ///
     /// # Errors
-    /// Comes back as it came, with the reason: see [`Mapping::order`]. A broken one always does, with its ID if that can
-    /// be read.
+    /// Returns the record as a dead letter, with the reason: see [`Mapping::order`]. A broken record always becomes
+    /// one, with its ID if that can be read.
     pub fn order(self, mapping: &Mapping, country: Country) -> Result<Order, DeadLetter> {
         match self {
             Self::Json(json) => mapping.order(country, json),
@@ -57,7 +56,8 @@ impl<'a> Record<'a> {
     }
 }
 
-/// The ID of a broken record. What stands for the broken bytes must not be part of it: two placeholders, one ID.
+/// The ID of a broken record. It is read with two different placeholders for the broken bytes: only an ID that is the
+/// same both times contains none of them.
 fn id(bytes: &[u8], mapping: &Mapping, country: Country) -> Option<OrderId> {
     let with = |placeholder| {
         let text = readable(bytes, placeholder);

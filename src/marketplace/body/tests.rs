@@ -41,7 +41,7 @@ fn records_are_found_however_php_writes_the_list() {
         (r#" {"data":null,"metadata":[],"message":"no hay"} "#, &[]),
         (r#"{"metadata":{"returned_transactions":0,"pending_transactions":0}}"#, &[]),
         (r#"{"data":[1],"metadata":null,"error":null,"errors":[ ],"success":true}"#, &["1"]),
-        // Whole records that came beside a complaint are still the only copy.
+        // Complete records beside an error message are still the only copy.
         (r#"{"data":[1],"error":"slow"}"#, &["1"]),
     ] {
         assert_eq!(records(body).as_deref(), Ok(expected), "{body}");
@@ -274,7 +274,7 @@ fn a_body_in_which_nobody_can_tell_the_page_is_none() {
         format!("{NOTICE}{page}{NOTICE}{page}"),
         format!(r#"{NOTICE}{{"data":[2]}}{page}"#),
         format!(r#"{page}{NOTICE}{{"data":[2"#),
-        // One that is broken, with another inside.
+        // A broken document with another inside.
         format!(r#"{NOTICE}{{"data":[{page},oops],"metadata":{{}}}}"#),
         format!("{NOTICE}{}", &page[..page.len() - 1]),
         format!(r#"{NOTICE}{{"data":[1]}}"#),
@@ -313,7 +313,7 @@ fn lists_and_single_orders_are_found_among_notices_too() {
     assert!(single(&format!("{NOTICE}{order}{order}")).is_err());
 }
 
-/// A page with this in a buyer's name of its second record.
+/// A page whose second record has `name` inside the buyer's name.
 fn page_with(name: &[u8]) -> Vec<u8> {
     let before = r#"{"data":[{"order":{"id":1}},{"order":{"id":2},"buyer":{"name":"Pe"#;
     let behind = r#"a"}},{"order":{"id":3},"buyer":{"name":"Ñandú"}}],"metadata":{"returned_transactions":3}}"#;
@@ -353,7 +353,7 @@ fn an_id_with_a_byte_that_is_no_text_is_none() {
         let page = Page::parse(body).unwrap();
         assert_eq!(page.records[0].order(&mapping, crate::order::country::Country::Co).unwrap_err().id, None);
     }
-    // Outside of the records it costs nothing, and outside of strings all.
+    // Outside of the records an invalid byte does no harm; outside of strings it costs the whole page.
     let elsewhere = b"{\"data\":[{\"order\":{\"id\":7}}],\"metadata\":{\"x\":\"\xff\"}}";
     assert!(matches!(Page::parse(elsewhere).unwrap().records[..], [Record::Json(_)]));
     assert_eq!(Page::parse(b"{\"data\":[7]\xff}").unwrap_err(), PageError::NotUtf8(11));
@@ -361,7 +361,7 @@ fn an_id_with_a_byte_that_is_no_text_is_none() {
     assert!(matches!(single, Record::Broken(bytes) if bytes.ends_with(b"\xff\"}}")));
 }
 
-/// Gives so many bytes at a time.
+/// Reads at most this many bytes at a time.
 struct InPieces<'a>(&'a [u8], usize);
 
 impl std::io::Read for InPieces<'_> {

@@ -1,49 +1,48 @@
-//! What a whole answer to the destructive read says, and who has to act on it.
+//! Classifies a complete answer to the destructive read.
 
 use super::{Counted, Message, Noise, Page, PageError};
 
-/// What an answer that came to its end says.
+/// What a complete answer is.
 #[derive(Debug, PartialEq, Eq)]
 pub enum PageVerdict {
-    /// It is a page with at least one record.
+    /// A page with at least one record.
     Orders(PageSummary),
-    /// It is a page without records.
+    /// A page without records.
     Empty(EmptyPage),
-    /// It is a message in the place of a page. What it means is for whoever knows the path and the answers before; the
-    /// sentence says why it is no page.
+    /// A message instead of a page, and why the body is not a page. What the message means depends on the path and on
+    /// earlier answers.
     Message(Message, String),
-    /// It is no page, and orders may have been marked for it. A sentence without personal data.
+    /// Not a page, though orders may have been marked for it. The reason has no personal data.
     Unreadable(String),
 }
 
-/// What is known of a page without looking into its records.
+/// A page's counts, without a look into its records.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PageSummary {
-    /// How many records it holds.
     pub records: usize,
-    /// Orders that the marketplace says are still to be read.
+    /// Orders still to be read, according to the marketplace.
     pub pending: Option<u64>,
-    /// What it says of the orders around the page.
+    /// Orders pending before and after this page.
     pub counted: Counted,
-    /// Set where the marketplace says that it returned another number of records than are there.
+    /// Set if the marketplace announced another number of records than the page holds.
     pub disagreement: Option<PageError>,
-    /// What stands beside the JSON.
+    /// Text around the JSON, if any.
     pub noise: Option<Noise>,
 }
 
-/// What a page without records says.
+/// The counts of a page without records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EmptyPage {
-    /// Orders that the marketplace says are still to be read.
+    /// Orders still to be read, according to the marketplace; 0 if it does not say.
     pub pending: u64,
-    /// The same, if it did say so, and what it found.
+    /// Orders pending before and after this page, if the marketplace gave counts.
     pub counted: Counted,
-    /// What stands beside the JSON.
+    /// Text around the JSON, if any.
     pub noise: Option<Noise>,
 }
 
 impl PageVerdict {
-    /// What a whole body says.
+    /// Classifies a complete body.
     #[must_use]
     pub fn of(body: &[u8]) -> Self {
         let page = match Page::parse(body) {
@@ -65,7 +64,7 @@ impl PageVerdict {
         }
     }
 
-    /// Why a body is no page, if it is none.
+    /// Why a body is not a page, if it is not.
     #[must_use]
     pub fn why_no_page(body: &[u8]) -> Option<String> {
         match Self::of(body) {

@@ -1,17 +1,18 @@
-//! Bodies in a character set of one byte, which a PHP back end declares in `Content-Type`. JSON is UTF-8, so whatever is
-//! UTF-8 is taken as that, whatever is declared: many servers declare a default that their JSON does not keep to.
+//! Decodes bodies in a single-byte character set, which a PHP back end declares in `Content-Type`. JSON is UTF-8, so a
+//! body that is valid UTF-8 is taken as such whatever is declared: many servers declare a default that their JSON does
+//! not use.
 
 use bytes::Bytes;
 
-/// The sets that are known, by the names that the WHATWG gives them.
+/// The supported character sets, by their WHATWG names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Charset {
-    /// What browsers take ISO-8859-1 for as well.
+    /// Also covers ISO-8859-1, as in browsers.
     Windows1252,
     Iso8859_15,
 }
 
-/// Windows-1252 from 0x80 to 0x9F; the five that it leaves open are the control characters of the same number.
+/// Windows-1252 from 0x80 to 0x9F. Its five unassigned bytes map to the control characters of the same number.
 const WINDOWS: [char; 32] = [
     '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}', '\u{90}', '‘', '’',
     '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
@@ -48,7 +49,8 @@ impl Charset {
     }
 }
 
-/// The body in UTF-8, if it is not and a set of one byte is declared; else as it came.
+/// Converts the body to UTF-8 if it is not UTF-8 and a supported character set is declared; otherwise returns it as it
+/// came.
 pub(super) fn decoded(body: Bytes, content_type: Option<&str>) -> Bytes {
     match content_type.and_then(Charset::declared) {
         Some(charset) if std::str::from_utf8(&body).is_err() => {

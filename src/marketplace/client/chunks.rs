@@ -1,23 +1,23 @@
-//! A body on its way from the connection to whoever reads it on a thread that may block.
+//! A channel that passes a body from the async connection to a reader on a blocking thread.
 
 use std::io::{self, Read};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-/// Chunks in between: enough that neither side waits for each of the other's.
-const AHEAD: usize = 4;
+/// Capacity of the channel: enough that neither side waits for every chunk of the other.
+const CAPACITY: usize = 4;
 
-/// Where chunks come out, as one body. It ends where the other side is dropped, so whoever reads must be told by other
-/// means whether that was the end.
+/// The reading end, which joins the chunks into one body. The body ends when the sender is dropped, so the reader must
+/// learn by other means whether it was complete.
 pub(super) struct Chunks {
     coming: mpsc::Receiver<Bytes>,
     chunk: Bytes,
 }
 
-/// Both sides.
+/// Creates both ends.
 pub(super) fn chunks() -> (mpsc::Sender<Bytes>, Chunks) {
-    let (sender, coming) = mpsc::channel(AHEAD);
+    let (sender, coming) = mpsc::channel(CAPACITY);
     (sender, Chunks { coming, chunk: Bytes::new() })
 }
 

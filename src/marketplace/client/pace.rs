@@ -1,7 +1,7 @@
-//! How fast a marketplace lets itself be asked: a 429 slows down all requests of its store, whoever makes them.
+//! Rate limiting: a 429 slows down all requests of its store, whoever makes them.
 //!
-//! Without a 429 nothing is held back. After one, all requests wait as long as they were told, and then come one after the
-//! other, at a distance that doubles with each further 429 and shrinks a little with each answer.
+//! Without a 429, nothing is held back. After one, all requests wait as long as `Retry-After` asks, and then leave one
+//! by one. The distance between them doubles with each further 429 and shrinks a little with each answer.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,24 +10,24 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::order::ids::StoreName;
 
-/// For so long a store's requests may meet nothing but 429 before one of them gives up. Longer than this no
-/// `Retry-After` is heeded.
+/// How long a store's requests may get nothing but 429 before a request gives up. Also the upper bound for
+/// `Retry-After`.
 pub const MAX_BUSY: Duration = Duration::from_secs(600);
 
 /// The distance between two requests after the first 429.
 const FIRST_DISTANCE: Duration = Duration::from_millis(50);
 const LONGEST_DISTANCE: Duration = Duration::from_secs(5);
-/// Below this a distance is none.
+/// A shorter distance counts as none.
 const SHORTEST_DISTANCE: Duration = Duration::from_millis(10);
-/// The pause after the first of several 429 that don't say how long to wait.
+/// The pause after the first of several 429 without `Retry-After`.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// One store's. Clones are the same.
+/// The pace of one store. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Pace {
     store: StoreName,
-    /// Whoever holds it is the next. It is fair: the drain waits for no more requests than were there before.
+    /// The holder sends the next request. The mutex is fair: the drain waits only for requests that queued before it.
     queue: Arc<tokio::sync::Mutex<()>>,
     state: Arc<Mutex<State>>,
 }
@@ -36,50 +36,50 @@ pub struct Pace {
 struct State {
     /// When the next request may leave.
     next: Option<Instant>,
-    /// Between two requests.
+    /// The distance between two requests.
     distance: Duration,
-    /// No request leaves before this, not even one whose turn had come.
+    /// No request leaves before this time, not even one whose turn had come.
     paused_until: Option<Instant>,
-    /// When it was last slowed down: a 429 for a request that left before says nothing new.
+    /// When the last slow-down began. A 429 for a request that left earlier is no new information.
     slowed_at: Option<Instant>,
-    /// Since when there was nothing but 429.
+    /// Since when every answer was a 429.
     busy_since: Option<Instant>,
-    /// How often it was slowed down since.
+    /// How many slow-downs there were since then.
     in_a_row: u32,
 }
 
-/// What a 429 means for the request that met it.
+/// What a 429 means for its request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Busy {
-    /// No request leaves before this time is over.
+    /// No request leaves for this long.
     pub pause: Duration,
-    /// There was nothing but 429 for [`MAX_BUSY`].
+    /// Every answer was a 429 for [`MAX_BUSY`].
     pub is_hopeless: bool,
 }
 
 impl Pace {
-    /// Of a marketplace that has not complained.
+    /// The pace of a marketplace that has not sent a 429.
     #[must_use]
     pub fn new(store: StoreName) -> Self {
         Self { store, queue: Arc::default(), state: Arc::default() }
     }
 
-    /// Returns when the next request may leave.
+    /// Waits until the next request may leave.
     pub async fn turn(&self) {
         let _next = self.queue.lock().await;
-        // A pause may begin meanwhile.
+        // Ask again: a pause may have begun meanwhile.
         while let Some(at) = self.take_turn() {
             sleep_until(at).await;
         }
     }
 
-    /// Takes the turn if it has come already.
+    /// Takes the turn if the next request may leave now.
     #[must_use]
     pub fn try_turn(&self) -> bool {
         self.queue.try_lock().is_ok_and(|_next| self.take_turn().is_none())
     }
 
-    /// A request that left at `asked_at` met a 429. `told`: what `Retry-After` asks for.
+    /// Records a 429 for a request that left at `asked_at`. `told` is the value of `Retry-After`.
     pub fn busy(&self, asked_at: Instant, told: Option<Duration>) -> Busy {
         let mut state = self.state();
         let now = Instant::now();
@@ -102,7 +102,7 @@ impl Pace {
         Busy { pause: until - now, is_hopeless: now.duration_since(since) >= MAX_BUSY }
     }
 
-    /// The marketplace answered a request, well or not.
+    /// Records any other answer, success or not.
     pub fn answered(&self) {
         let mut state = self.state();
         state.busy_since = None;
@@ -113,7 +113,7 @@ impl Pace {
         }
     }
 
-    /// `None`, and the turn is taken; or when it comes.
+    /// Takes the turn and returns `None`, or returns when the turn comes.
     fn take_turn(&self) -> Option<Instant> {
         let mut state = self.state();
         let now = Instant::now();
@@ -125,7 +125,7 @@ impl Pace {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Each change is whole.
+        // No code panics between two related changes, so a poisoned lock is still consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

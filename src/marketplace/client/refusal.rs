@@ -1,4 +1,4 @@
-//! Who refuses a request, and why: the marketplace's API, or something in front of it.
+//! Tells who refused a request, and why: the marketplace's API, or a proxy or firewall in front of it.
 
 use std::fmt;
 
@@ -7,10 +7,10 @@ use reqwest::{Response, StatusCode};
 use serde::de::IgnoredAny;
 use thiserror::Error;
 
-/// Of a header at most so much is shown.
+/// How many characters of a header are shown.
 const SHOWN: usize = 60;
 
-/// A refusal that only a person can lift.
+/// A refusal that only a person can resolve.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refusal {
     /// 401.
@@ -25,13 +25,13 @@ pub enum Refusal {
          at most 30 days back"
     )]
     StartDate,
-    /// A status that says no, with a body that is not the API's. It may pass by itself.
+    /// A refusing status with a body that is not the API's. It may pass by itself.
     #[error(
         "something in front of the marketplace refused the request, a firewall or a proxy ({0}): let this machine's \
          address and its requests through. If nothing is in front, see the store's `token` and its shop's settings"
     )]
     InFront(Front),
-    /// 404 in the API's own words, under a path that is not the documented one and never brought a page.
+    /// 404 in the API's own words, under a path that is not the documented one and has never returned a page.
     #[error(
         "the marketplace answers that nothing is there (404) under `api.paths.new_orders`, which is not the documented \
          path and has brought no page yet: check it. If it is right, the first page of orders will show it"
@@ -42,14 +42,11 @@ pub enum Refusal {
     Status(u16),
 }
 
-/// Who answered, as far as the head of the answer tells. Never the body: it may quote the request.
+/// Who answered, as far as the headers tell. The body is left out: it may quote the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Front {
-    /// The status.
     pub status: u16,
-    /// What kind of body came.
     pub content_type: Option<String>,
-    /// What calls itself the server.
     pub server: Option<String>,
 }
 
@@ -76,7 +73,8 @@ impl fmt::Display for Front {
     }
 }
 
-/// Statuses that say that nothing was read. 408 isn't one: the server may have given up after it had marked orders.
+/// The refusal for a status that guarantees that nothing was read. 408 does not: the server may have timed out after it
+/// marked orders.
 pub(super) fn refusal(status: StatusCode) -> Option<Refusal> {
     match status {
         StatusCode::UNAUTHORIZED => Some(Refusal::Token),
@@ -87,7 +85,7 @@ pub(super) fn refusal(status: StatusCode) -> Option<Refusal> {
     }
 }
 
-/// The same, with a look at who says so: the API answers in JSON, or with nothing but the status.
+/// Corrects the refusal by the body, which tells who answered: the API answers in JSON, or with an empty body.
 pub(super) fn said_by(front: Front, refusal: Refusal, body: &[u8]) -> Refusal {
     let by_the_api = body.trim_ascii().is_empty() || is_json(body);
     let in_front = match front.status {

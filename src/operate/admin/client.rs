@@ -6,6 +6,8 @@ use std::time::Duration;
 use reqwest::{Client, redirect};
 use thiserror::Error;
 
+use crate::platform::root_cause::root_cause;
+
 /// It answers from memory, so it answers at once or not at all.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -60,14 +62,8 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-/// The innermost cause: what surrounds it says no more than that a request failed.
 fn reason(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut cause: &dyn std::error::Error = &error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
+    root_cause(&error.without_url()).to_string()
 }
 
 #[cfg(test)]

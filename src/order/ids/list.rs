@@ -1,23 +1,22 @@
-//! Many order IDs, packed: a list of a hundred thousand is common, and a million must be no burden.
+//! Many order IDs in packed form. Lists of a hundred thousand are common, and a million must not take much memory.
 
 use std::fmt;
 
 use super::OrderId;
 
-/// Order IDs in a row. Each takes its text and one byte; a [`OrderId`] of its own takes 48 bytes and more.
+/// A list of order IDs. Each ID takes its text plus one byte; an [`OrderId`] of its own takes 48 bytes and more.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct OrderIds {
-    /// Of each ID the length in bytes, and then the text.
+    /// For each ID its length in one byte, followed by its text.
     packed: Vec<u8>,
     len: usize,
 }
 
-/// One of them. [`OrderId::from`] gives it a life of its own.
+/// An ID borrowed from the list. [`OrderId::from`] makes an owned one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Listed<'a>(&'a str);
 
 impl OrderIds {
-    /// Adds one.
     pub fn push(&mut self, id: Listed<'_>) {
         let text = id.0.as_bytes();
         self.packed.push(u8::try_from(text.len()).expect("an order ID has at most 128 bytes"));
@@ -25,25 +24,23 @@ impl OrderIds {
         self.len += 1;
     }
 
-    /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Bytes that they take.
+    /// The memory of the list in bytes.
     #[must_use]
     pub fn memory(&self) -> usize {
         self.packed.capacity()
     }
 
-    /// All of them, in their order.
+    /// All IDs in insertion order.
     pub fn iter(&self) -> impl Iterator<Item = Listed<'_>> {
         let mut rest = self.packed.as_slice();
         std::iter::from_fn(move || {
@@ -56,7 +53,6 @@ impl OrderIds {
 }
 
 impl<'a> Listed<'a> {
-    /// The ID as text.
     #[must_use]
     pub fn as_str(self) -> &'a str {
         self.0
@@ -83,7 +79,7 @@ impl FromIterator<OrderId> for OrderIds {
     }
 }
 
-/// Their number only: there may be a million.
+/// Shows only the number of IDs: there may be a million.
 impl fmt::Debug for OrderIds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "OrderIds({})", self.len)

@@ -1,22 +1,22 @@
-//! Where every value of a JSON text stands, found in one pass: a record has some sixty values, and to open its objects
-//! one by one with the parser took as long as all else that is done with it.
+//! The positions of all values of a JSON text, found in one pass. A record has some sixty values; opening its objects
+//! one by one with the parser took as long as the rest of the work on it.
 
 use std::borrow::Cow;
 
 use super::Raw;
 
-/// A value and all that is in it, in the order of the text; the value itself comes first.
+/// A JSON value and all nested values, in text order; the outermost value comes first.
 pub(crate) struct Outline<'a>(Vec<Item<'a>>);
 
-/// One value.
+/// One JSON value.
 pub(crate) struct Item<'a> {
-    /// Its key where it is in an object; `None` too for a key that is no Unicode text.
+    /// The key, if the value is in an object and the key is Unicode text.
     pub(crate) key: Option<Cow<'a, str>>,
-    /// Its text.
+    /// The text of the value.
     pub(crate) raw: Raw<'a>,
-    /// How many items it is, itself and all that is in it: as many further on is the next one beside it.
+    /// How many items the value takes up, itself and all nested ones: the next sibling is this many items further on.
     size: usize,
-    /// It is an object, and one of its own keys is no Unicode text.
+    /// Whether this is an object with a key that is not Unicode text.
     pub(crate) unreadable: bool,
 }
 
@@ -37,7 +37,7 @@ impl<'a> Outline<'a> {
 }
 
 impl<'a> Item<'a> {
-    /// The values directly in the first of `items`, each with all that is in it, and its place among the items.
+    /// The direct children of the first item, each with its nested items and its index in `items`.
     pub(crate) fn inside(items: &[Self]) -> impl Iterator<Item = (usize, &[Self])> {
         let mut at = 1;
         std::iter::from_fn(move || {
@@ -50,9 +50,9 @@ impl<'a> Item<'a> {
     }
 }
 
-/// What is known of the next value's key.
+/// The state of the key of the next value.
 enum Key<'a> {
-    /// It has none, being in a list or at the top, or its turn has not come.
+    /// No key: the value is in a list or at the top, or the key has not been reached.
     None,
     /// The next string is a key.
     Next,
@@ -62,13 +62,13 @@ enum Key<'a> {
 struct Scan<'a> {
     text: &'a str,
     items: Vec<Item<'a>>,
-    /// The lists and objects that are not at their end: which item, and where its text begins.
+    /// The lists and objects not yet closed: index of the item, and start of its text.
     open: Vec<(usize, usize)>,
     key: Key<'a>,
 }
 
 impl<'a> Scan<'a> {
-    /// Takes in what begins at `at`, and returns where the next begins.
+    /// Consumes the token at `at`, and returns where the next one begins.
     fn step(&mut self, byte: u8, at: usize) -> usize {
         match byte {
             b' ' | b'\n' | b'\r' | b'\t' | b':' => at + 1,
@@ -131,7 +131,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Where the string that begins at `start` is over.
+    /// The position after the string that begins at `start`.
     fn end_of_string(&self, start: usize) -> usize {
         let bytes = self.text.as_bytes();
         let mut at = start + 1;

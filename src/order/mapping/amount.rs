@@ -1,5 +1,5 @@
-//! Exact decimals: from text, never rounded. What was a float before it was text is read as the decimal that it was before
-//! that.
+//! Exact decimals from text, never rounded. A number that PHP wrote from a float is read as the decimal that the float
+//! stood for.
 
 use std::borrow::Cow;
 
@@ -11,10 +11,10 @@ pub(super) const NOT_A_NUMBER: &str = "the value is not a plain decimal number";
 const TOO_FINE: &str = "the number has more than 4 decimal places, and would have to be rounded";
 const TOO_LARGE: &str = "the number has more than 14 digits before the decimal point";
 
-/// Reads a decimal as JSON writes it, zeros in front allowed. The result has [`Order::SCALE`].
+/// Parses a decimal as JSON writes it, but also allows leading zeros. The result has [`Order::SCALE`].
 ///
 /// # Errors
-/// What can't be said in `decimal(18,4)` exactly, and what is no plain number: `129.900,00` or `$129` could only be
+/// The number does not fit `decimal(18,4)` exactly, or is not a plain number: `129.900,00` or `$129` could only be
 /// guessed at.
 pub(super) fn parse(text: &str) -> Result<Decimal, &'static str> {
     let (negative, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
@@ -27,7 +27,7 @@ pub(super) fn parse(text: &str) -> Result<Decimal, &'static str> {
         Some(parts) => parts,
         None => (mantissa, ""),
     };
-    // Zeros at the end say nothing, and what is mostly left is a whole number: then nothing is put together.
+    // Trailing zeros carry no value. Without them most numbers have no fraction, which saves building a string.
     let zeros = fraction.len() - fraction.trim_end_matches('0').len();
     let fraction = &fraction[..fraction.len() - zeros];
     let digits = if fraction.is_empty() { Cow::Borrowed(whole) } else { Cow::Owned([whole, fraction].concat()) };
@@ -52,14 +52,12 @@ pub(super) fn parse(text: &str) -> Result<Decimal, &'static str> {
     Ok(Decimal::new(if negative { -unscaled } else { unscaled }, Order::SCALE))
 }
 
-/// Reads a JSON number: as [`parse`] does, or as the decimal of which it is the nearest float written with 16 or 17
-/// digits. PHP with `serialize_precision = 17` writes `64949.989999999998` for 64949.99.
+/// Parses a JSON number as [`parse`] does. A number of 16 or 17 digits that has too many decimal places is read as the
+/// shortest decimal with the same nearest float. PHP with `serialize_precision = 17` writes `64949.989999999998` for
+/// 64949.99.
 ///
-/// From 10^12 on, 17 digits end at the fourth decimal place or before it. Such a number can be read as it is
-/// written, and is: nothing tells it from one that was never a float.
-///
-/// # Errors
-/// As [`parse`].
+/// From 10^12 on, the last of 17 digits is at the fourth decimal place or before it. Such a number fits as it is
+/// written, and is read so: nothing tells it from one that was never a float.
 pub(super) fn parse_number(text: &str) -> Result<Decimal, &'static str> {
     match parse(text) {
         Err(TOO_FINE) => parse_float(text).ok_or(TOO_FINE),
@@ -67,9 +65,9 @@ pub(super) fn parse_number(text: &str) -> Result<Decimal, &'static str> {
     }
 }
 
-/// Whether a number that [`parse_number`] reads is written otherwise than it is read.
+/// Whether [`parse_number`] reads another value than is written.
 pub(super) fn was_float(number: &str) -> bool {
-    // A float of 16 digits has a point among them.
+    // A float of 16 digits has a decimal point too, which makes it longer than 16 characters.
     number.len() > 16 && parse(number) == Err(TOO_FINE)
 }
 
@@ -78,15 +76,15 @@ fn parse_float(text: &str) -> Option<Decimal> {
     let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
     let significant = digits.trim_start_matches('0').trim_end_matches('0');
     let float: f64 = text.parse().ok()?;
-    // A number too small for a float is read as zero, which is no rounding of a float.
+    // A number too small for a normal float would read as zero, which would be rounding.
     if !matches!(significant.len(), 16 | 17) || !float.is_normal() {
         return None;
     }
-    // The standard library writes the shortest decimal of which this is the nearest float, as PHP does by default.
+    // The standard library writes the shortest decimal with this nearest float, as PHP does by default.
     parse(&float.to_string()).ok()
 }
 
-/// Far beyond every amount, and still far from where sums of exponents and lengths would overflow.
+/// Far beyond every amount, and far below the point where sums of exponents and lengths overflow.
 const FARTHEST: i64 = 1 << 32;
 
 fn exponent_of(text: &str) -> Result<i64, &'static str> {
@@ -207,7 +205,8 @@ mod tests {
         assert_eq!(parse_number("1e14"), Err(TOO_LARGE));
     }
 
-    /// A float as PHP writes it with `serialize_precision = 17`: C's `%.17g`, but for the exponent of small numbers.
+    /// Formats a float as PHP does with `serialize_precision = 17`: C's `%.17g`, except for the exponent of small
+    /// numbers.
     fn with_17_digits(float: f64) -> String {
         let text = format!("{float:.16e}");
         let (mantissa, exponent) = text.split_once('e').unwrap();
@@ -270,7 +269,7 @@ mod tests {
             let value = Decimal::new(unscaled, 4);
             prop_assert_eq!(parse(&value.to_string()), Ok(value));
             prop_assert_eq!(parse(&format!("{value}{}", "0".repeat(zeros))), Ok(value));
-            // 12345e-4 is also 0.00012345e4: move the point and take it back in the exponent.
+            // 12345e-4 is also 0.00012345e4: move the point and adjust the exponent.
             prop_assert_eq!(parse(&format!("{unscaled}e-4")), Ok(value));
             let moved = format!("{}0.{}{:018}e{}", if unscaled < 0 { "-" } else { "" }, "0".repeat(shift.unsigned_abs() as usize), unscaled.unsigned_abs(), 14 + shift.abs());
             prop_assert_eq!(parse(&moved), Ok(value));

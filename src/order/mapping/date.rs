@@ -1,4 +1,4 @@
-//! Dates: the text is kept as it came, and the instant is read from it where that can be done without a guess.
+//! Dates. The text is kept as it came; the instant is read from it only where no guess is needed.
 
 use std::sync::LazyLock;
 
@@ -11,16 +11,17 @@ use rust_decimal::prelude::ToPrimitive;
 use crate::order::DateText;
 use crate::order::country::Country;
 
-/// Software writes its zero as 1999 or earlier: MySQL's `0000-00-00`, PHP's `-0001-11-30` and 1970, the year 1900 of
-/// spreadsheets, the year 1 of others. No order is that old, and some consumers can't even hold the year 0.
+/// Dates before this are placeholders for "none": MySQL's `0000-00-00`, PHP's `-0001-11-30` and 1970, the year 1900 of
+/// spreadsheets, the year 1 of others. No order is that old, and some consumers can't even represent the year 0.
 const EARLIEST: Timestamp = Timestamp::constant(946_684_800, 0);
 
-/// A date as text: with a zone, or in the country's; without a time it is midnight. MySQL's `0000-00-00 00:00:00` and
-/// what can't be read have no instant, nor has what is before 2000 or, in UTC, after 9999-12-30T22:00, where
-/// [`Timestamp`] ends.
+/// Parses a date as text. Without a zone it is in the country's zone; without a time it is midnight.
+///
+/// There is no instant for MySQL's `0000-00-00 00:00:00`, for text that can't be parsed, for a date before 2000, or for
+/// one after 9999-12-30T22:00 UTC, where [`Timestamp`] ends.
 pub(super) fn from_text(raw: &str, country: Country) -> DateText {
     let text = raw.trim();
-    // The parser of civil dates passes over a zone, so a text that has one must not get there.
+    // The parser of civil dates ignores a zone, so a text with a zone must not reach it.
     let has_no_zone = text.bytes().all(|c| c.is_ascii_digit() || b"-:. Tt".contains(&c))
         && text.bytes().filter(|c| *c == b'-').count() == 2;
     let instant = if has_no_zone {
@@ -31,11 +32,11 @@ pub(super) fn from_text(raw: &str, country: Country) -> DateText {
     dated(raw, instant)
 }
 
-/// Unix time in seconds, as JSON writes it, within the same bounds.
+/// Parses Unix time in seconds as JSON writes it, within the same bounds.
 pub(super) fn from_number(raw: &str) -> DateText {
     let seconds = raw.parse::<Decimal>().or_else(|_| Decimal::from_scientific(raw)).ok();
     let millis = seconds.and_then(|seconds| seconds.checked_mul(Decimal::ONE_THOUSAND)).and_then(|ms| ms.to_i64());
-    // Beyond the year 9999 it was never meant as seconds.
+    // A number beyond the year 9999 was not meant as seconds.
     dated(raw, millis.and_then(|ms| Timestamp::from_millisecond(ms).ok()))
 }
 
@@ -75,7 +76,7 @@ mod tests {
             ("2026-11-20T14:03:11.250-0500", Country::Mx, INSTANT + 250),
             ("2026-11-20T19:03:11.000000Z", Country::Cr, INSTANT),
             ("2026-11-20", Country::Co, INSTANT - (14 * 3600 + 3 * 60 + 11) * 1000),
-            // Summer time, as Mexico had it until 2022.
+            // Daylight saving time, as Mexico had it until 2022.
             ("2022-07-01 00:00:00", Country::Mx, 1_656_651_600_000),
         ] {
             assert_eq!(from_text(text, country), DateText { raw: text.into(), epoch_millis: Some(expected) }, "{text}");
@@ -96,7 +97,7 @@ mod tests {
             "1969-12-31 19:00:00",
             "1970-01-01T00:00:00Z",
             "1999-12-31T23:59:59.999Z",
-            // With its zone it is in the year 10000.
+            // In the country's zone this is already the year 10000 in UTC.
             "9999-12-31 23:59:59",
             "9999-12-31T23:59:59-05:00",
             "9999-12-31T23:59:59Z",

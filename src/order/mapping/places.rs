@@ -1,29 +1,27 @@
-//! Where each field is looked for: settings, with defaults that accept the likely spellings.
+//! The JSON pointers under which each field is looked for: settings, with defaults that accept the likely spellings.
 //!
 //! Only `order.total`, the products' five fields and the buyer's `name`, `email`, `mobile`, `address` and `city` are
-//! known from a client of the API; the other defaults are guesses. A guess that finds nothing costs nothing, since what
-//! has no field of its own travels as `extra`, and one that finds a value of another kind is passed over. The ID alone is
-//! taken from the first place that holds anything: under the wrong ID an order would be another one.
+//! known from a client of the API; the other defaults are guesses. A guess that finds nothing does no harm, since
+//! unmapped fields travel in `extra`. A guess that finds a value of the wrong kind is skipped. The ID is the exception:
+//! it is taken from the first pointer that finds anything, because under a wrong ID the order would be a different one.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::pointer::Pointers;
 
-/// Names under which an object may hold the ID of an order, the likeliest first.
+/// Keys under which an object may hold an order's ID, the likeliest first.
 pub(crate) const ID_NAMES: [&str; 5] = ["id", "order_id", "transaction_id", "id_transaction", "id_order"];
 
-/// Where each field of an event is looked for in a record. A section or field that the settings leave out keeps its
-/// default; one that they give replaces it.
+/// Where each field of an event is looked for in a record. A section or field that the settings omit keeps its default;
+/// one that they set replaces it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Mapping {
-    /// The order itself: pointers into the record.
+    /// Fields of the order: pointers into the record.
     #[serde(deserialize_with = "section")]
     pub order: OrderPlaces,
-    /// Who bought.
     #[serde(deserialize_with = "section")]
     pub buyer: BuyerPlaces,
-    /// What was bought.
     #[serde(deserialize_with = "section")]
     pub products: ProductPlaces,
 }
@@ -32,29 +30,19 @@ pub struct Mapping {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OrderPlaces {
-    /// The only field without which there is no order.
+    /// The only mandatory field.
     pub id: Pointers,
-    /// State of the order.
     pub status: Pointers,
-    /// State of the payment.
     pub payment_status: Pointers,
-    /// Means of payment.
     pub payment_method: Pointers,
-    /// Three letters; the country's currency where there are none.
+    /// A code of three letters; if it is missing, the country's currency is used.
     pub currency: Pointers,
-    /// Date of the order.
     pub created_at: Pointers,
-    /// Date of the last change.
     pub updated_at: Pointers,
-    /// What the buyer pays.
     pub total: Pointers,
-    /// Sum of the lines.
     pub subtotal: Pointers,
-    /// Price of the delivery.
     pub shipping: Pointers,
-    /// What is taken off.
     pub discount: Pointers,
-    /// Taxes.
     pub tax: Pointers,
 }
 
@@ -62,23 +50,15 @@ pub struct OrderPlaces {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BuyerPlaces {
-    /// The buyer in the record; the other pointers lead on from there.
+    /// Pointers to the buyer in the record; the other pointers are relative to it.
     pub at: Pointers,
-    /// Full name.
     pub name: Pointers,
-    /// Address for electronic mail.
     pub email: Pointers,
-    /// Telephone.
     pub mobile: Pointers,
-    /// Identity document.
     pub document: Pointers,
-    /// Street address.
     pub address: Pointers,
-    /// City.
     pub city: Pointers,
-    /// Department, state or province.
     pub region: Pointers,
-    /// Postal code.
     pub postal_code: Pointers,
 }
 
@@ -86,21 +66,16 @@ pub struct BuyerPlaces {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProductPlaces {
-    /// The list of products in the record; the other pointers lead on from each of its entries.
+    /// Pointers to the list of products in the record; the other pointers are relative to each entry.
     pub at: Pointers,
-    /// The seller's code.
     pub code: Pointers,
-    /// Name of the product.
     pub name: Pointers,
-    /// How many.
     pub quantity: Pointers,
-    /// Price of one.
     pub unit_price: Pointers,
-    /// Price of one before a discount.
     pub unit_price_before: Pointers,
 }
 
-/// A table of the settings.
+/// A section of the settings.
 trait Section: Default {
     fn fields(&mut self) -> Vec<&mut Pointers>;
 }
@@ -114,7 +89,7 @@ fn section<'de, S: Section + Deserialize<'de>, D: Deserializer<'de>>(deserialize
     Ok(section)
 }
 
-// Each field is named, so that none can be forgotten.
+// Destructuring names each field, so that the compiler reports a forgotten one.
 
 impl Section for OrderPlaces {
     fn fields(&mut self) -> Vec<&mut Pointers> {
@@ -207,7 +182,7 @@ impl Default for ProductPlaces {
     }
 }
 
-/// Names inside `order`, or at the top where there is no `order`.
+/// Pointers to these keys inside `order`, then at the top for records without `order`.
 fn order(names: &[&str]) -> Pointers {
     at(&["/order", ""], names)
 }

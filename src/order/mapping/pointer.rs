@@ -7,18 +7,18 @@ use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
-/// Why a text is no pointer that can be used here.
+/// Why a text is not a usable pointer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PointerError {
-    /// A pointer to the whole record is none to a field.
+    /// The text does not begin with `/`. The empty pointer means the whole record, which is not a field.
     #[error("a JSON pointer begins with `/`, e.g. `/order/id`, and this one does not: `{0}`")]
     NoSlash(String),
-    /// `~` stands for `~0`, `/` inside a name for `~1`.
+    /// A `~` is not escaped: `~` is written `~0`, and `/` inside a name `~1`.
     #[error("in a JSON pointer `~` is written `~0`, and `/` inside a name `~1`: `{0}`")]
     Escape(String),
 }
 
-/// A JSON pointer that leads at least one level deep.
+/// A JSON pointer of at least one step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pointer {
     text: String,
@@ -42,7 +42,7 @@ impl FromStr for Pointer {
 
     fn from_str(text: &str) -> Result<Self, PointerError> {
         let names = text.strip_prefix('/').ok_or_else(|| PointerError::NoSlash(text.to_owned()))?;
-        // What follows each `~` must be 0 or 1.
+        // Each `~` must be followed by 0 or 1.
         if names.split('~').skip(1).any(|after| !after.starts_with(['0', '1'])) {
             return Err(PointerError::Escape(text.to_owned()));
         }
@@ -51,26 +51,28 @@ impl FromStr for Pointer {
     }
 }
 
-/// A name as one step of a pointer.
+/// Formats a name as one step of a pointer.
 pub(super) fn step(name: &str) -> String {
     format!("/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
-/// Pointers that are tried in order; in settings one string or a list. An empty list leaves the field unmapped.
+/// Pointers that are tried in order. In the settings this is a string or a list. An empty list leaves the field
+/// unmapped.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pointers {
     list: Vec<Pointer>,
-    /// These are defaults, not settings: a value of another kind says that the guess was wrong, not that the order is.
+    /// Whether these are defaults, not settings. A value of the wrong kind then means that the guess is wrong, not the
+    /// order.
     is_guess: bool,
 }
 
 impl Pointers {
-    /// In the order in which they are tried.
+    /// The pointers in the order in which they are tried.
     pub fn iter(&self) -> std::slice::Iter<'_, Pointer> {
         self.list.iter()
     }
 
-    /// Whether a value of another kind is passed over.
+    /// Whether a value of the wrong kind is skipped.
     pub(super) fn is_guess(&self) -> bool {
         self.is_guess
     }
@@ -79,7 +81,7 @@ impl Pointers {
         Self { is_guess: true, ..self }
     }
 
-    /// What says the same as the default is the default: settings that were shown can be loaded again.
+    /// Marks pointers that equal the default as the default, so that settings that were printed can be loaded again.
     pub(super) fn recognise(&mut self, default: &Self) {
         self.is_guess = default.is_guess && self.list == default.list;
     }

@@ -323,7 +323,7 @@ fn no_nesting_is_too_deep() {
     assert_eq!((order.total, order.extra), (None, Some(format!(r#"{{"total":{bomb}}}"#))));
 }
 
-/// Names that mean something somewhere, so that random records run into the mapping's every corner.
+/// Keys that the mapping treats specially, so that random records reach every branch.
 const NAMES: [&str; 20] = [
     "order",
     "products",
@@ -386,7 +386,7 @@ proptest! {
     }
 }
 
-/// A record in the making. Every leaf is a number of its own, so that each can be found again.
+/// Builds a record. Every leaf is a different number, so that each can be found again.
 #[derive(Default)]
 struct Draft {
     leaves: Vec<String>,
@@ -412,7 +412,7 @@ impl Draft {
                 ("x" | "y", 3) => {
                     format!(r#"{{"id":[{},{{"total":{}}}],"z":{}}}"#, self.leaf(0), self.leaf(1), self.leaf(2))
                 }
-                // Of another kind than any field that has this name.
+                // A value of a kind that no field of this name has.
                 (_, 2) if style % 8 == 2 => format!(r#"{{"w":{}}}"#, self.leaf(*style)),
                 (_, 2) => format!("[{}]", self.leaf(*style)),
                 _ => self.leaf(*style),
@@ -429,7 +429,7 @@ fn fields(names: &'static [&'static str]) -> impl Strategy<Value = Fields> {
     prop::collection::vec((prop::sample::select(names), any::<u8>()), 0..12)
 }
 
-/// Leaves of an order, wherever they ended up; amounts without zeros at the end, as other numbers are compared too.
+/// The leaves of an order, wherever they ended up. Trailing zeros of amounts are removed, as from all numbers compared.
 fn leaves_of(order: &Order) -> Vec<String> {
     let plain = |text: &str| text.parse::<Decimal>().map_or(text.to_owned(), |number| number.normalize().to_string());
     let Order { status, payment_status, payment_method, created_at, updated_at, buyer, .. } = order;

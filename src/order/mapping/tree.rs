@@ -1,14 +1,14 @@
-//! A record whose fields are taken out one by one, so that what nobody took is known at the end.
+//! A record whose fields are taken out one by one, so that the untaken ones are known at the end.
 
 use super::Fault;
 use crate::order::json::{Item, Kind, Raw};
 
-/// A value in a record, with all that is in it.
+/// A JSON value in a record, with all nested values.
 #[derive(Clone, Copy)]
 pub(super) struct Found<'o, 'a>(&'o [Item<'a>]);
 
 impl<'o, 'a> Found<'o, 'a> {
-    /// `items` are a value's: one at least.
+    /// `items` holds the value and its nested values, so it is never empty.
     pub(super) fn new(items: &'o [Item<'a>]) -> Self {
         Self(items)
     }
@@ -21,12 +21,12 @@ impl<'o, 'a> Found<'o, 'a> {
         Kind::of(self.raw())
     }
 
-    /// Its key, if it stands in an object.
+    /// The key, if the value is in an object.
     pub(super) fn key(self) -> Option<&'o str> {
         self.0[0].key.as_deref()
     }
 
-    /// The values directly in a list or an object.
+    /// The direct children of a list or an object.
     pub(super) fn inside(self) -> impl Iterator<Item = Self> {
         Item::inside(self.0).map(|(_, items)| Self(items))
     }
@@ -36,7 +36,7 @@ impl<'o, 'a> Found<'o, 'a> {
         !self.0[0].unreadable
     }
 
-    /// The value under a key of an object or at a place in a list, and how many items it is further on.
+    /// The child under a key of an object or at an index of a list, and its offset in items.
     fn at(self, step: &str) -> Result<Option<(usize, Self)>, Fault> {
         if self.kind() == Kind::List {
             let place = step.parse::<usize>().ok().filter(|place| place.to_string() == step);
@@ -51,22 +51,22 @@ impl<'o, 'a> Found<'o, 'a> {
     }
 }
 
-/// An object or a list, opened as far as pointers led into it. What is taken here is not taken in another tree of the
-/// same value: one place can feed two fields.
+/// An object or a list, with a record of which values were taken. Two trees of the same value are independent: one
+/// value can feed two fields.
 pub(super) struct Tree<'o, 'a> {
     root: Found<'o, 'a>,
-    /// One for each item.
+    /// One mark for each item.
     marks: Vec<Mark>,
 }
 
-/// What became of an item.
+/// What happened to an item.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Mark {
     /// No pointer led here.
     Left,
-    /// A pointer led into it.
+    /// A pointer led to something inside it.
     Opened,
-    /// It was taken with all that is in it.
+    /// It was taken with all nested values.
     Taken,
 }
 
@@ -77,7 +77,7 @@ impl<'o, 'a> Tree<'o, 'a> {
         Ok(Self { root, marks: vec![Mark::Left; root.0.len()] })
     }
 
-    /// Finds what stands at the end of the path, and its place for [`Tree::take`].
+    /// Finds the value at the path, and its index for [`Tree::take`].
     pub(super) fn find(&mut self, path: &[String]) -> Result<Option<(usize, Found<'o, 'a>)>, Fault> {
         let Some((last, way)) = path.split_last() else { return Ok(None) };
         let (mut place, mut found) = (0, self.root);
@@ -93,7 +93,7 @@ impl<'o, 'a> Tree<'o, 'a> {
         Ok(found.at(last)?.map(|(far, found)| (place + far, found)))
     }
 
-    /// Takes what was found, so that it is not among the leftovers. Taking twice gives the same.
+    /// Takes the value at `place`, so that it is not among the leftovers. Idempotent.
     pub(super) fn take(&mut self, place: usize) {
         self.mark(place, Mark::Taken);
     }
@@ -102,18 +102,18 @@ impl<'o, 'a> Tree<'o, 'a> {
         self.marks[place] = self.marks[place].max(mark);
     }
 
-    /// What was not taken, with the structure around it, as JSON text; `None` if nothing is left.
+    /// The untaken values, with the structure around them, as JSON text; `None` if nothing is left.
     pub(super) fn leftovers(&self) -> Option<String> {
         let mut json = String::with_capacity(256);
         (self.root.0.len() > 1 && self.write_inside(0, self.root, &mut json)).then_some(json)
     }
 
-    /// Appends what was not taken of an opened value, or nothing at all: then it returns `false`.
+    /// Appends the untaken values of an opened value. Returns false, and appends nothing, if none is left.
     fn write_inside(&self, place: usize, opened: Found<'_, '_>, json: &mut String) -> bool {
         let start = json.len();
         let list = opened.kind() == Kind::List;
         json.push(if list { '[' } else { '{' });
-        // What was empty when it came is kept as it came.
+        // An object or list that came empty is kept.
         let mut any = opened.0.len() == 1;
         let mut comma = "";
         for (far, items) in Item::inside(opened.0) {
@@ -125,7 +125,7 @@ impl<'o, 'a> Tree<'o, 'a> {
             if self.write(place + far, Found(items), json) {
                 any = true;
             } else if list {
-                // The others in a list keep their places.
+                // Keeps the indices of the other elements.
                 json.push_str("null");
             } else {
                 json.truncate(before);
@@ -157,7 +157,7 @@ fn open(value: Found<'_, '_>) -> Result<(), Fault> {
 }
 
 fn write_key(key: &str, json: &mut String) {
-    // Nearly every key is written as it is read; to ask the serialiser cost a third of the mapping's time.
+    // Nearly every key needs no escaping, and calling the serialiser for each took a third of the mapping's time.
     if key.bytes().any(|c| matches!(c, b'"' | b'\\' | ..b' ')) {
         json.push_str(&serde_json::Value::from(key).to_string());
     } else {
