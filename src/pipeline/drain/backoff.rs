@@ -1,4 +1,4 @@
-//! Failures in a row.
+//! Counts consecutive failures and sets the pause after each.
 
 use std::time::Duration;
 
@@ -6,17 +6,17 @@ use backon::{BackoffBuilder as _, ExponentialBuilder};
 
 use super::error::MAX_FAILURES;
 
-/// Reads of unknown outcome in a row after which the pauses grow beyond [`LONGEST`]: each leaves a trace in the spool and
-/// on the account.
+/// Number of consecutive reads of unknown outcome after which the pauses grow beyond [`LONGEST`]: each such read leaves
+/// a trace in the spool and in the ledger.
 const MANY: u32 = 30;
 const LONGEST: Duration = Duration::from_secs(60);
-/// The longest pause of all.
+/// The maximum pause after any failure.
 const AN_HOUR: Duration = Duration::from_secs(3600);
 
-/// Failures in a row, by kind; any success clears them.
+/// Consecutive failures, by kind; any success resets them.
 pub(super) struct Backoff {
     pub(super) count: usize,
-    /// Those of them that were reads of unknown outcome.
+    /// How many of them were reads of unknown outcome.
     unknown: u32,
     pauses: backon::ExponentialBackoff,
 }
@@ -36,15 +36,15 @@ impl Backoff {
         self.pauses.next().unwrap_or(LONGEST)
     }
 
-    /// A read of unknown outcome. After many the pause grows with their number: the *n*th is followed by one of *2n*
-    /// seconds, so that in *t* seconds about the square root of *t* are made, and in the end one an hour.
+    /// Counts a read of unknown outcome. After many of them the *n*th is followed by a pause of *2n* seconds. So about
+    /// √*t* reads are made in *t* seconds, and finally one an hour.
     pub(super) fn another_unknown(&mut self) -> Duration {
         self.unknown += 1;
         let own = self.another();
         if self.unknown <= MANY { own } else { own.max(Duration::from_secs(2) * self.unknown).min(AN_HOUR) }
     }
 
-    /// Whether so many reads had an unknown outcome that something is asked first that leaves no trace.
+    /// Whether so many reads had an unknown outcome that a request that leaves no trace should be tried first.
     pub(super) fn call_for_a_question(&self) -> bool {
         self.unknown as usize >= MAX_FAILURES
     }
