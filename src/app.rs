@@ -66,10 +66,7 @@ pub enum AppError {
     Reconcile(#[from] ReconcileError),
     /// The operating system or a library refused something at the start.
     #[error("{what}: {why}")]
-    Start {
-        what: &'static str,
-        why: String,
-    },
+    Start { what: &'static str, why: String },
     /// A task panicked: a bug in this program.
     #[error("a task ended unexpectedly: please report this. What was read is in the spool")]
     Panicked,

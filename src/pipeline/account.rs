@@ -149,7 +149,6 @@ pub struct KnownBefore {
     pub first_read: ReadId,
     /// When that read began.
     pub since: Timestamp,
-    /// How many there are.
     pub orders: u64,
 }
 

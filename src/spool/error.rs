@@ -32,10 +32,7 @@ pub enum SpoolError {
     },
     /// A page that was whole before is damaged.
     #[error("{} is damaged: {why}; keep the file, and let the reconciler fetch its orders again", path.display())]
-    Damaged {
-        path: PathBuf,
-        why: &'static str,
-    },
+    Damaged { path: PathBuf, why: &'static str },
 }
 
 impl SpoolError {

@@ -46,9 +46,7 @@ pub enum FileState {
         bytes: usize,
     },
     /// A file that can't be read or does not match its checksum.
-    Corrupt {
-        why: String,
-    },
+    Corrupt { why: String },
 }
 
 /// All files of a spool in the order of their reservation, then those in `corrupt/`. A file that is being written right

@@ -229,15 +229,15 @@ impl Gap {
     }
 
     /// Credits found orders to this gap, up to the limit of `share`. Returns how many it took.
-    pub(super) fn credit(&mut self, orders: u64, helping: Share) -> u64 {
-        let taken = orders.min(self.room(helping));
+    pub(super) fn credit(&mut self, orders: u64, share: Share) -> u64 {
+        let taken = orders.min(self.room(share));
         self.reconciled += taken;
         taken
     }
 
-    fn room(&self, helping: Share) -> u64 {
+    fn room(&self, share: Share) -> u64 {
         let marked = self.marked();
-        let limit = match helping {
+        let limit = match share {
             Share::Certain => marked.at_least,
             Share::Possible => marked.at_most,
         };

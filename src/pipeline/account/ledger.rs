@@ -68,9 +68,9 @@ impl Ledger {
     /// Distributes found orders, the oldest gap first: to each gap what it certainly lacks, then to each what it may
     /// have marked besides.
     pub(super) fn credit(&mut self, store: &StoreName, mut orders: u64) {
-        for helping in [Share::Certain, Share::Possible] {
+        for share in [Share::Certain, Share::Possible] {
             for gap in self.gaps.iter_mut().filter(|gap| gap.store == *store && gap.open() != OpenLoss::Nothing) {
-                orders -= gap.credit(orders, helping);
+                orders -= gap.credit(orders, share);
             }
         }
     }

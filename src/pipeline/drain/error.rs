@@ -15,10 +15,7 @@ pub(super) const MAX_FAILURES: usize = 6;
 pub enum DrainError {
     /// The marketplace refuses the read, and only a person can change that.
     #[error("store {store}: {refusal}")]
-    Refused {
-        store: StoreName,
-        refusal: Refusal,
-    },
+    Refused { store: StoreName, refusal: Refusal },
     /// No connection, repeatedly.
     #[error(
         "store {store}: the marketplace can't be reached: {reason}. Check the network and the store's `base_url`; nothing was read"
@@ -42,15 +39,10 @@ pub enum DrainError {
     #[error(
         "store {store}: the marketplace says that {pending} orders are pending and hands over none. Try again later"
     )]
-    NothingHandedOver {
-        store: StoreName,
-        pending: u64,
-    },
+    NothingHandedOver { store: StoreName, pending: u64 },
     /// 429, repeatedly.
     #[error("store {store}: the marketplace keeps asking for patience (429). Try again later; nothing was read")]
-    Busy {
-        store: StoreName,
-    },
+    Busy { store: StoreName },
     /// The token can't be read.
     #[error("store {store}: {why}")]
     Token {

@@ -1,9 +1,9 @@
-//! The whole list of IDs, or an error: a list that is not whole would hide what is missing.
+//! Reads the whole list of IDs, or fails: an incomplete list would hide missing orders.
 //!
-//! Where the list comes in pages it may change while they are read. An order that is placed or grows too old moves the
-//! others from page to page, and one may slip through. So all pages must tell the same total, as many orders as that must
-//! have come, and the first page, which moves whenever a list grows or shrinks at its ends, must read the same in the end
-//! as in the beginning. Otherwise it is read anew.
+//! A list in pages may change while it is read. An order that is placed, or grows too old, moves the others from page
+//! to page, and one may slip through. So all pages must report the same total, and that many orders must have come.
+//! Also the first page, which moves whenever a list grows or shrinks at its ends, must be the same at the end as at the
+//! beginning. Otherwise the list is read again.
 
 use std::collections::HashSet;
 
@@ -13,10 +13,10 @@ use crate::order::ids::{Listed, OrderIds};
 
 /// How often a list that changes meanwhile is read.
 const ATTEMPTS: usize = 4;
-/// Pages, at most: an end to a marketplace that goes on for ever.
+/// Maximum pages: a limit for a marketplace that never ends its list.
 const MOST_PAGES: u64 = 100_000;
 
-/// Takes the list. `fetch` gets a page of it, or, where it is not asked for in pages, all.
+/// Takes the list. `fetch` gets one page of it or, without page numbers, all of it.
 pub(super) async fn take<A: Future<Output = Result<IdList, AskError>>>(
     in_pages: bool,
     fetch: impl Fn(Option<u64>) -> A,
@@ -38,18 +38,18 @@ pub(super) async fn take<A: Future<Output = Result<IdList, AskError>>>(
     Err(AskError::NotWhole(format!("it changes while its pages are read ({changed})")))
 }
 
-/// How many different orders a list names.
+/// Counts the different orders in a list.
 fn distinct(ids: &OrderIds) -> usize {
     ids.iter().map(Listed::as_str).collect::<HashSet<_>>().len()
 }
 
 enum Reading {
     Whole(OrderIds),
-    /// And how that was seen.
+    /// The list changed; how that was detected.
     Changed(String),
 }
 
-/// What the pages so far have said.
+/// What the pages have reported so far.
 #[derive(Default)]
 struct Pages {
     all: OrderIds,
@@ -65,7 +65,7 @@ impl Pages {
     ) -> Result<Reading, AskError> {
         for number in 1..=MOST_PAGES {
             let IdList { ids, extent } = match fetch(Some(number)).await {
-                // So some interfaces answer behind the last page.
+                // Some APIs answer 404 behind the last page.
                 Err(error) if number > 1 && error.is_not_found() => IdList::default(),
                 page => page?,
             };
@@ -86,7 +86,7 @@ impl Pages {
         Err(AskError::NotWhole(format!("it has more than {MOST_PAGES} pages")))
     }
 
-    /// Returns how many of them are new.
+    /// Adds the IDs of a page; returns how many are new.
     fn take(&mut self, ids: &OrderIds) -> usize {
         let before = self.seen.len();
         for id in ids.iter() {
@@ -97,7 +97,7 @@ impl Pages {
         self.seen.len() - before
     }
 
-    /// A page without IDs is behind the last one.
+    /// Whether this is the last page. A page without IDs is behind the last one.
     fn is_last(&self, number: u64, ids: &OrderIds, extent: &Extent) -> bool {
         let all_are_here = || self.total.is_some_and(|total| self.seen.len() as u64 >= total);
         ids.is_empty()
