@@ -52,7 +52,7 @@ pub enum AppError {
     Encoding(#[from] SchemaError),
     #[error(transparent)]
     Spool(#[from] SpoolError),
-    /// The ledger of lost orders can't be read or written.
+    /// The account of lost orders can't be read or written.
     #[error(transparent)]
     Account(#[from] AccountError),
     /// The tracking topic is not the one that this spool remembers.

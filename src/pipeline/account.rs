@@ -1,10 +1,10 @@
-//! The ledger of lost orders: how many orders the reads of unknown outcome may have marked, how many of those were
+//! The account of lost orders: how many orders the reads of unknown outcome may have marked, how many of those were
 //! found since, and how many stay missing unless a person helps. `gap.rs` defines what exactly is known.
 //!
 //! # Life of an entry
 //! 1. A read ends without an answer. Its trace becomes durable in the spool, then the entry does, with the number of
 //!    orders pending before the read, where that is known.
-//! 2. The next good answer tells how many orders were pending after it. The ledger records that before the page is
+//! 2. The next good answer tells how many orders were pending after it. The account records that before the page is
 //!    handed on.
 //! 3. A reconciler pass records here that it begins, publishes what is missing, and records how many orders that were.
 //!    If the pass is killed in between, the next pass counts them in the tracking topic, where each record names the
@@ -12,7 +12,7 @@
 //! 4. A pass that covers the read and could fetch everything decides. If nothing is open, the trace is removed, then
 //!    the entry. Otherwise the trace is removed and the entry stays: it stands for orders older than the list goes
 //!    back, certainly or possibly missing.
-//! 5. A person un-synchronises those orders in the shop. The ledger credits an order that comes in a page, was never
+//! 5. A person un-synchronises those orders in the shop. The account credits an order that comes in a page, was never
 //!    published, and is older than the read: the drain had found nothing pending after the read. Alternatively a person
 //!    settles the entry by command.
 //!
@@ -52,7 +52,7 @@ pub use gap::{LISTED, Marked, OpenLoss, PAGE, Pending, REACH};
 use ledger::Ledger;
 use pending_note::{PendingNote, PendingNotes};
 
-/// One entry of the ledger: consecutive reads of unknown outcome, without a good answer in between.
+/// One entry of the account: consecutive reads of unknown outcome, without a good answer in between.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LossEntry {
     pub store: StoreName,
@@ -152,7 +152,7 @@ pub struct KnownBefore {
     pub orders: u64,
 }
 
-/// The ledger of a spool that this process has locked. Clones share it.
+/// The account of a spool that this process has locked. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Account(Arc<Inner>);
 
@@ -172,7 +172,7 @@ enum LeftRead<'a> {
 }
 
 impl Account {
-    /// Reads the ledger of the spool in `dir`. Adds the recovered reads of unknown outcome that it does not hold yet,
+    /// Reads the account of the spool in `dir`. Adds the recovered reads of unknown outcome that it does not hold yet,
     /// and the counts in recovered pages. Keeps `counters` up to date from then on.
     pub fn open(dir: &Path, recovery: &Recovery, counters: Arc<Counters>) -> Result<Self, AccountError> {
         Self::open_on(RealDisk::shared(), dir, recovery, counters)
@@ -344,7 +344,7 @@ impl Account {
         Ok(())
     }
 
-    /// Whether a page of this store may bring back an order of the ledger.
+    /// Whether a page of this store may bring back an order of the account.
     #[must_use]
     pub fn expects_orders(&self, store: &StoreName) -> bool {
         !self.unaccounted().is_nothing() && !self.unaccounted_of(store).is_nothing()
@@ -396,7 +396,7 @@ impl Account {
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        // The ledger changes in one assignment or not at all, so a poisoned lock is safe to use.
+        // The account changes in one assignment or not at all, so a poisoned lock is safe to use.
         self.0.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

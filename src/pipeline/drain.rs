@@ -76,7 +76,7 @@ pub struct Drain {
     pub spool: Spool,
     /// Runs the drain's thread and reserves files in parallel to the reads.
     pub jobs: Arc<dyn Jobs>,
-    /// Ledger of reads that end without an answer.
+    /// Account of reads that end without an answer.
     pub account: Account,
     /// The lane that publishes the pages.
     pub lane: LaneHandle,
@@ -309,7 +309,7 @@ impl Drain {
                 self.hand_on(orders, durable, place, prefetch).await
             }
             PageVerdict::Empty(nothing) => {
-                // The lane finds no order in it and releases the file, after the ledger has recorded the answer.
+                // The lane finds no order in it and releases the file, after the account has recorded the answer.
                 let _kept = HandOff::new(place, Work::Page(durable));
                 self.no_orders(nothing, read_at, prefetch.next().await, backoff)
             }

@@ -73,7 +73,7 @@ pub struct LaneParts {
     pub topics: TopicNames,
     pub stores: Arc<HashMap<StoreName, StoreFacts>>,
     pub spool: Spool,
-    /// Ledger of lost orders: a page may bring some of them back.
+    /// Account of lost orders: a page may bring some of them back.
     pub account: Account,
     /// What to do with an order that is drained again.
     pub resync: ResyncPolicy,

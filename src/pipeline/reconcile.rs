@@ -63,7 +63,7 @@ pub struct Reconciler {
     pub asker: Asker,
     /// The spool, which holds the traces of unknown reads.
     pub spool: Spool,
-    /// Ledger of lost orders.
+    /// Account of lost orders.
     pub account: Account,
     /// What was last reported as missing.
     pub reported: Unaccounted,
@@ -91,7 +91,7 @@ pub struct Listed {
     ids: OrderIds,
     /// When the list was complete.
     at: Instant,
-    /// The same moment as wall-clock time, for messages and the ledger.
+    /// The same moment as wall-clock time, for messages and the account.
     taken: Timestamp,
     /// How many unknown reads were over by then.
     covers: usize,
@@ -126,7 +126,7 @@ pub enum ReconcileError {
     /// The trace of an unknown read can't be removed.
     #[error(transparent)]
     Spool(#[from] SpoolError),
-    /// The ledger can't be written.
+    /// The account can't be written.
     #[error(transparent)]
     Account(#[from] AccountError),
     /// The program was stopped.
@@ -303,7 +303,7 @@ impl Reconciler {
         or_stopped(stop, answer).await?
     }
 
-    /// Records the pass's result in the ledger, durably, before it removes the traces of the unknown reads that the
+    /// Records the pass's result in the account, durably, before it removes the traces of the unknown reads that the
     /// pass covers. Returns what is missing for good.
     fn settle_accounts(
         &mut self,

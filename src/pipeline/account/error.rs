@@ -1,4 +1,4 @@
-//! Errors of the ledger.
+//! Errors of the account.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::order::ids::ReadId;
 
-/// Why the ledger can't be written, or an entry can't be settled.
+/// Why the account can't be written, or an entry can't be settled.
 #[derive(Debug, Error)]
 pub enum AccountError {
     /// A disk error, or a file that is not what was written.

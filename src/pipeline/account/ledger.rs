@@ -1,4 +1,4 @@
-//! The ledger: the gaps of all stores, and the file that holds them.
+//! The account: the gaps of all stores, and the file that holds them.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

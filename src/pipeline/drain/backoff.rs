@@ -7,7 +7,7 @@ use backon::{BackoffBuilder as _, ExponentialBuilder};
 use super::error::MAX_FAILURES;
 
 /// Number of consecutive reads of unknown outcome after which the pauses grow beyond [`LONGEST`]: each such read leaves
-/// a trace in the spool and in the ledger.
+/// a trace in the spool and in the account.
 const MANY: u32 = 30;
 const LONGEST: Duration = Duration::from_secs(60);
 /// The maximum pause after any failure.

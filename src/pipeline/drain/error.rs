@@ -55,7 +55,7 @@ pub enum DrainError {
     Thread(std::io::Error),
     #[error(transparent)]
     Spool(#[from] SpoolError),
-    /// The ledger can't be written.
+    /// The account can't be written.
     #[error(transparent)]
     Account(#[from] AccountError),
     /// The disk failed after a page had been read. The page goes to Kafka from memory.

@@ -16,7 +16,7 @@ pub struct Diff {
     pub published: Option<OrderId>,
     /// Listed orders that are published or dead-lettered and may have changed since. Filled only on request.
     pub tracked: OrderIds,
-    /// For each ledger entry in the query, how many listed orders were tracked before it.
+    /// For each account entry in the query, how many listed orders were tracked before it.
     pub known: Vec<KnownBefore>,
     /// Orders that earlier passes published without recording them. Not related to the list.
     pub earlier: u64,
@@ -46,7 +46,7 @@ pub fn missing(store: &StoreName, listed: &OrderIds, tracked: &Index, with_track
     diff
 }
 
-/// Counts, for each ledger entry, the listed orders that were tracked before its reads. An order with a later revision
+/// Counts, for each account entry, the listed orders that were tracked before its reads. An order with a later revision
 /// may have been tracked before, whenever that revision came.
 #[must_use]
 pub fn known_before(

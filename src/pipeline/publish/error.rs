@@ -27,7 +27,7 @@ pub enum LaneError {
     /// A page that can't be read back, or a file that can't be removed.
     #[error(transparent)]
     Spool(#[from] SpoolError),
-    /// The ledger of lost orders can't be written.
+    /// The account of lost orders can't be written.
     #[error(transparent)]
     Account(#[from] AccountError),
     /// A page of a store that the settings no longer name.

@@ -48,7 +48,7 @@ pub struct MissingQuery {
     pub listed: OrderIds,
     /// Whether the answer should name the tracked orders too.
     pub with_tracked: bool,
-    /// Ledger entries, for each of which the lane counts the listed orders tracked before it.
+    /// Account entries, for each of which the lane counts the listed orders tracked before it.
     pub known: Vec<KnownBefore>,
     /// Reconciler passes that died before recording their result.
     pub passes: Vec<ReadId>,
