@@ -86,7 +86,7 @@ pub struct App {
 }
 
 /// Result of one store's task, with a summary where the command produces one.
-type StoreEnd<T> = Result<Option<T>, AppError>;
+type StoreResult<T> = Result<Option<T>, AppError>;
 
 /// The summaries of all tasks, and the first error.
 type End<T> = (Vec<T>, Result<(), AppError>);
@@ -199,7 +199,7 @@ impl App {
     /// Returns the first error. A store's failure lets the other stores go on where possible.
     pub async fn run(self) -> Result<(), AppError> {
         let once = self.once;
-        let start = move |tasks: &mut JoinSet<StoreEnd<()>>, store: StoreTask| {
+        let start = move |tasks: &mut JoinSet<StoreResult<()>>, store: StoreTask| {
             if once {
                 tasks.spawn(async move { store.drain().await.map(|()| None) });
                 return;
@@ -231,10 +231,10 @@ impl App {
 
     /// Publishes the given orders of one store again, after the pages that an earlier run left in the spool.
     pub async fn republish(self, store: &StoreName, orders: Vec<Wanted>) -> Result<Republished, AppError> {
-        let read_requested = store.clone();
+        let wanted_store = store.clone();
         let (mut republished, result) = self
             .run_stores(move |tasks, StoreTask { reconciler, .. }| {
-                if reconciler.store == read_requested {
+                if reconciler.store == wanted_store {
                     let (republisher, orders) = (reconciler.republisher(), orders.clone());
                     tasks.spawn(async move { Ok(Some(republisher.publish(orders, Source::Operator).await?)) });
                 }
@@ -245,13 +245,13 @@ impl App {
 
     async fn run_stores<T: Send + 'static>(
         self,
-        start: impl Fn(&mut JoinSet<StoreEnd<T>>, StoreTask) + Clone + Send + 'static,
+        start: impl Fn(&mut JoinSet<StoreResult<T>>, StoreTask) + Clone + Send + 'static,
     ) -> End<T> {
         let Self { lanes, layout, recovered, stores, once: _, counters: _, account: _, schemas, stop } = self;
         // Dropping this set at the end of the function stops the background task.
-        let mut beside = JoinSet::new();
+        let mut background = JoinSet::new();
         if schemas.registry().is_some() {
-            beside.spawn(schemas.watch(stop.clone()));
+            background.spawn(schemas.watch(stop.clone()));
         }
         let mut pages = by_lane(recovered, |page| lane_of(page.store(), layout.lanes));
         let mut stores = by_lane(stores, |store| lane_of(&store.drain.store, layout.lanes));
@@ -299,7 +299,7 @@ async fn serve_lane<T: Send + 'static>(
     work: mpsc::Sender<Work>,
     pages: Vec<Durable>,
     stores: Vec<StoreTask>,
-    start: impl Fn(&mut JoinSet<StoreEnd<T>>, StoreTask),
+    start: impl Fn(&mut JoinSet<StoreResult<T>>, StoreTask),
     stop: CancellationToken,
 ) -> End<T> {
     for page in pages {
@@ -316,7 +316,7 @@ async fn serve_lane<T: Send + 'static>(
     join_stores(tasks, &stop).await
 }
 
-async fn join_stores<T: Send + 'static>(mut tasks: JoinSet<StoreEnd<T>>, stop: &CancellationToken) -> End<T> {
+async fn join_stores<T: Send + 'static>(mut tasks: JoinSet<StoreResult<T>>, stop: &CancellationToken) -> End<T> {
     let (mut summaries, mut result) = (Vec::new(), Ok(()));
     while let Some(ended) = tasks.join_next().await {
         match ended.map_err(|_| AppError::Panicked).flatten() {
@@ -481,8 +481,8 @@ fn accept(recovery: Recovery, stores: &BTreeMap<StoreName, config::Store>) -> Re
         );
         unknown.entry(read.store.clone()).or_default().push(read);
     }
-    let (pages, strangers): (Vec<_>, Vec<_>) = pages.into_iter().partition(|page| stores.contains_key(page.store()));
-    for page in strangers {
+    let (pages, unconfigured): (Vec<_>, Vec<_>) = pages.into_iter().partition(|page| stores.contains_key(page.store()));
+    for page in unconfigured {
         tracing::error!(
             store = %page.store(), file = %page.path().display(),
             "the spool holds a page of a store that the settings no longer name: it stays there until they do"

@@ -27,13 +27,13 @@ use crate::pipeline::publish::Source;
 use crate::pipeline::reconcile::{Republished, Republisher, Wanted};
 
 /// A client must send its request within this time, so that a silent client does not block the others.
-const REQUEST: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// A client must take its answer within this time.
-const ANSWER: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum request size in bytes: more than ten thousand dead letters.
-const LONGEST: u64 = 64 << 20;
+const MAX_REQUEST: u64 = 64 << 20;
 /// Pause after a socket error.
-const PAUSE: Duration = Duration::from_secs(1);
+const ERROR_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why the running program did not do what was asked.
 #[derive(Debug, Error)]
@@ -116,26 +116,26 @@ impl ControlSocket {
     pub async fn serve(self) {
         loop {
             let served = match self.listener.accept().await {
-                Ok((client, _)) => self.attend(client).await,
+                Ok((client, _)) => self.serve_client(client).await,
                 Err(error) => Err(error),
             };
             if let Err(error) = served {
                 tracing::warn!(%error, "a request to publish orders anew was given up");
-                sleep(PAUSE).await;
+                sleep(ERROR_PAUSE).await;
             }
         }
     }
 
-    async fn attend(&self, client: UnixStream) -> io::Result<()> {
+    async fn serve_client(&self, client: UnixStream) -> io::Result<()> {
         let mut client = BufReader::new(client);
         let mut line = String::new();
-        timeout(REQUEST, (&mut client).take(LONGEST).read_line(&mut line)).await??;
+        timeout(REQUEST_TIMEOUT, (&mut client).take(MAX_REQUEST).read_line(&mut line)).await??;
         let answer = match serde_json::from_str(&line) {
             Ok(request) => self.publish(request).await,
             Err(_) => ControlResponse::Failed("the request is none of this version's".to_owned()),
         };
         let answer = serde_json::to_string(&answer)? + "\n";
-        timeout(ANSWER, client.write_all(answer.as_bytes())).await?
+        timeout(ANSWER_TIMEOUT, client.write_all(answer.as_bytes())).await?
     }
 
     async fn publish(&self, request: ControlRequest) -> ControlResponse {

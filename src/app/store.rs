@@ -8,7 +8,7 @@ use crate::pipeline::reconcile::{ReconcileError, Reconciler};
 use super::AppError;
 
 /// Maximum passes in a row. Each pass may meet unknown reads of its own, which the next one settles.
-const PASSES: usize = 5;
+const MAX_PASSES: usize = 5;
 
 pub(super) struct StoreTask {
     pub(super) drain: Drain,
@@ -53,7 +53,7 @@ impl StoreTask {
     /// tracked orders of the last list.
     async fn repair(&mut self) -> Result<(PassSummary, OrderIds), AppError> {
         let (mut all, mut tracked) = self.pass().await?;
-        for _ in 1..PASSES {
+        for _ in 1..MAX_PASSES {
             if all.failed > 0 || !self.reconciler.has_unsettled_reads() {
                 break;
             }

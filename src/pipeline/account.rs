@@ -161,7 +161,7 @@ struct Inner {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     ledger: Mutex<Ledger>,
-    answers: Mutex<BTreeMap<StoreName, PendingNotes>>,
+    notes: Mutex<BTreeMap<StoreName, PendingNotes>>,
     counters: Arc<Counters>,
 }
 
@@ -187,22 +187,21 @@ impl Account {
     ) -> Result<Self, AccountError> {
         let before = Ledger::read(&*disk, dir)?;
         let mut ledger = before.clone();
-        let wishes = ledger.take_settlements(&*disk, dir)?;
-        let mut answers = BTreeMap::new();
+        let requests = ledger.take_settlements(&*disk, dir)?;
+        let mut notes = BTreeMap::new();
         for (store, left) in by_store(recovery) {
             let last = ledger.take_up(&*disk, dir, &store, left);
-            answers.insert(store.clone(), PendingNotes::new(disk.clone(), dir, &store, last));
+            notes.insert(store.clone(), PendingNotes::new(disk.clone(), dir, &store, last));
         }
         let traced: BTreeSet<ReadId> = recovery.unknown.iter().map(|read| read.read_id).collect();
         ledger.forget_settled(|read| traced.contains(&read));
         if ledger != before {
             ledger.write(&*disk, dir)?;
         }
-        remove_all(&*disk, &wishes);
-        let inner =
-            Inner { disk, dir: dir.to_owned(), ledger: Mutex::new(ledger), answers: Mutex::new(answers), counters };
+        remove_requests(&*disk, &requests);
+        let inner = Inner { disk, dir: dir.to_owned(), ledger: Mutex::new(ledger), notes: Mutex::new(notes), counters };
         let account = Self(Arc::new(inner));
-        account.sum_up(&account.ledger());
+        account.update_counters(&account.ledger());
         Ok(account)
     }
 
@@ -223,7 +222,7 @@ impl Account {
         match entries.iter().find(|entry| entry.reads.contains(&read_id)) {
             None => Err(AccountError::NotThere(read_id)),
             Some(entry) if entry.open == OpenLoss::NotLookedFor => Err(AccountError::NotLookedFor(read_id)),
-            Some(_) => ledger::wish_settled(dir, read_id),
+            Some(_) => ledger::request_settlement(dir, read_id),
         }
     }
 
@@ -250,12 +249,12 @@ impl Account {
 
     /// Before a read, records how many orders are pending. If the read is cut off, recovery finds the number.
     pub fn note_next_read(&self, store: &StoreName, next: ReadId) -> Result<(), AccountError> {
-        self.note_of(store, |answers| answers.note(Some(next)))
+        self.note_of(store, |notes| notes.note(Some(next)))
     }
 
     /// Records that this process makes no further read.
     pub fn note_end_of_reads(&self, store: &StoreName) -> Result<(), AccountError> {
-        self.note_of(store, |answers| answers.note(None))
+        self.note_of(store, |notes| notes.note(None))
     }
 
     /// Records a good answer. Call it when the page is durable and before it is handed on. `next`: the read that
@@ -272,9 +271,9 @@ impl Account {
                 gap.answer(counted.before);
             }
         })?;
-        self.note_of(store, |answers| {
-            answers.last = counted.after.map(|orders| Pending { orders, at });
-            next.map_or(Ok(()), |next| answers.note(Some(next)))
+        self.note_of(store, |notes| {
+            notes.last = counted.after.map(|orders| Pending { orders, at });
+            next.map_or(Ok(()), |next| notes.note(Some(next)))
         })
     }
 
@@ -285,8 +284,8 @@ impl Account {
     /// [`AccountError::File`]; the next process then finds the trace and records the read.
     pub fn note_lost_read(&self, read: &UnknownRead, at_most: u64) -> Result<(), AccountError> {
         let mut before = None;
-        self.note_of(&read.store, |answers| {
-            before = answers.last.take();
+        self.note_of(&read.store, |notes| {
+            before = notes.last.take();
             Ok(())
         })?;
         self.change(|ledger| ledger.lost(&read.store, lost_read(read, at_most), before))
@@ -334,13 +333,13 @@ impl Account {
     /// Removes entries that are settled or lapsed, and carries out settle requests. `traced`: the store's reads whose
     /// traces still exist.
     pub fn forget_settled(&self, store: &StoreName, traced: &[UnknownRead]) -> Result<(), AccountError> {
-        let mut wishes = Ok(Vec::new());
+        let mut requests = Ok(Vec::new());
         self.change(|ledger| {
-            wishes = ledger.take_settlements(&*self.0.disk, &self.0.dir);
+            requests = ledger.take_settlements(&*self.0.disk, &self.0.dir);
             ledger.forget_settled_of(store, |read| traced.iter().any(|trace| trace.read_id == read));
             ledger.lapse(store, clock::now());
         })?;
-        remove_all(&*self.0.disk, &wishes?);
+        remove_requests(&*self.0.disk, &requests?);
         Ok(())
     }
 
@@ -366,12 +365,12 @@ impl Account {
                 *ledger = before;
                 return Err(error);
             }
-            self.sum_up(&ledger);
+            self.update_counters(&ledger);
         }
         Ok(told)
     }
 
-    fn sum_up(&self, ledger: &Ledger) {
+    fn update_counters(&self, ledger: &Ledger) {
         let mut sum = Unaccounted::default();
         ledger.gaps.iter().for_each(|gap| sum.add(gap));
         self.0.counters.unaccounted.set(sum.orders);
@@ -384,15 +383,15 @@ impl Account {
         store: &StoreName,
         change: impl FnOnce(&mut PendingNotes) -> Result<(), AccountError>,
     ) -> Result<(), AccountError> {
-        let mut answers = self.0.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut notes = self.0.notes.lock().unwrap_or_else(PoisonError::into_inner);
         // Recovery found nothing of this store: its last process ended cleanly, or never read.
-        let answers = answers.entry(store.clone()).or_insert_with(|| {
+        let notes = notes.entry(store.clone()).or_insert_with(|| {
             let last = PendingNotes::left(&*self.0.disk, &self.0.dir, store)
                 .filter(|note| note.next.is_none())
                 .and_then(|note| note.pending);
             PendingNotes::new(self.0.disk.clone(), &self.0.dir, store, last)
         });
-        change(answers)
+        change(notes)
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -464,10 +463,10 @@ fn entries(ledger: &Ledger) -> Vec<LossEntry> {
 }
 
 /// A request that stays behind is carried out once more, which changes nothing.
-fn remove_all(disk: &dyn Disk, wishes: &[PathBuf]) {
-    for wish in wishes {
-        if let Err(error) = disk.remove(wish) {
-            tracing::warn!(file = %wish.display(), %error, "a granted wish can't be removed");
+fn remove_requests(disk: &dyn Disk, requests: &[PathBuf]) {
+    for request in requests {
+        if let Err(error) = disk.remove(request) {
+            tracing::warn!(file = %request.display(), %error, "a settle request that was carried out can't be removed");
         }
     }
 }

@@ -42,10 +42,10 @@ pub use odd::Seen;
 
 /// A shorter answer is parsed before it is written: parsing takes no longer than the hand-over to a thread that would
 /// do it in parallel.
-const SHORT: usize = 8 << 10;
+const SHORT_ANSWER: usize = 8 << 10;
 
 /// Maximum `Retry-After` that is honoured after a read of unknown outcome.
-const LONGEST_TOLD: Duration = Duration::from_secs(600);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
 
 /// When a drain ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,13 +133,13 @@ impl Drain {
 
     async fn read_to_the_end(mut self) -> Result<(), DrainError> {
         let mut prefetch = ReservationPrefetch::new(self.jobs.clone(), self.spool.clone(), self.store.clone());
-        let result = self.read_on(&mut prefetch).await;
+        let result = self.read_until_over(&mut prefetch).await;
         let left = prefetch.discard().await;
-        let rested = self.account.note_end_of_reads(&self.store);
-        result.and(left.map_err(DrainError::from)).and(rested.map_err(DrainError::from))
+        let noted = self.account.note_end_of_reads(&self.store);
+        result.and(left.map_err(DrainError::from)).and(noted.map_err(DrainError::from))
     }
 
-    async fn read_on(&mut self, prefetch: &mut ReservationPrefetch) -> Result<(), DrainError> {
+    async fn read_until_over(&mut self, prefetch: &mut ReservationPrefetch) -> Result<(), DrainError> {
         let mut token = Token::read(&self.token).map_err(|error| self.no_token(&error))?;
         let mut backoff = Backoff::none();
         let mut hand_off = None;
@@ -153,7 +153,7 @@ impl Drain {
                 Next::Wait(pause) => cancelled_within(&self.stop, pause).await,
                 Next::NothingPending => {
                     self.caught_up.nothing_pending(began);
-                    self.rest().await
+                    self.wait_for_poll().await
                 }
             };
             if stopped {
@@ -164,7 +164,7 @@ impl Drain {
     }
 
     /// Sleeps until the next poll, a request of the reconciler, or the stop. Returns `true` if the drain is over.
-    async fn rest(&mut self) -> bool {
+    async fn wait_for_poll(&mut self) -> bool {
         let Until::Stopped { poll_interval } = self.until else { return true };
         tokio::select! {
             biased;
@@ -240,7 +240,7 @@ impl Drain {
             self.pace.answered();
         }
         match read {
-            Read::Fetched(fetched) => self.take_in(reservation, place, fetched, prefetch, token, backoff).await,
+            Read::Fetched(fetched) => self.keep_answer(reservation, place, fetched, prefetch, token, backoff).await,
             Read::Unknown(outcome) => self.note_unknown(reservation, outcome, backoff),
             Read::NoOrders(how) => {
                 let read_id = reservation.read_id();
@@ -265,7 +265,7 @@ impl Drain {
 
     /// Makes an answer durable and parses it meanwhile. A short answer is parsed first: without orders it needs no
     /// file.
-    async fn take_in(
+    async fn keep_answer(
         &mut self,
         reservation: Reservation,
         place: OwnedPermit<Work>,
@@ -276,7 +276,7 @@ impl Drain {
     ) -> Result<Next, DrainError> {
         let Fetched { body, read_at } = fetched;
         let read_id = reservation.read_id();
-        let verdict = if body.len() < SHORT {
+        let verdict = if body.len() < SHORT_ANSWER {
             match PageVerdict::of(&body) {
                 PageVerdict::Empty(nothing) => {
                     prefetch.give_back(reservation);
@@ -300,13 +300,13 @@ impl Drain {
         };
         let durable = match reservation.write(read_at, body) {
             Ok(durable) => durable,
-            Err(failed) => return Err(self.not_kept(verdict.ended().await, read_id, read_at, failed, place)),
+            Err(failed) => return Err(self.write_failed(verdict.ended().await, read_id, read_at, failed, place)),
         };
         fail_point::reach("durable");
         match verdict.ended().await {
             PageVerdict::Orders(orders) => {
                 *backoff = Backoff::none();
-                self.hand_on(orders, durable, place, prefetch).await
+                self.record_page(orders, durable, place, prefetch).await
             }
             PageVerdict::Empty(nothing) => {
                 // The lane finds no order in it and releases the file, after the account has recorded the answer.
@@ -322,7 +322,7 @@ impl Drain {
     }
 
     /// Records a durable page. It goes to the lane once the next request is sent.
-    async fn hand_on(
+    async fn record_page(
         &mut self,
         orders: PageSummary,
         page: Durable,
@@ -357,7 +357,7 @@ impl Drain {
     }
 
     /// Handles an answer that the disk did not take.
-    fn not_kept(
+    fn write_failed(
         &self,
         verdict: PageVerdict,
         read_id: ReadId,
@@ -432,7 +432,7 @@ impl Drain {
     }
 
     fn after_unknown(&self, reason: String, told: Option<Duration>, backoff: &mut Backoff) -> Result<Next, DrainError> {
-        let pause = backoff.another_unknown().max(told.unwrap_or_default().min(LONGEST_TOLD));
+        let pause = backoff.another_unknown().max(told.unwrap_or_default().min(MAX_RETRY_AFTER));
         self.counters.not_read.note("unknown", format!("a read had an unknown outcome: {reason}"));
         if self.gives_up(backoff) {
             return Err(DrainError::Unknown { store: self.store.clone(), reason });

@@ -177,9 +177,9 @@ impl Reconciler {
     pub async fn run(mut self) {
         let (lists, list) = watch::channel(Arc::default());
         // Ends with this task: its requests hold the lane open.
-        let mut looks = JoinSet::new();
+        let mut change_task = JoinSet::new();
         if let Some(changes) = self.changes() {
-            looks.spawn(changes.run(list));
+            change_task.spawn(changes.run(list));
         }
         let mut pauses = self.pauses();
         loop {
@@ -199,7 +199,7 @@ impl Reconciler {
                     pauses.next().unwrap_or(self.interval)
                 }
             };
-            if !self.rest(pause).await {
+            if !self.wait(pause).await {
                 return;
             }
         }
@@ -253,7 +253,7 @@ impl Reconciler {
     pub async fn repair(&mut self, listed: Listed) -> Result<(PassSummary, OrderIds), ReconcileError> {
         let Listed { ids, at, taken, covers } = listed;
         let count = ids.len() as u64;
-        let Diff { missing, published, tracked, known, earlier } = self.which_are_missing(ids, at).await?;
+        let Diff { missing, published, tracked, known, earlier } = self.ask_lane_for_missing(ids, at).await?;
         self.counters.missing.add(missing.len() as u64);
         let pass = ReadId::fresh();
         in_place(|| self.account.begin(&self.store, pass, earlier))?;
@@ -282,7 +282,7 @@ impl Reconciler {
         !self.unsettled.is_empty()
     }
 
-    async fn which_are_missing(&mut self, listed: OrderIds, at: Instant) -> Result<Diff, ReconcileError> {
+    async fn ask_lane_for_missing(&mut self, listed: OrderIds, at: Instant) -> Result<Diff, ReconcileError> {
         let Self { store, lane, caught_up, stop, account, changes_per_second, .. } = self;
         let with_tracked = changes_per_second.is_some();
         let (work, mut status) = (lane.work.clone(), lane.status.clone());
@@ -325,12 +325,12 @@ impl Reconciler {
         let unaccounted = self.account.unaccounted_of(&self.store);
         if unaccounted != self.reported {
             self.reported = unaccounted;
-            self.advise(unaccounted);
+            self.warn_missing(unaccounted);
         }
         Ok(unaccounted)
     }
 
-    fn advise(&self, missing: Unaccounted) {
+    fn warn_missing(&self, missing: Unaccounted) {
         let Unaccounted { orders, reads, possible } = missing;
         if reads > 0 {
             tracing::warn!(
@@ -368,7 +368,7 @@ impl Reconciler {
     }
 
     /// Waits for the next reason to make a pass; `false` if there will be none.
-    async fn rest(&mut self, pause: Duration) -> bool {
+    async fn wait(&mut self, pause: Duration) -> bool {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => false,

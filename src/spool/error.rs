@@ -13,7 +13,7 @@ pub enum SpoolError {
     #[error(
         "the spool {} is in use by another process{}: stop that one first. A program that is to work beside it needs a \
          spool.dir, stores, a tracking topic and a kafka.transactional_id_prefix of its own",
-        dir.display(), shown(*pid)
+        dir.display(), process_suffix(*pid)
     )]
     Locked {
         dir: PathBuf,
@@ -81,6 +81,6 @@ fn advice(cause: &io::Error) -> String {
     advice.to_owned()
 }
 
-fn shown(pid: Option<u32>) -> String {
+fn process_suffix(pid: Option<u32>) -> String {
     pid.map(|pid| format!(" (process {pid})")).unwrap_or_default()
 }

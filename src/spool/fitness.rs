@@ -11,13 +11,13 @@ use super::error::SpoolError;
 use super::lock;
 use crate::platform::disk::DiskFile;
 
-/// Number of measured syncs; the median counts.
+/// Number of measure_syncs syncs; the median counts.
 const SYNCS: usize = 5;
 
 /// The result of the check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fitness {
-    /// Whether the folder exists. If not, its nearest existing parent was measured.
+    /// Whether the folder exists. If not, its nearest_existing existing parent was measure_syncs.
     pub exists: bool,
     /// How long it takes to make a small write durable.
     pub sync: Duration,
@@ -36,7 +36,7 @@ pub enum Holder {
 
 /// Removes the file that it writes.
 pub(super) fn measure(dir: &Path) -> Result<Fitness, SpoolError> {
-    let there = nearest(dir);
+    let there = nearest_existing(dir);
     let free = statvfs(&there).map_err(|cause| SpoolError::disk("look at", &there)(cause.into()))?;
     Ok(Fitness {
         exists: there == dir,
@@ -46,7 +46,7 @@ pub(super) fn measure(dir: &Path) -> Result<Fitness, SpoolError> {
     })
 }
 
-fn nearest(dir: &Path) -> PathBuf {
+fn nearest_existing(dir: &Path) -> PathBuf {
     let found = dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("."));
     if found.as_os_str().is_empty() { PathBuf::from(".") } else { found.to_owned() }
 }
@@ -56,12 +56,12 @@ fn sync(dir: &Path) -> Result<Duration, SpoolError> {
     let disk = SpoolDisk::real();
     disk.remove(&path)?;
     let file = disk.create(&path)?;
-    let measured = measured(&*file, &path);
+    let measure_syncs = measure_syncs(&*file, &path);
     disk.remove(&path)?;
-    measured
+    measure_syncs
 }
 
-fn measured(file: &dyn DiskFile, path: &Path) -> Result<Duration, SpoolError> {
+fn measure_syncs(file: &dyn DiskFile, path: &Path) -> Result<Duration, SpoolError> {
     let mut took = Vec::with_capacity(SYNCS);
     for _ in 0..SYNCS {
         let start = Instant::now();

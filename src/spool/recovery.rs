@@ -60,7 +60,7 @@ pub(super) fn recover(disk: &SpoolDisk, dir: &Path) -> Result<(Recovery, u64), S
     let mut recovery = Recovery::default();
     let mut known = Vec::new();
     for path in disk.list(dir)?.into_iter().filter(|path| is_ours(path)) {
-        match content(disk, &path)?.and_then(|found| kept(&path, found)) {
+        match content(disk, &path)?.and_then(|found| content_to_keep(&path, found)) {
             Ok(Some((head, rest))) => {
                 // The bytes may be in memory only: the process can have been killed between its write and its
                 // fdatasync.
@@ -73,7 +73,7 @@ pub(super) fn recover(disk: &SpoolDisk, dir: &Path) -> Result<(Recovery, u64), S
     }
     known.sort_by_key(|file| (file.head.seq, !file.is_page()));
     let next_seq = known.last().map_or(1, |file| file.head.seq.saturating_add(1));
-    recovery.sort_out(disk, drop_copies(disk, known)?)?;
+    recovery.classify(disk, drop_copies(disk, known)?)?;
     // A decision must be durable if the next recovery could decide otherwise.
     disk.sync_dir(dir)?;
     Ok((recovery, next_seq))
@@ -96,7 +96,7 @@ impl Recovery {
 
     /// Reads of a store follow each other and use their reservations in order. So among reservations without any bytes,
     /// only the first after the last finished one can have been in flight; later ones were waiting.
-    fn sort_out(&mut self, disk: &SpoolDisk, known: Vec<Known>) -> Result<(), SpoolError> {
+    fn classify(&mut self, disk: &SpoolDisk, known: Vec<Known>) -> Result<(), SpoolError> {
         let mut in_flight: HashSet<StoreName> = HashSet::new();
         for Known { path, head, rest } in known {
             // An earlier recovery decided this one: it says nothing about the last process's reservations.
@@ -104,7 +104,7 @@ impl Recovery {
             match rest {
                 Rest::Sealed(Seal { outcome: Outcome::Page, at }, length) => {
                     in_flight.remove(&head.store);
-                    let path = renamed(disk, path, &head, PAGE)?;
+                    let path = restore_name(disk, path, &head, PAGE)?;
                     self.pages.push(Durable::recovered(disk.clone(), head, at, path, length));
                 }
                 Rest::Sealed(Seal { outcome: Outcome::Unknown(reason), .. }, _) => {
@@ -127,7 +127,7 @@ impl Recovery {
     }
 
     fn push_unknown(&mut self, disk: &SpoolDisk, head: Head, reason: String, path: PathBuf) -> Result<(), SpoolError> {
-        let path = renamed(disk, path, &head, UNKNOWN)?;
+        let path = restore_name(disk, path, &head, UNKNOWN)?;
         self.unknown.push(UnknownRead::new(head, reason, path));
         Ok(())
     }
@@ -142,11 +142,12 @@ impl Known {
 /// A rescue that was killed leaves two files of one read. Keeps the whole one, or the first if neither is whole.
 fn drop_copies(disk: &SpoolDisk, known: Vec<Known>) -> Result<Vec<Known>, SpoolError> {
     let mut seen = HashSet::new();
-    let (kept, copies): (Vec<_>, Vec<_>) = known.into_iter().partition(|file| seen.insert(file.head.read_id));
+    let (content_to_keep, copies): (Vec<_>, Vec<_>) =
+        known.into_iter().partition(|file| seen.insert(file.head.read_id));
     for copy in copies {
         disk.remove(&copy.path)?;
     }
-    Ok(kept)
+    Ok(content_to_keep)
 }
 
 /// Classifies a file, or returns why the disk can't read it: a bad sector must not keep the other files from being
@@ -162,7 +163,7 @@ fn content(disk: &SpoolDisk, path: &Path) -> Result<Result<Found, String>, Spool
 }
 
 /// What to keep of a file, if anything, or why it can't be used.
-fn kept(path: &Path, found: Found) -> Result<Option<(Head, Rest)>, String> {
+fn content_to_keep(path: &Path, found: Found) -> Result<Option<(Head, Rest)>, String> {
     match found {
         Found::Free => Ok(None),
         Found::Blank if has_suffix(path, FREE) => Ok(None),
@@ -175,7 +176,7 @@ fn kept(path: &Path, found: Found) -> Result<Option<(Head, Rest)>, String> {
 }
 
 /// The head says what a file is; its name is for people, and a rename may have been lost.
-fn renamed(disk: &SpoolDisk, path: PathBuf, head: &Head, suffix: &str) -> Result<PathBuf, SpoolError> {
+fn restore_name(disk: &SpoolDisk, path: PathBuf, head: &Head, suffix: &str) -> Result<PathBuf, SpoolError> {
     let right = path.with_file_name(head.file_name(suffix));
     if path != right {
         disk.rename(&path, &right)?;

@@ -124,9 +124,9 @@ impl Ledger {
 
     /// Carries out the requests of `spool account settle`; returns the files that held them.
     pub(super) fn take_settlements(&mut self, disk: &dyn Disk, dir: &Path) -> Result<Vec<PathBuf>, AccountError> {
-        let mut wishes = Vec::new();
+        let mut requests = Vec::new();
         let files = match disk.list(dir) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(wishes),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(requests),
             files => files.map_err(AccountError::io(dir))?,
         };
         for path in files {
@@ -136,20 +136,20 @@ impl Ledger {
             let read_id = path.file_stem().and_then(|stem| stem.to_str()?.parse::<ReadId>().ok());
             if let Some(read_id) = read_id {
                 self.gaps.retain(|gap| !(gap.was_looked_for() && gap.has(read_id)));
-                wishes.push(path);
+                requests.push(path);
             }
         }
-        Ok(wishes)
+        Ok(requests)
     }
 }
 
 /// Leaves a request to settle a read, for the process that holds the spool, now or later.
-pub(super) fn wish_settled(dir: &Path, read_id: ReadId) -> Result<(), AccountError> {
+pub(super) fn request_settlement(dir: &Path, read_id: ReadId) -> Result<(), AccountError> {
     let path = dir.join(format!("{read_id}.{SETTLED}"));
-    let wish = || {
+    let request = || {
         gone_is_as_good(RealDisk.remove(&path))?;
         RealDisk.create(&path)?.sync_data()?;
         RealDisk.sync_dir(dir)
     };
-    wish().map_err(AccountError::io(&path))
+    request().map_err(AccountError::io(&path))
 }

@@ -6,10 +6,10 @@ use backon::{BackoffBuilder as _, ExponentialBuilder};
 
 use super::error::MAX_FAILURES;
 
-/// Number of consecutive reads of unknown outcome after which the pauses grow beyond [`LONGEST`]: each such read leaves
-/// a trace in the spool and in the account.
-const MANY: u32 = 30;
-const LONGEST: Duration = Duration::from_secs(60);
+/// Number of consecutive reads of unknown outcome after which the pauses grow beyond [`MAX_PAUSE`]: each such read
+/// leaves a trace in the spool and in the account.
+const MANY_UNKNOWN: u32 = 30;
+const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// The maximum pause after any failure.
 const AN_HOUR: Duration = Duration::from_secs(3600);
 
@@ -26,14 +26,14 @@ impl Backoff {
         let builder = ExponentialBuilder::default()
             .with_jitter()
             .with_min_delay(Duration::from_millis(200))
-            .with_max_delay(LONGEST)
+            .with_max_delay(MAX_PAUSE)
             .without_max_times();
         Self { count: 0, unknown: 0, pauses: builder.build() }
     }
 
     pub(super) fn another(&mut self) -> Duration {
         self.count += 1;
-        self.pauses.next().unwrap_or(LONGEST)
+        self.pauses.next().unwrap_or(MAX_PAUSE)
     }
 
     /// Counts a read of unknown outcome. After many of them the *n*th is followed by a pause of *2n* seconds. So about
@@ -41,7 +41,7 @@ impl Backoff {
     pub(super) fn another_unknown(&mut self) -> Duration {
         self.unknown += 1;
         let own = self.another();
-        if self.unknown <= MANY { own } else { own.max(Duration::from_secs(2) * self.unknown).min(AN_HOUR) }
+        if self.unknown <= MANY_UNKNOWN { own } else { own.max(Duration::from_secs(2) * self.unknown).min(AN_HOUR) }
     }
 
     /// Whether so many reads had an unknown outcome that a request that leaves no trace should be tried first.
@@ -64,6 +64,6 @@ mod tests {
             reads += 1;
         }
         assert!((1500..1700).contains(&reads), "{reads}");
-        assert!(backoff.another_unknown() <= AN_HOUR && backoff.another() <= 2 * LONGEST);
+        assert!(backoff.another_unknown() <= AN_HOUR && backoff.another() <= 2 * MAX_PAUSE);
     }
 }

@@ -77,9 +77,10 @@ pub fn decide(known: Option<IndexEntry>, candidate: Candidate, policy: ResyncPol
 
 /// How many milliseconds the clocks of two machines may differ, or a clock may be set back, before a page is classified
 /// wrongly.
-const CLOCKS: i64 = 60_000;
+const CLOCK_SKEW_MS: i64 = 60_000;
 
-/// Whether a drained page is older, by more than [`CLOCKS`], than the fetch by ID that already published the order.
+/// Whether a drained page is older, by more than [`CLOCK_SKEW_MS`], than the fetch by ID that already published the
+/// order.
 ///
 /// Such a page waited in another program's spool while its order was found missing, fetched and published. It is the
 /// missed delivery, not a seller's request to hand the order over again. If it was such a request, the fetch has
@@ -90,12 +91,12 @@ const CLOCKS: i64 = 60_000;
 /// Within one spool no page is late: it is in the lane's queue before anything that is fetched after it.
 fn is_late(known: IndexEntry, read_at: Millis48, now: Millis48) -> bool {
     let was_fetched = matches!(known.reason, Reason::Reconciled | Reason::Updated | Reason::Republished);
-    was_fetched && read_at.millis() + CLOCKS < known.at.millis() && !was_set_back(known, now)
+    was_fetched && read_at.millis() + CLOCK_SKEW_MS < known.at.millis() && !was_set_back(known, now)
 }
 
 /// Whether the clock is behind what it showed when the order was published. Then it does not tell what came later.
 fn was_set_back(known: IndexEntry, now: Millis48) -> bool {
-    now.millis() + CLOCKS < known.at.millis()
+    now.millis() + CLOCK_SKEW_MS < known.at.millis()
 }
 
 /// Decides the next revision. An order that has an event comes again because the seller requested it, even if its last
@@ -207,18 +208,18 @@ mod tests {
         let reconciled = fetched(Reason::Reconciled);
         let read_at =
             |millis| Candidate { read_at: Millis48::from_millis(millis), ..candidate(Source::Drain, this, 'b') };
-        let late = read_at(NOON - CLOCKS - 1);
+        let late = read_at(NOON - CLOCK_SKEW_MS - 1);
         for reason in [Reason::Reconciled, Reason::Updated, Reason::Republished] {
             assert_eq!(decide(fetched(reason), late, ResyncPolicy::Publish), Decision::NothingToDo);
         }
-        for wish in [NOON - CLOCKS, NOON, NOON + 1] {
+        for wish in [NOON - CLOCK_SKEW_MS, NOON, NOON + 1] {
             let decision = decide(reconciled, read_at(wish), ResyncPolicy::Publish);
             assert_eq!(decision, published(Reason::Resynced, 2), "{wish}");
         }
         for reason in [Reason::Drained, Reason::Resynced] {
             assert_eq!(decide(fetched(reason), late, ResyncPolicy::Publish), published(Reason::Resynced, 2));
         }
-        let set_back = Candidate { now: Millis48::from_millis(NOON - CLOCKS - 1), ..late };
+        let set_back = Candidate { now: Millis48::from_millis(NOON - CLOCK_SKEW_MS - 1), ..late };
         assert_eq!(decide(reconciled, set_back, ResyncPolicy::Publish), published(Reason::Resynced, 2));
     }
 
@@ -235,7 +236,7 @@ mod tests {
     #[test]
     fn a_clock_that_was_set_back_hides_no_change() {
         let (this, other) = (ReadId::fresh().into(), ReadId::fresh().into());
-        let now = Millis48::from_millis(NOON - CLOCKS - 1);
+        let now = Millis48::from_millis(NOON - CLOCK_SKEW_MS - 1);
         let asked = Candidate { read_at: now, now, ..candidate(Source::Changes, this, 'b') };
         let entry = Some(known(OrderState::Published, 1, other));
         assert_eq!(decide(entry, asked, ResyncPolicy::Publish), published(Reason::Updated, 2));

@@ -72,7 +72,7 @@ pub fn catch_up(
             memory.check_placed(key, lane)?;
             let entry = match value {
                 None => None,
-                Some(value) => Some(IndexEntry::from(read_brief(decoder, key, value)?)),
+                Some(value) => Some(IndexEntry::from(read_tracking_entry(decoder, key, value)?)),
             };
             batches.push(IndexUpdate::new(key, entry));
             Ok::<_, LaneError>(())
@@ -88,7 +88,11 @@ pub fn catch_up(
 /// A registry that lost its schemas must not keep the program from its own records for ever. So if the registry does
 /// not know a record's schema, or has another one under its ID, the record counts as ours on two conditions: our schema
 /// fits it to its last byte, and it names the order of its key.
-pub(super) fn read_brief(decoder: &mut Decoder, key: &[u8], value: &[u8]) -> Result<TrackingEntry, DecodeError> {
+pub(super) fn read_tracking_entry(
+    decoder: &mut Decoder,
+    key: &[u8],
+    value: &[u8],
+) -> Result<TrackingEntry, DecodeError> {
     if let Some(entry) = decoder.datum_of_ours(value).and_then(|datum| TrackingEntry::read(key, datum)) {
         return Ok(entry);
     }
@@ -201,15 +205,18 @@ mod tests {
             let mut decoder = Decoder::new(&ORDER_TRACKING, Some(registry));
             runtime.block_on(async {
                 // A record that does not match its key is not accepted.
-                read_brief(&mut decoder, b"bogota/8", &value).unwrap_err();
-                assert_eq!(read_brief(&mut decoder, key.as_bytes(), &value).unwrap(), TrackingEntry::from(&record));
+                read_tracking_entry(&mut decoder, b"bogota/8", &value).unwrap_err();
+                assert_eq!(
+                    read_tracking_entry(&mut decoder, key.as_bytes(), &value).unwrap(),
+                    TrackingEntry::from(&record)
+                );
             });
             // The frame is known from now on.
             assert!(decoder.datum_of_ours(&value).is_some());
         }
         let away = runtime.block_on(registry(503, serde_json::Value::Null));
         let mut decoder = Decoder::new(&ORDER_TRACKING, Some(away));
-        runtime.block_on(async { read_brief(&mut decoder, key.as_bytes(), &value).unwrap_err() });
+        runtime.block_on(async { read_tracking_entry(&mut decoder, key.as_bytes(), &value).unwrap_err() });
     }
 
     /// A registry that gives this answer for every ID.

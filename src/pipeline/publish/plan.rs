@@ -178,8 +178,8 @@ impl<'a> Plan<'a> {
             return None;
         }
         let mut created = BTreeMap::new();
-        for reading in &mapped.readings {
-            let MappedRecord::Order { order, .. } = reading else { continue };
+        for record in &mapped.records {
+            let MappedRecord::Order { order, .. } = record else { continue };
             let key = OrderKey { store: origin.store.clone(), id: order.id.clone() };
             let by_this_read =
                 |known: IndexEntry| known.read == origin.read_id.into() && known.revision == Some(Revision::FIRST);
@@ -198,8 +198,8 @@ impl<'a> Plan<'a> {
     }
 
     fn records_of(&mut self, origin: &Origin<'_>, mapped: &Mapped) -> Result<(), LaneError> {
-        for reading in &mapped.readings {
-            match reading {
+        for record in &mapped.records {
+            match record {
                 MappedRecord::Order { order, content } => self.order(origin, order, *content)?,
                 MappedRecord::Letter(letter) => self.decide_dead_letter(origin, letter),
             }

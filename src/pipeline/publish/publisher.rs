@@ -24,9 +24,9 @@ use crate::platform::{clock, fail_point};
 use crate::spool::committed::Committed;
 
 /// Maximum pages per transaction: enough to keep a broker busy, few enough to keep memory small.
-const GROUP: usize = 24;
+const MAX_PAGES: usize = 24;
 /// How often an idle lane checks its broker, so that nothing is read while the broker is down.
-const IDLE_LOOK: Duration = Duration::from_millis(250);
+const IDLE_CHECK: Duration = Duration::from_millis(250);
 /// How long a stopping program still tries to reach a broker that is down; unpublished pages stay in the spool.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -53,7 +53,7 @@ pub(super) struct Publisher {
     decoder: Decoder,
     pending: Vec<Mapped>,
     /// Work that queued up meanwhile and is being mapped.
-    ahead: Option<MappingJob>,
+    mapping: Option<MappingJob>,
     releasing: Releasing,
     retention: Option<Retention>,
     failures: Option<FailureStreak>,
@@ -90,7 +90,7 @@ impl Publisher {
             reader,
             decoder,
             pending: Vec::new(),
-            ahead: None,
+            mapping: None,
             releasing,
             retention,
             failures: None,
@@ -156,7 +156,7 @@ impl Publisher {
         failures.pause = (pause * 2).min(Duration::from_secs(5));
         let stopping = self.parts.stop.is_cancelled();
         let pending = self.pending.iter().filter(|mapped| !mapped.work.is_query()).count();
-        let waiting = pending + self.ahead.as_ref().map_or(0, |ahead| ahead.pages) + self.inbox.len();
+        let waiting = pending + self.mapping.as_ref().map_or(0, |mapping| mapping.pages) + self.inbox.len();
         // A page that exists in memory only is not given up at the first stop; only the second stop ends the program.
         if !self.has_unspooled() {
             if stopping && waiting == 0 {
@@ -226,14 +226,14 @@ impl Publisher {
 
     /// Waits for the next work. Returns the end of the lane, or of a producer that can't be used any more.
     async fn wait_for_work(&mut self, open: &OpenProducer) -> Result<Option<End>, LaneError> {
-        if let Some(ahead) = self.ahead.take() {
-            self.pending = ahead.mapped.ended().await?;
+        if let Some(mapping) = self.mapping.take() {
+            self.pending = mapping.mapped.ended().await?;
             return Ok(None);
         }
         while !open.producer.all_brokers_are_down() {
             // Also pauses the reads while the registry has lost the schemas.
             self.frames().await?;
-            match tokio::time::timeout(IDLE_LOOK, self.inbox.recv()).await {
+            match tokio::time::timeout(IDLE_CHECK, self.inbox.recv()).await {
                 Ok(Some(work)) => {
                     self.pending.push(Mapped::from_work(work, &self.parts.stores)?);
                     return Ok(None);
@@ -255,17 +255,17 @@ impl Publisher {
 
     /// Starts mapping the queued work in the background while the lane publishes.
     fn map_ahead(&mut self) {
-        if self.ahead.is_some() {
+        if self.mapping.is_some() {
             return;
         }
-        let work: Vec<Work> = std::iter::from_fn(|| self.inbox.try_recv().ok()).take(GROUP).collect();
+        let work: Vec<Work> = std::iter::from_fn(|| self.inbox.try_recv().ok()).take(MAX_PAGES).collect();
         if work.is_empty() {
             return;
         }
         let pages = work.iter().filter(|work| !work.is_query()).count();
         let stores = Arc::<Stores>::clone(&self.parts.stores);
         let map = move || work.into_iter().map(|work| Mapped::from_work(work, &stores)).collect();
-        self.ahead = Some(MappingJob { pages, mapped: Job::start(&*self.parts.jobs, map) });
+        self.mapping = Some(MappingJob { pages, mapped: Job::start(&*self.parts.jobs, map) });
     }
 
     /// Publishes pending work in one transaction.

@@ -23,7 +23,7 @@ pub(super) enum MappedRecord {
 /// A piece of work with its mapped records, in their order.
 pub(super) struct Mapped {
     pub(super) work: Work,
-    pub(super) readings: Vec<MappedRecord>,
+    pub(super) records: Vec<MappedRecord>,
 }
 
 pub(super) type Stores = HashMap<StoreName, StoreFacts>;
@@ -34,17 +34,17 @@ impl Mapped {
     /// # Errors
     /// A page that can't be read back, or whose store is not one of the lane's.
     pub(super) fn from_work(mut work: Work, stores: &Stores) -> Result<Self, LaneError> {
-        let readings = match &mut work {
+        let records = match &mut work {
             Work::Page(page) => {
-                let readings = read_page(facts(stores, page.store())?, &page.body()?);
+                let records = read_page(facts(stores, page.store())?, &page.body()?);
                 page.drop_body();
-                readings
+                records
             }
             Work::Unspooled(page) => read_page(facts(stores, &page.store)?, &page.body),
             Work::Fetched(fetched) => read_answers(facts(stores, &fetched.store)?, fetched),
             Work::FindMissing(_) => Vec::new(),
         };
-        Ok(Self { work, readings })
+        Ok(Self { work, records })
     }
 }
 

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio::time::Instant;
 
 use super::LaneError;
-use super::load::read_brief;
+use super::load::read_tracking_entry;
 use crate::avro::decoder::Decoder;
 use crate::avro::tracking::TrackingEntry;
 use crate::kafka::KafkaFault;
@@ -36,16 +36,16 @@ use crate::platform::clock;
 use crate::platform::jobs::{Job, Jobs};
 
 /// Maximum tombstones per transaction.
-const AT_ONCE: usize = 100;
+const MAX_TOMBSTONES: usize = 100;
 /// Pause between two transactions that hold only tombstones.
 const IDLE_PAUSE: Duration = Duration::from_secs(2);
 /// Time between two scans of the partition.
-const BETWEEN_SCANS: Duration = Duration::from_secs(24 * 3600);
+const SCAN_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 /// Maximum keys that one scan collects; the next scan finds the others.
-const FOUND_AT_MOST: usize = 100_000;
+const MAX_FOUND: usize = 100_000;
 /// An order dated further ahead of its publication than this, in milliseconds, says nothing about the current time. A
 /// shop's time zone may be wrong, so a day is allowed.
-const ZONES: i64 = 24 * 3600 * 1000;
+const MAX_DATE_AHEAD_MS: i64 = 24 * 3600 * 1000;
 
 /// The retention of one lane.
 pub(super) struct Retention {
@@ -104,7 +104,7 @@ impl Retention {
             let (reader, decoder) = scan();
             let (keep, stop) = (self.keep, self.stop.clone());
             self.scan = Some(Job::start(&*self.jobs, move || find_old(keep, reader, decoder, &stop)));
-            self.next_scan = now + BETWEEN_SCANS;
+            self.next_scan = now + SCAN_INTERVAL;
         }
     }
 
@@ -163,7 +163,7 @@ impl Retention {
     /// Takes some keys to remove now. The index decides: an order may have been published again since the scan.
     pub(super) fn take(&mut self, index: &Index, in_transaction: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
         let Self { old: Old { before, .. }, unlisted, .. } = self;
-        let rest = unlisted.split_off(unlisted.len().min(AT_ONCE));
+        let rest = unlisted.split_off(unlisted.len().min(MAX_TOMBSTONES));
         let is_old = |key: &Vec<u8>| index.get_by_text(key).is_some_and(|entry| entry.at < *before);
         mem::replace(unlisted, rest).into_iter().filter(|key| is_old(key) && !in_transaction(key)).collect()
     }
@@ -181,7 +181,7 @@ fn find_old(
     mut decoder: Decoder,
     stop: &CancellationToken,
 ) -> Result<Old, LaneError> {
-    let (now, mut shown, mut found) = (clock::now().as_millisecond(), Shown::default(), Vec::new());
+    let (now, mut shown, mut found) = (clock::now().as_millisecond(), LatestTimes::default(), Vec::new());
     let before = |now: i64| now.saturating_sub_unsigned(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX));
     reader.try_each(|key, value| {
         if stop.is_cancelled() {
@@ -189,10 +189,10 @@ fn find_old(
             return Err(LaneError::from(KafkaFault::Passing { what: "looking for old records", why }));
         }
         let Some(value) = value else { return Ok(()) };
-        let tracking = read_brief(&mut decoder, key, value)?;
+        let tracking = read_tracking_entry(&mut decoder, key, value)?;
         shown.see(&tracking);
         let latest = latest_of(&tracking);
-        if found.len() < FOUND_AT_MOST && latest < before(now) {
+        if found.len() < MAX_FOUND && latest < before(now) {
             found.push((key.to_vec(), latest));
         }
         Ok(())
@@ -210,17 +210,17 @@ fn latest_of(tracking: &TrackingEntry) -> i64 {
 
 /// The latest times in the partition's records.
 #[derive(Debug, Default)]
-struct Shown {
+struct LatestTimes {
     /// By the marketplace's clock.
     placed: Option<i64>,
     /// By this machine's clock at that time.
     published: Option<i64>,
 }
 
-impl Shown {
+impl LatestTimes {
     fn see(&mut self, tracking: &TrackingEntry) {
         // An order from the future says nothing about the time: its date is wrong, or the clock was behind.
-        let is_past = |placed: &i64| *placed <= tracking.published_at.saturating_add(ZONES);
+        let is_past = |placed: &i64| *placed <= tracking.published_at.saturating_add(MAX_DATE_AHEAD_MS);
         self.placed = self.placed.max(tracking.order_created_at.filter(is_past));
         self.published = self.published.max(Some(tracking.published_at));
     }
@@ -277,7 +277,8 @@ mod tests {
     #[tokio::test]
     async fn only_what_is_still_old_and_not_in_the_transaction_is_forgotten_and_a_few_at_a_time() {
         let mut index = Index::default();
-        let keys: Vec<Vec<u8>> = (0..AT_ONCE + 5).map(|number| format!("bogota/{number}").into_bytes()).collect();
+        let keys: Vec<Vec<u8>> =
+            (0..MAX_TOMBSTONES + 5).map(|number| format!("bogota/{number}").into_bytes()).collect();
         for key in &keys {
             index.apply(IndexUpdate::new(key, Some(published(91))));
         }
@@ -287,8 +288,8 @@ mod tests {
         retention.take_over(Old { keys: keys.clone(), ..old(&[]) });
         retention.see_list(&"bogota".parse().unwrap(), &listed(&["x"]));
         let first = retention.take(&index, |key| key == keys[2]);
-        assert_eq!(first, keys[3..AT_ONCE]);
-        assert_eq!(retention.take(&index, |_| false), keys[AT_ONCE..]);
+        assert_eq!(first, keys[3..MAX_TOMBSTONES]);
+        assert_eq!(retention.take(&index, |_| false), keys[MAX_TOMBSTONES..]);
         assert_eq!(retention.take(&index, |_| false), Vec::<Vec<u8>>::new());
     }
 
@@ -392,7 +393,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_runs_ahead_is_not_believed() {
-        let shown = |placed, published| Shown { placed, published };
+        let shown = |placed, published| LatestTimes { placed, published };
         let (now, ahead) = (1_764_000_000_000, 1_764_000_000_000 + 365 * DAY);
         assert_eq!(shown(Some(now - DAY), Some(now)).at_most(ahead), now - DAY);
         assert_eq!(shown(Some(now - DAY), Some(ahead)).at_most(ahead), now - DAY);

@@ -76,7 +76,7 @@ impl Changes {
         let mut ids = listed.iter().map(OrderId::from);
         for id in ids.by_ref() {
             ticks.tick().await;
-            hand_over.asking();
+            hand_over.note_request();
             match self.asker.order(&id).await {
                 Ok(answer) => {
                     failures = 0;

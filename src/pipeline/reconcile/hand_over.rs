@@ -25,18 +25,18 @@ pub(super) struct HandOver {
     batch: Vec<(OrderId, Bytes)>,
     /// When the batch's first order came, or was requested.
     since: Option<Timestamp>,
-    told: Vec<oneshot::Receiver<Tally>>,
+    results: Vec<oneshot::Receiver<Tally>>,
 }
 
 impl HandOver {
     /// `read_id`: the read ID of all its events.
     pub(super) fn new(store: &StoreName, source: Source, read_id: ReadId, lane: &LaneHandle) -> Self {
         let (store, work) = (store.clone(), lane.work.clone());
-        Self { store, source, read_id, work, batch: Vec::new(), since: None, told: Vec::new() }
+        Self { store, source, read_id, work, batch: Vec::new(), since: None, results: Vec::new() }
     }
 
     /// Notes that a request is about to be sent: its answer may be as old as this moment.
-    pub(super) fn asking(&mut self) {
+    pub(super) fn note_request(&mut self) {
         self.since.get_or_insert_with(clock::now);
     }
 
@@ -45,7 +45,7 @@ impl HandOver {
     /// # Errors
     /// [`ReconcileError::LaneGone`].
     pub(super) async fn take(&mut self, id: OrderId, answer: Bytes) -> Result<(), ReconcileError> {
-        self.asking();
+        self.note_request();
         self.batch.push((id, answer));
         if self.batch.len() >= BATCH { self.flush(Vec::new()).await } else { Ok(()) }
     }
@@ -58,7 +58,7 @@ impl HandOver {
         if self.batch.is_empty() && gone.is_empty() {
             return Ok(());
         }
-        let (done, told) = oneshot::channel();
+        let (done, result) = oneshot::channel();
         let orders = FetchedOrders {
             store: self.store.clone(),
             source: self.source,
@@ -69,7 +69,7 @@ impl HandOver {
             done,
         };
         self.work.send(Work::Fetched(orders)).await.map_err(|_| ReconcileError::LaneGone)?;
-        self.told.push(told);
+        self.results.push(result);
         Ok(())
     }
 
@@ -80,8 +80,8 @@ impl HandOver {
     pub(super) async fn settled(mut self) -> Result<Tally, ReconcileError> {
         self.flush(Vec::new()).await?;
         let mut all = Tally::default();
-        for told in self.told {
-            all += told.await.map_err(|_| ReconcileError::LaneGone)?;
+        for result in self.results {
+            all += result.await.map_err(|_| ReconcileError::LaneGone)?;
         }
         Ok(all)
     }

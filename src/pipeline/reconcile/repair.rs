@@ -15,7 +15,7 @@ use crate::pipeline::counters::PassSummary;
 use crate::pipeline::publish::Source;
 
 /// Pauses between attempts at a listed order that is not found: it may be on its way to a replica.
-const GAPS: [Duration; 3] = [Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(4)];
+const RETRY_PAUSES: [Duration; 3] = [Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(4)];
 /// Number of consecutive orders, each tried repeatedly, that could not be fetched, after which the others are left to
 /// the next pass.
 const MAX_FAILURES: u64 = 16;
@@ -51,14 +51,14 @@ impl<'a> Repair<'a> {
     ) -> Result<PassSummary, ReconcileError> {
         let mut summary = PassSummary { missing: missing.len() as u64, ..PassSummary::of(&self.reconciler.store) };
         let mut not_found = self.round(missing).await?;
-        for gap in GAPS {
+        for pause in RETRY_PAUSES {
             if not_found.is_empty() || self.gives_up() {
                 break;
             }
-            tokio::time::sleep(gap).await;
+            tokio::time::sleep(pause).await;
             not_found = self.round(not_found).await?;
         }
-        self.bury(not_found, published).await?;
+        self.track_as_gone(not_found, published).await?;
         summary.failed = self.failed;
         summary.count(self.hand_over.settled().await?);
         Ok(summary)
@@ -111,7 +111,7 @@ impl<'a> Repair<'a> {
 
     /// Tracks orders as gone, if it is certain that the marketplace would have returned them. The configured path is a
     /// guess, and a wrong path answers 404 as well. An order that is found under it proves it right.
-    async fn bury(&mut self, ids: Vec<OrderId>, published: Option<OrderId>) -> Result<(), ReconcileError> {
+    async fn track_as_gone(&mut self, ids: Vec<OrderId>, published: Option<OrderId>) -> Result<(), ReconcileError> {
         if ids.is_empty() {
             return Ok(());
         }

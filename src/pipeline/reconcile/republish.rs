@@ -83,7 +83,7 @@ impl Republisher {
                 failed.push(Unfetched { order_id: id, why: String::clone(why) });
                 continue;
             }
-            hand_over.asking();
+            hand_over.note_request();
             match (self.asker.order(&id).await, kept) {
                 (Ok(answer), _) => hand_over.take(id, answer).await?,
                 (Err(error), Some(kept)) if error.is_not_found() => hand_over.take(id, kept).await?,

@@ -14,7 +14,7 @@ use crate::order::ids::{Listed, OrderIds};
 /// How often a list that changes meanwhile is read.
 const ATTEMPTS: usize = 4;
 /// Maximum pages: a limit for a marketplace that never ends its list.
-const MOST_PAGES: u64 = 100_000;
+const MAX_PAGES: u64 = 100_000;
 
 /// Takes the list. `fetch` gets one page of it or, without page numbers, all of it.
 pub(super) async fn take<A: Future<Output = Result<IdList, AskError>>>(
@@ -31,8 +31,8 @@ pub(super) async fn take<A: Future<Output = Result<IdList, AskError>>>(
     let mut changed = String::new();
     for _ in 0..ATTEMPTS {
         match Pages::default().read(&fetch).await? {
-            Reading::Whole(ids) => return Ok(ids),
-            Reading::Changed(how) => changed = how,
+            PagedRead::Whole(ids) => return Ok(ids),
+            PagedRead::Changed(how) => changed = how,
         }
     }
     Err(AskError::NotWhole(format!("it changes while its pages are read ({changed})")))
@@ -43,7 +43,7 @@ fn distinct(ids: &OrderIds) -> usize {
     ids.iter().map(Listed::as_str).collect::<HashSet<_>>().len()
 }
 
-enum Reading {
+enum PagedRead {
     Whole(OrderIds),
     /// The list changed; how that was detected.
     Changed(String),
@@ -62,8 +62,8 @@ impl Pages {
     async fn read<A: Future<Output = Result<IdList, AskError>>>(
         mut self,
         fetch: &impl Fn(Option<u64>) -> A,
-    ) -> Result<Reading, AskError> {
-        for number in 1..=MOST_PAGES {
+    ) -> Result<PagedRead, AskError> {
+        for number in 1..=MAX_PAGES {
             let IdList { ids, extent } = match fetch(Some(number)).await {
                 // Some APIs answer 404 behind the last page.
                 Err(error) if number > 1 && error.is_not_found() => IdList::default(),
@@ -72,18 +72,18 @@ impl Pages {
             if number == 1 {
                 (self.first, self.total) = (ids.clone(), extent.total);
             } else if extent.total != self.total && !ids.is_empty() {
-                return Ok(Reading::Changed(format!("page {number} tells another total")));
+                return Ok(PagedRead::Changed(format!("page {number} tells another total")));
             }
-            let news = self.take(&ids);
+            let new_ids = self.take(&ids);
             if self.is_last(number, &ids, &extent) {
                 return self.end(number, fetch).await;
             }
-            if news == 0 {
+            if new_ids == 0 {
                 let why = format!("page {number} names no other order than those before it, and is not the last one");
                 return Err(AskError::NotWhole(why));
             }
         }
-        Err(AskError::NotWhole(format!("it has more than {MOST_PAGES} pages")))
+        Err(AskError::NotWhole(format!("it has more than {MAX_PAGES} pages")))
     }
 
     /// Adds the IDs of a page; returns how many are new.
@@ -112,18 +112,18 @@ impl Pages {
         self,
         pages: u64,
         fetch: &impl Fn(Option<u64>) -> A,
-    ) -> Result<Reading, AskError> {
+    ) -> Result<PagedRead, AskError> {
         let Self { all, first, total, .. } = self;
         if let Some(total) = total.filter(|total| *total != all.len() as u64) {
-            return Ok(Reading::Changed(format!("{} of {total} orders came", all.len())));
+            return Ok(PagedRead::Changed(format!("{} of {total} orders came", all.len())));
         }
         if pages > 1 {
             let again = fetch(Some(1)).await?;
             if again.ids != first || again.extent.total != total {
-                return Ok(Reading::Changed("the first page has become another one".to_owned()));
+                return Ok(PagedRead::Changed("the first page has become another one".to_owned()));
             }
         }
-        Ok(Reading::Whole(all))
+        Ok(PagedRead::Whole(all))
     }
 }
 
