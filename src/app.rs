@@ -1,4 +1,4 @@
-//! The whole: built from the settings (which may fail and reads nothing), then run to its end.
+//! The application: `build` assembles all parts from the settings and reads nothing; `run` runs them to their end.
 
 pub mod control_socket;
 mod dry_run;
@@ -36,56 +36,43 @@ pub(crate) use environment::client;
 pub use environment::{Environment, MarketplaceFactory};
 use store::StoreTask;
 
-/// How long a command that comes to an end waits for a broker or a registry that is away.
+/// How long a one-shot command waits at its start for a broker or schema registry that is not reachable.
 const STARTUP_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Why the program could not start, or ended before its time. What was read is in the spool or in Kafka.
+/// Why the program could not start, or ended early. Whatever it has read is in the spool or in Kafka.
 #[derive(Debug, Error)]
 pub enum AppError {
-    /// The settings.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A password that can't be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// Kafka, at the start.
     #[error(transparent)]
     Kafka(#[from] KafkaFault),
-    /// The registry's client.
     #[error(transparent)]
     Encoding(#[from] SchemaError),
-    /// The spool.
     #[error(transparent)]
     Spool(#[from] SpoolError),
-    /// What the spool knows of lost orders.
+    /// The account of lost orders can't be read or written.
     #[error(transparent)]
     Account(#[from] AccountError),
-    /// The tracking topic.
+    /// The tracking topic is not the one that this spool remembers.
     #[error(transparent)]
     Memory(#[from] MemoryError),
-    /// A store's drain.
     #[error(transparent)]
     Drain(#[from] DrainError),
-    /// A lane.
     #[error(transparent)]
     Lane(#[from] LaneError),
-    /// A pass of the reconciler.
     #[error(transparent)]
     Reconcile(#[from] ReconcileError),
-    /// The operating system or a library, at the start.
+    /// The operating system or a library refused something at the start.
     #[error("{what}: {why}")]
-    Start {
-        /// What was tried.
-        what: &'static str,
-        /// What it said.
-        why: String,
-    },
-    /// A task ended by a panic: a fault of this program.
+    Start { what: &'static str, why: String },
+    /// A task panicked: a bug in this program.
     #[error("a task ended unexpectedly: please report this. What was read is in the spool")]
     Panicked,
 }
 
-/// Everything that runs.
+/// The assembled program, ready to run.
 pub struct App {
     lanes: BTreeMap<i32, Lane>,
     layout: Layout,
@@ -98,26 +85,21 @@ pub struct App {
     stop: CancellationToken,
 }
 
-/// What a store's task leaves: a summary of some kind, where one is asked for.
-type StoreEnd<T> = Result<Option<T>, AppError>;
+/// Result of one store's task, with a summary where the command produces one.
+type StoreResult<T> = Result<Option<T>, AppError>;
 
-/// All that the tasks left, and the first thing that went wrong.
+/// The summaries of all tasks, and the first error.
 type End<T> = (Vec<T>, Result<(), AppError>);
 
 impl App {
-    /// Opens the spool, then Kafka, and starts the lanes, which become owners on their own time. Reads nothing.
-    ///
-    /// # Errors
-    /// See [`AppError`].
+    /// Opens the spool, connects to Kafka and starts the lanes, which fence and load their index in the background.
+    /// Reads nothing from the marketplace.
     pub async fn build(config: &Config, once: bool, stop: CancellationToken) -> Result<Self, AppError> {
         Self::build_on(None, config, once, stop).await
     }
 
-    /// The same on topics that are known to be there as `layout` says, and are not asked for: an embedded broker can't
-    /// be asked.
-    ///
-    /// # Errors
-    /// See [`AppError`].
+    /// Like [`Self::build`], with a known topic layout in place of asking the broker: an embedded broker can't be
+    /// asked.
     pub async fn build_on(
         layout: Option<Layout>,
         config: &Config,
@@ -127,10 +109,7 @@ impl App {
         Self::build_in(Environment::real(config), layout, config, once, Arc::default(), stop).await
     }
 
-    /// The same for a program that runs on: what was counted before stays counted.
-    ///
-    /// # Errors
-    /// See [`AppError`].
+    /// Like [`Self::build`], for a long-running program: keeps the counters of the previous run across a reload.
     pub async fn build_counting(
         counters: Arc<Counters>,
         config: &Config,
@@ -139,10 +118,7 @@ impl App {
         Self::build_in(Environment::real(config), None, config, false, counters, stop).await
     }
 
-    /// The same in any environment.
-    ///
-    /// # Errors
-    /// See [`AppError`].
+    /// Like [`Self::build`], in the given environment.
     pub async fn build_in(
         environment: Environment,
         layout: Option<Layout>,
@@ -193,38 +169,38 @@ impl App {
         Ok(Self { lanes, layout, recovered: pages, stores, once, counters, account, schemas, stop })
     }
 
-    /// Counts that grow while it runs.
+    /// Live counters; they grow while the program runs.
     #[must_use]
     pub fn counters(&self) -> Arc<Counters> {
         self.counters.clone()
     }
 
-    /// The lanes' states, by their numbers.
+    /// The state of each lane, by lane number.
     #[must_use]
     pub fn lanes(&self) -> BTreeMap<i32, watch::Receiver<LaneState>> {
         self.lanes.iter().map(|(number, lane)| (*number, lane.handle.status.clone())).collect()
     }
 
-    /// What reads of unknown outcome may have lost.
+    /// Orders that reads of unknown outcome may have lost.
     #[must_use]
     pub fn account(&self) -> Account {
         self.account.clone()
     }
 
-    /// Whether the schema registry knows the schemas.
+    /// The schema resolver, which knows whether the schema registry has the schemas.
     #[must_use]
     pub fn schemas(&self) -> SchemaResolver {
         self.schemas.clone()
     }
 
-    /// First what a former process left in the spool, in its order; then the stores, until they are over; then the
-    /// lanes, until all is committed.
+    /// Publishes the pages that a former process left, in their order. Then runs the stores to their end, and the lanes
+    /// until everything is committed.
     ///
     /// # Errors
-    /// The first thing that went wrong. The other stores go on to their end where they can.
+    /// Returns the first error. A store's failure lets the other stores go on where possible.
     pub async fn run(self) -> Result<(), AppError> {
         let once = self.once;
-        let start = move |tasks: &mut JoinSet<StoreEnd<()>>, store: StoreTask| {
+        let start = move |tasks: &mut JoinSet<StoreResult<()>>, store: StoreTask| {
             if once {
                 tasks.spawn(async move { store.drain().await.map(|()| None) });
                 return;
@@ -232,7 +208,7 @@ impl App {
             let StoreTask { drain, reconciler, .. } = store;
             tasks.spawn(async move { Ok(drain.run().await.map(|()| None)?) });
             tasks.spawn(async move {
-                // The control_socket goes with the reconciler: it holds the lane open.
+                // The control socket ends with the reconciler, because its lane handle keeps the lane open.
                 let control_socket = open_control_socket(&reconciler);
                 tokio::select! {
                     () = reconciler.run() => Ok(None),
@@ -243,7 +219,7 @@ impl App {
         self.run_stores(start).await.1
     }
 
-    /// One pass of the reconciler over every store, and what it did where it could be made.
+    /// Makes one reconciler pass over every store. Returns the summaries of the stores whose pass succeeded.
     pub async fn reconcile(self) -> End<PassSummary> {
         let (mut summaries, result) = self
             .run_stores(|tasks, mut store| {
@@ -254,15 +230,12 @@ impl App {
         (summaries, result)
     }
 
-    /// Publishes orders of one store anew, after what an earlier run left in the spool.
-    ///
-    /// # Errors
-    /// See [`AppError`].
+    /// Publishes the given orders of one store again, after the pages that an earlier run left in the spool.
     pub async fn republish(self, store: &StoreName, orders: Vec<Wanted>) -> Result<Republished, AppError> {
-        let read_requested = store.clone();
+        let wanted_store = store.clone();
         let (mut republished, result) = self
             .run_stores(move |tasks, StoreTask { reconciler, .. }| {
-                if reconciler.store == read_requested {
+                if reconciler.store == wanted_store {
                     let (republisher, orders) = (reconciler.republisher(), orders.clone());
                     tasks.spawn(async move { Ok(Some(republisher.publish(orders, Source::Operator).await?)) });
                 }
@@ -273,13 +246,13 @@ impl App {
 
     async fn run_stores<T: Send + 'static>(
         self,
-        start: impl Fn(&mut JoinSet<StoreEnd<T>>, StoreTask) + Clone + Send + 'static,
+        start: impl Fn(&mut JoinSet<StoreResult<T>>, StoreTask) + Clone + Send + 'static,
     ) -> End<T> {
         let Self { lanes, layout, recovered, stores, once: _, counters: _, account: _, schemas, stop } = self;
-        // It ends with this future.
-        let mut beside = JoinSet::new();
+        // Dropping this set at the end of the function stops the background task.
+        let mut background = JoinSet::new();
         if schemas.registry().is_some() {
-            beside.spawn(schemas.watch(stop.clone()));
+            background.spawn(schemas.watch(stop.clone()));
         }
         let mut pages = by_lane(recovered, |page| lane_of(page.store(), layout.lanes));
         let mut stores = by_lane(stores, |store| lane_of(&store.drain.store, layout.lanes));
@@ -287,7 +260,7 @@ impl App {
         for (number, lane) in lanes {
             let pages = pages.remove(&number).unwrap_or_default();
             let stores = stores.remove(&number).unwrap_or_default();
-            // The lane ends once the last handle is gone, which its stores hold, and all work is committed.
+            // The lane ends once its stores have dropped their handles and all work is committed.
             let (work, ended) = (lane.handle.work, lane.ended);
             ends.spawn(serve_lane(work, pages, stores, start.clone(), stop.clone()));
             ends.spawn(async { (Vec::new(), ended.await.map_err(|_| AppError::Panicked).and_then(|lane| Ok(lane?))) });
@@ -304,7 +277,7 @@ fn by_lane<T>(all: Vec<T>, lane: impl Fn(&T) -> i32) -> BTreeMap<i32, Vec<T>> {
     sorted
 }
 
-/// Without it the program goes on: who wants an order anew has to stop it then.
+/// Without a control socket the program still runs; `republish` then needs the program to be stopped first.
 fn open_control_socket(reconciler: &Reconciler) -> Option<ControlSocket> {
     let Reconciler { store, spool, .. } = reconciler;
     let control_socket = ControlSocket::open(spool.dir(), store, reconciler.republisher());
@@ -321,18 +294,18 @@ async fn serve(control_socket: Option<ControlSocket>) {
     }
 }
 
-/// A lane's stores read nothing before the pages that a former process left are in its queue: an order's older content
-/// must not come after its newer one, and no order that waits there must be taken for missing.
+/// Queues the pages of a former process before it starts the lane's stores. Otherwise an order's older content could
+/// follow its newer one, and an order in a waiting page could be taken for missing.
 async fn serve_lane<T: Send + 'static>(
     work: mpsc::Sender<Work>,
     pages: Vec<Durable>,
     stores: Vec<StoreTask>,
-    start: impl Fn(&mut JoinSet<StoreEnd<T>>, StoreTask),
+    start: impl Fn(&mut JoinSet<StoreResult<T>>, StoreTask),
     stop: CancellationToken,
 ) -> End<T> {
     for page in pages {
         if work.send(Work::Page(page)).await.is_err() {
-            // The lane says itself why it ended.
+            // The lane reports its own error.
             return (Vec::new(), Ok(()));
         }
     }
@@ -344,7 +317,7 @@ async fn serve_lane<T: Send + 'static>(
     join_stores(tasks, &stop).await
 }
 
-async fn join_stores<T: Send + 'static>(mut tasks: JoinSet<StoreEnd<T>>, stop: &CancellationToken) -> End<T> {
+async fn join_stores<T: Send + 'static>(mut tasks: JoinSet<StoreResult<T>>, stop: &CancellationToken) -> End<T> {
     let (mut summaries, mut result) = (Vec::new(), Ok(()));
     while let Some(ended) = tasks.join_next().await {
         match ended.map_err(|_| AppError::Panicked).flatten() {
@@ -360,7 +333,7 @@ async fn join_stores<T: Send + 'static>(mut tasks: JoinSet<StoreEnd<T>>, stop: &
     (summaries, result)
 }
 
-/// What ends early stops the rest, at once and aloud: a lane that is gone leaves its stores without a reader.
+/// An early end stops everything else at once, and is logged: without its lane a store has nobody to publish its pages.
 async fn join_all<T: Send + 'static>(mut ends: JoinSet<End<T>>, stop: &CancellationToken) -> End<T> {
     let (mut summaries, mut result) = (Vec::new(), Ok(()));
     while let Some(ended) = ends.join_next().await {
@@ -371,7 +344,7 @@ async fn join_all<T: Send + 'static>(mut ends: JoinSet<End<T>>, stop: &Cancellat
                 tracing::error!(%error, "stopping");
                 stop.cancel();
             }
-            // A lane's end is why its stores ended, not the other way round.
+            // A lane's error is the cause of its stores' errors, so it takes precedence.
             result = if matches!(error, AppError::Lane(_)) { Err(error) } else { result.and(Err(error)) };
         }
     }
@@ -382,7 +355,7 @@ fn concerns_one_store(error: &AppError) -> bool {
     matches!(error, AppError::Drain(DrainError::Refused { .. }) | AppError::Reconcile(_))
 }
 
-/// A store's tasks, not yet started.
+/// Builds a store's drain and reconciler without starting them.
 fn tasks(
     name: &StoreName,
     store: &config::Store,
@@ -445,7 +418,7 @@ struct LaneTemplate {
     patience: Option<Duration>,
 }
 
-/// A lane for each partition that has a store. `left`: what they will be sent first.
+/// Starts a lane for each partition that has a store. `left`: recovered pages, which the lanes get first.
 fn start_lanes(
     config: &Config,
     layout: Layout,
@@ -477,7 +450,7 @@ fn start_lanes(
                 counters: template.counters.clone(),
                 stop: template.stop.clone(),
                 patience: template.patience,
-                // A command that comes to an end has no time for housekeeping.
+                // A one-shot command has no time to remove old tracking records.
                 retention: template.patience.is_none().then_some(config.reconcile.retention),
                 left: left.iter().filter(|page| lane_of(page.store(), layout.lanes) == lane).count(),
             };
@@ -488,11 +461,11 @@ fn start_lanes(
         .collect()
 }
 
-/// What a former process left, as far as the settings know its stores.
+/// The recovered spool content of the stores that the settings name.
 struct Recovered {
     pages: Vec<Durable>,
     unknown: BTreeMap<StoreName, Vec<UnknownRead>>,
-    /// Stores of which a page may have been damaged.
+    /// Stores that may have lost a page to damage.
     damaged: BTreeSet<StoreName>,
 }
 
@@ -509,8 +482,8 @@ fn accept(recovery: Recovery, stores: &BTreeMap<StoreName, config::Store>) -> Re
         );
         unknown.entry(read.store.clone()).or_default().push(read);
     }
-    let (pages, strangers): (Vec<_>, Vec<_>) = pages.into_iter().partition(|page| stores.contains_key(page.store()));
-    for page in strangers {
+    let (pages, unconfigured): (Vec<_>, Vec<_>) = pages.into_iter().partition(|page| stores.contains_key(page.store()));
+    for page in unconfigured {
         tracing::error!(
             store = %page.store(), file = %page.path().display(),
             "the spool holds a page of a store that the settings no longer name: it stays there until they do"
@@ -561,11 +534,8 @@ fn unreachable(connection: &Connection, fault: KafkaFault) -> KafkaFault {
     }
 }
 
-/// Looks whether a start with these settings would fail for the settings' own sake: whether there are stores, whether their
-/// clients can be made and their tokens read, and the registry's password. Asks nobody.
-///
-/// # Errors
-/// See [`AppError`].
+/// Checks the settings without contacting anybody: that there are stores, that their HTTP clients can be built, and
+/// that tokens and the registry's password can be read.
 pub fn check(config: &Config) -> Result<(), AppError> {
     SchemaResolver::from_config(config)?;
     config.kafka.properties.check_files()?;

@@ -1,7 +1,7 @@
-//! The way of an order from the marketplace to Kafka: drain, publish, reconcile, and the state they share.
+//! The pipeline of an order from the marketplace to Kafka: drain, publish and reconcile, and the state that they share.
 //!
 //! Modules import only those before them: index, counters, account, publish, drain, reconcile. Nothing here reads
-//! settings' files, prints, or serves HTTP.
+//! settings files, prints, or serves HTTP.
 
 pub mod account;
 pub mod counters;

@@ -1,5 +1,5 @@
-//! The spool: where an answer of the marketplace is made durable before the next one is asked for. Synchronous: call it
-//! from a thread that may block.
+//! The spool: makes each answer of the marketplace durable before the next one is requested. All calls are synchronous:
+//! call them from a thread that may block.
 //!
 //! # Format
 //! One file per read, `<sequence number>-<store>-<read ID>.page`, in the order of reservation:
@@ -9,42 +9,50 @@
 //! | 0..4096 | head, text | magic and version, sequence number, store, read ID, time of reservation, xxh3-64 of these |
 //! | 4096..4608 | seal, text | time and length of the answer, outcome, xxh3-128 of head, seal and body |
 //! | 4608..4608 + length | body | the answer as it came |
-//! | to the end | space | nothing that anybody reads; zeros; none in the trace of a read of unknown outcome |
+//! | to the end | space | unused: zeros that nobody reads; cut off in the trace of a read of unknown outcome |
 //!
-//! Zeros fill up head and seal, so `tr -d '\0' < file` shows all there is. The seal, though written last, stands before
-//! the body: its place is fixed, so that space may follow the body and damage to that space is harmless. The head has a
-//! block of its own: writing a page does not touch the block that says whose page it is. Other suffixes:
-//! `.unknown` is a read of unknown outcome, `.free` is nobody's. `corrupt/` holds what could not be read.
-//! `lock` is locked for as long as a process has the spool open.
+//! Head and seal are padded with zeros, so `tr -d '\0' < file` shows a whole file. The seal is written last but stands
+//! before the body. Its place is fixed, so free space may follow the body, and damage to that space is harmless. The
+//! head has a block of its own: writing a page never touches the block that says whose page it is.
+//!
+//! Other file names: `.unknown` is the trace of a read of unknown outcome, `.free` is a spare file. `corrupt/` holds
+//! files that could not be read. `lock` is locked for as long as a process has the spool open.
 //!
 //! # Invariants
-//! 1. A head is durable before the read that it is for, and so is space for the body. [`Durable`] exists only after
-//!    the `fdatasync` of its seal and body, which recovery does again for what it finds.
-//! 2. Bytes 0..4608 + length of a finished file can't change, and the file can't end among them, without being noticed.
-//! 3. The head says what a file is. The name is for people: a rename that was lost with the power is made up for.
-//! 4. A reservation begins with a body of zeros. Reads of a store follow each other and use their reservations in
-//!    order. So of a store's reservations without a seal, the first after its last finished one was in flight: it
-//!    becomes an [`UnknownRead`]. Later ones were waiting, and go. One with bytes in its body was being written.
-//! 5. A file is given to another read only after a head that says `free` is durable on it: no crash can show the new
+//! 1. A head and the space for the body are durable before the read that they are for. [`Durable`] exists only after
+//!    the `fdatasync` of seal and body. Recovery repeats that sync for every file that it finds.
+//! 2. Any change to bytes 0..4608 + length of a finished file, and any truncation within them, is detected.
+//! 3. The head says what a file is. The name is for people: recovery restores a rename that was lost in a power
+//!    failure.
+//! 4. A reservation starts with a body of zeros. Reads of a store follow each other and use their reservations in
+//!    order. So among a store's reservations without a seal, the first one after its last finished file was in flight:
+//!    it becomes an [`UnknownRead`]. Later ones were waiting and are removed. A reservation with bytes in its body was
+//!    being written.
+//! 5. A file is reused for another read only after a head that says `free` is durable on it: no crash can show the new
 //!    body under the old head. (A power failure within [`Spool::reserve`] can show bytes of the old body under the new
-//!    head: an unknown read too many, of a reservation that nobody held yet, and never a page.)
-//! 6. Nothing that was ever a page is deleted but by release, settle, or a whole copy of the same read.
-//! 7. An answer may be sealed as a page before anybody has looked into it. Whoever finds out that it is none says so:
-//!    [`Durable::disown`] puts another seal on the same bytes, and [`Recovery::disown`] does so for what a kill left.
+//!    head. That adds an unknown read, of a reservation that nobody held yet, and never a page.)
+//! 6. A file that was ever a page is deleted only by release, by settle, or in favour of a whole copy of the same read.
+//! 7. An answer may be sealed as a page before anybody has parsed it. If it turns out to be no page,
+//!    [`Durable::disown`] writes another seal for the same bytes. [`Recovery::disown`] does so for files that a killed
+//!    process left.
 //!
-//! # Why files are used again
-//! What counts is that only one `fdatasync`, and no journal commit, lies between two reads. Measured on prototypes, on
-//! an ext4 of a virtual disk, 256 KiB given to each file, bodies of 60 KB, reserve, write and release in a thread
-//! each. A new file per page, its space given by `fallocate`, takes 2.0 ms to reserve and 0.67 ms to write (space that
-//! was never written is still to be marked as written); by writing zeros 2.9 ms and 0.93 ms; new files made 16 at a
-//! time 2.7 ms and 0.87 ms: 340 to 480 pages/s, bound by the journal and the zeros. A released file used again: 0.6 ms
-//! and 0.65 ms, 1,400 pages/s; with no other sync in between, the write of this spool takes 0.3 ms. A rename costs the
-//! next `fdatasync` of that file 0.12 ms for the journal, so a reservation gets its name before it is synced, not
-//! after.
+//! # Why files are reused
+//! Between two reads there must be only one `fdatasync` and no journal commit. Prototypes were measured on an ext4 on a
+//! virtual disk, with files of 256 KiB, bodies of 60 KB, and a thread each for reserve, write and release:
+//!
+//! | file for each page | reserve | write | pages/s |
+//! |---|---|---|---|
+//! | new, space from `fallocate` (its blocks are still to be marked as written) | 2.0 ms | 0.67 ms | 340 to 480, bound by the journal and the zeros |
+//! | new, filled with zeros | 2.9 ms | 0.93 ms | likewise |
+//! | new, made 16 at a time | 2.7 ms | 0.87 ms | likewise |
+//! | a released file, reused | 0.6 ms | 0.65 ms | 1,400 |
+//!
+//! With no other sync in between, the write takes 0.3 ms. A rename costs the next `fdatasync` of that file 0.12 ms for
+//! the journal, so a reservation is renamed before it is synced, not after.
 //!
 //! Deliberately absent: encryption, compression (a person must be able to read a page), and any knowledge of what a
-//! page holds. On a file system that copies on write, space given in advance may not be space kept; a disk that fills
-//! up is then met in the write, and the page is still in memory.
+//! page holds. A copy-on-write file system may not keep the space that was reserved. A full disk then shows up in the
+//! write, and the page is still in memory.
 
 pub mod committed;
 mod disk;
@@ -88,27 +96,27 @@ const UNKNOWN: &str = "unknown";
 const FREE: &str = "free";
 const CORRUPT: &str = "corrupt";
 
-/// Where a spool is, and how much room it takes.
+/// Where a spool is, and how much space it uses.
 #[derive(Debug, Clone)]
 pub struct SpoolOptions {
-    /// The folder; created if it is not there.
+    /// The spool's folder; created if it does not exist.
     pub dir: PathBuf,
-    /// Bytes given to each file before the read. A larger page grows its file, at the price of a slower write.
+    /// Bytes reserved in each file before the read. A larger page grows its file, which makes the write slower.
     pub page_space: u64,
-    /// How many released files are kept for use again.
+    /// Maximum number of released files that are kept for reuse.
     pub spare_files: usize,
 }
 
 impl SpoolOptions {
-    /// The defaults: 256 KiB for a page, which is some four times what 30 orders take, and at most 64 spare files.
+    /// The defaults: 256 KiB per page, about four times what 30 orders take, and at most 64 spare files.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self { dir: dir.into(), page_space: 256 * 1024, spare_files: 64 }
     }
 }
 
-/// A spool that this process has to itself. Clones are the same spool; it is let go when the last one, and the last
-/// reservation, is dropped.
+/// A spool that this process has locked. Clones share it; the lock is released when the last clone and the last
+/// reservation are dropped.
 #[derive(Debug, Clone)]
 pub struct Spool(Arc<Inner>);
 
@@ -123,7 +131,7 @@ struct Inner {
     _lock: Lock,
 }
 
-/// A file whose head says, durably, that it is nobody's.
+/// A file whose head durably says `free`.
 #[derive(Debug)]
 struct Spare {
     path: PathBuf,
@@ -131,20 +139,17 @@ struct Spare {
 }
 
 impl Spool {
-    /// Opens the spool for this process alone and finds out what the one before left behind. What it has found are answers:
-    /// [`Recovery::disown`] says which are pages.
+    /// Locks the spool and recovers the files of the former process. Recovered answers may turn out not to be pages:
+    /// call [`Recovery::disown`].
     ///
     /// # Errors
-    /// [`SpoolError::Locked`] when another process has it, [`SpoolError::Disk`] when the folder can't be made, read
+    /// [`SpoolError::Locked`] when another process has it, [`SpoolError::Disk`] when the folder can't be created, read
     /// or written.
     pub fn open(options: SpoolOptions) -> Result<(Self, Recovery), SpoolError> {
         Self::open_on(SpoolDisk::real().0, options)
     }
 
-    /// The same on any disk.
-    ///
-    /// # Errors
-    /// See [`Spool::open`].
+    /// Like [`Spool::open`], on any disk.
     pub fn open_on(disk: Arc<dyn Disk>, options: SpoolOptions) -> Result<(Self, Recovery), SpoolError> {
         let SpoolOptions { dir, page_space, spare_files } = options;
         let disk = SpoolDisk(disk);
@@ -163,22 +168,22 @@ impl Spool {
         Ok((Self(Arc::new(inner)), recovery))
     }
 
-    /// Its folder.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.0.dir
     }
 
-    /// Makes room for the next page of a store and makes that durable. Reservations of a store must be used in the
-    /// order in which they were made.
+    /// Reserves a file for a store's next page and makes it durable. A store must use its reservations in the order in
+    /// which they were made.
     ///
     /// # Errors
-    /// [`SpoolError::Disk`], for one that is full or read-only too: nothing was read, and nothing must be.
+    /// [`SpoolError::Disk`], also for a full or read-only disk. Nothing was read, and nothing may be read without a
+    /// reservation.
     pub fn reserve(&self, store: &StoreName) -> Result<Reservation, SpoolError> {
         let head =
             Head { seq: self.0.take_seq(), store: store.clone(), read_id: ReadId::fresh(), reserved_at: clock::now() };
         let mut reservation = self.0.clone().begin(head)?;
-        // The name comes first: a rename after the sync would leave a journal commit to the fdatasync of the page.
+        // Rename first: a rename after the sync would make the page's fdatasync pay for a journal commit.
         // guard: a file before the read
         match reservation
             .take_name()
@@ -190,36 +195,32 @@ impl Spool {
         }
     }
 
-    /// Lets go of a page that is in Kafka. Its file is made free with one `fdatasync` and kept for another read, or
-    /// removed; either way the buyers' data in it goes.
+    /// Removes a page that is committed to Kafka. Marks its file as free with one `fdatasync` and keeps it for reuse,
+    /// or deletes it. Either way the buyers' data is erased.
     ///
     /// # Errors
-    /// [`SpoolError::Disk`]; the page is then found again after the next start, and skipped by who knows the read ID.
+    /// [`SpoolError::Disk`]. The next start then finds the page again, and the index recognises its read ID and skips
+    /// it.
     pub fn release(&self, page: Durable, _proof: &Committed) -> Result<(), SpoolError> {
         self.0.let_go(page.path(), page.length())
     }
 
-    /// Lets go of what a failed write left of a page that was published from memory: it would be reported as a read of
-    /// unknown outcome after the next start.
-    ///
-    /// # Errors
-    /// [`SpoolError::Disk`]; it is then reported so.
+    /// Removes the torn file of a page that was published from memory. Left there, the next start would report it as a
+    /// read of unknown outcome.
     pub fn release_unwritten(&self, read_id: ReadId, _proof: &Committed) -> Result<(), SpoolError> {
         self.discard_unwritten(read_id)
     }
 
-    /// Lets go of what a failed write left of an answer without orders, likewise.
-    ///
-    /// # Errors
-    /// [`SpoolError::Disk`]; it is then reported so.
+    /// Removes the torn file of an answer without orders, likewise.
     pub fn discard_unwritten(&self, read_id: ReadId) -> Result<(), SpoolError> {
         self.0.file_of(read_id)?.map_or(Ok(()), |path| self.0.remove_durably(&path))
     }
 
-    /// Writes a page to another file after [`WriteFailed`], in its place in the order, and puts the first file aside.
+    /// After [`WriteFailed`]: writes the page to a new file under the same sequence number, and moves the first file to
+    /// `corrupt/`.
     ///
     /// # Errors
-    /// [`WriteFailed`], with the body, once more.
+    /// [`WriteFailed`] again, with the body.
     pub fn rescue(
         &self,
         store: &StoreName,
@@ -233,7 +234,7 @@ impl Spool {
         }
     }
 
-    /// The new file is whole before the first is touched: at no moment is there less than before.
+    /// The new file is complete before the first one is touched, so a crash never leaves less than before.
     fn try_rescue(
         &self,
         store: &StoreName,
@@ -254,51 +255,46 @@ impl Spool {
         Ok((second.head, second.path))
     }
 
-    /// Removes the trace of a read of unknown outcome, durably: somebody made sure that nothing of it is missing.
+    /// Durably removes the trace of a read of unknown outcome. Call it once nothing of that read is missing.
     ///
     /// # Errors
-    /// [`SpoolError::Disk`]; the trace may then be found again after the next start.
+    /// [`SpoolError::Disk`]; the next start may then find the trace again.
     pub fn settle(&self, read: UnknownRead) -> Result<(), SpoolError> {
         self.0.remove_durably(&read.path)
     }
 
-    /// Lists the files of a spool, without its lock and without changing anything. A folder that is not there has none.
-    ///
-    /// # Errors
-    /// [`SpoolError::Disk`] when the folder can't be listed.
+    /// Lists the files of a spool without its lock and without changing anything. A folder that does not exist has no
+    /// files.
     pub fn inspect(dir: &Path) -> Result<Vec<SpoolEntry>, SpoolError> {
         inspect::inspect(dir)
     }
 
-    /// How full a spool is, without its lock and without reading the pages.
+    /// Measures how full a spool is, without its lock and without reading the pages.
     ///
     /// # Errors
-    /// [`SpoolError::Disk`] when the folder is not there, or can't be read or written.
+    /// [`SpoolError::Disk`] when the folder does not exist, or can't be read or written.
     pub fn survey(dir: &Path) -> Result<Survey, SpoolError> {
         survey::survey(dir)
     }
 
-    /// Whether a folder is fit to be a spool, and who works with it. Leaves nothing behind and takes no lock for longer
-    /// than it takes to see that it is free.
+    /// Checks whether a folder can serve as a spool, and which process holds it. Leaves nothing behind, and takes the
+    /// lock only for the moment of the check.
     ///
     /// # Errors
-    /// [`SpoolError::Disk`] when the folder, or the nearest one above it, can't be written.
+    /// [`SpoolError::Disk`] when the folder, or its nearest existing parent, can't be written.
     pub fn fitness(dir: &Path) -> Result<Fitness, SpoolError> {
         fitness::measure(dir)
     }
 
-    /// Who works with a spool.
-    ///
-    /// # Errors
-    /// [`SpoolError::Disk`] when the lock can't be looked at.
+    /// Returns which process holds a spool.
     pub fn holder(dir: &Path) -> Result<Holder, SpoolError> {
         fitness::holder(dir)
     }
 
-    /// The body in a file of a spool: a page as it came, or what came of a read of unknown outcome. Needs no lock.
+    /// Reads the body of a spool file: a page, or the bytes that came of a read of unknown outcome. Needs no lock.
     ///
     /// # Errors
-    /// [`SpoolError::Disk`] when the file can't be read, [`SpoolError::Damaged`] when its head can't.
+    /// [`SpoolError::Disk`] when the file can't be read, [`SpoolError::Damaged`] when its head is damaged.
     pub fn read_body(path: &Path) -> Result<Bytes, SpoolError> {
         inspect::body(path)
     }
@@ -310,11 +306,11 @@ impl Inner {
     }
 
     fn spares(&self) -> MutexGuard<'_, Vec<Spare>> {
-        // The list is whole after every statement that changes it.
+        // Every statement leaves the list consistent, so a poisoned lock is safe to use.
         self.spares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a head on a file that is nobody's. Not durable yet, and under the name of a free file.
+    /// Writes a head to a free file. The result is not durable yet, and still has the name of a free file.
     fn begin(self: Arc<Self>, head: Head) -> Result<Reservation, SpoolError> {
         let spare = self.spares().pop();
         let Spare { path, file } = spare.map_or_else(|| self.create_spare(), Ok)?;
@@ -322,7 +318,7 @@ impl Inner {
         Ok(Reservation { spool: self, head, file, path })
     }
 
-    /// Zeros are written, rather than space allotted: the write of the page then changes bytes and no metadata.
+    /// Writes zeros rather than allocating space: writing the page then changes bytes and no metadata.
     fn create_spare(&self) -> Result<Spare, SpoolError> {
         let path = self.spare_path();
         let file = self.disk.create(&path)?;
@@ -339,16 +335,16 @@ impl Inner {
         self.dir.join(format!("{:012}.{FREE}", self.take_seq()))
     }
 
-    /// Removes a file that nobody got. Should that fail too, recovery finds a reservation without a body.
+    /// Removes a file whose reservation failed. If the removal fails too, recovery finds a reservation without a body.
     fn undo(&self, path: &Path, error: SpoolError) -> SpoolError {
         self.disk.remove(path).ok();
         error
     }
 
-    /// Gone for good, also if the power fails now: a page that came back would be older than what has become of its orders
-    /// since.
+    /// Removes the page durably, even across a power failure: a page that came back would be older than what has become
+    /// of its orders since.
     fn let_go(&self, path: &Path, length: usize) -> Result<(), SpoolError> {
-        // A file from a process with other settings may have less space than is promised now, one that grew has more.
+        // A file of a process with other settings may have less space than promised now; one that grew has more.
         let usable = self.disk.size(path).is_ok_and(|size| size == self.page_space as u64);
         let Ok(file) = self.make_free(path) else { return self.remove_durably(path) };
         if !usable || self.spares().len() >= self.spare_files {
@@ -357,7 +353,7 @@ impl Inner {
         self.keep_spare(path, length, file).or_else(|_| self.disk.remove(path))
     }
 
-    /// The head says that the file is nobody's, durably; what becomes of its name does not matter any more.
+    /// Makes the `free` head durable; from then on the file's name no longer matters.
     fn make_free(&self, path: &Path) -> Result<Box<dyn DiskFile>, SpoolError> {
         let file = self.disk.open_for_writing(path)?;
         disk::write_at(&*file, path, 0, &format::free_head())?;
@@ -366,7 +362,7 @@ impl Inner {
         Ok(file)
     }
 
-    /// The wiping is made durable by the reservation that uses the file next.
+    /// The next reservation of the file makes the erasure durable.
     fn keep_spare(&self, path: &Path, length: usize, file: Box<dyn DiskFile>) -> Result<(), SpoolError> {
         disk::write_at(&*file, path, HEAD, &vec![0; SEAL + length])?;
         let spare = Spare { path: self.spare_path(), file };
@@ -378,7 +374,7 @@ impl Inner {
     fn remove_durably(&self, path: &Path) -> Result<(), SpoolError> {
         self.disk.remove(path)?;
         match self.disk.sync_dir(&self.dir) {
-            // Somebody removed the folder, and the file with it: what is still in memory has to be published.
+            // Somebody removed the folder and the file with it: go on, so that pages still in memory get published.
             Err(error) if error.is_missing() => Ok(()),
             synced => synced,
         }
@@ -391,7 +387,8 @@ impl Inner {
 }
 
 impl Drop for Inner {
-    /// Spare files are worth nothing to the next process; those left behind by a kill it removes itself.
+    /// Removes the spare files, which are of no use to the next process. Recovery removes those that a killed process
+    /// leaves.
     fn drop(&mut self) {
         for spare in self.spares().drain(..) {
             self.disk.remove(&spare.path).ok();
@@ -416,7 +413,7 @@ fn has_suffix(path: &Path, suffix: &str) -> bool {
     path.extension().is_some_and(|extension| extension == suffix)
 }
 
-/// Whatever else lies in the folder is somebody else's, and left alone.
+/// Other files in the folder are not ours and are left alone.
 fn is_ours(path: &Path) -> bool {
     [PAGE, UNKNOWN, FREE].iter().any(|suffix| has_suffix(path, suffix))
 }

@@ -1,11 +1,12 @@
-//! A store's control_socket: where a command that runs beside the program asks it to publish orders anew.
+//! A store's control socket: through it a command asks the running program to publish orders again.
 //!
-//! A socket in the spool's folder, `STORE.sock`, as long as `run` is at work. A request is a line of JSON, the answer is
-//! another one once all is committed, and the connection is over. They are served one after the other.
+//! The socket is `STORE.sock` in the spool's folder and exists while `run` is running. A request is one line of JSON.
+//! The answer is another line, sent once everything is committed; then the connection is closed. Requests are served
+//! one after the other.
 //!
-//! There is no password: who may open the socket is who may write into the spool. Deliberately absent: the same on
-//! `admin.listen`. Others may look there, and whatever a browser on this machine is told to post would be as good as an
-//! operator's word.
+//! There is no password: whoever may open the socket may also write into the spool. Deliberately absent: the same
+//! operation on `admin.listen`. Other users may read that port, and a browser on this machine can be made to post to
+//! it.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -25,31 +26,31 @@ use crate::order::ids::{OrderId, StoreName};
 use crate::pipeline::publish::Source;
 use crate::pipeline::reconcile::{Republished, Republisher, Wanted};
 
-/// For a request to come: whoever connects and says nothing must not hold up others.
-const REQUEST: Duration = Duration::from_secs(10);
-/// For the answer to be taken.
-const ANSWER: Duration = Duration::from_secs(10);
-/// The longest request in bytes: ten thousand dead letters, and more.
-const LONGEST: u64 = 64 << 20;
-/// After a fault of the socket.
-const PAUSE: Duration = Duration::from_secs(1);
+/// A client must send its request within this time, so that a silent client does not block the others.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// A client must take its answer within this time.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum request size in bytes: more than ten thousand dead letters.
+const MAX_REQUEST: u64 = 64 << 20;
+/// Pause after a socket error.
+const ERROR_PAUSE: Duration = Duration::from_secs(1);
 
-/// Why the program at work did not do as it was asked.
+/// Why the running program did not do what was asked.
 #[derive(Debug, Error)]
 pub enum ControlError {
-    /// Nobody takes requests: what is at work is no `run`, or its socket could not be made.
+    /// Nobody listens: the running process is not `run`, or could not create its socket.
     #[error("the program that is at work with this spool takes no requests: stop it first")]
     NobodyThere,
-    /// The answer did not come.
+    /// The connection ended without an answer.
     #[error(
         "the program that is at work with this spool went away before it answered: ask again. What it has published by \
          then gets one more revision"
     )]
     Unanswered,
-    /// In the words of the program at work.
+    /// The running program's own error message.
     #[error("the program that is at work with this spool could not do it: {0}")]
     Failed(String),
-    /// The command was stopped.
+    /// The command was stopped while it waited.
     #[error("stopped before the answer; the program that is at work with this spool publishes them all the same")]
     Left,
 }
@@ -77,7 +78,7 @@ fn path(spool: &Path, store: &StoreName) -> PathBuf {
     spool.join(format!("{store}.sock"))
 }
 
-/// One store's.
+/// The control socket of one store.
 #[derive(Debug)]
 pub struct ControlSocket {
     listener: UnixListener,
@@ -85,19 +86,20 @@ pub struct ControlSocket {
     republisher: Republisher,
 }
 
-/// It is closed; whoever comes later is told at once that nobody is there.
+/// Closes the socket: a later client gets a connection error at once.
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        // What is left of a program that was killed is removed by the next one.
+        // If the process is killed first, the next one removes the file.
         fs::remove_file(&self.path).ok();
     }
 }
 
 impl ControlSocket {
-    /// Opens it in the folder of a spool that this process has: whatever is left there is a former one's.
+    /// Opens the socket in the folder of a spool that this process has locked. A socket file found there is left over
+    /// from a former process.
     ///
     /// # Errors
-    /// The file system's. A socket's path has a hundred characters at most.
+    /// The file system's error. A socket path has at most about a hundred characters.
     pub fn open(spool: &Path, store: &StoreName, republisher: Republisher) -> io::Result<Self> {
         let path = path(spool, store);
         match fs::remove_file(&path) {
@@ -109,30 +111,31 @@ impl ControlSocket {
         Ok(Self { listener, path, republisher })
     }
 
-    /// Never returns: it ends when it is dropped, and whoever waits for an answer then sees that none comes.
+    /// Serves requests and never returns. When dropped, it closes the connection of a waiting client, which then sees
+    /// that no answer comes.
     pub async fn serve(self) {
         loop {
             let served = match self.listener.accept().await {
-                Ok((client, _)) => self.attend(client).await,
+                Ok((client, _)) => self.serve_client(client).await,
                 Err(error) => Err(error),
             };
             if let Err(error) = served {
                 tracing::warn!(%error, "a request to publish orders anew was given up");
-                sleep(PAUSE).await;
+                sleep(ERROR_PAUSE).await;
             }
         }
     }
 
-    async fn attend(&self, client: UnixStream) -> io::Result<()> {
+    async fn serve_client(&self, client: UnixStream) -> io::Result<()> {
         let mut client = BufReader::new(client);
         let mut line = String::new();
-        timeout(REQUEST, (&mut client).take(LONGEST).read_line(&mut line)).await??;
+        timeout(REQUEST_TIMEOUT, (&mut client).take(MAX_REQUEST).read_line(&mut line)).await??;
         let answer = match serde_json::from_str(&line) {
             Ok(request) => self.publish(request).await,
             Err(_) => ControlResponse::Failed("the request is none of this version's".to_owned()),
         };
         let answer = serde_json::to_string(&answer)? + "\n";
-        timeout(ANSWER, client.write_all(answer.as_bytes())).await?
+        timeout(ANSWER_TIMEOUT, client.write_all(answer.as_bytes())).await?
     }
 
     async fn publish(&self, request: ControlRequest) -> ControlResponse {
@@ -145,10 +148,7 @@ impl ControlSocket {
     }
 }
 
-/// Asks the program that is at work with this spool to publish orders anew, and waits until they are committed.
-///
-/// # Errors
-/// See [`ControlError`].
+/// Asks the program that runs on this spool to publish orders again, and waits until they are committed.
 pub async fn ask(
     spool: &Path,
     store: &StoreName,
@@ -166,7 +166,7 @@ pub async fn ask(
 }
 
 async fn exchange(mut client: UnixStream, orders: &[Wanted]) -> io::Result<ControlResponse> {
-    // What is no text can't be mapped, so that nobody asks for it.
+    // A body that is not UTF-8 can't be mapped, so nobody asks to republish one.
     let kept = |kept: &Bytes| String::from_utf8_lossy(kept).into_owned();
     let orders = orders.iter().map(|Wanted { id, kept: it }| Order { id: id.clone(), kept: it.as_ref().map(kept) });
     let request = serde_json::to_string(&ControlRequest { orders: orders.collect() })? + "\n";

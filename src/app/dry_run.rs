@@ -1,5 +1,5 @@
-//! What a pass of the reconciler would look for: reads the lists of IDs and the tracking topic, and changes nothing.
-//! It needs neither the spool nor a producer, so it may run beside the program at work.
+//! A dry run of the reconciler: reads the ID lists and the tracking topic, and changes nothing. It needs neither the
+//! spool's lock nor a producer, so it may run beside the running program.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -20,21 +20,21 @@ use crate::pipeline::publish::{self, OPEN_DEADLINE};
 use crate::pipeline::reconcile::{Asker, ReconcileError};
 use crate::pipeline::tracking_memory::{TrackingMemory, lane_of};
 
-/// What one store lists and the tracking topic does not hold.
+/// The orders of one store that the marketplace lists and the tracking topic does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Missing {
-    /// The store.
     pub store: StoreName,
-    /// How many IDs are listed.
+    /// How many IDs the list holds.
     pub listed: usize,
-    /// The missing ones. Some may only be pending: to tell, one would have to drain.
+    /// The missing IDs. Some may merely be pending: only a drain can tell.
     pub missing: Vec<OrderId>,
 }
 
-/// The lists first and the tracking topic after them: what is published in between is not missing.
+/// Fetches the lists first and reads the tracking topic after them, so that an order published in between is not
+/// reported as missing.
 ///
 /// # Errors
-/// A list that can't be had, or a tracking topic that can't be read to its end.
+/// A list that can't be fetched, or a tracking topic that can't be read to its end.
 pub async fn dry_run(config: &Config) -> Result<Vec<Missing>, AppError> {
     let mut lists = Vec::new();
     for (name, store) in config.stores_or_error()? {

@@ -1,4 +1,4 @@
-//! What the program meets outside of itself, and the real of it.
+//! The program's external dependencies, and their real implementations.
 
 use std::sync::Arc;
 
@@ -10,25 +10,22 @@ use crate::order::ids::StoreName;
 use crate::platform::disk::{Disk, RealDisk};
 use crate::platform::jobs::{Jobs, Threads};
 
-/// What the program meets outside of itself: the seam at which a simulation puts all of it.
+/// The program's external dependencies: the seam at which a simulation replaces all of them.
 #[derive(Clone)]
 pub struct Environment {
-    /// Where the spool is.
+    /// The disk that holds the spool.
     pub disk: Arc<dyn Disk>,
-    /// Threads.
     pub jobs: Arc<dyn Jobs>,
-    /// Kafka.
     pub broker: Arc<dyn Broker>,
-    /// The way to a store's marketplace.
     pub marketplace: Arc<MarketplaceFactory>,
 }
 
-/// Makes the way to a store's marketplace, as the settings describe it.
+/// Builds a store's marketplace client from its settings.
 pub type MarketplaceFactory =
     dyn Fn(&StoreName, &config::Store) -> Result<Arc<dyn Marketplace>, AppError> + Send + Sync;
 
 impl Environment {
-    /// Those of a real program.
+    /// The real disk, threads, cluster and HTTP client.
     #[must_use]
     pub fn real(config: &Config) -> Self {
         let (connection, tracking) = (Connection::from(&config.kafka), config.kafka.topics.tracking.clone());
@@ -41,10 +38,7 @@ impl Environment {
     }
 }
 
-/// A store's way to the marketplace, as the settings describe it.
-///
-/// # Errors
-/// [`AppError::Start`].
+/// Builds a store's HTTP client from its settings.
 pub(crate) fn client(store: &config::Store) -> Result<Client, AppError> {
     let api = &store.api;
     let options = ClientOptions {

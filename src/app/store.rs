@@ -1,4 +1,4 @@
-//! One store's tasks: how drain and reconciler work together.
+//! The tasks of one store: how its drain and its reconciler work together.
 
 use crate::order::ids::OrderIds;
 use crate::pipeline::counters::PassSummary;
@@ -7,21 +7,21 @@ use crate::pipeline::reconcile::{ReconcileError, Reconciler};
 
 use super::AppError;
 
-/// Passes in a row at most: each may meet unknown reads of its own, which the next one settles.
-const PASSES: usize = 5;
+/// Maximum passes in a row. Each pass may meet unknown reads of its own, which the next one settles.
+const MAX_PASSES: usize = 5;
 
-/// A store's drain and its reconciler.
 pub(super) struct StoreTask {
     pub(super) drain: Drain,
     pub(super) reconciler: Reconciler,
-    /// An earlier run's page was found damaged: what was in it is marked, and has to be fetched again.
+    /// Whether an earlier run's page was found damaged. Its orders are marked as handed over, so they have to be
+    /// fetched again.
     pub(super) damaged: bool,
 }
 
 impl StoreTask {
-    /// Drains to nothing pending. Where a read had an unknown outcome or a page was damaged, in this run or an earlier
-    /// one, what may have been lost is fetched before it is over; where that can't be, it is said, and the unknown reads
-    /// stay noted in the spool. It ends well only if all was fetched that was found missing.
+    /// Drains until nothing is pending. If a read had an unknown outcome or a page was damaged, in this run or an
+    /// earlier one, it then fetches what may have been lost. If that fails it logs a warning and keeps the unknown
+    /// reads in the spool. Returns `Ok` only if every order found missing was fetched.
     pub(super) async fn drain(mut self) -> Result<(), AppError> {
         self.drain.clone().run().await?;
         if !self.damaged && !self.reconciler.has_unsettled_reads() {
@@ -43,18 +43,18 @@ impl StoreTask {
         }
     }
 
-    /// Repairs what is missing, and then looks for changes, which may take long.
+    /// Repairs missing orders, then looks for changed ones, which may take long.
     pub(super) async fn reconcile(&mut self) -> Result<PassSummary, AppError> {
         let (mut summary, tracked) = self.repair().await?;
         self.reconciler.look_for_changes(&mut summary, tracked).await?;
         Ok(summary)
     }
 
-    /// One pass; and further ones for unknown reads that are not covered by it. Gives the last list's tracked orders as
-    /// well.
+    /// Makes one pass, and further ones while unknown reads are left that the last pass did not cover. Also returns the
+    /// tracked orders of the last list.
     async fn repair(&mut self) -> Result<(PassSummary, OrderIds), AppError> {
         let (mut all, mut tracked) = self.pass().await?;
-        for _ in 1..PASSES {
+        for _ in 1..MAX_PASSES {
             if all.failed > 0 || !self.reconciler.has_unsettled_reads() {
                 break;
             }
@@ -65,7 +65,7 @@ impl StoreTask {
         Ok((all, tracked))
     }
 
-    /// The drain ends between list and repair; see [`crate::pipeline::reconcile`] for why there.
+    /// The drain runs between list and repair; [`crate::pipeline::reconcile`] explains why.
     async fn pass(&mut self) -> Result<(PassSummary, OrderIds), AppError> {
         // guard: list, then drain
         let listed = self.reconciler.list().await?;

@@ -1,25 +1,32 @@
-//! The account of losses: how many orders reads of unknown outcome may have marked, how many of them were found since,
-//! and what is missing for good unless a person helps. `gap.rs` says what exactly is known.
+//! The account of lost orders: how many orders the reads of unknown outcome may have marked, how many of those were
+//! found since, and how many stay missing unless a person helps. `gap.rs` defines what exactly is known.
 //!
-//! # How an entry lives
-//! 1. A read ends without an answer. Its trace is durable in the spool, then the entry is; with the number of orders that
-//!    were pending before, where that is known.
-//! 2. The next good answer tells how many were pending after. It is on the account before the page goes on its way.
-//! 3. A pass of the reconciler notes here that it begins, publishes what is missing, and notes how many that were. If it is
-//!    killed in between, the next pass has the tracking topic counted: each record names the pass that brought it.
-//! 4. A pass that covers the read and could fetch everything decides. Nothing open: the trace goes, then the entry.
-//!    Otherwise the trace goes and the entry stays: orders that are older than the list goes back, certainly or possibly.
-//! 5. A person un-synchronises those. An order that comes in a page, was never published, and is older than the read
-//!    is one of them, for the drain had found nothing pending after the read. Or a person settles the entry by command.
-//!    Where a loss is only possible nobody has to do anything: the entry lapses once the orders would be too old anyway.
+//! # Life of an entry
+//! 1. A read ends without an answer. Its trace becomes durable in the spool, then the entry does, with the number of
+//!    orders pending before the read, where that is known.
+//! 2. The next good answer tells how many orders were pending after it. The account records that before the page is
+//!    handed on.
+//! 3. A reconciler pass records here that it begins, publishes what is missing, and records how many orders that were.
+//!    If the pass is killed in between, the next pass counts them in the tracking topic, where each record names the
+//!    pass that brought it.
+//! 4. A pass that covers the read and could fetch everything decides. If nothing is open, the trace is removed, then
+//!    the entry. Otherwise the trace is removed and the entry stays: it stands for orders older than the list goes
+//!    back, certainly or possibly missing.
+//! 5. A person un-synchronises those orders in the shop. The account credits an order that comes in a page, was never
+//!    published, and is older than the read: the drain had found nothing pending after the read. Alternatively a person
+//!    settles the entry by command.
 //!
-//! # In the spool's folder
-//! `account.json`: all entries, replaced as a whole. `STORE.pending`: see `answers.rs`. `READ_ID.settled`: the wish of
-//! a person, granted by the process that has the spool. No order and no buyer is named in any of them.
+//! A loss that is only possible needs no action: the entry lapses once the orders would be too old to be handed over.
 //!
-//! # What holds
-//! 1. An entry is durable before the trace of its read goes, and stays until the trace is gone.
-//! 2. What was found is counted once, whatever is killed: passes are counted by the tracking topic, pages by their read.
+//! # Files in the spool's folder
+//! `account.json`: all entries, replaced as a whole. `STORE.pending`: see `pending_note.rs`. `READ_ID.settled`: a
+//! person's request to settle an entry, carried out by the process that holds the spool. None of them names an order or
+//! a buyer.
+//!
+//! # Invariants
+//! 1. An entry is durable before the trace of its read is removed, and stays until the trace is gone.
+//! 2. Each found order is counted once, whatever is killed: passes are identified in the tracking topic, pages by their
+//!    read ID.
 
 mod error;
 mod gap;
@@ -45,28 +52,27 @@ pub use gap::{LISTED, Marked, OpenLoss, PAGE, Pending, REACH};
 use ledger::Ledger;
 use pending_note::{PendingNote, PendingNotes};
 
-/// Reads of unknown outcome without a good answer in between: one entry of the account.
+/// One entry of the account: consecutive reads of unknown outcome, without a good answer in between.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LossEntry {
-    /// The store that was read.
     pub store: StoreName,
-    /// The reads, in their order. Any of them names the entry.
+    /// The reads, in their order. Any of them identifies the entry.
     pub reads: Vec<ReadId>,
-    /// When the file of the first was reserved.
+    /// When the file of the first read was reserved.
     pub since: Timestamp,
-    /// What is known about the last one's end.
+    /// How the last read ended, as far as known.
     pub reason: String,
     /// How many orders they marked.
     pub marked: Marked,
-    /// How many were found since, by the reconciler or because a person un-synchronised them.
+    /// How many orders were found since, by the reconciler or because a person un-synchronised them.
     pub found: u64,
-    /// How many are still missing.
+    /// How many orders are still missing.
     pub open: OpenLoss,
-    /// Where orders that are still missing were placed, if they are: before this. The list of IDs did not go back further.
+    /// Orders that are still missing were placed before this time, which is as far back as the list of IDs went.
     pub placed_before: Option<Timestamp>,
     /// Until when the list of IDs still shows an order that was placed when the first read began.
     pub listed_until: Timestamp,
-    /// When an entry goes by itself of which nothing is certainly missing.
+    /// When the entry lapses, if nothing is certainly missing.
     pub lapses_at: Option<Timestamp>,
 }
 
@@ -94,19 +100,19 @@ impl LossEntry {
     }
 }
 
-/// What is missing although a pass has looked for it.
+/// Orders that are missing although a pass has looked for them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Unaccounted {
-    /// Orders, at least.
+    /// Minimum number of missing orders.
     pub orders: u64,
-    /// Reads that have possibly lost orders, and of which no loss is certain.
+    /// Reads that possibly lost orders, although no loss is certain.
     pub reads: u64,
-    /// How many orders those reads can have lost at most.
+    /// Maximum number of orders that those reads lost.
     pub possible: u64,
 }
 
 impl Unaccounted {
-    /// Whether all is accounted for.
+    /// Whether nothing is missing.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
         *self == Self::default()
@@ -124,30 +130,29 @@ impl Unaccounted {
     }
 }
 
-/// A pass of the reconciler that could fetch all that was missing.
+/// A reconciler pass that could fetch every missing order.
 #[derive(Debug, Clone, Copy)]
 pub struct Covered<'a> {
-    /// The reads that were over before its list was taken.
+    /// The reads that were over before the pass took its list.
     pub reads: &'a [ReadId],
-    /// When its list was taken.
+    /// When it took its list.
     pub listed_at: Timestamp,
-    /// What its list says of orders that were tracked before; 0 for an entry that is not named.
+    /// For each entry, how many listed orders were tracked before it; 0 for an entry that is not named.
     pub known: &'a [KnownBefore],
 }
 
-/// Listed orders that had been tracked before an entry's reads: none of them is missing, although they may be among those
-/// that the reads marked.
+/// Listed orders that had been tracked before an entry's reads. None of them is missing, although the reads may have
+/// marked them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownBefore {
     /// The first read of the entry.
     pub first_read: ReadId,
     /// When that read began.
     pub since: Timestamp,
-    /// How many there are.
     pub orders: u64,
 }
 
-/// The account of a spool that this process has to itself. Clones are the same account.
+/// The account of a spool that this process has locked. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Account(Arc<Inner>);
 
@@ -156,30 +161,24 @@ struct Inner {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     ledger: Mutex<Ledger>,
-    answers: Mutex<BTreeMap<StoreName, PendingNotes>>,
+    notes: Mutex<BTreeMap<StoreName, PendingNotes>>,
     counters: Arc<Counters>,
 }
 
-/// A store's reads that a former process left, in their order.
+/// A store's read that a former process left in the spool.
 enum LeftRead<'a> {
     Page(&'a Durable),
     Unknown(&'a UnknownRead),
 }
 
 impl Account {
-    /// Reads the account of the spool in `dir` and takes up what its recovery found: reads of unknown outcome that are
-    /// not on it yet, and the answers in pages that were not yet handed over. Keeps `counters` up to date from then on.
-    ///
-    /// # Errors
-    /// [`AccountError::File`].
+    /// Reads the account of the spool in `dir`. Adds the recovered reads of unknown outcome that it does not hold yet,
+    /// and the counts in recovered pages. Keeps `counters` up to date from then on.
     pub fn open(dir: &Path, recovery: &Recovery, counters: Arc<Counters>) -> Result<Self, AccountError> {
         Self::open_on(RealDisk::shared(), dir, recovery, counters)
     }
 
-    /// The same on any disk.
-    ///
-    /// # Errors
-    /// See [`Account::open`].
+    /// Like [`Account::open`], on any disk.
     pub fn open_on(
         disk: Arc<dyn Disk>,
         dir: &Path,
@@ -188,46 +187,42 @@ impl Account {
     ) -> Result<Self, AccountError> {
         let before = Ledger::read(&*disk, dir)?;
         let mut ledger = before.clone();
-        let wishes = ledger.take_settlements(&*disk, dir)?;
-        let mut answers = BTreeMap::new();
+        let requests = ledger.take_settlements(&*disk, dir)?;
+        let mut notes = BTreeMap::new();
         for (store, left) in by_store(recovery) {
             let last = ledger.take_up(&*disk, dir, &store, left);
-            answers.insert(store.clone(), PendingNotes::new(disk.clone(), dir, &store, last));
+            notes.insert(store.clone(), PendingNotes::new(disk.clone(), dir, &store, last));
         }
         let traced: BTreeSet<ReadId> = recovery.unknown.iter().map(|read| read.read_id).collect();
         ledger.forget_settled(|read| traced.contains(&read));
         if ledger != before {
             ledger.write(&*disk, dir)?;
         }
-        remove_all(&*disk, &wishes);
-        let inner =
-            Inner { disk, dir: dir.to_owned(), ledger: Mutex::new(ledger), answers: Mutex::new(answers), counters };
+        remove_requests(&*disk, &requests);
+        let inner = Inner { disk, dir: dir.to_owned(), ledger: Mutex::new(ledger), notes: Mutex::new(notes), counters };
         let account = Self(Arc::new(inner));
-        account.sum_up(&account.ledger());
+        account.update_counters(&account.ledger());
         Ok(account)
     }
 
-    /// All entries, the oldest first, without the spool's lock: for a look beside the process at work.
-    ///
-    /// # Errors
-    /// [`AccountError::File`].
+    /// Returns all entries, the oldest first, without the spool's lock: for use beside the running process.
     pub fn look(dir: &Path) -> Result<Vec<LossEntry>, AccountError> {
         let mut ledger = Ledger::read(&RealDisk, dir)?;
         ledger.take_settlements(&RealDisk, dir)?;
         Ok(entries(&ledger))
     }
 
-    /// A person says that nothing of an entry is missing any more. Needs no lock: whoever has the spool takes note at its
-    /// next pass, and the next process at its start.
+    /// Requests to settle an entry: a person says that nothing of it is missing any more. Needs no lock: the process
+    /// that holds the spool carries it out in its next pass, or the next process at its start.
     ///
     /// # Errors
-    /// An entry that is not there, or that no pass has looked for.
+    /// An entry that does not exist, or that no pass has looked for.
     pub fn settle(dir: &Path, read_id: ReadId) -> Result<(), AccountError> {
         let entries = Self::look(dir)?;
         match entries.iter().find(|entry| entry.reads.contains(&read_id)) {
             None => Err(AccountError::NotThere(read_id)),
             Some(entry) if entry.open == OpenLoss::NotLookedFor => Err(AccountError::NotLookedFor(read_id)),
-            Some(_) => ledger::wish_settled(dir, read_id),
+            Some(_) => ledger::request_settlement(dir, read_id),
         }
     }
 
@@ -237,14 +232,13 @@ impl Account {
         entries(&self.ledger())
     }
 
-    /// What is missing over all stores. Never waits: for metrics.
+    /// What is missing over all stores. Never blocks, so metrics may call it.
     #[must_use]
     pub fn unaccounted(&self) -> Unaccounted {
         let Counters { unaccounted, unaccounted_reads, possibly_unaccounted, .. } = &*self.0.counters;
         Unaccounted { orders: unaccounted.get(), reads: unaccounted_reads.get(), possible: possibly_unaccounted.get() }
     }
 
-    /// What is missing of a store.
     #[must_use]
     pub fn unaccounted_of(&self, store: &StoreName) -> Unaccounted {
         let ledger = self.ledger();
@@ -253,27 +247,18 @@ impl Account {
         sum
     }
 
-    /// Notes, for whoever finds this read cut off, what was pending before. Call it before the read.
-    ///
-    /// # Errors
-    /// [`AccountError::File`].
+    /// Before a read, records how many orders are pending. If the read is cut off, recovery finds the number.
     pub fn note_next_read(&self, store: &StoreName, next: ReadId) -> Result<(), AccountError> {
-        self.note_of(store, |answers| answers.note(Some(next)))
+        self.note_of(store, |notes| notes.note(Some(next)))
     }
 
-    /// No further read is made by this process.
-    ///
-    /// # Errors
-    /// [`AccountError::File`].
+    /// Records that this process makes no further read.
     pub fn note_end_of_reads(&self, store: &StoreName) -> Result<(), AccountError> {
-        self.note_of(store, |answers| answers.note(None))
+        self.note_of(store, |notes| notes.note(None))
     }
 
-    /// A good answer. Call it when its page is durable and before the page is handed on. `next`: the read that follows it,
-    /// if its file is reserved.
-    ///
-    /// # Errors
-    /// [`AccountError::File`].
+    /// Records a good answer. Call it when the page is durable and before it is handed on. `next`: the read that
+    /// follows, if its file is reserved.
     pub fn note_answer(
         &self,
         store: &StoreName,
@@ -286,33 +271,34 @@ impl Account {
                 gap.answer(counted.before);
             }
         })?;
-        self.note_of(store, |answers| {
-            answers.last = counted.after.map(|orders| Pending { orders, at });
-            next.map_or(Ok(()), |next| answers.note(Some(next)))
+        self.note_of(store, |notes| {
+            notes.last = counted.after.map(|orders| Pending { orders, at });
+            next.map_or(Ok(()), |next| notes.note(Some(next)))
         })
     }
 
-    /// A read has an unknown outcome, and its trace is durable. `at_most`: orders that it can have marked; [`PAGE`] where
-    /// nothing more is known.
+    /// Records a read of unknown outcome, whose trace is durable. `at_most`: the orders that it can have marked;
+    /// [`PAGE`] if nothing more is known.
     ///
     /// # Errors
-    /// [`AccountError::File`]; the next process then finds the trace.
+    /// [`AccountError::File`]; the next process then finds the trace and records the read.
     pub fn note_lost_read(&self, read: &UnknownRead, at_most: u64) -> Result<(), AccountError> {
         let mut before = None;
-        self.note_of(&read.store, |answers| {
-            before = answers.last.take();
+        self.note_of(&read.store, |notes| {
+            before = notes.last.take();
             Ok(())
         })?;
         self.change(|ledger| ledger.lost(&read.store, lost_read(read, at_most), before))
     }
 
-    /// Passes over a store that began and did not tell what they found.
+    /// Passes over a store that began and did not record what they found.
     #[must_use]
     pub fn passes_of(&self, store: &StoreName) -> Vec<ReadId> {
         self.ledger().passes_of(store)
     }
 
-    /// The entries of a store that no pass has looked into, for whoever can say how many orders were known before them.
+    /// The entries of a store that no pass has looked into. The caller fills in how many orders were tracked before
+    /// each.
     #[must_use]
     pub fn to_be_looked_for(&self, store: &StoreName) -> Vec<KnownBefore> {
         let ledger = self.ledger();
@@ -320,26 +306,21 @@ impl Account {
         gaps.map(|(first_read, since)| KnownBefore { first_read, since, orders: 0 }).collect()
     }
 
-    /// A pass is about to publish. `earlier`: orders that the passes before it published and could not tell.
-    ///
-    /// # Errors
-    /// [`AccountError::File`].
+    /// Records that a pass is about to publish. `earlier`: orders that earlier passes published without recording them.
     pub fn begin(&self, store: &StoreName, pass: ReadId, earlier: u64) -> Result<(), AccountError> {
         self.change(|ledger| {
             // guard: a killed pass is ticked off by the next
             ledger.credit(store, earlier);
             ledger.end(store);
-            // Without an entry there is nothing to tick off.
+            // Without an entry there is nothing to credit.
             if ledger.of(store).next().is_some() {
                 ledger.begin(store, pass);
             }
         })
     }
 
-    /// A pass is over; it found so many orders. `covered`: what it covers, if it could fetch all that was missing.
-    ///
-    /// # Errors
-    /// [`AccountError::File`].
+    /// Records that a pass is over, and how many orders it found. `covered`: what the pass covers, if it could fetch
+    /// every missing order.
     pub fn end(&self, store: &StoreName, found: u64, covered: Option<Covered<'_>>) -> Result<(), AccountError> {
         self.change(|ledger| {
             ledger.credit(store, found);
@@ -350,38 +331,33 @@ impl Account {
         })
     }
 
-    /// The traces of a store's reads, but for these, are gone: lets go of what is settled or has lapsed, and grants wishes.
-    ///
-    /// # Errors
-    /// [`AccountError::File`].
+    /// Removes entries that are settled or lapsed, and carries out settle requests. `traced`: the store's reads whose
+    /// traces still exist.
     pub fn forget_settled(&self, store: &StoreName, traced: &[UnknownRead]) -> Result<(), AccountError> {
-        let mut wishes = Ok(Vec::new());
+        let mut requests = Ok(Vec::new());
         self.change(|ledger| {
-            wishes = ledger.take_settlements(&*self.0.disk, &self.0.dir);
+            requests = ledger.take_settlements(&*self.0.disk, &self.0.dir);
             ledger.forget_settled_of(store, |read| traced.iter().any(|trace| trace.read_id == read));
             // guard: what is only possible lapses
             ledger.lapse(store, clock::now());
         })?;
-        remove_all(&*self.0.disk, &wishes?);
+        remove_requests(&*self.0.disk, &requests?);
         Ok(())
     }
 
-    /// Whether an order of the store may be on the account that comes in a page.
+    /// Whether a page of this store may bring back an order of the account.
     #[must_use]
     pub fn expects_orders(&self, store: &StoreName) -> bool {
         !self.unaccounted().is_nothing() && !self.unaccounted_of(store).is_nothing()
     }
 
-    /// Orders of one page that were never published before, by the time of their creation. Call it after their commit and
-    /// before the page is released; a page that is replayed counts once.
-    ///
-    /// # Errors
-    /// [`AccountError::File`].
+    /// Credits orders of one page that were never published before, given by their time of creation. Call it after
+    /// their commit and before the page is released; a replayed page counts once.
     pub fn credit_page(&self, store: &StoreName, page: ReadId, created: &[Timestamp]) -> Result<(), AccountError> {
         self.change(|ledger| ledger.arrived(store, page, created))
     }
 
-    /// Durable when it returns. What is not changed is not written.
+    /// Applies a change and makes it durable before returning. Writes nothing if nothing changed.
     fn change<T>(&self, change: impl FnOnce(&mut Ledger) -> T) -> Result<T, AccountError> {
         let mut ledger = self.ledger();
         let before = ledger.clone();
@@ -391,12 +367,12 @@ impl Account {
                 *ledger = before;
                 return Err(error);
             }
-            self.sum_up(&ledger);
+            self.update_counters(&ledger);
         }
         Ok(told)
     }
 
-    fn sum_up(&self, ledger: &Ledger) {
+    fn update_counters(&self, ledger: &Ledger) {
         let mut sum = Unaccounted::default();
         ledger.gaps.iter().for_each(|gap| sum.add(gap));
         self.0.counters.unaccounted.set(sum.orders);
@@ -409,25 +385,25 @@ impl Account {
         store: &StoreName,
         change: impl FnOnce(&mut PendingNotes) -> Result<(), AccountError>,
     ) -> Result<(), AccountError> {
-        let mut answers = self.0.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        // A store of which recovery found nothing has ended well, or never begun.
-        let answers = answers.entry(store.clone()).or_insert_with(|| {
+        let mut notes = self.0.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        // Recovery found nothing of this store: its last process ended cleanly, or never read.
+        let notes = notes.entry(store.clone()).or_insert_with(|| {
             let last = PendingNotes::left(&*self.0.disk, &self.0.dir, store)
                 .filter(|note| note.next.is_none())
                 .and_then(|note| note.pending);
             PendingNotes::new(self.0.disk.clone(), &self.0.dir, store, last)
         });
-        change(answers)
+        change(notes)
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        // It is changed in one assignment, or given up.
+        // The account changes in one assignment or not at all, so a poisoned lock is safe to use.
         self.0.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Ledger {
-    /// A store's reads that a former process left, in their order; returns what was pending after the last.
+    /// Records a store's recovered reads, in their order. Returns how many orders were pending after the last one.
     fn take_up(&mut self, disk: &dyn Disk, dir: &Path, store: &StoreName, left: Vec<LeftRead<'_>>) -> Option<Pending> {
         let note = PendingNotes::left(disk, dir, store);
         let mut last = None;
@@ -464,7 +440,7 @@ impl Ledger {
     }
 }
 
-/// What a page says of the orders around it; nothing if it can't be read, which whoever publishes it will say.
+/// The pending counts that a page holds. Empty if the page can't be read: the lane that publishes it reports that.
 fn counted(page: &Durable) -> Counted {
     let body = page.body().ok();
     body.and_then(|body| Page::parse(&body).ok().map(|page| page.counted())).unwrap_or_default()
@@ -490,11 +466,11 @@ fn entries(ledger: &Ledger) -> Vec<LossEntry> {
     ledger.gaps.iter().filter(|gap| gap.open() != OpenLoss::Nothing).filter_map(LossEntry::of).collect()
 }
 
-/// A wish that is left over is granted once more, which changes nothing.
-fn remove_all(disk: &dyn Disk, wishes: &[PathBuf]) {
-    for wish in wishes {
-        if let Err(error) = disk.remove(wish) {
-            tracing::warn!(file = %wish.display(), %error, "a granted wish can't be removed");
+/// A request that stays behind is carried out once more, which changes nothing.
+fn remove_requests(disk: &dyn Disk, requests: &[PathBuf]) {
+    for request in requests {
+        if let Err(error) = disk.remove(request) {
+            tracing::warn!(file = %request.display(), %error, "a settle request that was carried out can't be removed");
         }
     }
 }

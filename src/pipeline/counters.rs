@@ -1,8 +1,8 @@
-//! What has been done since the start, and when: noted by whoever does it, read by whoever watches. Nobody waits for
-//! anybody here: a number is one atomic, and each task holds those of its own store or lane.
+//! Counters and times since the start, written by the tasks and read by metrics and status. They never block: each
+//! number is one atomic, and each task holds those of its own store or lane.
 //!
-//! They outlive the parts that count: a reload starts those anew and goes on counting. Numbers of one moment may be a few
-//! orders apart from each other, for they are not read all at once.
+//! Counters outlive the parts that count: a reload restarts the parts and keeps the counters. Numbers are not read all
+//! at once, so they may differ by a few orders.
 
 mod latency;
 mod number;
@@ -27,54 +27,53 @@ pub use summary::PassSummary;
 pub use tally::Tally;
 pub use trouble::{LastTrouble, Trouble};
 
-/// Over all stores and lanes.
+/// Counters over all stores and lanes.
 #[derive(Debug, Default)]
 pub struct Counters {
     stores: RwLock<BTreeMap<StoreName, Arc<StoreCounters>>>,
     lanes: RwLock<BTreeMap<i32, Arc<LaneCounters>>>,
-    /// Orders, at least, that reads of unknown outcome marked, and that a pass of the reconciler has looked for in vain.
-    /// See [`crate::pipeline::account`].
+    /// Minimum number of orders that reads of unknown outcome marked and that a reconciler pass did not find. See
+    /// [`crate::pipeline::account`].
     pub unaccounted: Number,
-    /// Reads that have possibly lost orders, after a pass that found nothing missing.
+    /// Reads that possibly lost orders, after a pass that found nothing missing.
     pub unaccounted_reads: Number,
-    /// How many orders those reads can have lost at most.
+    /// Maximum number of orders that those reads lost.
     pub possibly_unaccounted: Number,
-    /// From the last byte of a page to its commit.
+    /// Time from the last byte of a page to its commit.
     pub page_commit: Latency,
-    /// When the last commit was seen.
     pub last_commit: Time,
 }
 
-/// Of one store.
+/// Counters of one store.
 #[derive(Debug, Default)]
 pub struct StoreCounters {
-    /// Pages in the spool.
+    /// Pages made durable in the spool.
     pub pages_read: Number,
-    /// Orders that came with them.
+    /// Orders in those pages.
     pub orders_read: Number,
-    /// Orders that the marketplace still holds, as it last said.
+    /// Orders that the marketplace still holds, as it last reported.
     pub pending: Number,
-    /// When a read last brought a page, or found nothing pending.
+    /// When a read last brought a page or found nothing pending.
     pub last_drained: Time,
-    /// Why no read brought a page, or found nothing pending, since.
+    /// Why no read has brought a page or found nothing pending since.
     pub not_read: LastTrouble,
-    /// Why no pass of the reconciler came to its end since.
+    /// Why no reconciler pass has completed since.
     pub not_reconciled: LastTrouble,
     /// Reads that the marketplace refused.
     pub refused: RefusedReads,
-    /// Answers that were understood, and are no page as it should be.
+    /// Answers that were understood, although they are not a regular page.
     pub irregular: IrregularAnswers,
-    /// Reads with an unknown outcome.
+    /// Reads of unknown outcome.
     pub unknown_reads: Number,
-    /// Those of them, and of earlier runs', that no pass of the reconciler has settled yet.
+    /// Reads of unknown outcome, of this run and earlier ones, that no reconciler pass has settled yet.
     pub unsettled_reads: Number,
-    /// Listed orders that were neither published nor pending, as the reconciler's passes found them.
+    /// Listed orders that reconciler passes found neither published nor pending.
     pub missing: Number,
-    /// Those of them that were looked up, whatever came of it.
+    /// Missing orders that were looked up, with any result.
     pub looked_up: Number,
-    /// Those of them that the marketplace no longer has.
+    /// Missing orders that the marketplace no longer has.
     pub gone: Number,
-    /// Pages that exist in memory alone, since the disk failed under them.
+    /// Pages that exist in memory only, because the disk failed while they were written.
     pub unspooled: Number,
     /// Events committed.
     pub published: published::Numbers,
@@ -85,54 +84,51 @@ pub struct StoreCounters {
     last_pass: Mutex<Option<LastPass>>,
 }
 
-/// Refused reads, by what the marketplace answered.
+/// Refused reads, by the marketplace's answer.
 #[derive(Debug, Default)]
 pub struct RefusedReads {
     /// 401: the token.
     pub token: Number,
     /// 403: the start date.
     pub start_date: Number,
-    /// Any other status of 4xx, and any that something in front of the marketplace answered.
+    /// Any other 4xx status, and any answer of a proxy or firewall in front of the marketplace.
     pub other: Number,
 }
 
-/// Answers to the destructive read by what is odd about them.
+/// Irregular answers to the destructive read, by kind.
 #[derive(Debug, Default)]
 pub struct IrregularAnswers {
-    /// A page with something beside the JSON.
+    /// A page with other content beside the JSON.
     pub noise: Number,
-    /// 204 in the place of a page without orders.
+    /// 204 instead of a page without orders.
     pub no_content: Number,
-    /// 404 in its place.
+    /// 404 instead of a page without orders.
     pub not_found: Number,
-    /// A message in its place.
+    /// A message instead of a page without orders.
     pub message: Number,
 }
 
-/// Of one lane.
+/// Counters of one lane.
 #[derive(Debug, Default)]
 pub struct LaneCounters {
-    /// Transactions whose commit was seen.
+    /// Transactions whose commit succeeded.
     pub committed: Number,
-    /// Transactions whose outcome was open when they were given up: what they held was decided anew.
+    /// Transactions given up with an open outcome: their orders were decided again.
     pub failed: Number,
-    /// When the last commit was seen.
     pub last_commit: Time,
-    /// Orders in the index.
     pub index_orders: Number,
 }
 
-/// A pass of the reconciler that came to its end.
+/// The last reconciler pass that completed.
 #[derive(Debug, Clone)]
 pub struct LastPass {
-    /// When it was over.
+    /// When it completed.
     pub at: Timestamp,
-    /// What it did.
     pub summary: PassSummary,
 }
 
 impl Counters {
-    /// From now on these are the stores; what was counted for others is forgotten, and what was counted for these stays.
+    /// Sets the current stores. Drops the counters of other stores and keeps those of these.
     pub fn set_stores<'a>(&self, names: impl IntoIterator<Item = &'a StoreName>) {
         let names: BTreeSet<_> = names.into_iter().collect();
         let mut stores = self.stores.write().unwrap_or_else(PoisonError::into_inner);
@@ -142,31 +138,27 @@ impl Counters {
         }
     }
 
-    /// A store's own.
     #[must_use]
     pub fn store(&self, name: &StoreName) -> Arc<StoreCounters> {
         self.stores.write().unwrap_or_else(PoisonError::into_inner).entry(name.clone()).or_default().clone()
     }
 
-    /// A lane's own.
     #[must_use]
     pub fn lane(&self, lane: i32) -> Arc<LaneCounters> {
         self.lanes.write().unwrap_or_else(PoisonError::into_inner).entry(lane).or_default().clone()
     }
 
-    /// All stores.
     #[must_use]
     pub fn stores(&self) -> BTreeMap<StoreName, Arc<StoreCounters>> {
         self.stores.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// All lanes.
     #[must_use]
     pub fn lanes(&self) -> BTreeMap<i32, Arc<LaneCounters>> {
         self.lanes.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A number over all stores.
+    /// Sums a number over all stores.
     #[must_use]
     pub fn total(&self, number: impl Fn(&StoreCounters) -> u64) -> u64 {
         self.stores.read().unwrap_or_else(PoisonError::into_inner).values().map(|store| number(store)).sum()
@@ -174,7 +166,7 @@ impl Counters {
 }
 
 impl StoreCounters {
-    /// What became of a piece of work.
+    /// Adds the result of a piece of work.
     pub fn add(&self, tally: Tally) {
         self.published.add(tally.published);
         self.dead_letters.add(tally.dead_letters);
@@ -182,19 +174,19 @@ impl StoreCounters {
         self.gone.add(tally.gone);
     }
 
-    /// Orders whose fate is committed.
+    /// Orders that are decided and committed.
     #[must_use]
     pub fn settled(&self) -> u64 {
         self.published.total() + self.dead_letters.get() + self.skipped.get()
     }
 
-    /// A pass is over.
+    /// Records a completed pass.
     pub fn reconciled(&self, summary: PassSummary) {
         self.not_reconciled.clear();
         *self.last_pass.lock().unwrap_or_else(PoisonError::into_inner) = Some(LastPass { at: clock::now(), summary });
     }
 
-    /// The last pass that came to its end.
+    /// The last pass that completed.
     #[must_use]
     pub fn last_pass(&self) -> Option<LastPass> {
         self.last_pass.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -202,7 +194,6 @@ impl StoreCounters {
 }
 
 impl RefusedReads {
-    /// Counts one.
     pub fn count(&self, refusal: &Refusal) {
         match refusal {
             Refusal::Token => &self.token,

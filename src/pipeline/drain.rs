@@ -1,10 +1,10 @@
-//! One store's destructive reads: fetch → spool, and nothing else.
+//! The destructive reads of one store: fetch → spool, and nothing else.
 //!
-//! Before each read there is a reserved file in the spool, a place in the lane's queue, and a lane that is ready: so a
-//! full disk, a slow publisher or a broker that is away is met while the orders are still safe on the marketplace. The
-//! next read needs the [`Durable`] of the last one. A read in flight is awaited, whatever happens: dropping it would drop
-//! the only copy of a page. An answer is made durable before it is looked into; if it is no page then, its file becomes
-//! the trace of a read of unknown outcome, here or at the next start.
+//! Before each read there is a reserved file in the spool, a place in the lane's queue, and a lane that is ready. So a
+//! full disk, a slow publisher or an unreachable broker is noticed while the orders are still safe on the marketplace.
+//! The next read needs the [`Durable`] of the last one. A read in flight is always awaited: dropping it would drop the
+//! only copy of a page. An answer is made durable before it is parsed. If it then turns out to be no page, its file
+//! becomes the trace of a read of unknown outcome, here or at the next start.
 
 mod backoff;
 mod caught_up;
@@ -40,69 +40,64 @@ pub use caught_up::{CaughtUpReceiver, CaughtUpSender, caught_up};
 pub use error::DrainError;
 pub use odd::Seen;
 
-/// Bytes of an answer that is looked into before it is written: it takes no longer than the hand-over to a thread that
-/// would do it meanwhile.
-const SHORT: usize = 8 << 10;
+/// A shorter answer is parsed before it is written: parsing takes no longer than the hand-over to a thread that would
+/// do it in parallel.
+const SHORT_ANSWER: usize = 8 << 10;
 
-/// The longest that a `Retry-After` is heeded for after a read of unknown outcome.
-const LONGEST_TOLD: Duration = Duration::from_secs(600);
+/// Maximum `Retry-After` that is honoured after a read of unknown outcome.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
 
-/// When a drain is over.
+/// When a drain ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
-    /// EmptyPage is pending, or something makes that impossible.
+    /// When nothing is pending, or an error prevents further reads.
     Empty,
-    /// The stop; in between it polls this often.
+    /// When it is stopped; until then it polls.
     Stopped {
-        /// From an empty answer to the next read.
+        /// Pause from an empty answer to the next read.
         poll_interval: Duration,
     },
 }
 
-/// What a drain is made of.
+/// The parts of one store's drain.
 #[derive(Clone)]
 pub struct Drain {
-    /// The store.
     pub store: StoreName,
-    /// Its way to the marketplace. A connection that is opened here ends with the drain.
+    /// The store's marketplace client. Connections that it opens here end with the drain.
     pub client: Arc<dyn Marketplace>,
     /// Whether the path of new orders is the documented one.
     pub documented_path: bool,
-    /// What its answers have shown.
+    /// What the store's answers have shown so far.
     pub seen: Seen,
-    /// Its token, read again when its file has changed and when it is refused.
+    /// The token; read again when its file has changed and when the marketplace refuses it.
     pub token: TokenSource,
-    /// How fast the store's requests may follow each other. The reconciler's keep to the same.
+    /// The store's request rate, shared with the reconciler.
     pub pace: Pace,
-    /// Where pages go.
     pub spool: Spool,
-    /// Who gives it a thread, and reserves files beside the reading.
+    /// Runs the drain's thread and reserves files in parallel to the reads.
     pub jobs: Arc<dyn Jobs>,
-    /// Who knows what a read that ends without an answer may have marked.
+    /// Account of reads that end without an answer.
     pub account: Account,
-    /// Who publishes them.
+    /// The lane that publishes the pages.
     pub lane: LaneHandle,
-    /// Who has to know of reads with an unknown outcome.
+    /// Reports reads of unknown outcome to the reconciler.
     pub unknown: UnboundedSender<UnknownRead>,
-    /// Who has to know when nothing is pending.
+    /// Tells the reconciler when nothing is pending.
     pub caught_up: CaughtUpSender,
-    /// What is counted for the store.
     pub counters: Arc<StoreCounters>,
-    /// The wish to stop.
     pub stop: CancellationToken,
-    /// When it is over.
     pub until: Until,
 }
 
-/// What follows a read.
+/// What to do after a read.
 enum Next {
     Again(Option<HandOff>),
     Wait(Duration),
     NothingPending,
 }
 
-/// A page that is safe, and not yet with the lane. It goes there when this is dropped: when the next request is on its
-/// way, and where none follows, or it would have to wait for the lane, at once.
+/// A durable page and its place in the lane's queue. Dropping it sends the page. That happens when the next request is
+/// on its way; or at once, if no request follows or it would have to wait for the lane.
 struct HandOff(Option<(OwnedPermit<Work>, Work)>);
 
 impl HandOff {
@@ -120,18 +115,16 @@ impl Drop for HandOff {
 }
 
 impl Drain {
-    /// Reads until it is over, on a thread of its own, and leaves no reservation behind. A read that is in flight when
-    /// the future is dropped still comes to its end.
+    /// Reads until the drain ends, on a thread of its own, and leaves no reservation behind. A read in flight is
+    /// completed even if this future is dropped.
     ///
-    /// Between the last byte of a page and the request for the next there is a sync, and whoever waits for another thread
-    /// there may wait for a core as well: the lane is about to use one. So only what takes less time than the sync, looking
-    /// into the page, is done elsewhere meanwhile; the file for the next read is reserved while the page is on its way.
-    ///
-    /// # Errors
-    /// See [`DrainError`].
+    /// Between the last byte of a page and the next request there is one sync. Waiting for another thread there may
+    /// mean waiting for a core as well, because the lane is about to use one. So only parsing, which takes less time
+    /// than the sync, runs on another thread meanwhile. The file for the next read is reserved while the page is
+    /// fetched.
     ///
     /// # Panics
-    /// If the drain's thread did.
+    /// If the drain's thread panicked.
     pub async fn run(self) -> Result<(), DrainError> {
         let (name, jobs) = (format!("drain-{}", self.store), self.jobs.clone());
         let ended = jobs::dedicate(&*jobs, name, RuntimeOf::Thread, move || self.read_to_the_end());
@@ -140,13 +133,13 @@ impl Drain {
 
     async fn read_to_the_end(mut self) -> Result<(), DrainError> {
         let mut prefetch = ReservationPrefetch::new(self.jobs.clone(), self.spool.clone(), self.store.clone());
-        let result = self.read_on(&mut prefetch).await;
+        let result = self.read_until_over(&mut prefetch).await;
         let left = prefetch.discard().await;
-        let rested = self.account.note_end_of_reads(&self.store);
-        result.and(left.map_err(DrainError::from)).and(rested.map_err(DrainError::from))
+        let noted = self.account.note_end_of_reads(&self.store);
+        result.and(left.map_err(DrainError::from)).and(noted.map_err(DrainError::from))
     }
 
-    async fn read_on(&mut self, prefetch: &mut ReservationPrefetch) -> Result<(), DrainError> {
+    async fn read_until_over(&mut self, prefetch: &mut ReservationPrefetch) -> Result<(), DrainError> {
         let mut token = Token::read(&self.token).map_err(|error| self.no_token(&error))?;
         let mut backoff = Backoff::none();
         let mut hand_off = None;
@@ -160,7 +153,7 @@ impl Drain {
                 Next::Wait(pause) => cancelled_within(&self.stop, pause).await,
                 Next::NothingPending => {
                     self.caught_up.nothing_pending(began);
-                    self.rest().await
+                    self.wait_for_poll().await
                 }
             };
             if stopped {
@@ -170,8 +163,8 @@ impl Drain {
         Ok(())
     }
 
-    /// Waits for the next poll, or for somebody who can't; says whether it is over instead.
-    async fn rest(&mut self) -> bool {
+    /// Sleeps until the next poll, a request of the reconciler, or the stop. Returns `true` if the drain is over.
+    async fn wait_for_poll(&mut self) -> bool {
         let Until::Stopped { poll_interval } = self.until else { return true };
         tokio::select! {
             biased;
@@ -181,8 +174,8 @@ impl Drain {
         }
     }
 
-    /// A place in a ready lane's queue; `None` when the stop was asked for or the lane is gone. Waits for neither with a
-    /// page in hand, nor for the marketplace's pace.
+    /// Waits for a place in a ready lane's queue; `None` if stopped or the lane is gone. Before it waits, for the lane
+    /// or for the marketplace's request rate, it sends the page in `hand_off`.
     async fn may_read(&mut self, hand_off: &mut Option<HandOff>) -> Option<OwnedPermit<Work>> {
         if !self.pace.try_turn() {
             *hand_off = None;
@@ -235,7 +228,7 @@ impl Drain {
             return Err(error.into());
         }
         fail_point::reach("reserved");
-        // Whoever is woken may take the core at once, and the request would wait for it.
+        // Yield first: a woken thread may take the core at once, and the request would wait for it.
         let once_it_is_sent = async {
             yield_now().await;
             drop(hand_off);
@@ -248,7 +241,7 @@ impl Drain {
             self.pace.answered();
         }
         match read {
-            Read::Fetched(fetched) => self.take_in(reservation, place, fetched, prefetch, token, backoff).await,
+            Read::Fetched(fetched) => self.keep_answer(reservation, place, fetched, prefetch, token, backoff).await,
             Read::Unknown(outcome) => self.note_unknown(reservation, outcome, backoff),
             Read::NoOrders(how) => {
                 let read_id = reservation.read_id();
@@ -259,21 +252,22 @@ impl Drain {
             Read::Refused(Refusal::InFront(front)) if !self.is_shut_out(token).await => {
                 let reason = format!(
                     "something in front of the marketplace refused it ({front}), and lets other requests pass: it may have \
-                     hand_off back the answer"
+                     kept back the answer"
                 );
                 self.note_unknown(reservation, UnknownOutcome::without_body(reason), backoff)
             }
             nothing => {
-                // First of all: a drain that ends here must not leave a reservation that looks like a read in flight.
+                // Give back first: a drain that ends here must not leave a reservation that looks like a read in
+                // flight.
                 prefetch.give_back(reservation);
                 self.nothing_read(nothing, asked_at, token, backoff)
             }
         }
     }
 
-    /// Makes an answer durable, and has it looked into meanwhile. A short one is looked into first: without orders it
-    /// needs no file.
-    async fn take_in(
+    /// Makes an answer durable and parses it meanwhile. A short answer is parsed first: without orders it needs no
+    /// file.
+    async fn keep_answer(
         &mut self,
         reservation: Reservation,
         place: OwnedPermit<Work>,
@@ -284,7 +278,7 @@ impl Drain {
     ) -> Result<Next, DrainError> {
         let Fetched { body, read_at } = fetched;
         let read_id = reservation.read_id();
-        let verdict = if body.len() < SHORT {
+        let verdict = if body.len() < SHORT_ANSWER {
             match PageVerdict::of(&body) {
                 PageVerdict::Empty(nothing) => {
                     prefetch.give_back(reservation);
@@ -308,16 +302,16 @@ impl Drain {
         };
         let durable = match reservation.write(read_at, body) {
             Ok(durable) => durable,
-            Err(failed) => return Err(self.not_kept(verdict.ended().await, read_id, read_at, failed, place)),
+            Err(failed) => return Err(self.write_failed(verdict.ended().await, read_id, read_at, failed, place)),
         };
         fail_point::reach("durable");
         match verdict.ended().await {
             PageVerdict::Orders(orders) => {
                 *backoff = Backoff::none();
-                self.hand_on(orders, durable, place, prefetch).await
+                self.record_page(orders, durable, place, prefetch).await
             }
             PageVerdict::Empty(nothing) => {
-                // The lane finds no order in it and lets go of the file, once the account has the answer.
+                // The lane finds no order in it and releases the file, after the account has recorded the answer.
                 let _kept = HandOff::new(place, Work::Page(durable));
                 self.no_orders(nothing, read_at, prefetch.next().await, backoff)
             }
@@ -330,8 +324,8 @@ impl Drain {
         }
     }
 
-    /// A page is durable: it goes to the lane once the next request has left.
-    async fn hand_on(
+    /// Records a durable page. It goes to the lane once the next request is sent.
+    async fn record_page(
         &mut self,
         orders: PageSummary,
         page: Durable,
@@ -350,23 +344,23 @@ impl Drain {
         self.counters.orders_read.add(records as u64);
         self.counters.pending.set(pending.unwrap_or(0));
         if let Some(error) = disagreement {
-            // What came is published like any page; what may be missing is noted under a read of its own.
+            // The page is published like any other; orders that may be missing are recorded under a read of their own.
             drop(hand_off);
-            let reason = format!("{error}; the page itself is read {read_id} and was hand_off");
+            let reason = format!("{error}; the page itself is read {read_id} and was kept");
             let spare = prefetch.take().await.inspect_err(|_| self.warn_unknown(read_id, &reason, 0))?;
             let at_most = match error {
                 PageError::CountsDisagree { returned, records } => returned.saturating_sub(records as u64).min(PAGE),
                 _ => PAGE,
             };
             self.note(spare, &UnknownOutcome::without_body(reason), at_most)?;
-            // Nor is its word taken that nothing is pending.
+            // Nor does its claim count that nothing is pending.
             return Ok(Next::Again(None));
         }
         Ok(if pending == Some(0) { Next::NothingPending } else { Next::Again(Some(hand_off)) })
     }
 
-    /// The disk refused an answer.
-    fn not_kept(
+    /// Handles an answer that the disk did not take.
+    fn write_failed(
         &self,
         verdict: PageVerdict,
         read_id: ReadId,
@@ -376,7 +370,7 @@ impl Drain {
     ) -> DrainError {
         match verdict {
             PageVerdict::Orders(_) => return self.rescue(read_id, read_at, failed, place),
-            // Its file, found after the next start, is its trace.
+            // The next start finds its file, which serves as the trace.
             PageVerdict::Unreadable(reason) | PageVerdict::Message(_, reason) => {
                 self.warn_unknown(read_id, &reason, failed.body.len());
             }
@@ -389,7 +383,8 @@ impl Drain {
         failed.error.into()
     }
 
-    /// The disk failed under a page that exists in memory alone: one more file, else straight to Kafka. Then stop.
+    /// The disk failed while the page exists in memory only: tries one more file, else sends the page to Kafka from
+    /// memory. The drain then stops.
     fn rescue(&self, read_id: ReadId, read_at: Timestamp, failed: WriteFailed, place: OwnedPermit<Work>) -> DrainError {
         let why = failed.error.to_string();
         tracing::error!(store = %self.store, read = %read_id, error = why, "the page's file failed: keeping it elsewhere");
@@ -416,7 +411,7 @@ impl Drain {
         self.after_unknown(outcome.reason, outcome.retry_after, backoff)
     }
 
-    /// Leaves the durable trace of a read with an unknown outcome, and says so.
+    /// Writes and logs the durable trace of a read of unknown outcome.
     fn note(&self, reservation: Reservation, outcome: &UnknownOutcome, at_most: u64) -> Result<(), DrainError> {
         self.warn_unknown(reservation.read_id(), &outcome.reason, outcome.partial.len());
         // guard: a trace of each unknown read
@@ -442,7 +437,7 @@ impl Drain {
     }
 
     fn after_unknown(&self, reason: String, told: Option<Duration>, backoff: &mut Backoff) -> Result<Next, DrainError> {
-        let pause = backoff.another_unknown().max(told.unwrap_or_default().min(LONGEST_TOLD));
+        let pause = backoff.another_unknown().max(told.unwrap_or_default().min(MAX_RETRY_AFTER));
         self.counters.not_read.note("unknown", format!("a read had an unknown outcome: {reason}"));
         if self.gives_up(backoff) {
             return Err(DrainError::Unknown { store: self.store.clone(), reason });
@@ -450,7 +445,7 @@ impl Drain {
         Ok(Next::Wait(pause))
     }
 
-    /// A page without orders. `next`: the read that follows it, if its file is reserved.
+    /// Handles a page without orders. `next`: the read that follows it, if its file is reserved.
     fn no_orders(
         &self,
         nothing: EmptyPage,
@@ -472,7 +467,7 @@ impl Drain {
         Ok(Next::NothingPending)
     }
 
-    /// Reads that certainly marked nothing.
+    /// Handles reads that certainly marked nothing.
     fn nothing_read(
         &self,
         read: Read,
@@ -491,14 +486,14 @@ impl Drain {
                 };
                 let error = match token.read_again() {
                     Ok(true) if about_the_token => return Ok(Next::Again(None)),
-                    // Whoever rotates a token may empty the file before filling it.
+                    // A token rotation may empty the file before filling it.
                     Err(unreadable) if about_the_token => self.no_token(&unreadable),
                     _ if self.until == Until::Empty && !may_pass => return Err(DrainError::Refused { store, refusal }),
                     _ => DrainError::Refused { store, refusal },
                 };
                 (error, None)
             }
-            // It slows down the reconciler as well.
+            // This slows down the reconciler as well.
             Read::Busy { retry_after } => {
                 (DrainError::Busy { store }, Some(self.pace.busy(asked_at, retry_after).pause))
             }
@@ -510,7 +505,7 @@ impl Drain {
         self.try_again(error, pause, backoff)
     }
 
-    /// After a while, unless it has failed too often.
+    /// Returns the pause before the next attempt, or the error if too many attempts have failed.
     fn try_again(&self, error: DrainError, pause: Option<Duration>, backoff: &mut Backoff) -> Result<Next, DrainError> {
         let own = backoff.another();
         self.counters.not_read.note(error.kind(), error.without_store());

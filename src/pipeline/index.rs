@@ -1,8 +1,8 @@
-//! What one lane has published, in memory: the tracking partition's last record for each order, made small.
+//! The in-memory index of one lane: the last tracking record of each order in the lane's partition, in compact form.
 //!
-//! An order takes less than 50 bytes: the key's text, which would be most of it, is a hash here, and of read ID and content
-//! there is as much as tells one from another. The orders lie side by side as they came, which is about how a list names
-//! them too; the table, which has room to spare, holds no more of each than its place.
+//! An order takes less than 50 bytes. The key's text, which would be most of it, is replaced by a hash, and read ID and
+//! content hash are shortened to what tells one from another. Orders lie in the order of their arrival, which is about
+//! the order of a list too. The hash table, which needs spare capacity, holds only their places.
 
 pub mod diff;
 mod slots;
@@ -20,21 +20,20 @@ use slots::{Place, Slots};
 pub use crate::avro::tracking::OrderState;
 pub use diff::Diff;
 
-/// What is remembered of an order.
+/// What the index holds of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IndexEntry {
-    /// That of its last event, if it has one.
+    /// Revision of its last event, if it has one.
     pub revision: Option<Revision>,
-    /// Where it stands.
     pub state: OrderState,
     /// Why its last event was published, or was tried.
     pub reason: Reason,
     /// The read that brought it.
     pub read: ReadMark,
-    /// Its content, for comparison alone.
+    /// Its content hash, for comparison only.
     pub content: ContentMark,
-    /// When it was published; of an order that was fetched by its ID, when its pass began to fetch, which is earlier:
-    /// what a page says that was read before is no news.
+    /// When it was published. For an order that was fetched by its ID, when its pass began to fetch, which is earlier:
+    /// a page that was read before then is older than what was fetched.
     pub at: Millis48,
 }
 
@@ -58,12 +57,12 @@ impl From<ContentHash> for ContentMark {
     }
 }
 
-/// Milliseconds since 1970, from then to the year 10889.
+/// Milliseconds since 1970 in 48 bits, up to the year 10889.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Millis48([u8; 6]);
 
 impl Millis48 {
-    /// What lies outside is the nearest that does not.
+    /// Clamps values out of range.
     #[must_use]
     pub fn from_millis(millis: i64) -> Self {
         Self(six_bytes(millis.clamp(0, (1 << 48) - 1).unsigned_abs()))
@@ -82,7 +81,7 @@ impl From<Timestamp> for Millis48 {
     }
 }
 
-/// The lower ones, most significant first.
+/// The lower six bytes, most significant first.
 fn six_bytes(number: u64) -> [u8; 6] {
     let [_, _, bytes @ ..] = number.to_be_bytes();
     bytes
@@ -111,8 +110,8 @@ impl From<TrackingEntry> for IndexEntry {
     }
 }
 
-/// 96 bits of a hash of the key's text. That two of a million orders share them has a chance of 10^-17, far below that
-/// of a broken disk.
+/// 96 bits of a hash of the key's text. The chance that two of a million orders share them is 10^-17, far below that of
+/// a broken disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Fingerprint([u8; 12]);
 
@@ -122,14 +121,14 @@ impl Fingerprint {
         Self(bytes)
     }
 
-    /// The key is a hash already.
+    /// The table's hash: the key is a hash already.
     fn hash(self) -> u64 {
         let [_, _, _, _, half @ ..] = self.0;
         u64::from_be_bytes(half)
     }
 }
 
-/// An entry without gaps between its parts.
+/// An entry without padding.
 #[derive(Debug, Clone, Copy)]
 struct Packed {
     revision: [u8; 4],
@@ -148,20 +147,20 @@ impl From<IndexEntry> for Packed {
 
 impl From<Packed> for IndexEntry {
     fn from(Packed { revision, state, reason, read, content, at }: Packed) -> Self {
-        // A revision is never 0.
+        // A revision is never 0, so 0 stands for none.
         let revision = Revision::try_from(i32::from_be_bytes(revision)).ok();
         Self { revision, state, reason, read, content, at }
     }
 }
 
-/// An order and what is remembered of it.
+/// An order and its entry.
 #[derive(Debug, Clone, Copy)]
 struct Slot {
     key: Fingerprint,
     entry: Packed,
 }
 
-/// A tracking record, as small as the index keeps it.
+/// A tracking record in compact form.
 #[derive(Debug, Clone, Copy)]
 pub struct IndexUpdate {
     key: Fingerprint,
@@ -169,14 +168,14 @@ pub struct IndexUpdate {
 }
 
 impl IndexUpdate {
-    /// By its key as it stands in Kafka; without an entry it is a tombstone.
+    /// `key`: the Kafka key of the record. `None` for the entry is a tombstone.
     #[must_use]
     pub fn new(key: &[u8], entry: Option<IndexEntry>) -> Self {
         Self { key: Fingerprint::of(key), entry: entry.map(Packed::from) }
     }
 }
 
-/// One lane's orders.
+/// The index of one lane.
 #[derive(Debug, Default)]
 pub struct Index {
     table: HashTable<Place>,
@@ -184,19 +183,18 @@ pub struct Index {
 }
 
 impl Index {
-    /// What is known of an order.
     #[must_use]
     pub fn get(&self, key: &OrderKey) -> Option<IndexEntry> {
         self.get_by_text(key.to_string().as_bytes())
     }
 
-    /// What is known of the order whose key reads like this.
+    /// Looks up an order by the text of its key.
     #[must_use]
     pub fn get_by_text(&self, key: &[u8]) -> Option<IndexEntry> {
         self.find(Fingerprint::of(key)).map(|slot| slot.entry.into())
     }
 
-    // As a call of its own it would make each look-up wait for the one before it.
+    // Inlined on purpose: as a separate call each look-up would wait for the one before it.
     #[inline(always)]
     fn find(&self, key: Fingerprint) -> Option<&Slot> {
         let Self { table, slots } = self;
@@ -204,16 +202,15 @@ impl Index {
         Some(&slots[*place])
     }
 
-    /// Where each of a store's orders stands, in the order of the list; `None` for one that is not known.
+    /// The state of each order of a store, in the order of the list; `None` for an unknown order.
     ///
-    /// All keys are hashed before the first is looked up: look-ups that are close upon each other wait for the memory
-    /// together.
+    /// All keys are hashed before the first look-up: look-ups close together wait for memory in parallel.
     #[must_use]
     pub fn states(&self, store: &StoreName, ids: &OrderIds) -> Vec<Option<OrderState>> {
         self.look_up(store, ids, |slot| slot.entry.state)
     }
 
-    /// The same for what is known of each.
+    /// Like [`Self::states`], for whole entries.
     #[must_use]
     pub fn entries(&self, store: &StoreName, ids: &OrderIds) -> Vec<Option<IndexEntry>> {
         self.look_up(store, ids, |slot| slot.entry.into())
@@ -232,7 +229,7 @@ impl Index {
         keys.into_iter().map(|key| self.find(key).map(&what)).collect()
     }
 
-    /// Takes over a tracking record.
+    /// Applies a tracking record.
     pub fn apply(&mut self, IndexUpdate { key, entry }: IndexUpdate) {
         match entry {
             Some(entry) => self.remember(Slot { key, entry }),
@@ -254,9 +251,10 @@ impl Index {
         }
     }
 
-    /// Makes a table of twice the size. Slot after slot: the table itself would look each of them up, in its own order.
+    /// Doubles the table, inserting slot after slot. The table's own growth would look up each slot in the order of the
+    /// hashes.
     fn grow(&mut self) {
-        // The old one goes first: what it took is free for the new one.
+        // Drop the old table first: the new one can reuse its memory.
         self.table = HashTable::new();
         self.table = HashTable::with_capacity(2 * self.slots.len().max(8));
         for (place, slot) in self.slots.iter() {
@@ -269,14 +267,14 @@ impl Index {
         let Ok(known) = table.find_entry(key.hash(), |place| slots[*place].key == key) else { return };
         let (gap, _) = known.remove();
         let Some((last, moved)) = slots.pop() else { return };
-        // It may have been the last itself, of which the table knows nothing any more.
+        // If the removed slot was the last one, the table no longer knows it.
         if let Some(place) = table.find_mut(moved.key.hash(), |place| *place == last) {
             *place = gap;
             slots[gap] = moved;
         }
     }
 
-    /// How many orders were last brought by one of these reads, or passes of the reconciler.
+    /// Number of orders whose last event was brought by one of these reads or reconciler passes.
     #[must_use]
     pub fn brought_by(&self, reads: &[ReadId]) -> u64 {
         let marks: Vec<ReadMark> = reads.iter().map(|read| ReadMark::from(*read)).collect();
@@ -286,13 +284,11 @@ impl Index {
         self.slots.iter().filter(|(_, slot)| marks.contains(&slot.entry.read)).count() as u64
     }
 
-    /// Orders known.
     #[must_use]
     pub fn len(&self) -> usize {
         self.table.len()
     }
 
-    /// Whether no order is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
@@ -384,7 +380,7 @@ mod tests {
             let before = index.table.allocation_size();
             index.apply(IndexUpdate::new(format!("bogota/{number}").as_bytes(), Some(entry)));
             let table = index.table.allocation_size();
-            // With few orders the last chunk's room counts.
+            // With few orders the spare room of the last chunk would dominate.
             if number >= 20_000 && (table != before || number.is_multiple_of(1_000)) {
                 worst = worst.max((table + index.slots.allocation_size()) / number);
             }

@@ -1,15 +1,15 @@
 //! One lane: the sole owner of a transactional producer and of the index of what it has published.
 //!
-//! A lane is a thread, since librdkafka's transaction calls block. It takes what has queued up, one page or many, decides
-//! for each order by the index as it stands at that moment, and puts events, dead letters and tracking records into one
+//! A lane is a thread, because librdkafka's transaction calls block. It takes the queued work, one page or many, and
+//! decides each order by the index as it is at that moment. It puts events, dead letters and tracking records into one
 //! transaction. A spool file is released only with the proof of a commit.
 //!
-//! While it waits for the broker two things go on beside it: what has queued up is mapped, which needs no index, and the
-//! pages of the last transaction are let go. All that depends on order stays with the lane.
+//! While the lane waits for the broker, two things run in parallel: mapping the queued work, which needs no index, and
+//! releasing the pages of the last transaction. Everything that depends on order stays in the lane.
 //!
-//! After any failed transaction its outcome is open. The lane then makes a new producer, which settles it, reads the
-//! tracking partition on from where the index stood, and decides anew about the same pages: what was committed after all
-//! is then known to the index as published by this same read, and skipped.
+//! After any failed transaction its outcome is open. The lane then opens a new producer, which settles the outcome, and
+//! reads the tracking partition on from where the index stood. It decides the same pages again: whatever was committed
+//! after all is now in the index as published by this same read, and is skipped.
 
 mod commit;
 pub mod decide;
@@ -50,75 +50,67 @@ use publisher::Publisher;
 pub use status::{LaneState, LaneStatus, NotReadyReason};
 pub use work::{FetchedOrders, MissingQuery, Unspooled, Work};
 
-/// How long a broker may take for a step of becoming the owner, or for showing any progress while it is read.
+/// How long a broker may take for each step of opening a lane, or without any progress while a partition is read.
 pub const OPEN_DEADLINE: Duration = Duration::from_secs(20);
 
-/// What a lane must know of a store.
+/// What a lane needs to know of a store.
 #[derive(Debug, Clone)]
 pub struct StoreFacts {
-    /// Currency and time zone.
+    /// Determines currency and time zone.
     pub country: Country,
-    /// Where the fields stand.
+    /// Where the fields are in a record.
     pub mapping: Arc<Mapping>,
-    /// What is counted for it.
     pub counters: Arc<StoreCounters>,
 }
 
-/// What a lane is made of.
+/// The parts of one lane.
 pub struct LaneParts {
-    /// Its number: the partition of the tracking topic.
+    /// The lane's number: the partition of the tracking topic.
     pub lane: i32,
-    /// The cluster.
     pub broker: Arc<dyn Broker>,
-    /// Who gives it a thread; and who maps, releases and looks for old records beside it.
+    /// Runs the lane's thread, and background jobs: mapping, release, and the scan for old records.
     pub jobs: Arc<dyn Jobs>,
-    /// The topics.
     pub topics: TopicNames,
-    /// Its stores.
     pub stores: Arc<HashMap<StoreName, StoreFacts>>,
-    /// Where pages wait.
     pub spool: Spool,
-    /// What reads of unknown outcome may have lost: a page may bring it back.
+    /// Account of lost orders: a page may bring some of them back.
     pub account: Account,
     /// What to do with an order that is drained again.
     pub resync: ResyncPolicy,
-    /// Where schemas get their IDs.
+    /// Resolves the schemas' IDs.
     pub schemas: SchemaResolver,
-    /// What this spool knows of the tracking topic.
+    /// What this spool remembers of the tracking topic.
     pub memory: Arc<TrackingMemory>,
-    /// Shared counts.
     pub counters: Arc<Counters>,
-    /// The wish to stop.
     pub stop: CancellationToken,
-    /// How long it tries to open before it gives up; without it, for ever.
+    /// How long the lane tries to open before it gives up; `None` for ever.
     pub patience: Option<Duration>,
-    /// How long it is remembered that an order was published; without it, for ever.
+    /// How long tracking records are kept; `None` for ever.
     pub retention: Option<Duration>,
-    /// Pages that an earlier process left: the first ones that it will be sent.
+    /// Number of pages that an earlier process left; the lane receives them first.
     pub left: usize,
 }
 
-/// The other side of a lane.
+/// The other tasks' handle of a lane.
 #[derive(Debug, Clone)]
 pub struct LaneHandle {
-    /// Where work goes; its bound is the bound of the spool.
+    /// The lane's queue; its capacity is the setting `spool.max_pages`.
     pub work: mpsc::Sender<Work>,
-    /// Whether the lane is ready for more.
+    /// Whether the lane is ready for more work.
     pub status: watch::Receiver<LaneState>,
 }
 
 /// A started lane.
 pub struct Lane {
-    /// Hand work to it.
     pub handle: LaneHandle,
-    /// Tells how it ended: well, once every handle is gone and all work is committed.
+    /// The lane's result: `Ok` once every handle is dropped and all work is committed.
     pub ended: oneshot::Receiver<Result<(), LaneError>>,
 }
 
-/// Starts the lane's thread. `bound`: pages that may wait for it.
+/// Starts the lane's thread. `bound`: capacity of its queue, in pages.
 ///
 /// # Errors
-/// If the operating system has no thread left.
+/// If the operating system can't start a thread.
 pub fn spawn(parts: LaneParts, bound: usize) -> std::io::Result<Lane> {
     let (name, jobs) = (format!("lane-{}", parts.lane), parts.jobs.clone());
     let (work, inbox) = mpsc::channel(bound);

@@ -1,21 +1,23 @@
-//! What the marketplace has marked and we never got: found in its list of IDs, fetched one by one, published.
+//! Finds orders that the marketplace has marked and we never received: takes its list of IDs, fetches missing orders
+//! one by one, and has them published.
 //!
 //! # One pass, and why its order matters
-//! 1. **The list**, all of it or an error (`whole_list.rs`). Each listed order is, at that moment, either pending or marked.
-//! 2. **Drained to nothing pending**, by a read that *began after* the list was complete. Every listed order that was
-//!    pending has then been marked by some read; each read of ours is over, and if it brought a page, that page is in
-//!    the lane's queue, for a store's reads follow each other and each page is handed over before the next read is over.
-//! 3. **The question to the lane**, behind those pages in the same queue: which listed orders are not tracked? The lane
-//!    answers after all before it is committed, from an index that was read to its end. So what it names was marked by a
-//!    read that did not reach us: it is missing, and not merely late. The other way round, list after drain, an order
-//!    that is placed in between would be taken for lost and published twice.
-//! 4. **Repair.** Fetching by ID marks nothing and may be repeated. What was fetched goes through the lane, which
-//!    decides by its index at that moment: an order that a page brings meanwhile is not doubled, whichever comes first.
+//! 1. **Take the list**, all of it or an error (`whole_list.rs`). At that moment each listed order is either pending or
+//!    marked.
+//! 2. **Drain until nothing is pending**, with a read that *began after* the list was complete. Some read has then
+//!    marked every listed order that was pending. Each read of ours is over, and its page, if it brought one, is in the
+//!    lane's queue: a store's reads follow each other, and each page is handed over before the next read is over.
+//! 3. **Ask the lane**, behind those pages in the same queue, which listed orders are not tracked. The lane answers
+//!    after everything before it is committed, from an index that was read to its end. So the orders in its answer were
+//!    marked by a read that did not reach us: they are missing, not merely late. The other way round, with the list
+//!    after the drain, an order placed in between would be taken for lost and published twice.
+//! 4. **Repair.** Fetching by ID marks nothing and may be repeated. Fetched orders go through the lane, which decides
+//!    by its index at that moment: an order that a page brings meanwhile is not doubled, whichever comes first.
 //!
-//! The traces of unknown reads that were over before the list was taken are settled by a pass in which no fetch failed:
-//! whatever they had marked was in the list, unless it is older than the list goes back (8 days).
+//! A pass in which no fetch failed settles the traces of unknown reads that were over before the list was taken.
+//! Whatever those reads had marked was in the list, unless it is older than the list goes back (8 days).
 //!
-//! Deliberately absent: a memory of its own. A pass that is killed anywhere is simply made again.
+//! Deliberately absent: state of its own. A pass that is killed at any point is simply made again.
 
 mod ask;
 mod ask_error;
@@ -54,51 +56,48 @@ use changes::Changes;
 use repair::Repair;
 pub use republish::{Republished, Republisher, Unfetched, Wanted};
 
-/// One store's reconciler.
+/// The reconciler of one store.
 pub struct Reconciler {
-    /// The store.
     pub store: StoreName,
-    /// Its way to the marketplace.
+    /// The store's client for repeatable requests.
     pub asker: Asker,
-    /// Where traces of unknown reads are.
+    /// The spool, which holds the traces of unknown reads.
     pub spool: Spool,
-    /// What they may have lost.
+    /// Account of lost orders.
     pub account: Account,
-    /// What of it was last said to be missing.
+    /// What was last reported as missing.
     pub reported: Unaccounted,
-    /// Who knows what is tracked, and publishes.
+    /// The lane, which knows what is tracked and publishes.
     pub lane: LaneHandle,
-    /// When the store's drain found nothing pending.
+    /// Tells when the store's drain found nothing pending.
     pub caught_up: CaughtUpReceiver,
-    /// Reads with an unknown outcome, as they come.
+    /// Receives new reads of unknown outcome.
     pub unknown: UnboundedReceiver<UnknownRead>,
-    /// Those that came and are not settled.
+    /// Reads of unknown outcome that no pass has settled yet.
     pub unsettled: Vec<UnknownRead>,
-    /// Orders that are fetched at a time.
+    /// Maximum orders fetched at a time.
     pub concurrency: usize,
-    /// How many published orders a second are looked at for changes; `None` for none.
+    /// How many published orders are checked for changes per second; `None` for none.
     pub changes_per_second: Option<u16>,
-    /// From the end of a pass to the next.
+    /// Pause from the end of a pass to the next.
     pub interval: Duration,
-    /// What is counted for the store.
     pub counters: Arc<StoreCounters>,
-    /// The wish to stop.
     pub stop: CancellationToken,
 }
 
-/// What the marketplace lists.
+/// The marketplace's list of IDs.
 #[derive(Debug)]
 pub struct Listed {
     ids: OrderIds,
-    /// When the answer was complete.
+    /// When the list was complete.
     at: Instant,
-    /// The same, for people and for the account.
+    /// The same moment as wall-clock time, for messages and the account.
     taken: Timestamp,
     /// How many unknown reads were over by then.
     covers: usize,
 }
 
-/// Why a pass could not be made. It can be made again at any time.
+/// Why a pass failed. It can be repeated at any time.
 #[derive(Debug, Error)]
 pub enum ReconcileError {
     /// 404 for the list.
@@ -107,21 +106,19 @@ pub enum ReconcileError {
          unconfirmed, so set it as the marketplace documents it. Until then a page that is lost on the way stays lost"
     )]
     NoList(StoreName),
-    /// No list, for another reason.
+    /// The list could not be fetched, for another reason.
     #[error("store {store}: no list of order IDs: {error}")]
     List {
-        /// The store.
         store: StoreName,
         /// The last attempt's.
         error: AskError,
     },
-    /// Orders are missing that could not be fetched.
+    /// Some missing orders could not be fetched.
     #[error(
         "store {store}: {failed} orders that were handed over and never arrived could not be fetched by their IDs, so they \
          are not published: start `drain` or `reconcile` again, which fetches them"
     )]
     NotFetched {
-        /// The store.
         store: StoreName,
         /// How many.
         failed: u64,
@@ -129,32 +126,32 @@ pub enum ReconcileError {
     /// The trace of an unknown read can't be removed.
     #[error(transparent)]
     Spool(#[from] SpoolError),
-    /// What was found can't be noted.
+    /// The account can't be written.
     #[error(transparent)]
     Account(#[from] AccountError),
-    /// The stop was asked for.
+    /// The program was stopped.
     #[error("stopped before the pass was over")]
     Stopped,
     /// The store's drain has ended.
     #[error("the store's drain has ended")]
     DrainGone,
-    /// The lane has ended, and says itself why.
+    /// The lane has ended; it reports its own error.
     #[error("the store's lane has ended")]
     LaneGone,
-    /// A fault of this program.
+    /// A bug in this program.
     #[error("a fetch ended unexpectedly: please report this")]
     Panicked,
 }
 
 impl ReconcileError {
-    /// Says what a failed request for the list means.
+    /// The error for a failed request for the list.
     #[must_use]
     pub fn no_list(store: &StoreName, error: AskError) -> Self {
         let store = store.clone();
         if error.is_not_found() { Self::NoList(store) } else { Self::List { store, error } }
     }
 
-    /// In a word, for programs.
+    /// A word for programs.
     fn kind(&self) -> &'static str {
         match self {
             Self::NoList(_) => "no_list",
@@ -167,7 +164,7 @@ impl ReconcileError {
         }
     }
 
-    /// Whether no further pass can be made by this process.
+    /// Whether this process can make no further pass.
     #[must_use]
     pub fn is_the_end(&self) -> bool {
         matches!(self, Self::Stopped | Self::DrainGone | Self::LaneGone)
@@ -175,14 +172,14 @@ impl ReconcileError {
 }
 
 impl Reconciler {
-    /// A pass at once, then one in each interval and after each unknown read, until the stop. What goes wrong is logged
-    /// and tried again.
+    /// Makes a pass at once, then one per interval and after each unknown read, until the stop. Errors are logged, and
+    /// the pass is tried again.
     pub async fn run(mut self) {
         let (lists, list) = watch::channel(Arc::default());
-        // It ends with this task: while it asks it holds the lane open.
-        let mut looks = JoinSet::new();
+        // Ends with this task: its requests hold the lane open.
+        let mut change_task = JoinSet::new();
         if let Some(changes) = self.changes() {
-            looks.spawn(changes.run(list));
+            change_task.spawn(changes.run(list));
         }
         let mut pauses = self.pauses();
         loop {
@@ -202,22 +199,19 @@ impl Reconciler {
                     pauses.next().unwrap_or(self.interval)
                 }
             };
-            if !self.rest(pause).await {
+            if !self.wait(pause).await {
                 return;
             }
         }
     }
 
-    /// The list and the repair, for a drain that runs beside. Gives the tracked orders of the list as well.
+    /// Makes one pass, while a drain runs in parallel. Also returns the tracked orders of the list.
     async fn pass(&mut self) -> Result<(PassSummary, OrderIds), ReconcileError> {
         let listed = self.list().await?;
         self.repair(listed).await
     }
 
-    /// Looks for changes, where that is read_requested, in orders that a list has named.
-    ///
-    /// # Errors
-    /// See [`ReconcileError`].
+    /// Checks listed orders for changes, if the settings ask for it.
     pub async fn look_for_changes(&self, summary: &mut PassSummary, tracked: OrderIds) -> Result<(), ReconcileError> {
         if let Some(changes) = self.changes() {
             let round = changes.round(&tracked).await?;
@@ -229,7 +223,7 @@ impl Reconciler {
         Ok(())
     }
 
-    /// The store's way to publish orders that somebody names.
+    /// Builds a publisher for orders that somebody names.
     #[must_use]
     pub fn republisher(&self) -> Republisher {
         let (store, asker, lane) = (self.store.clone(), self.asker.clone(), self.lane.clone());
@@ -242,10 +236,7 @@ impl Reconciler {
         Some(Changes { store, asker, lane, per_second, stop: self.stop.clone() })
     }
 
-    /// Takes the list: the first step, before the drain's last.
-    ///
-    /// # Errors
-    /// See [`ReconcileError`].
+    /// Takes the list. This is the first step; the drain's last read comes after it.
     pub async fn list(&mut self) -> Result<Listed, ReconcileError> {
         while let Ok(read) = self.unknown.try_recv() {
             self.unsettled.push(read);
@@ -257,22 +248,19 @@ impl Reconciler {
         Ok(Listed { ids, at: Instant::now(), taken: clock::now(), covers })
     }
 
-    /// Everything after the list. Waits until the drain has found nothing pending in a read that began after it. Gives the
-    /// list's tracked orders as well, if they are to be looked at for changes.
-    ///
-    /// # Errors
-    /// See [`ReconcileError`].
+    /// Does everything after the list. First waits until a read of the drain that began after the list has found
+    /// nothing pending. Also returns the list's tracked orders, if they are to be checked for changes.
     pub async fn repair(&mut self, listed: Listed) -> Result<(PassSummary, OrderIds), ReconcileError> {
         let Listed { ids, at, taken, covers } = listed;
         let count = ids.len() as u64;
-        let Diff { missing, published, tracked, known, earlier } = self.which_are_missing(ids, at).await?;
+        let Diff { missing, published, tracked, known, earlier } = self.ask_lane_for_missing(ids, at).await?;
         self.counters.missing.add(missing.len() as u64);
         let pass = ReadId::fresh();
         in_place(|| self.account.begin(&self.store, pass, earlier))?;
         let repair = Repair::new(self, pass).run(missing, published);
         let summary = PassSummary { listed: count, ..or_stopped(&self.stop, repair).await?? };
         self.log(&summary);
-        // An empty list is what a wrong path answers as well: it is no proof that nothing is missing.
+        // A wrong path answers with an empty list too, so that is no proof that nothing is missing.
         // guard: an unknown read is settled by a clean pass alone
         let covers = (summary.failed == 0 && summary.listed > 0).then_some(covers);
         let Unaccounted { orders, reads, possible } =
@@ -287,7 +275,7 @@ impl Reconciler {
         Ok((summary, tracked))
     }
 
-    /// Whether there is any read whose outcome no pass has settled.
+    /// Whether any read of unknown outcome is not settled yet.
     pub fn has_unsettled_reads(&mut self) -> bool {
         while let Ok(read) = self.unknown.try_recv() {
             self.unsettled.push(read);
@@ -295,7 +283,7 @@ impl Reconciler {
         !self.unsettled.is_empty()
     }
 
-    async fn which_are_missing(&mut self, listed: OrderIds, at: Instant) -> Result<Diff, ReconcileError> {
+    async fn ask_lane_for_missing(&mut self, listed: OrderIds, at: Instant) -> Result<Diff, ReconcileError> {
         let Self { store, lane, caught_up, stop, account, changes_per_second, .. } = self;
         let with_tracked = changes_per_second.is_some();
         let (work, mut status) = (lane.work.clone(), lane.status.clone());
@@ -306,7 +294,7 @@ impl Reconciler {
                 caught_up = caught_up.after(at) => if !caught_up { return Err(ReconcileError::DrainGone) },
                 () = work.closed() => return Err(ReconcileError::LaneGone),
             }
-            // No question is left in the queue of a lane that can't be opened.
+            // Wait until the lane is ready, so that no query is left in the queue of a lane that can't open.
             status.wait_for(|state| *state == LaneState::Ready).await.map_err(|_| ReconcileError::LaneGone)?;
             let (reply, answer) = oneshot::channel();
             let (passes, known) = (account.passes_of(store), account.to_be_looked_for(store));
@@ -317,8 +305,8 @@ impl Reconciler {
         or_stopped(stop, answer).await?
     }
 
-    /// What was found goes to the account, and that is durable before the traces of the unknown reads go that the pass
-    /// covers, if it does. Returns what is missing for good.
+    /// Records the pass's result in the account, durably, before it removes the traces of the unknown reads that the
+    /// pass covers. Returns what is missing for good.
     fn settle_accounts(
         &mut self,
         summary: &PassSummary,
@@ -339,12 +327,12 @@ impl Reconciler {
         let unaccounted = self.account.unaccounted_of(&self.store);
         if unaccounted != self.reported {
             self.reported = unaccounted;
-            self.advise(unaccounted);
+            self.warn_missing(unaccounted);
         }
         Ok(unaccounted)
     }
 
-    fn advise(&self, missing: Unaccounted) {
+    fn warn_missing(&self, missing: Unaccounted) {
         let Unaccounted { orders, reads, possible } = missing;
         if reads > 0 {
             tracing::warn!(
@@ -382,7 +370,7 @@ impl Reconciler {
     }
 
     /// Waits for the next reason to make a pass; `false` if there will be none.
-    async fn rest(&mut self, pause: Duration) -> bool {
+    async fn wait(&mut self, pause: Duration) -> bool {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => false,

@@ -1,5 +1,5 @@
-//! What a spool remembers of the tracking topic, so that a topic that was deleted, replaced or repartitioned is noticed
-//! before every order is published a second time.
+//! What a spool remembers of the tracking topic. It detects a topic that was deleted, replaced or repartitioned before
+//! every order is published a second time.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,51 +17,48 @@ const FILE: &str = "tracking-topic.json";
 /// Why the tracking topic is not trusted.
 #[derive(Debug, Error)]
 pub enum MemoryError {
-    /// Another number of partitions than before.
+    /// The number of partitions has changed.
     #[error(
         "the tracking topic `{topic}` has {now} partitions and had {before}: a store's orders would be looked for in the \
          wrong partition and published again. Copy it into a new topic with {before} partitions and name that in \
          `kafka.topics.tracking`"
     )]
     Repartitioned {
-        /// The topic.
         topic: String,
         /// Partitions that the spool remembers.
         before: i32,
         /// Partitions now.
         now: i32,
     },
-    /// Records there once, none now.
+    /// The partition held records before and is empty now.
     #[error(
         "partition {lane} of the tracking topic `{topic}` is empty, but this spool has published through it: the topic \
          was deleted or emptied, and orders that come again would be doubled. Restore it; or, to start anew in full \
          knowledge of that, remove {path}"
     )]
     Emptied {
-        /// The topic.
         topic: String,
         /// The partition.
         lane: i32,
-        /// The file that remembers.
+        /// The file that holds the memory.
         path: PathBuf,
     },
-    /// A record in a partition that is not its store's.
+    /// A record in the wrong partition for its store.
     #[error(
         "partition {lane} of the tracking topic holds the key of a store that belongs to partition {home}: the topic's \
          partitions were changed, or another program writes to it"
     )]
     Misplaced {
-        /// Where it stands.
+        /// The partition that holds it.
         lane: i32,
-        /// Where it belongs.
+        /// The partition where it belongs.
         home: i32,
     },
-    /// The file can't be read or written.
+    /// The memory's file can't be read or written.
     #[error("{path}: {why}; it holds what this spool knows of the tracking topic")]
     File {
-        /// The file.
         path: PathBuf,
-        /// What the operating system or the parser says.
+        /// The operating system's or the parser's message.
         why: String,
     },
 }
@@ -74,7 +71,7 @@ struct Remembered {
     published_through: BTreeSet<i32>,
 }
 
-/// The memory, kept in the spool's directory.
+/// The memory, a file in the spool's folder.
 #[derive(Debug)]
 pub struct TrackingMemory {
     disk: Arc<dyn Disk>,
@@ -84,7 +81,7 @@ pub struct TrackingMemory {
 }
 
 impl TrackingMemory {
-    /// Reads what `dir` remembers and holds it against the topic as it is now. Another topic's memory is let go.
+    /// Reads the memory in `dir` and compares it with the topic as it is now. Discards the memory of another topic.
     ///
     /// # Errors
     /// [`MemoryError::Repartitioned`], or a file that can't be read.
@@ -92,10 +89,7 @@ impl TrackingMemory {
         Self::open_on(RealDisk::shared(), dir, topic, lanes)
     }
 
-    /// The same on any disk.
-    ///
-    /// # Errors
-    /// See [`TrackingMemory::open`].
+    /// Like [`TrackingMemory::open`], on any disk.
     pub fn open_on(disk: Arc<dyn Disk>, dir: &Path, topic: &str, lanes: i32) -> Result<Self, MemoryError> {
         let path = dir.join(FILE);
         let fresh = Remembered { topic: topic.to_owned(), lanes, published_through: BTreeSet::new() };
@@ -115,7 +109,7 @@ impl TrackingMemory {
         Ok(Self { disk, path, lanes, remembered: Mutex::new(remembered) })
     }
 
-    /// Partitions of the tracking topic.
+    /// Number of partitions of the tracking topic.
     #[must_use]
     pub fn lanes(&self) -> i32 {
         self.lanes
@@ -136,7 +130,7 @@ impl TrackingMemory {
     /// # Errors
     /// [`MemoryError::Misplaced`] if a tracking record's key does not belong to this lane.
     pub fn check_placed(&self, key: &[u8], lane: i32) -> Result<(), MemoryError> {
-        // Nearly always: a name that hashes to this lane is at home here, whatever else it is.
+        // The fast path: if the name hashes to this lane, the record belongs here, whatever else the key holds.
         let name = key.split(|byte| *byte == b'/').next().unwrap_or_default();
         if lane_of_name(name, self.lanes) == lane {
             return Ok(());
@@ -151,7 +145,7 @@ impl TrackingMemory {
         }
     }
 
-    /// Notes, once and durably, that the lane has published.
+    /// Records, once and durably, that the lane has published.
     ///
     /// # Errors
     /// A file that can't be written.
@@ -168,12 +162,12 @@ impl TrackingMemory {
     }
 
     fn remembered(&self) -> MutexGuard<'_, Remembered> {
-        // A panic elsewhere can't leave it half changed.
+        // A panic elsewhere can't leave it half changed, so a poisoned lock is safe to use.
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The lane that a store belongs to: a stable hash of its name, so that it is found again at every start.
+/// The lane of a store: a stable hash of its name, so that every start finds the same lane.
 ///
 /// # Panics
 /// If `lanes` isn't positive: a topic has at least one partition.

@@ -1,6 +1,6 @@
 //! The proof that a Kafka transaction was committed.
 
-/// What was published is in a committed transaction. Only with this in hand may the spool let go of a page.
+/// Proof that the published records are in a committed transaction. The spool releases a page only for this proof.
 #[derive(Debug)]
 pub struct Committed(());
 

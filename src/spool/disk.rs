@@ -1,4 +1,4 @@
-//! Every touch of the disk, and nothing else: adds to an error what was done to which path.
+//! All disk access of the spool: calls the disk, and adds to each error the operation and the path.
 
 use std::fs::TryLockError;
 use std::io::ErrorKind;
@@ -11,7 +11,7 @@ use crate::platform::disk::{Disk, DiskFile, RealDisk, gone_is_as_good};
 
 type Result<T> = std::result::Result<T, SpoolError>;
 
-/// A disk that says what it was asked for.
+/// A disk whose errors name the operation and the path.
 #[derive(Debug, Clone)]
 pub(super) struct SpoolDisk(pub(super) Arc<dyn Disk>);
 
@@ -20,7 +20,7 @@ impl SpoolDisk {
         Self(RealDisk::shared())
     }
 
-    /// Creates the folder and those above it.
+    /// Creates the folder and its parents.
     pub(super) fn create_dir(&self, dir: &Path) -> Result<()> {
         self.0.create_dir(dir).map_err(SpoolError::disk("create the folder", dir))
     }
@@ -33,7 +33,7 @@ impl SpoolDisk {
         self.0.open(path).map_err(SpoolError::disk("open", path))
     }
 
-    /// `None` where another process holds it.
+    /// Returns `None` if another process holds the lock.
     pub(super) fn lock(&self, path: &Path) -> Result<Option<Box<dyn DiskFile>>> {
         match self.0.lock(path) {
             Ok(file) => Ok(Some(file)),
@@ -51,7 +51,7 @@ impl SpoolDisk {
         sync_data(&*self.open_for_writing(path)?, path)
     }
 
-    /// `fsync` of a folder: the names in it are on the disk.
+    /// `fsync` of a folder: makes the names in it durable.
     pub(super) fn sync_dir(&self, dir: &Path) -> Result<()> {
         self.0.sync_dir(dir).map_err(SpoolError::disk("make durable the folder", dir))
     }
@@ -60,12 +60,12 @@ impl SpoolDisk {
         self.0.rename(from, to).map_err(SpoolError::disk("rename", from))
     }
 
-    /// Removes a file. One that is gone already is as good.
+    /// Removes a file. A file that is already gone counts as removed.
     pub(super) fn remove(&self, path: &Path) -> Result<()> {
         gone_is_as_good(self.0.remove(path)).map_err(SpoolError::disk("remove", path))
     }
 
-    /// The files of a folder in the order of their names. A folder that is not there has none.
+    /// Lists the files of a folder, sorted by name. A folder that does not exist has none.
     pub(super) fn list(&self, dir: &Path) -> Result<Vec<PathBuf>> {
         match self.0.list(dir) {
             Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(Vec::new()),
@@ -86,16 +86,16 @@ pub(super) fn set_len(file: &dyn DiskFile, path: &Path, len: u64) -> Result<()> 
     file.set_len(len).map_err(SpoolError::disk("cut", path))
 }
 
-/// Takes away the space behind a body: the file is not used again, and traces of a long outage are many. Should it come
-/// back with the power, nobody reads it.
+/// Cuts off the space behind a body: a trace's file is not reused, and a long outage leaves many traces. If a power
+/// failure undoes the cut, nobody reads that space.
 pub(super) fn cut_space(file: &dyn DiskFile, body: usize) {
     file.set_len((BODY + body) as u64).ok();
 }
 
-/// `fdatasync`: what was written is on the disk, and no journal commit is paid for where only bytes changed.
+/// `fdatasync`: makes the written bytes durable, and needs no journal commit where only bytes changed.
 pub(super) fn sync_data(file: &dyn DiskFile, path: &Path) -> Result<()> {
     file.sync_data().map_err(SpoolError::disk("make durable", path))
 }
 
-/// What a bad sector answers.
+/// The error number of a bad sector.
 pub(super) const IO_ERROR: i32 = rustix::io::Errno::IO.raw_os_error();

@@ -1,4 +1,4 @@
-//! What can go wrong in the spool, said so that whoever reads it knows what to do next.
+//! Errors of the spool. Each message says what to do next.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,39 +6,33 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use thiserror::Error;
 
-/// A failure of the spool. No message holds a byte of a page.
+/// An error of the spool. No message holds a byte of a page.
 #[derive(Debug, Error)]
 pub enum SpoolError {
     /// Another process has the spool open.
     #[error(
         "the spool {} is in use by another process{}: stop that one first. A program that is to work beside it needs a \
          spool.dir, stores, a tracking topic and a kafka.transactional_id_prefix of its own",
-        dir.display(), shown(*pid)
+        dir.display(), process_suffix(*pid)
     )]
     Locked {
-        /// The spool's folder.
         dir: PathBuf,
-        /// The process that holds it, where it could be read.
+        /// The ID of the process that holds the lock, if the lock file could be read.
         pid: Option<u32>,
     },
-    /// The disk refused.
+    /// A disk operation failed.
     #[error("cannot {doing} {}: {cause}; {}", path.display(), advice(cause))]
     Disk {
-        /// What was being done, as a verb.
+        /// The operation, as a verb.
         doing: &'static str,
-        /// To which file or folder.
+        /// The file or folder.
         path: PathBuf,
-        /// What the operating system answered.
+        /// The operating system's error.
         cause: io::Error,
     },
-    /// A page that was whole once no longer is.
+    /// A page that was whole before is damaged.
     #[error("{} is damaged: {why}; keep the file, and let the reconciler fetch its orders again", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What does not fit.
-        why: &'static str,
-    },
+    Damaged { path: PathBuf, why: &'static str },
 }
 
 impl SpoolError {
@@ -46,7 +40,7 @@ impl SpoolError {
         move |cause| Self::Disk { doing, path: path.to_owned(), cause }
     }
 
-    /// Whether making room on the disk, and nothing else, would help.
+    /// Whether freeing space on the disk would be enough.
     #[must_use]
     pub fn disk_is_full(&self) -> bool {
         matches!(self, Self::Disk { cause, .. } if is_full(cause))
@@ -57,15 +51,14 @@ impl SpoolError {
     }
 }
 
-/// A page or a trace could not be made durable. Its file is not to be trusted any more, whatever a second try may say:
-/// after a failed fsync the kernel forgets what it could not write. The bytes are still here: write them to a new
-/// file with [`Spool::rescue`](super::Spool::rescue) or publish them from memory, then stop.
+/// A page or a trace could not be made durable. Don't trust its file any more, even if a retry succeeds: after a failed
+/// fsync the kernel drops the pages that it could not write. This error still holds the bytes. Write them to a new file
+/// with [`Spool::rescue`](super::Spool::rescue), or publish them from memory, then stop.
 #[derive(Debug, Error)]
 #[error("{error}")]
 pub struct WriteFailed {
-    /// What was to be written.
+    /// The bytes that were to be written.
     pub body: Bytes,
-    /// Why it was not.
     pub error: SpoolError,
 }
 
@@ -88,6 +81,6 @@ fn advice(cause: &io::Error) -> String {
     advice.to_owned()
 }
 
-fn shown(pid: Option<u32>) -> String {
+fn process_suffix(pid: Option<u32>) -> String {
     pid.map(|pid| format!(" (process {pid})")).unwrap_or_default()
 }

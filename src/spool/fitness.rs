@@ -1,4 +1,4 @@
-//! Whether a folder is fit to be a spool: written, synced and measured, without taking it from a program at work.
+//! Checks whether a folder can serve as a spool: writes, syncs and measures, without disturbing a running program.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -11,34 +11,32 @@ use super::error::SpoolError;
 use super::lock;
 use crate::platform::disk::DiskFile;
 
-/// Syncs that are measured; the median counts.
+/// Number of measure_syncs syncs; the median counts.
 const SYNCS: usize = 5;
 
-/// What was found.
+/// The result of the check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fitness {
-    /// Whether the folder is there; if not, the nearest one above it was measured.
+    /// Whether the folder exists. If not, its nearest_existing existing parent was measure_syncs.
     pub exists: bool,
-    /// What it takes to make a small write durable.
+    /// How long it takes to make a small write durable.
     pub sync: Duration,
     /// Bytes that this user may still write.
     pub free: u64,
-    /// Who works with it.
     pub holder: Holder,
 }
 
-/// Who has the lock of a spool.
+/// Which process holds the lock of a spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holder {
-    /// It is free.
     Nobody,
-    /// A process, by its ID where that can be read.
+    /// A process, with its ID if the lock file could be read.
     Process(Option<u32>),
 }
 
-/// Leaves nothing behind: the file that is written is removed.
+/// Removes the file that it writes.
 pub(super) fn measure(dir: &Path) -> Result<Fitness, SpoolError> {
-    let there = nearest(dir);
+    let there = nearest_existing(dir);
     let free = statvfs(&there).map_err(|cause| SpoolError::disk("look at", &there)(cause.into()))?;
     Ok(Fitness {
         exists: there == dir,
@@ -48,7 +46,7 @@ pub(super) fn measure(dir: &Path) -> Result<Fitness, SpoolError> {
     })
 }
 
-fn nearest(dir: &Path) -> PathBuf {
+fn nearest_existing(dir: &Path) -> PathBuf {
     let found = dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("."));
     if found.as_os_str().is_empty() { PathBuf::from(".") } else { found.to_owned() }
 }
@@ -58,12 +56,12 @@ fn sync(dir: &Path) -> Result<Duration, SpoolError> {
     let disk = SpoolDisk::real();
     disk.remove(&path)?;
     let file = disk.create(&path)?;
-    let measured = measured(&*file, &path);
+    let measure_syncs = measure_syncs(&*file, &path);
     disk.remove(&path)?;
-    measured
+    measure_syncs
 }
 
-fn measured(file: &dyn DiskFile, path: &Path) -> Result<Duration, SpoolError> {
+fn measure_syncs(file: &dyn DiskFile, path: &Path) -> Result<Duration, SpoolError> {
     let mut took = Vec::with_capacity(SYNCS);
     for _ in 0..SYNCS {
         let start = Instant::now();
@@ -75,7 +73,7 @@ fn measured(file: &dyn DiskFile, path: &Path) -> Result<Duration, SpoolError> {
     Ok(took[SYNCS / 2])
 }
 
-/// Takes the lock for a moment, and as one of many, so that two who look don't see each other.
+/// Takes a shared lock for a moment, so that two concurrent checks don't see each other.
 pub(super) fn holder(dir: &Path) -> Result<Holder, SpoolError> {
     let path = dir.join(lock::NAME);
     let file = match File::open(&path) {

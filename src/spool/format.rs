@@ -1,7 +1,7 @@
 //! The bytes of a spool file. Pure: no disk, no clock.
 //!
-//! Head and seal are text that only one way of writing exists for: they are read by taking the fields out, writing
-//! them again and comparing all the bytes, padding included. What can't be rendered to the same bytes is not ours.
+//! Head and seal are text with exactly one valid rendering. Parsing takes the fields out, renders them again and
+//! compares all bytes, padding included. A block that does not render to the same bytes is rejected.
 
 use std::fmt::Write;
 use std::ops::Range;
@@ -12,19 +12,19 @@ use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 use crate::order::ids::{ReadId, StoreName};
 
-/// Bytes of the head: a block of its own, so that writing a page never rewrites the head beside it.
+/// Bytes of the head. It is a block of its own, so writing a page never rewrites the head.
 pub(super) const HEAD: usize = 4096;
 /// Bytes of the seal, right after the head.
 pub(super) const SEAL: usize = 512;
-/// Where the body begins.
+/// Offset of the body.
 pub(super) const BODY: usize = HEAD + SEAL;
 
 const PAGE_MAGIC: &str = "imotriz-spool/1 page";
 const FREE_MAGIC: &str = "imotriz-spool/1 free";
-/// Bytes of a reason, so that a seal always fits.
+/// Maximum bytes of a reason, so that the seal always fits its block.
 const REASON: usize = 240;
 
-/// What is known before the read.
+/// The part of a file that is known before the read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) seq: u64,
@@ -54,18 +54,18 @@ impl Head {
         (head.render() == block).then_some(head)
     }
 
-    /// Files sort by name in the order of their reservation.
+    /// Files sorted by name are in the order of their reservation.
     pub(super) fn file_name(&self, suffix: &str) -> String {
         format!("{:012}-{}-{}.{suffix}", self.seq, self.store, self.read_id)
     }
 }
 
-/// The head of a file that is nobody's.
+/// The head of a file that belongs to no read.
 pub(super) fn free_head() -> Vec<u8> {
     padded(format!("{FREE_MAGIC}\n"), HEAD)
 }
 
-/// Store and read ID in a file's name: a hint, for files whose head can't be read.
+/// Store and read ID from a file's name: a fallback for files whose head can't be read.
 pub(super) fn named(stem: &str) -> Option<(StoreName, ReadId)> {
     let (_, rest) = stem.split_once('-')?;
     let (store, read_id) = rest.split_at_checked(rest.len().checked_sub(36)?)?;
@@ -77,11 +77,11 @@ pub(super) fn named(stem: &str) -> Option<(StoreName, ReadId)> {
 pub(super) enum Outcome {
     /// The answer was read to its end.
     Page,
-    /// It was not; why.
+    /// It was not; the reason.
     Unknown(String),
 }
 
-/// What is known after the read.
+/// The part of a file that is known after the read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Seal {
     pub(super) outcome: Outcome,
@@ -89,7 +89,7 @@ pub(super) struct Seal {
 }
 
 impl Seal {
-    /// The checksum covers head, seal and body: a seal fits one body under one head.
+    /// The checksum covers head, seal and body, so a seal is valid for one body under one head.
     pub(super) fn render(&self, head: &[u8], body: &[u8]) -> Vec<u8> {
         let outcome = match &self.outcome {
             Outcome::Page => "page".to_owned(),
@@ -104,7 +104,7 @@ impl Seal {
         padded(text, SEAL)
     }
 
-    /// The seal, and the length that it gives the body; not yet checked against anything.
+    /// Returns the seal and its body's length, neither checked against the checksum yet.
     pub(super) fn parse(block: &[u8]) -> Option<(Self, usize)> {
         let mut lines = text(block)?.lines();
         let at = field(lines.next(), "read at: ")?;
@@ -118,24 +118,24 @@ impl Seal {
     }
 }
 
-/// What a file turned out to be.
+/// What a file contains.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// Nobody's: released, discarded, or made in advance.
+    /// Belongs to no read: released, discarded, or made in advance.
     Free,
-    /// Not one byte that is not zero: its creation was cut short.
+    /// All zeros: its creation was cut short.
     Blank,
     /// Reserved, and nothing written since.
     Unfinished(Head),
-    /// Sealed and whole; where the body is.
+    /// Sealed and whole; the range of the body.
     Sealed(Head, Seal, Range<usize>),
-    /// Something was written, and it is not whole; where the bytes are.
+    /// Partly written or damaged; the range of the bytes, and the reason.
     Torn(Head, Range<usize>, &'static str),
     /// The head can't be read.
     Corrupt(&'static str),
 }
 
-/// Tells what a file is by its bytes alone.
+/// Classifies a file by its bytes alone.
 pub(super) fn examine(file: &[u8]) -> Found {
     if file.iter().all(|byte| *byte == 0) {
         return Found::Blank;
@@ -170,7 +170,7 @@ fn seal_of(head: &[u8], rest: &[u8]) -> Result<(Seal, Range<usize>), &'static st
     Ok((seal, BODY..BODY + length))
 }
 
-/// A reason as it stands in a seal: one line that always fits.
+/// A reason as a seal stores it: one line, cut to fit.
 pub(super) fn one_line(reason: &str) -> String {
     let printable: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     printable[..printable.floor_char_boundary(REASON)].to_owned()

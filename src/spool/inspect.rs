@@ -1,4 +1,4 @@
-//! A look at a spool from outside: it takes no lock and changes nothing, so it may run beside the process at work.
+//! Inspects a spool from outside. It takes no lock and changes nothing, so it may run beside the running process.
 
 use std::path::{Path, PathBuf};
 
@@ -15,21 +15,18 @@ use crate::order::ids::{ReadId, StoreName};
 /// A file of the spool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpoolEntry {
-    /// Where it is.
     pub path: PathBuf,
-    /// Its bytes on the disk, space that is not used yet included.
+    /// Bytes on disk, including unused space.
     pub size: u64,
-    /// The store; for a corrupt file, what its name says.
+    /// The store; for a corrupt file, taken from its name.
     pub store: Option<StoreName>,
-    /// The read; for a corrupt file, what its name says.
+    /// The read; for a corrupt file, taken from its name.
     pub read_id: Option<ReadId>,
-    /// When it was reserved.
     pub reserved_at: Option<Timestamp>,
-    /// What it holds.
     pub state: FileState,
 }
 
-/// What a file of the spool holds.
+/// What a spool file holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileState {
     /// A whole page.
@@ -39,30 +36,27 @@ pub enum FileState {
         /// Bytes of the answer.
         bytes: usize,
     },
-    /// A reservation: the next read, or, if nobody is at work, one that was cut off.
+    /// A reservation: the next read, or, if no process is running, one that was cut off.
     Unfinished,
     /// A read of unknown outcome.
     Unknown {
-        /// What is known about its end.
+        /// How it ended, as far as known.
         reason: String,
         /// Bytes that came.
         bytes: usize,
     },
-    /// Can't be read, or what it holds does not fit its checksum.
-    Corrupt {
-        /// What is wrong.
-        why: String,
-    },
+    /// A file that can't be read or does not match its checksum.
+    Corrupt { why: String },
 }
 
-/// All files of a spool in the order of their reservation, then those that were put aside. A file that is being written
-/// right now may seem corrupt: look again.
+/// All files of a spool in the order of their reservation, then those in `corrupt/`. A file that is being written right
+/// now may look corrupt: inspect it again.
 pub(super) fn inspect(dir: &Path) -> Result<Vec<SpoolEntry>, SpoolError> {
     let mut entries = Vec::new();
     for path in SpoolDisk::real().list(dir)?.into_iter().filter(|path| is_ours(path)) {
         match SpoolDisk::real().read(&path) {
             Ok(bytes) => entries.extend(entry(path, &bytes)),
-            // Published and released while we looked.
+            // Published and released since the folder was listed.
             Err(error) if error.is_missing() => {}
             Err(error) => entries.push(unreadable(path, error.to_string())),
         }
@@ -73,7 +67,7 @@ pub(super) fn inspect(dir: &Path) -> Result<Vec<SpoolEntry>, SpoolError> {
     Ok(entries)
 }
 
-/// The body of a file of the spool, as it came: of a page, or what is left of a read of unknown outcome.
+/// The body of a spool file: a page, or the bytes that came of a read of unknown outcome.
 pub(super) fn body(path: &Path) -> Result<Bytes, SpoolError> {
     let bytes = Bytes::from(SpoolDisk::real().read(path)?);
     match examine(&bytes) {

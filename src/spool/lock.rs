@@ -1,4 +1,4 @@
-//! One process per spool: two would read with each other's reservations.
+//! Allows one process per spool: two would read with each other's reservations.
 
 use std::path::Path;
 
@@ -6,10 +6,10 @@ use super::disk::{self, SpoolDisk};
 use super::error::SpoolError;
 use crate::platform::disk::DiskFile;
 
-/// Name of the file that is locked. It holds the process ID of whoever locked it last, for the message to a second one.
+/// Name of the lock file. It holds the process ID of its last owner, for the error message of a second process.
 pub(super) const NAME: &str = "lock";
 
-/// Holds the spool's folder until dropped. The kernel lets go of it when the process dies, however it dies.
+/// Holds the lock of the spool's folder until dropped. The kernel releases it when the process dies, however it dies.
 #[derive(Debug)]
 pub(super) struct Lock {
     _file: Box<dyn DiskFile>,
@@ -21,7 +21,8 @@ impl Lock {
         let Some(file) = disk.lock(&path)? else {
             return Err(SpoolError::Locked { dir: dir.to_owned(), pid: holder(disk, &path) });
         };
-        // Only for a message: a full disk must not keep us from publishing, and so removing, what fills it.
+        // The ID is only for a message. A full disk must not keep the program from publishing, which is what frees
+        // space.
         let pid = format!("{}\n", std::process::id());
         disk::set_len(&*file, &path, 0).and_then(|()| disk::write_at(&*file, &path, 0, pid.as_bytes())).ok();
         Ok(Self { _file: file })

@@ -1,4 +1,4 @@
-//! What the spool gives out: pages that are on the disk, and traces of reads that nobody knows the outcome of.
+//! What the spool hands out: durable pages, and traces of reads of unknown outcome.
 
 use std::path::{Path, PathBuf};
 
@@ -11,9 +11,9 @@ use super::error::SpoolError;
 use super::format::{Found, HEAD, Head, Outcome, Seal, examine, one_line};
 use crate::order::ids::{ReadId, StoreName};
 
-/// An answer that is on the disk: a page, as far as anybody knows. Only
-/// [`Reservation::write`](super::Reservation::write), a rescue and recovery make one, so whoever holds it may read on:
-/// nothing is lost if the process dies now.
+/// An answer that is durable on the disk; a page, unless it is [disowned](Self::disown). Only
+/// [`Reservation::write`](super::Reservation::write), a rescue and recovery create one. Whoever holds it may make the
+/// next read: nothing is lost if the process dies now.
 #[derive(Debug)]
 pub struct Durable {
     disk: SpoolDisk,
@@ -29,18 +29,17 @@ impl Durable {
         Self { disk, head, read_at, path, length: body.len(), body: Some(body) }
     }
 
-    /// The body stays on the disk until it is asked for: after a long outage there may be many.
+    /// The body stays on the disk until it is requested: a long outage may leave many pages.
     pub(super) fn recovered(disk: SpoolDisk, head: Head, read_at: Timestamp, path: PathBuf, length: usize) -> Self {
         Self { disk, head, read_at, path, length, body: None }
     }
 
-    /// The store that was read.
     #[must_use]
     pub fn store(&self) -> &StoreName {
         &self.head.store
     }
 
-    /// Its place in the order of reservations.
+    /// Sequence number in the order of reservations.
     pub(crate) fn seq(&self) -> u64 {
         self.head.seq
     }
@@ -57,19 +56,17 @@ impl Durable {
         self.read_at
     }
 
-    /// Its file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Bytes of the body.
     #[must_use]
     pub fn length(&self) -> usize {
         self.length
     }
 
-    /// The answer as it came: from memory, or read from the file and checked again.
+    /// Returns the answer's bytes: from memory, or read from the file and verified again.
     ///
     /// # Errors
     /// [`SpoolError::Disk`] when the file can't be read, [`SpoolError::Damaged`] when it is no longer what was written.
@@ -88,10 +85,10 @@ impl Durable {
         Err(SpoolError::Damaged { path: self.path.clone(), why })
     }
 
-    /// Turns it into the trace of a read of unknown outcome: what came is no page. The bytes stay in the file.
+    /// Turns an answer that is no page into the trace of a read of unknown outcome. The bytes stay in the file.
     ///
     /// # Errors
-    /// [`SpoolError`]; the next start finds the page, to disown it again, or a read of unknown outcome already.
+    /// [`SpoolError`]. The next start then finds either the page, and disowns it again, or the finished trace.
     pub fn disown(self, reason: &str) -> Result<UnknownRead, SpoolError> {
         let body = self.body()?;
         let reason = one_line(reason);
@@ -103,32 +100,30 @@ impl Durable {
         UnknownRead::named(&self.disk, self.head, reason, &self.path)
     }
 
-    /// Frees the memory: the body is read from the file when next asked for.
+    /// Frees the memory: the next [`body`](Self::body) reads the file.
     pub fn drop_body(&mut self) {
         self.body = None;
     }
 }
 
-/// A read of which nobody knows whether the marketplace handed orders over. It stays in the spool, as a file whose
-/// name ends in `.unknown`, until [`Spool::settle`](super::Spool::settle).
+/// A read after which nobody knows whether the marketplace handed orders over. Its file, whose name ends in `.unknown`,
+/// stays in the spool until [`Spool::settle`](super::Spool::settle).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownRead {
-    /// The store that was read.
     pub store: StoreName,
-    /// The read.
     pub read_id: ReadId,
-    /// When its file was reserved. The read began after that; long after, if the answers before it had no orders.
+    /// When its file was reserved. The read began after that: long after, if the answers before it had no orders.
     pub since: Timestamp,
-    /// What is known about its end, in a sentence.
+    /// How the read ended, as far as known, in a sentence.
     pub reason: String,
-    /// Its file, with the bytes that came, if any did.
+    /// The trace file, with the bytes that came.
     pub path: PathBuf,
-    /// Its place in the order of reservations.
+    /// Sequence number in the order of reservations.
     pub(crate) seq: u64,
 }
 
 impl UnknownRead {
-    /// Gives a file that says so the name for it, durably.
+    /// Durably renames a file, whose seal already says so, to the name of an unknown read.
     pub(super) fn named(disk: &SpoolDisk, head: Head, reason: String, path: &Path) -> Result<Self, SpoolError> {
         let named = path.with_file_name(head.file_name(UNKNOWN));
         disk.rename(path, &named)?;

@@ -1,4 +1,4 @@
-//! What the process before this one left behind.
+//! Recovery: classifies the files that the former process left.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -16,11 +16,11 @@ pub(super) fn torn(why: &str) -> String {
     format!("the page is torn or damaged: {why}")
 }
 
-/// What was found when the spool was opened.
+/// What opening the spool found.
 #[derive(Debug, Default)]
 pub struct Recovery {
-    /// Pages that were not released, in the order of their reservation; once [`disown`](Self::disown) has looked, all of
-    /// them are. Some may have been published: a release need not survive a power failure.
+    /// Unreleased pages, in the order of their reservation; answers, until [`disown`](Self::disown) has sorted out the
+    /// others. Some may be published already: a release need not survive a power failure.
     pub pages: Vec<Durable>,
     /// Reads of unknown outcome, in the order of their reservation.
     pub unknown: Vec<UnknownRead>,
@@ -28,13 +28,12 @@ pub struct Recovery {
     pub corrupt: Vec<CorruptFile>,
 }
 
-/// A file that could not be read and was put aside in the folder `corrupt`. It may have been a page: let the reconciler
-/// look.
+/// A file that could not be read and was moved to `corrupt/`. It may have been a page: the reconciler has to look for
+/// its orders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CorruptFile {
-    /// Where it is now.
+    /// Its new path.
     pub path: PathBuf,
-    /// What is wrong with it.
     pub why: String,
     /// The store, if the file's name tells it.
     pub store: Option<StoreName>,
@@ -42,7 +41,7 @@ pub struct CorruptFile {
     pub read_id: Option<ReadId>,
 }
 
-/// A file with a whole head, and what follows it.
+/// A file with a valid head.
 struct Known {
     path: PathBuf,
     head: Head,
@@ -55,14 +54,16 @@ enum Rest {
     Nothing,
 }
 
-/// Reads all files, gives each its right name and removes those that hold nothing; also the next free sequence number.
+/// Reads all files, restores their names and removes those that hold nothing. Also returns the next free sequence
+/// number.
 pub(super) fn recover(disk: &SpoolDisk, dir: &Path) -> Result<(Recovery, u64), SpoolError> {
     let mut recovery = Recovery::default();
     let mut known = Vec::new();
     for path in disk.list(dir)?.into_iter().filter(|path| is_ours(path)) {
-        match content(disk, &path)?.and_then(|found| kept(&path, found)) {
+        match content(disk, &path)?.and_then(|found| content_to_keep(&path, found)) {
             Ok(Some((head, rest))) => {
-                // It may only be in memory: the process can have been killed between its write and its fdatasync.
+                // The bytes may be in memory only: the process can have been killed between its write and its
+                // fdatasync.
                 disk.sync_file(&path)?;
                 known.push(Known { path, head, rest });
             }
@@ -72,21 +73,18 @@ pub(super) fn recover(disk: &SpoolDisk, dir: &Path) -> Result<(Recovery, u64), S
     }
     known.sort_by_key(|file| (file.head.seq, !file.is_page()));
     let next_seq = known.last().map_or(1, |file| file.head.seq.saturating_add(1));
-    recovery.sort_out(disk, drop_copies(disk, known)?)?;
-    // A decision that the next recovery could take otherwise must not be lost.
+    recovery.classify(disk, drop_copies(disk, known)?)?;
+    // A decision must be durable if the next recovery could decide otherwise.
     disk.sync_dir(dir)?;
     Ok((recovery, next_seq))
 }
 
 impl Recovery {
-    /// An answer is made durable before anybody looks into it: the process can have ended in between. So what turns out
-    /// to be no page becomes a read of unknown outcome. `why_no_page`: why a body is none.
-    ///
-    /// # Errors
-    /// [`SpoolError::Disk`].
+    /// Turns each recovered answer that is no page into a read of unknown outcome. The former process may have ended
+    /// between making an answer durable and parsing it. `why_no_page` returns the reason if a body is no page.
     pub fn disown(&mut self, why_no_page: impl Fn(&[u8]) -> Option<String>) -> Result<(), SpoolError> {
         for page in std::mem::take(&mut self.pages) {
-            // One that can't be read any more is for whoever publishes it.
+            // A page that can't be read any more is reported by the lane that publishes it.
             match page.body().ok().and_then(|body| why_no_page(&body)) {
                 None => self.pages.push(page),
                 Some(reason) => self.unknown.push(page.disown(&reason)?),
@@ -96,17 +94,17 @@ impl Recovery {
         Ok(())
     }
 
-    /// Reads of a store follow each other and use their reservations in order. So of those that nothing was written
-    /// to, only the first after the last finished one can have been in flight; the later ones were waiting.
-    fn sort_out(&mut self, disk: &SpoolDisk, known: Vec<Known>) -> Result<(), SpoolError> {
+    /// Reads of a store follow each other and use their reservations in order. So among reservations without any bytes,
+    /// only the first after the last finished one can have been in flight; later ones were waiting.
+    fn classify(&mut self, disk: &SpoolDisk, known: Vec<Known>) -> Result<(), SpoolError> {
         let mut in_flight: HashSet<StoreName> = HashSet::new();
         for Known { path, head, rest } in known {
-            // Decided by an earlier recovery: it says nothing about the reservations of the last process.
+            // An earlier recovery decided this one: it says nothing about the last process's reservations.
             let decided = has_suffix(&path, UNKNOWN);
             match rest {
                 Rest::Sealed(Seal { outcome: Outcome::Page, at }, length) => {
                     in_flight.remove(&head.store);
-                    let path = renamed(disk, path, &head, PAGE)?;
+                    let path = restore_name(disk, path, &head, PAGE)?;
                     self.pages.push(Durable::recovered(disk.clone(), head, at, path, length));
                 }
                 Rest::Sealed(Seal { outcome: Outcome::Unknown(reason), .. }, _) => {
@@ -129,7 +127,7 @@ impl Recovery {
     }
 
     fn push_unknown(&mut self, disk: &SpoolDisk, head: Head, reason: String, path: PathBuf) -> Result<(), SpoolError> {
-        let path = renamed(disk, path, &head, UNKNOWN)?;
+        let path = restore_name(disk, path, &head, UNKNOWN)?;
         self.unknown.push(UnknownRead::new(head, reason, path));
         Ok(())
     }
@@ -141,17 +139,19 @@ impl Known {
     }
 }
 
-/// A rescue that was killed leaves two files of one read. The whole one stays, or the first if none is.
+/// A rescue that was killed leaves two files of one read. Keeps the whole one, or the first if neither is whole.
 fn drop_copies(disk: &SpoolDisk, known: Vec<Known>) -> Result<Vec<Known>, SpoolError> {
     let mut seen = HashSet::new();
-    let (kept, copies): (Vec<_>, Vec<_>) = known.into_iter().partition(|file| seen.insert(file.head.read_id));
+    let (content_to_keep, copies): (Vec<_>, Vec<_>) =
+        known.into_iter().partition(|file| seen.insert(file.head.read_id));
     for copy in copies {
         disk.remove(&copy.path)?;
     }
-    Ok(kept)
+    Ok(content_to_keep)
 }
 
-/// What a file holds, or why the disk can't tell: a bad sector must not keep the other files from being read.
+/// Classifies a file, or returns why the disk can't read it: a bad sector must not keep the other files from being
+/// recovered.
 fn content(disk: &SpoolDisk, path: &Path) -> Result<Result<Found, String>, SpoolError> {
     match disk.read(path) {
         Ok(bytes) => Ok(Ok(examine(&bytes))),
@@ -162,8 +162,8 @@ fn content(disk: &SpoolDisk, path: &Path) -> Result<Result<Found, String>, Spool
     }
 }
 
-/// What is to be kept of a file, if anything, or why it can't be used.
-fn kept(path: &Path, found: Found) -> Result<Option<(Head, Rest)>, String> {
+/// What to keep of a file, if anything, or why it can't be used.
+fn content_to_keep(path: &Path, found: Found) -> Result<Option<(Head, Rest)>, String> {
     match found {
         Found::Free => Ok(None),
         Found::Blank if has_suffix(path, FREE) => Ok(None),
@@ -175,8 +175,8 @@ fn kept(path: &Path, found: Found) -> Result<Option<(Head, Rest)>, String> {
     }
 }
 
-/// The head says what a file is; its name is for people, and a rename need not have survived.
-fn renamed(disk: &SpoolDisk, path: PathBuf, head: &Head, suffix: &str) -> Result<PathBuf, SpoolError> {
+/// The head says what a file is; its name is for people, and a rename may have been lost.
+fn restore_name(disk: &SpoolDisk, path: PathBuf, head: &Head, suffix: &str) -> Result<PathBuf, SpoolError> {
     let right = path.with_file_name(head.file_name(suffix));
     if path != right {
         disk.rename(&path, &right)?;
@@ -184,7 +184,7 @@ fn renamed(disk: &SpoolDisk, path: PathBuf, head: &Head, suffix: &str) -> Result
     Ok(right)
 }
 
-/// A file that can't even be moved, for want of room perhaps, must not keep the others from being published.
+/// If a file can't be moved, for lack of space perhaps, the other files must still get published.
 fn put_aside(disk: &SpoolDisk, dir: &Path, path: PathBuf, why: String) -> CorruptFile {
     let (store, read_id) = path.file_stem().and_then(|stem| named(stem.to_str()?)).unzip();
     match move_to_corrupt(disk, dir, &path) {
@@ -193,7 +193,7 @@ fn put_aside(disk: &SpoolDisk, dir: &Path, path: PathBuf, why: String) -> Corrup
     }
 }
 
-/// Moves a file out of the way under a name that nothing else has, and makes that durable.
+/// Durably moves a file to `corrupt/` under an unused name.
 pub(super) fn move_to_corrupt(disk: &SpoolDisk, dir: &Path, path: &Path) -> Result<PathBuf, SpoolError> {
     let corrupt = dir.join(CORRUPT);
     disk.create_dir(&corrupt)?;

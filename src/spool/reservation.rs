@@ -1,4 +1,4 @@
-//! A file with its space, made durable before the read that it is for.
+//! A reserved file: durable, with its space, before the read that it is for.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::order::ids::{ReadId, StoreName};
 use crate::platform::disk::DiskFile;
 use crate::platform::{clock, fail_point};
 
-/// Room on the disk for one page, and the durable intent to read it.
+/// Space on the disk for one page, and the durable intent to read it.
 ///
-/// One that is dropped without being written or discarded is found by the next recovery as a read of unknown outcome:
-/// nobody can tell any more whether something was read with it.
+/// If it is dropped without being written or discarded, the next recovery reports a read of unknown outcome: nobody can
+/// tell whether a read used it.
 #[derive(Debug)]
 #[must_use = "a reservation that is dropped is reported as a read of unknown outcome after the next start"]
 pub struct Reservation {
@@ -29,20 +29,17 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// The read that it is for.
     #[must_use]
     pub fn read_id(&self) -> ReadId {
         self.head.read_id
     }
 
-    /// The store that it is for.
     #[must_use]
     pub fn store(&self) -> &StoreName {
         &self.head.store
     }
 
-    /// Writes an answer that was read to its end, with one `fdatasync`. A body that is larger than the space given
-    /// grows the file.
+    /// Writes a complete answer with one `fdatasync`. A body larger than the reserved space grows the file.
     ///
     /// # Errors
     /// [`WriteFailed`], with the body.
@@ -53,11 +50,11 @@ impl Reservation {
         }
     }
 
-    /// Keeps a durable trace of a read whose outcome is unknown, and the bytes that came. `reason` is cut after 240
-    /// bytes and must hold nothing personal.
+    /// Writes a durable trace of a read of unknown outcome, with the bytes that came. `reason` is cut after 240 bytes
+    /// and must hold no personal data.
     ///
     /// # Errors
-    /// [`WriteFailed`], with the bytes. The reservation is still on the disk: it is reported after the next start.
+    /// [`WriteFailed`], with the bytes. The reservation stays on the disk, and the next start reports it.
     pub fn write_unknown(self, reason: &str, partial_body: &[u8]) -> Result<UnknownRead, WriteFailed> {
         let reason = one_line(reason);
         let seal = Seal { outcome: Outcome::Unknown(reason.clone()), at: clock::now() };
@@ -67,16 +64,16 @@ impl Reservation {
             .map_err(|error| WriteFailed { body: Bytes::copy_from_slice(partial_body), error })
     }
 
-    /// Gives the file back: nothing was read with it.
+    /// Gives the file back unused: no read was made with it.
     ///
     /// # Errors
-    /// [`SpoolError::Disk`]; the reservation may then be reported as a read of unknown outcome after the next start.
+    /// [`SpoolError::Disk`]; the next start may then report the reservation as a read of unknown outcome.
     pub fn discard(self) -> Result<(), SpoolError> {
         self.spool.let_go(&self.path, 0)?;
         self.spool.disk.sync_dir(&self.spool.dir)
     }
 
-    /// The file is whole only once both parts are down: the checksum makes their order irrelevant.
+    /// The checksum makes the order of the two writes irrelevant: the file is valid only when both are complete.
     pub(super) fn put(&self, seal: &Seal, body: &[u8]) -> Result<(), SpoolError> {
         disk::write_at(&*self.file, &self.path, HEAD, &seal.render(&self.head.render(), body))?;
         fail_point::reach("writing");

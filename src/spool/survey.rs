@@ -1,5 +1,5 @@
-//! A look at how full a spool is: cheap enough for every scrape of the metrics, without the lock, and blind to what the
-//! pages hold.
+//! Measures how full a spool is: cheap enough for every scrape of the metrics, without the lock, and without reading
+//! page bodies.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -14,7 +14,7 @@ use super::error::SpoolError;
 use super::format::{HEAD, Outcome, SEAL, Seal};
 use super::{CORRUPT, PAGE, UNKNOWN, has_suffix};
 
-/// What is in a spool, and whether more can be put there.
+/// How full a spool is, and whether it can take more.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Survey {
     /// Whole pages that are not published yet.
@@ -23,13 +23,13 @@ pub struct Survey {
     pub oldest: Option<Timestamp>,
     /// Reads of unknown outcome.
     pub unknown: u64,
-    /// Files that were put aside, because they are damaged.
+    /// Damaged files in `corrupt/`.
     pub damaged: u64,
     /// Bytes that this process may still write.
     pub free_bytes: u64,
 }
 
-/// Files come and go meanwhile: one that is gone is not counted, and one that is being written only once it is whole.
+/// Files come and go meanwhile: one that is gone is not counted, and one that is being written counts once it is whole.
 pub(super) fn survey(dir: &Path) -> Result<Survey, SpoolError> {
     access(dir, Access::WRITE_OK | Access::EXEC_OK).map_err(|errno| SpoolError::disk("write to", dir)(errno.into()))?;
     let space = statvfs(dir).map_err(|errno| SpoolError::disk("look at", dir)(errno.into()))?;
@@ -48,7 +48,7 @@ pub(super) fn survey(dir: &Path) -> Result<Survey, SpoolError> {
     Ok(survey)
 }
 
-/// `None` for a reservation, which has no seal.
+/// Returns `None` for a reservation, which has no seal.
 fn read_at(path: &Path) -> Result<Option<Timestamp>, SpoolError> {
     let mut seal = [0; SEAL];
     let read = File::open(path).and_then(|file| file.read_exact_at(&mut seal, HEAD as u64));

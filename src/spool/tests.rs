@@ -1,4 +1,5 @@
-//! The spool as its callers see it, on a real disk. A crash is played by leaving files in the state it would leave.
+//! The spool as its callers see it, on a real disk. Tests simulate a crash by leaving files in the state that it would
+//! leave.
 
 mod faults;
 mod format;
@@ -23,7 +24,8 @@ fn open(dir: &Path) -> (Spool, Recovery) {
     open_with(options(dir))
 }
 
-/// A process that another test is just starting holds a copy of every lock until it becomes what it is to be.
+/// A process that another test is spawning holds a copy of every lock until its `exec`, so the lock may be taken for a
+/// moment.
 fn open_with(options: SpoolOptions) -> (Spool, Recovery) {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {

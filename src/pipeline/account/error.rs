@@ -1,4 +1,4 @@
-//! What can go wrong with the account.
+//! Errors of the account.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,21 +7,20 @@ use thiserror::Error;
 
 use crate::order::ids::ReadId;
 
-/// Why the account can't be kept, or a wish can't be granted.
+/// Why the account can't be written, or an entry can't be settled.
 #[derive(Debug, Error)]
 pub enum AccountError {
-    /// The disk, or a file that is not what was written.
+    /// A disk error, or a file that is not what was written.
     #[error("{}: {why}; it holds what this spool knows of orders that did not reach us", path.display())]
     File {
-        /// The file.
         path: PathBuf,
-        /// What the operating system or the parser says.
+        /// The operating system's or the parser's message.
         why: String,
     },
-    /// There is no such entry.
+    /// There is no entry for this read.
     #[error("the read {0} is not on the account: see `imotriz-kafka spool account`")]
     NotThere(ReadId),
-    /// Too early to settle it by hand.
+    /// No pass has looked for the orders yet, so it is too early to settle the entry by hand.
     #[error("the read {0} was not looked for yet: `imotriz-kafka reconcile` first, it may find all of its orders")]
     NotLookedFor(ReadId),
 }

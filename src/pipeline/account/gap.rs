@@ -1,9 +1,9 @@
-//! What is known of the orders that reads of unknown outcome may have marked. Pure: no disk, no clock.
+//! Bounds on the number of orders that reads of unknown outcome may have marked. Pure: no disk, no clock.
 //!
-//! A gap is a run of such reads of one store that no good answer interrupts. Let *b* be what was pending after the last
-//! answer before it, *a* what the first answer after it found pending, *n* the orders that became pending in between,
-//! and *m* those that the reads marked. Then *a = b + n − m*, and nobody but the marketplace knows *n*; nor does it mark
-//! more than [`PAGE`] orders in one read. So
+//! A gap is a run of such reads of one store without a good answer in between. Let *b* be what was pending after the
+//! last answer before it, *a* what the first answer after it found pending, *n* the orders that became pending in
+//! between, and *m* those that the reads marked. Then *a = b + n − m*. Nobody but the marketplace knows *n*, and one
+//! read marks no more than [`PAGE`] orders. So:
 //!
 //! | known | orders marked |
 //! |---|---|
@@ -11,23 +11,25 @@
 //! | *a* and *b* | at least *b − a*, at most a page for each read |
 //! | *a* or *b* is missing: the first reads of all, a power failure, an answer without counts | an unknown number, at most a page for each read |
 //!
-//! An order that is marked and does not come back through the list of IDs is older than the list goes back, so it was
-//! pending before the gap: whatever became pending after the answer that told *b* is in the list, if that is taken
-//! within 8 days of the answer. Hence, after such a pass: where *b* is 0 nothing is missing, whatever *a* says (a
-//! program that is killed while it waits for orders); where both are known *b − a* less those found is missing at least;
-//! else it is an unknown number, at most *b* or a page for each read.
+//! An order that was marked and does not come back through the list of IDs is older than the list goes back. So it was
+//! pending before the gap: whatever became pending after the answer that told *b* is in the list, if the list is taken
+//! within 8 days of that answer. After such a pass:
 //!
-//! One thing besides age keeps a marked order from being found missing: it was published before, and the seller had asked
-//! for it again. The list then names an order that is tracked, which is not missing, whatever its last hand-over brought.
-//! Nobody can tell such an order from one that is too old; there are at most *k* of them, the listed orders that had
-//! been tracked before the gap. Hence *b − a* less those found less *k* is certainly missing, and the rest is possible.
-//! Where orders really are too old, at a first start and after an outage of more than 8 days, *k* is about 0.
+//! - Where *b* is 0 nothing is missing, whatever *a* says (a program that is killed while it waits for orders).
+//! - Where both are known, *b − a* less the found orders is the minimum that is missing.
+//! - Otherwise the number is unknown: at most *b*, or a page for each read.
 //!
-//! What is only possible is no finding. It stays on the account with its number until the marketplace no longer hands
-//! over any order that the reads can have marked, [`REACH`] after them: from then on nobody could act upon it.
+//! One thing besides age keeps a marked order from being found missing: it was published before, and the seller had
+//! requested it again. The list then names an order that is tracked, so it is not missing, whatever its last hand-over
+//! brought. Nobody can tell such an order from one that is too old. There are at most *k* of them: the listed orders
+//! that were tracked before the gap. Hence *b − a* less the found orders less *k* is certainly missing, and the rest is
+//! possible. Where orders really are too old, at a first start and after an outage of more than 8 days, *k* is about 0.
 //!
-//! "At least" is weaker than "exactly" in one case: as many new orders as became pending between the two answers, which
-//! are mostly a second apart, can hide as many old ones.
+//! A loss that is only possible is no finding. The entry keeps its number until the marketplace no longer hands over
+//! any order that the reads can have marked, [`REACH`] after them: from then on nobody could act on it.
+//!
+//! "At least" is weaker than "exactly" in one case: new orders that became pending between the two answers, which are
+//! mostly a second apart, hide as many old ones.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -37,18 +39,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::order::ids::{ReadId, StoreName};
 
-/// Orders that one read marks at most, by the marketplace's word.
+/// Maximum number of orders that one read marks, according to the marketplace.
 pub const PAGE: u64 = 30;
 /// How far back the list of IDs goes.
 pub const LISTED: SignedDuration = SignedDuration::from_hours(8 * 24);
-/// How far back the marketplace hands over orders at all, however they are asked for.
+/// How far back the marketplace hands over orders at all, however they are requested.
 pub const REACH: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// What an answer said to be pending after it.
+/// The number of orders that an answer reported as pending after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pending {
-    /// How many orders.
     pub orders: u64,
     /// When the answer came.
     pub at: Timestamp,
@@ -58,13 +59,12 @@ pub struct Pending {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LostRead {
-    /// The read.
     pub read_id: ReadId,
     /// When its file was reserved.
     pub since: Timestamp,
-    /// What is known about its end.
+    /// How it ended, as far as known.
     pub reason: String,
-    /// Orders that it can have marked.
+    /// Maximum number of orders that it can have marked.
     pub at_most: u64,
 }
 
@@ -72,29 +72,27 @@ pub struct LostRead {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CountedAnswer {
-    /// What it found pending, if it said so.
+    /// The number of pending orders that it found, if it said so.
     found: Option<u64>,
 }
 
-/// A pass of the reconciler that covers the gap, and could fetch all that was missing.
+/// A reconciler pass that covers the gap and could fetch every missing order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Looked {
-    /// When its list was taken.
+    /// When it took its list.
     listed_at: Timestamp,
-    /// Orders in that list that had been tracked before the gap: the seller may have asked for them again.
+    /// Orders in that list that were tracked before the gap: the seller may have requested them again.
     #[serde(default)]
     known: u64,
 }
 
-/// How many orders were marked.
+/// Bounds on the number of marked orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Marked {
-    /// Certainly so many.
     pub at_least: u64,
-    /// Certainly no more.
     pub at_most: u64,
-    /// Whether the marketplace's counts before and after are known. Without them `at_least` is 0 for want of knowledge.
+    /// Whether the marketplace's counts before and after are known. Without them `at_least` is 0 for lack of knowledge.
     pub counted: bool,
 }
 
@@ -109,17 +107,17 @@ impl fmt::Display for Marked {
     }
 }
 
-/// What is still missing.
+/// How many orders are still missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OpenLoss {
     /// No pass has looked for the orders yet.
     NotLookedFor,
-    /// Nothing.
+    /// Nothing is missing.
     Nothing,
-    /// Certainly so many: they are older than the list goes back.
+    /// At least this many are missing: they are older than the list goes back.
     AtLeast(u64),
-    /// Perhaps none, and no more than so many: nothing that is listed is missing.
+    /// Nothing that is listed is missing, but up to this many older orders may be.
     UnknownUpTo(u64),
 }
 
@@ -134,7 +132,7 @@ impl fmt::Display for OpenLoss {
     }
 }
 
-/// Reads of unknown outcome with no good answer between them.
+/// Consecutive reads of unknown outcome, with no good answer between them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Gap {
@@ -142,9 +140,10 @@ pub(super) struct Gap {
     pub(super) reads: Vec<LostRead>,
     before: Option<Pending>,
     after: Option<CountedAnswer>,
-    /// Orders that the reconciler found, taken for the gap's.
+    /// Orders that the reconciler found and that are credited to this gap.
     reconciled: u64,
-    /// Orders that came in a page, un-synchronised by hand, by the page's read: a page that is replayed counts once.
+    /// Orders that came back in a page because a person un-synchronised them, by the page's read: a replayed page
+    /// counts once.
     arrived: BTreeMap<ReadId, u64>,
     looked: Option<Looked>,
 }
@@ -154,7 +153,7 @@ impl Gap {
         Self { store, reads: vec![read], before, after: None, reconciled: 0, arrived: BTreeMap::new(), looked: None }
     }
 
-    /// Whether no good answer has come since: a further unknown read belongs to it.
+    /// Whether no good answer has come since. If so, a further unknown read belongs to this gap.
     pub(super) fn is_unanswered(&self) -> bool {
         self.after.is_none()
     }
@@ -171,18 +170,18 @@ impl Gap {
         self.looked.is_some()
     }
 
-    /// A pass covers it; the first one that does counts, for its list goes back the furthest.
+    /// Records a pass that covers the gap. Only the first one counts: its list goes back the furthest.
     pub(super) fn look(&mut self, listed_at: Timestamp, known: u64) {
         self.looked.get_or_insert(Looked { listed_at, known });
     }
 
-    /// Its first read and when that began, while no pass has looked for its orders.
+    /// Its first read and when that began, if no pass has looked for its orders.
     pub(super) fn to_be_looked_for(&self) -> Option<(ReadId, Timestamp)> {
         let first = self.reads.first().filter(|_| self.looked.is_none())?;
         Some((first.read_id, first.since))
     }
 
-    /// When what is only possible is let go.
+    /// When a loss that is only possible is dropped.
     pub(super) fn lapses_at(&self) -> Option<Timestamp> {
         let last = self.reads.last().filter(|_| matches!(self.open(), OpenLoss::UnknownUpTo(_)))?;
         last.since.checked_add(REACH).ok()
@@ -230,17 +229,16 @@ impl Gap {
         if unseen == 0 { OpenLoss::Nothing } else { OpenLoss::UnknownUpTo(unseen) }
     }
 
-    /// Takes so many of the found orders for its own: what it certainly lacks, or, as the second helping, all that it can
-    /// have marked. Returns how many it took.
-    pub(super) fn credit(&mut self, orders: u64, helping: Share) -> u64 {
-        let taken = orders.min(self.room(helping));
+    /// Credits found orders to this gap, up to the limit of `share`. Returns how many it took.
+    pub(super) fn credit(&mut self, orders: u64, share: Share) -> u64 {
+        let taken = orders.min(self.room(share));
         self.reconciled += taken;
         taken
     }
 
-    fn room(&self, helping: Share) -> u64 {
+    fn room(&self, share: Share) -> u64 {
         let marked = self.marked();
-        let limit = match helping {
+        let limit = match share {
             // guard: certain losses are ticked off first
             Share::Certain => marked.at_least,
             Share::Possible => marked.at_most,
@@ -248,8 +246,8 @@ impl Gap {
         limit.saturating_sub(self.found())
     }
 
-    /// Takes an order that was never published and came in a page, although it is older than the gap and the drain had
-    /// found nothing pending since: it had been marked, and a person un-synchronised it.
+    /// Credits an order that came in a page, was never published, and is older than the gap. The drain had found
+    /// nothing pending since, so the order had been marked and a person un-synchronised it.
     pub(super) fn arrive(&mut self, page: ReadId, created: Timestamp) -> bool {
         let old = self.reads.first().is_some_and(|read| created < read.since);
         let takes = old && matches!(self.open(), OpenLoss::AtLeast(_) | OpenLoss::UnknownUpTo(_));
@@ -264,16 +262,17 @@ impl Gap {
     }
 }
 
-/// Whether a list goes back far enough that was taken so long after the last known count. A clock that says "before" was
-/// set back, by who knows how much: within what clocks are corrected by every day it is believed.
+/// Whether a list taken this long after the last known count goes back far enough. A negative age means that the clock
+/// was set back by an unknown amount; up to a minute, the usual daily correction, is accepted.
 fn is_in_time(age: SignedDuration) -> bool {
     // guard: a list that came too late proves nothing
     // guard: a clock that was set back proves nothing
     (SignedDuration::from_mins(-1)..LISTED).contains(&age)
 }
 
-/// Found orders are dealt out twice, so that what is certainly missing is no more than all gaps together certainly lack
-/// less all that was found: nobody knows which order was whose.
+/// Found orders are distributed in two rounds: first to what each gap certainly lacks, then to what it possibly lacks.
+/// Nobody knows which order belongs to which gap. So the gaps together count as certainly missing no more than they
+/// certainly lack, less all found orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Share {
     Certain,
@@ -317,7 +316,7 @@ mod tests {
         assert_eq!(shown(Some(65), Some(None)), "unknown, at most 30");
         assert_eq!(shown(None, Some(Some(35))), "unknown, at most 30");
         assert_eq!(shown(Some(65), None), "unknown, at most 30");
-        // Somebody else reads as well: a read of ours still marks no more than a page.
+        // Somebody else reads as well: our read still marks no more than a page.
         assert_eq!(shown(Some(95), Some(Some(5))), "exactly 30");
     }
 

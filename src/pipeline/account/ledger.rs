@@ -1,4 +1,4 @@
-//! The gaps of all stores, and the file that they are in.
+//! The account: the gaps of all stores, and the file that holds them.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::platform::disk::{self, Disk, RealDisk, gone_is_as_good};
 const FILE: &str = "account.json";
 const SETTLED: &str = "settled";
 
-/// A pass that has begun to publish what it found.
+/// A reconciler pass that has begun to publish what it found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Pass {
@@ -23,13 +23,13 @@ struct Pass {
     read_id: ReadId,
 }
 
-/// All that is on the account.
+/// The content of `account.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Ledger {
     /// The oldest first.
     pub(super) gaps: Vec<Gap>,
-    /// Passes that have not told what they found: if they were killed, the tracking topic tells.
+    /// Passes that have not recorded what they found. If they were killed, the tracking topic has the number.
     passes: Vec<Pass>,
 }
 
@@ -65,17 +65,17 @@ impl Ledger {
         self.passes.retain(|pass| pass.store != *store);
     }
 
-    /// Deals found orders out, the oldest gap first: to each what it certainly lacks, then to each what it may have marked
-    /// besides.
+    /// Distributes found orders, the oldest gap first: to each gap what it certainly lacks, then to each what it may
+    /// have marked besides.
     pub(super) fn credit(&mut self, store: &StoreName, mut orders: u64) {
-        for helping in [Share::Certain, Share::Possible] {
+        for share in [Share::Certain, Share::Possible] {
             for gap in self.gaps.iter_mut().filter(|gap| gap.store == *store && gap.open() != OpenLoss::Nothing) {
-                orders -= gap.credit(orders, helping);
+                orders -= gap.credit(orders, share);
             }
         }
     }
 
-    /// A pass covers these reads, and fetched all that was missing.
+    /// Records a pass that covers these reads and fetched every missing order.
     pub(super) fn looked(&mut self, store: &StoreName, covered: Covered<'_>) {
         let Covered { reads, listed_at, known } = covered;
         for gap in self.gaps.iter_mut().filter(|gap| gap.store == *store && !gap.is_unanswered()) {
@@ -86,23 +86,24 @@ impl Ledger {
         }
     }
 
-    /// Orders of one page that were never published, by their time of creation.
+    /// Credits orders of one page that were never published before, given by their time of creation.
     pub(super) fn arrived(&mut self, store: &StoreName, page: ReadId, created: &[Timestamp]) {
         let mut gaps: Vec<&mut Gap> = self.gaps.iter_mut().filter(|gap| gap.store == *store).collect();
         // guard: a replayed page is ticked off once
         gaps.iter_mut().for_each(|gap| gap.forget_arrivals(page));
         for created in created {
-            // An order that none takes is a new one, or was marked before this program had the store.
+            // An order that no gap takes is new, or was marked before this program served the store.
             gaps.iter_mut().any(|gap| gap.arrive(page, *created));
         }
     }
 
-    /// Lets go of what is only possible and too old to be handed over again.
+    /// Removes gaps whose loss is only possible and whose orders are too old to be handed over again.
     pub(super) fn lapse(&mut self, store: &StoreName, now: Timestamp) {
         self.gaps.retain(|gap| gap.store != *store || gap.lapses_at().is_none_or(|at| at > now));
     }
 
-    /// Lets go of what is settled. Not before the traces of its reads are gone: they would be taken for news.
+    /// Removes settled gaps. A gap stays while the trace of one of its reads exists: the trace would be recorded as a
+    /// new loss.
     pub(super) fn forget_settled(&mut self, is_traced: impl Fn(ReadId) -> bool) {
         // guard: an entry stays until the trace of its read is gone
         self.gaps.retain(|gap| gap.open() != OpenLoss::Nothing || gap.reads.iter().any(|read| is_traced(read.read_id)));
@@ -123,11 +124,11 @@ impl Ledger {
         disk::replace(disk, &path, &text).map_err(AccountError::io(&path))
     }
 
-    /// Takes the wishes of `spool account settle` into account; says which files held them.
+    /// Carries out the requests of `spool account settle`; returns the files that held them.
     pub(super) fn take_settlements(&mut self, disk: &dyn Disk, dir: &Path) -> Result<Vec<PathBuf>, AccountError> {
-        let mut wishes = Vec::new();
+        let mut requests = Vec::new();
         let files = match disk.list(dir) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(wishes),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(requests),
             files => files.map_err(AccountError::io(dir))?,
         };
         for path in files {
@@ -137,20 +138,20 @@ impl Ledger {
             let read_id = path.file_stem().and_then(|stem| stem.to_str()?.parse::<ReadId>().ok());
             if let Some(read_id) = read_id {
                 self.gaps.retain(|gap| !(gap.was_looked_for() && gap.has(read_id)));
-                wishes.push(path);
+                requests.push(path);
             }
         }
-        Ok(wishes)
+        Ok(requests)
     }
 }
 
-/// Leaves the wish to settle a read, for whoever has the spool, now or later.
-pub(super) fn wish_settled(dir: &Path, read_id: ReadId) -> Result<(), AccountError> {
+/// Leaves a request to settle a read, for the process that holds the spool, now or later.
+pub(super) fn request_settlement(dir: &Path, read_id: ReadId) -> Result<(), AccountError> {
     let path = dir.join(format!("{read_id}.{SETTLED}"));
-    let wish = || {
+    let request = || {
         gone_is_as_good(RealDisk.remove(&path))?;
         RealDisk.create(&path)?.sync_data()?;
         RealDisk.sync_dir(dir)
     };
-    wish().map_err(AccountError::io(&path))
+    request().map_err(AccountError::io(&path))
 }

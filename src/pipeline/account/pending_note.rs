@@ -1,9 +1,10 @@
-//! What was pending when a store last answered: noted before each read, so that a read that is killed finds it.
+//! The number of orders that were pending when a store last answered. It is written before each read, so that recovery
+//! finds it if the read is killed.
 //!
-//! The note of a store is a small file that is written over in place, and names the read that it was made for. It is
-//! made durable only at the first read of a process, when nothing is pending, and at the end; in between it is left to
-//! the kernel, which a kill does not harm, so that it costs a page no sync. After a power failure it may be an older one:
-//! it then names another read, and is not believed.
+//! The note of a store is a small file, overwritten in place, that names the read that follows it. It is synced only at
+//! the first read of a process, when nothing is pending, and at the end. In between the write stays in the page cache,
+//! which a kill does not harm, so a page costs no sync. After a power failure the file may hold an older note: it names
+//! another read and is ignored.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -16,15 +17,15 @@ use super::gap::Pending;
 use crate::order::ids::{ReadId, StoreName};
 use crate::platform::disk::{Disk, DiskFile};
 
-/// Bytes of a note. Each is written as a whole.
+/// Bytes of a note, which is written as a whole.
 const LENGTH: usize = 256;
 
 /// A note.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PendingNote {
-    /// The read that follows the answer. Without one, no read was made since.
+    /// The read that follows the answer. `None` if no read was made since.
     pub(super) next: Option<ReadId>,
-    /// What the answer said, if it did.
+    /// What the answer reported, if it did.
     pub(super) pending: Option<Pending>,
 }
 
@@ -53,7 +54,7 @@ impl PendingNote {
     }
 }
 
-/// One store's.
+/// The note of one store.
 #[derive(Debug)]
 pub(super) struct PendingNotes {
     disk: Arc<dyn Disk>,
@@ -68,7 +69,7 @@ impl PendingNotes {
         dir.join(format!("{store}.pending"))
     }
 
-    /// The note that a former process left; one that can't be read says nothing.
+    /// The note that a former process left; `None` if it can't be read.
     pub(super) fn left(disk: &dyn Disk, dir: &Path, store: &StoreName) -> Option<PendingNote> {
         PendingNote::parse(&disk.read(&Self::path(dir, store)).ok()?)
     }
@@ -77,7 +78,8 @@ impl PendingNotes {
         Self { disk, path: Self::path(dir, store), file: None, last, noted: None }
     }
 
-    /// Durable where it is for no read in particular, or follows such a one, or nothing is pending.
+    /// Writes the note. Syncs it if no read follows, if it is the first of this process or follows a final one, or if
+    /// nothing is pending.
     pub(super) fn note(&mut self, next: Option<ReadId>) -> Result<(), AccountError> {
         let note = PendingNote { next, pending: self.last };
         if self.noted == Some(note) {

@@ -7,7 +7,7 @@ use crate::platform::clock;
 use crate::spool::committed::Committed;
 use crate::spool::{Reservation, Spool, SpoolError, SpoolOptions};
 
-/// A spool with its account, as one process has it.
+/// A spool with its ledger, as one process has it.
 struct Process {
     spool: Spool,
     account: Account,
@@ -18,7 +18,8 @@ struct Process {
 fn start(dir: &Path) -> Process {
     let options = SpoolOptions { page_space: 8192, ..SpoolOptions::new(dir) };
     let deadline = Instant::now() + Duration::from_secs(30);
-    // A process that another test is just starting holds a copy of every lock until it becomes what it is to be.
+    // A process that another test is spawning holds a copy of every lock until its `exec`, so the lock may be taken for
+    // a moment.
     let (spool, recovery) = loop {
         match Spool::open(options.clone()) {
             Err(SpoolError::Locked { .. }) if Instant::now() < deadline => std::thread::yield_now(),
@@ -43,7 +44,7 @@ fn counted(before: u64, after: u64) -> Counted {
 }
 
 impl Process {
-    /// A read that begins, and is noted as the drain does it.
+    /// Begins a read, and records it as the drain does.
     fn begin(&self) -> Reservation {
         let reservation = self.spool.reserve(&store()).unwrap();
         self.account.note_next_read(&store(), reservation.read_id()).unwrap();

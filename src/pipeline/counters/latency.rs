@@ -1,15 +1,15 @@
-//! How long pages take from their last byte to their commit, counted in buckets: a fixed 2 KiB, and no lock.
+//! A histogram of how long pages take from their last byte to their commit: a fixed 2 KiB, without a lock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Buckets to each doubling: a quantile is told to an eighth.
+/// Buckets per power of two: a quantile is exact to an eighth.
 const STEPS: usize = 1 << STEP_BITS;
 const STEP_BITS: u32 = 3;
-/// From 1 µs to 2³² µs, more than an hour; what takes longer counts as that.
+/// From 1 µs to 2³² µs, more than an hour; longer durations count in the last bucket.
 const BUCKETS: usize = (32 - STEP_BITS as usize + 1) * STEPS;
 
-/// Durations, counted in buckets of microseconds whose width grows with what they hold.
+/// A histogram of durations, in buckets of microseconds whose width grows with the duration.
 #[derive(Debug)]
 pub struct Latency {
     buckets: [AtomicU64; BUCKETS],
@@ -23,34 +23,33 @@ impl Default for Latency {
 }
 
 impl Latency {
-    /// Counts one.
     pub fn record(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.buckets[bucket_of(micros)].fetch_add(1, Ordering::Relaxed);
         self.micros.fetch_add(micros, Ordering::Relaxed);
     }
 
-    /// How many were counted.
+    /// How many durations were recorded.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.counts().sum()
     }
 
-    /// All of them together.
+    /// The sum of all recorded durations.
     #[must_use]
     pub fn sum(&self) -> Duration {
         Duration::from_micros(self.micros.load(Ordering::Relaxed))
     }
 
-    /// How many took less than `bound`, which is exact where it is a power of two in microseconds.
+    /// How many took less than `bound`; exact if `bound` is a power of two in microseconds.
     #[must_use]
     pub fn below(&self, bound: Duration) -> u64 {
         let micros = u64::try_from(bound.as_micros()).unwrap_or(u64::MAX);
         self.counts().take(bucket_of(micros)).sum()
     }
 
-    /// What a share of them stayed below: `quantile(0.99)` is the p99, rounded up by an eighth at most. Zero if there
-    /// are none.
+    /// The duration below which this share of them stayed: `quantile(0.99)` is the p99, rounded up by an eighth at
+    /// most. Zero if there are none.
     #[must_use]
     pub fn quantile(&self, share: f64) -> Duration {
         let wanted = (self.count() as f64 * share).ceil();
@@ -68,7 +67,7 @@ impl Latency {
     }
 }
 
-/// The lowest numbers have a bucket each; above, the highest bits of a number are its bucket.
+/// The lowest numbers have a bucket each; above, the highest bits of a number select its bucket.
 fn bucket_of(micros: u64) -> usize {
     let shift = (u64::BITS - micros.leading_zeros()).saturating_sub(STEP_BITS + 1);
     let bucket = (shift as usize * STEPS) + (micros >> shift) as usize;

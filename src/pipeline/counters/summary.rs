@@ -1,39 +1,38 @@
-//! What a pass of the reconciler did.
+//! The summary of a reconciler pass.
 
 use serde::Serialize;
 
 use super::tally::Tally;
 use crate::order::ids::StoreName;
 
-/// What a pass did.
+/// What a reconciler pass did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PassSummary {
-    /// The store.
     pub store: StoreName,
     /// IDs in the list.
     pub listed: u64,
-    /// Orders in it that were neither published nor pending.
+    /// Listed orders that were neither published nor pending.
     pub missing: u64,
-    /// Those of them that are published now.
+    /// Missing orders that are published now.
     pub published: u64,
-    /// Those that came by another way meanwhile.
+    /// Missing orders that came by another way meanwhile.
     pub skipped: u64,
-    /// Those that could not be mapped and are dead letters now.
+    /// Missing orders that could not be mapped and are dead letters now.
     pub dead_letters: u64,
-    /// Those that the marketplace does not have.
+    /// Missing orders that the marketplace does not have.
     pub gone: u64,
-    /// Those that could not be fetched, or could not be looked at for changes; the next pass tries again.
+    /// Orders that could not be fetched, for the repair or to look for changes; the next pass tries again.
     pub failed: u64,
-    /// Orders that had been published, had changed, and are published anew.
+    /// Published orders that had changed and are published again.
     pub updated: u64,
-    /// Orders that had been published and were not found when they were looked at for changes: there is nothing to publish.
+    /// Published orders that were not found when the pass looked for changes: there is nothing to publish.
     pub not_found: u64,
-    /// Orders, at least, that reads of unknown outcome had marked and that are in no list: a person has to un-synchronise
-    /// them.
+    /// Minimum number of orders that reads of unknown outcome had marked and that no list names: a person has to
+    /// un-synchronise them.
     pub unaccounted: u64,
-    /// Reads that have possibly lost orders, although nothing is missing that is listed.
+    /// Reads that possibly lost orders, although no listed order is missing.
     pub unaccounted_reads: u64,
-    /// How many orders those reads can have lost at most.
+    /// Maximum number of orders that those reads lost.
     pub possibly_unaccounted: u64,
 }
 
@@ -63,7 +62,7 @@ impl PassSummary {
         self.gone += tally.gone;
     }
 
-    /// Adds a later pass over the same store: its list takes the place of the earlier one.
+    /// Adds a later pass over the same store, whose list replaces the earlier one.
     pub fn add(&mut self, later: &Self) {
         self.listed = later.listed;
         self.missing += later.missing;
@@ -79,7 +78,7 @@ impl PassSummary {
         self.possibly_unaccounted = later.possibly_unaccounted;
     }
 
-    /// Whether orders are certainly not in the orders topic, although they were listed, or were marked and are in no list.
+    /// Whether the orders topic certainly lacks orders that were listed, or that were marked and are in no list.
     #[must_use]
     pub fn is_beyond_repair(&self) -> bool {
         self.dead_letters + self.gone + self.failed + self.unaccounted > 0

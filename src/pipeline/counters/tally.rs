@@ -1,17 +1,15 @@
-//! What became of a piece of work.
+//! The result of a piece of work.
 
 use super::published::Published;
 
-/// What became of a piece of work.
+/// How many orders of a piece of work became what.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Events.
     pub published: Published,
-    /// Dead letters.
     pub dead_letters: u64,
-    /// Orders that needed neither.
+    /// Orders that needed neither an event nor a dead letter.
     pub skipped: u64,
-    /// Orders that are remembered as gone.
+    /// Orders that are tracked as gone.
     pub gone: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Why something has not succeeded since, and since when.
+//! Why an operation keeps failing, and since when.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -7,25 +7,25 @@ use serde::Serialize;
 
 use crate::platform::clock;
 
-/// What stands in the way of a store.
+/// What keeps a store from being read or reconciled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Trouble {
-    /// In a word, for programs.
+    /// A word for programs.
     pub kind: &'static str,
     /// A sentence without secrets: what happened last, and what to do about it.
     pub why: String,
-    /// When it first failed since it last went well.
+    /// The first failure since the last success.
     pub since: Timestamp,
-    /// When it was last tried.
+    /// The last attempt.
     pub last_tried_at: Timestamp,
 }
 
-/// The trouble of the moment, if there is any.
+/// The current trouble, if there is any.
 #[derive(Debug, Default)]
 pub struct LastTrouble(Mutex<Option<Trouble>>);
 
 impl LastTrouble {
-    /// It failed once more.
+    /// Records a failure.
     pub fn note(&self, kind: &'static str, why: String) {
         let mut trouble = self.lock();
         let now = clock::now();
@@ -33,12 +33,11 @@ impl LastTrouble {
         *trouble = Some(Trouble { kind, why, since, last_tried_at: now });
     }
 
-    /// It went well.
+    /// Records a success.
     pub fn clear(&self) {
         *self.lock() = None;
     }
 
-    /// As it stands.
     #[must_use]
     pub fn get(&self) -> Option<Trouble> {
         self.lock().clone()

@@ -1,4 +1,4 @@
-//! Failures in a row.
+//! Counts consecutive failures and sets the pause after each.
 
 use std::time::Duration;
 
@@ -6,17 +6,17 @@ use backon::{BackoffBuilder as _, ExponentialBuilder};
 
 use super::error::MAX_FAILURES;
 
-/// Reads of unknown outcome in a row after which the pauses grow beyond [`LONGEST`]: each leaves a trace in the spool and
-/// on the account.
-const MANY: u32 = 30;
-const LONGEST: Duration = Duration::from_secs(60);
-/// The longest pause of all.
+/// Number of consecutive reads of unknown outcome after which the pauses grow beyond [`MAX_PAUSE`]: each such read
+/// leaves a trace in the spool and in the account.
+const MANY_UNKNOWN: u32 = 30;
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+/// The maximum pause after any failure.
 const AN_HOUR: Duration = Duration::from_secs(3600);
 
-/// Failures in a row, by kind; any success clears them.
+/// Consecutive failures, by kind; any success resets them.
 pub(super) struct Backoff {
     pub(super) count: usize,
-    /// Those of them that were reads of unknown outcome.
+    /// How many of them were reads of unknown outcome.
     unknown: u32,
     pauses: backon::ExponentialBackoff,
 }
@@ -26,25 +26,25 @@ impl Backoff {
         let builder = ExponentialBuilder::default()
             .with_jitter()
             .with_min_delay(Duration::from_millis(200))
-            .with_max_delay(LONGEST)
+            .with_max_delay(MAX_PAUSE)
             .without_max_times();
         Self { count: 0, unknown: 0, pauses: builder.build() }
     }
 
     pub(super) fn another(&mut self) -> Duration {
         self.count += 1;
-        self.pauses.next().unwrap_or(LONGEST)
+        self.pauses.next().unwrap_or(MAX_PAUSE)
     }
 
-    /// A read of unknown outcome. After many the pause grows with their number: the *n*th is followed by one of *2n*
-    /// seconds, so that in *t* seconds about the square root of *t* are made, and in the end one an hour.
+    /// Counts a read of unknown outcome. After many of them the *n*th is followed by a pause of *2n* seconds. So about
+    /// √*t* reads are made in *t* seconds, and finally one an hour.
     pub(super) fn another_unknown(&mut self) -> Duration {
         self.unknown += 1;
         let own = self.another();
-        if self.unknown <= MANY { own } else { own.max(Duration::from_secs(2) * self.unknown).min(AN_HOUR) }
+        if self.unknown <= MANY_UNKNOWN { own } else { own.max(Duration::from_secs(2) * self.unknown).min(AN_HOUR) }
     }
 
-    /// Whether so many reads had an unknown outcome that something is asked first that leaves no trace.
+    /// Whether so many reads had an unknown outcome that a request that leaves no trace should be tried first.
     pub(super) fn call_for_a_question(&self) -> bool {
         self.unknown as usize >= MAX_FAILURES
     }
@@ -64,6 +64,6 @@ mod tests {
             reads += 1;
         }
         assert!((1500..1700).contains(&reads), "{reads}");
-        assert!(backoff.another_unknown() <= AN_HOUR && backoff.another() <= 2 * LONGEST);
+        assert!(backoff.another_unknown() <= AN_HOUR && backoff.another() <= 2 * MAX_PAUSE);
     }
 }

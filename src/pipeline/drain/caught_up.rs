@@ -1,25 +1,26 @@
-//! When a store's drain last found nothing pending: what the reconciler must know before it may call an order missing.
+//! Reports when a store's drain last found nothing pending: the reconciler needs that before it may call an order
+//! missing.
 
 use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-/// The drain's side.
+/// The drain's end of the channel.
 #[derive(Debug, Clone)]
 pub struct CaughtUpSender {
     read_began: watch::Sender<Option<Instant>>,
     read_requested: Arc<Notify>,
 }
 
-/// The reconciler's side.
+/// The reconciler's end of the channel.
 #[derive(Debug)]
 pub struct CaughtUpReceiver {
     read_began: watch::Receiver<Option<Instant>>,
     read_requested: Arc<Notify>,
 }
 
-/// Both sides for one store.
+/// Creates the channel for one store.
 #[must_use]
 pub fn caught_up() -> (CaughtUpSender, CaughtUpReceiver) {
     let (sender, receiver) = watch::channel(None);
@@ -31,20 +32,22 @@ pub fn caught_up() -> (CaughtUpSender, CaughtUpReceiver) {
 }
 
 impl CaughtUpSender {
-    /// A read that began then, or a little later, found nothing pending, and every page before it is with the lane.
+    /// Reports that a read that began at this time or a little later found nothing pending, and that the lane has every
+    /// page before it.
     pub(super) fn nothing_pending(&self, read_began: Instant) {
         self.read_began.send_replace(Some(read_began));
     }
 
-    /// Returns when somebody can't wait for the next poll.
+    /// Returns when the reconciler requests a read before the next poll.
     pub(super) async fn read_requested(&self) {
         self.read_requested.notified().await;
     }
 }
 
 impl CaughtUpReceiver {
-    /// Returns once a read that *began* after `moment` has found nothing pending; `false` if the drain is gone before.
-    /// A read that was in flight at `moment` won't do: what was placed behind its back would pass for not pending.
+    /// Returns once a read that *began* after `moment` has found nothing pending; `false` if the drain ends first. A
+    /// read that was in flight at `moment` proves nothing: an order placed after that read looked would pass for not
+    /// pending.
     pub async fn after(&mut self, moment: Instant) -> bool {
         self.read_requested.notify_one();
         self.read_began.wait_for(|began| began.is_some_and(|began| began > moment)).await.is_ok()

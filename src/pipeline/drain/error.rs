@@ -7,81 +7,64 @@ use crate::order::ids::StoreName;
 use crate::pipeline::account::AccountError;
 use crate::spool::SpoolError;
 
-/// Failures in a row after which a drain that should come to an end gives up.
+/// Number of consecutive failures after which a one-shot drain gives up.
 pub(super) const MAX_FAILURES: usize = 6;
 
-/// Why a drain ended early. What it has read is in the spool.
+/// Why a drain ended early. Whatever it has read is in the spool.
 #[derive(Debug, Error)]
 pub enum DrainError {
-    /// Only a person can lift it.
+    /// The marketplace refuses the read, and only a person can change that.
     #[error("store {store}: {refusal}")]
-    Refused {
-        /// The store.
-        store: StoreName,
-        /// The marketplace's.
-        refusal: Refusal,
-    },
+    Refused { store: StoreName, refusal: Refusal },
     /// No connection, repeatedly.
     #[error(
         "store {store}: the marketplace can't be reached: {reason}. Check the network and the store's `base_url`; nothing was read"
     )]
     Unreachable {
-        /// The store.
         store: StoreName,
         /// The last attempt's.
         reason: String,
     },
-    /// Reads that end nowhere, repeatedly.
+    /// Reads of unknown outcome, repeatedly.
     #[error(
         "store {store}: {MAX_FAILURES} reads in a row had an unknown outcome, the last one because {reason}. Each may have \
          marked up to a page of orders that did not reach us: they are noted in the spool and come back by reconciling"
     )]
     Unknown {
-        /// The store.
         store: StoreName,
         /// The last read's.
         reason: String,
     },
-    /// Empty pages while orders are said to be pending.
+    /// Empty pages although orders are reported as pending, repeatedly.
     #[error(
         "store {store}: the marketplace says that {pending} orders are pending and hands over none. Try again later"
     )]
-    NothingHandedOver {
-        /// The store.
-        store: StoreName,
-        /// What it says.
-        pending: u64,
-    },
+    NothingHandedOver { store: StoreName, pending: u64 },
     /// 429, repeatedly.
     #[error("store {store}: the marketplace keeps asking for patience (429). Try again later; nothing was read")]
-    Busy {
-        /// The store.
-        store: StoreName,
-    },
+    Busy { store: StoreName },
     /// The token can't be read.
     #[error("store {store}: {why}")]
     Token {
-        /// The store.
         store: StoreName,
-        /// What to do.
+        /// What is wrong, and what to do.
         why: String,
     },
-    /// No thread to read on.
+    /// The operating system can't start the drain's thread.
     #[error("the operating system refuses a thread: {0}; nothing was read")]
     Thread(std::io::Error),
-    /// The disk.
     #[error(transparent)]
     Spool(#[from] SpoolError),
-    /// The disk, likewise.
+    /// The account can't be written.
     #[error(transparent)]
     Account(#[from] AccountError),
-    /// The disk, after a page had been read. The page goes to Kafka from memory.
+    /// The disk failed after a page had been read. The page goes to Kafka from memory.
     #[error("{0}. The page that was just read goes to Kafka from memory; no further page is read")]
     PageNotKept(String),
 }
 
 impl DrainError {
-    /// In a word, for programs.
+    /// A word for programs.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Refused { refusal: Refusal::Token, .. } => "token_refused",
@@ -97,7 +80,7 @@ impl DrainError {
         }
     }
 
-    /// The sentence, for a place that names the store anyway.
+    /// The message, for places that name the store anyway.
     pub(super) fn without_store(&self) -> String {
         let text = self.to_string();
         match text.strip_prefix("store ").and_then(|rest| rest.split_once(": ")) {

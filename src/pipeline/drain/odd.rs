@@ -1,5 +1,5 @@
-//! Answers that are no page as it should be, and yet no mystery: notices around a page, and "no orders" in other words.
-//! And what is asked before a read of which nothing good is to be expected.
+//! Irregular answers that are understood all the same: notices around a page, and "no orders" in other forms than an
+//! empty page. Also the harmless request that precedes a read when the marketplace seems to be down.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,23 +17,23 @@ use crate::marketplace::client::{ApiError, NoOrders, Read, Refusal};
 use crate::order::ids::{OrderId, ReadId};
 use crate::platform::clock;
 
-/// What a store's answers have shown so far. Clones are the same.
+/// What a store's answers have shown so far. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Seen(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// The path brought a page.
+    /// Whether the path has brought a page.
     page: bool,
-    /// What was said once, and is not said again.
+    /// What was logged once and is not logged again.
     said: BTreeSet<&'static str>,
-    /// The message that says neither that it failed nor that all is well, of which a trace was left.
+    /// The last ambiguous message, saying neither failure nor success, for which a trace was left.
     message: Option<Bytes>,
 }
 
 impl Seen {
     fn state(&self) -> MutexGuard<'_, State> {
-        // It is whole after every statement that changes it.
+        // Every statement leaves it consistent, so a poisoned lock is safe to use.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -45,9 +45,9 @@ impl Seen {
         self.state().said.insert(what)
     }
 
-    /// Whether a message in the place of a page means that there are no orders. One that does not say how it is meant
-    /// leaves a trace when it comes first: the reconciler then finds out what was marked, if anything was, and what it means
-    /// the next time.
+    /// Whether a message instead of a page means that there are no orders. An ambiguous message leaves a trace when it
+    /// first comes. The reconciler then finds out whether anything was marked, and so what the message means the next
+    /// time.
     pub(super) fn no_orders(&self, message: Message, body: &Bytes) -> Option<NoOrders> {
         match message {
             Message::NotFound => Some(NoOrders::NotFound),
@@ -62,20 +62,20 @@ impl Seen {
 }
 
 impl Drain {
-    /// The notices may quote an order: their text is not logged.
+    /// Logs notices around a page. They may quote an order, so their text is not logged.
     pub(super) fn note_noise(&self, noise: Option<Noise>) {
         let Some(Noise { kind, before, behind }) = noise else { return };
         self.counters.irregular.noise.add(1);
         if self.seen.is_new(kind) {
             tracing::warn!(
                 store = %self.store, kind, bytes_before = before, bytes_behind = behind,
-                "the marketplace's answers have something beside the JSON: the page in them is read, and all of it is hand_off \
-                 until its orders are published. PageVerdict once for each kind; `imotriz_irregular_answers_total` counts on"
+                "the marketplace's answers have something beside the JSON: the page in them is read, and all of it is kept \
+                 until its orders are published. Logged once for each kind; `imotriz_irregular_answers_total` counts on"
             );
         }
     }
 
-    /// No orders, said in another way than by a page without records. The reservation is given back.
+    /// Handles "no orders" in another form than a page without records. The reservation has been given back.
     pub(super) fn no_orders_in_other_words(
         &self,
         how: NoOrders,
@@ -100,19 +100,19 @@ impl Drain {
             tracing::warn!(
                 store = %self.store, answer = what,
                 "taken for: no orders are pending. If orders are waiting in the shop, check the store's `base_url` and \
-                 `api.paths.new_orders`. PageVerdict once for each kind; `imotriz_irregular_answers_total` counts on"
+                 `api.paths.new_orders`. Logged once for each kind; `imotriz_irregular_answers_total` counts on"
             );
         }
         self.no_orders(EmptyPage { pending: 0, counted, noise: None }, clock::now(), next, backoff)
     }
 
-    /// Whether a 404 can be the API's word: anybody answers 404 under a path that is wrong.
+    /// Whether a 404 can come from the API: any server answers 404 under a wrong path.
     fn knows_the_path(&self) -> bool {
         self.documented_path || self.seen.state().page
     }
 
-    /// Asks for an order that is not there, which marks nothing: what becomes of that is known of the marketplace before
-    /// it is asked for orders. `None` where the stop was asked for first.
+    /// Requests an order that does not exist, which marks nothing, to learn how the marketplace answers before orders
+    /// are requested. `None` if stopped meanwhile.
     async fn ask_for_nothing(&self, token: &Token) -> Option<Result<(), ApiError>> {
         let nobody: OrderId = "0".parse().expect("a digit is an ID");
         tokio::select! {
@@ -122,8 +122,8 @@ impl Drain {
         }
     }
 
-    /// After reads of unknown outcome in a row, each of which leaves a trace: whether the marketplace is still away, as far
-    /// as a question tells that leaves none. Then how long to wait.
+    /// After several reads of unknown outcome, each of which leaves a trace: checks with a harmless request whether the
+    /// marketplace still does not answer. Returns how long to wait if so.
     pub(super) async fn is_away(&self, token: &Token, backoff: &mut Backoff) -> Option<Duration> {
         // guard: a marketplace that is away is not read
         if !backoff.call_for_a_question() {
@@ -142,8 +142,8 @@ impl Drain {
         }
     }
 
-    /// Whether something in front of the marketplace refuses a question that marks nothing as well. If it lets that pass,
-    /// it may have hand_off back an answer, for which orders were marked.
+    /// Whether a proxy or firewall in front of the marketplace also refuses a request that marks nothing. If it lets
+    /// that pass, it may have kept back an answer, for which orders were marked.
     pub(super) async fn is_shut_out(&self, token: &Token) -> bool {
         matches!(self.ask_for_nothing(token).await, Some(Err(ApiError::Refused(Refusal::InFront(_)))))
     }

@@ -1,4 +1,4 @@
-//! Reservations before they are needed.
+//! Reserves spool files before they are needed.
 
 use std::sync::Arc;
 
@@ -6,14 +6,14 @@ use crate::order::ids::{ReadId, StoreName};
 use crate::platform::jobs::{Job, Jobs};
 use crate::spool::{Reservation, Spool, SpoolError};
 
-/// Reserved files: one is made while the page before it is fetched, so that no read waits for it.
+/// Reserved files: the next one is made while a page is fetched, so that no read waits for it.
 pub(super) struct ReservationPrefetch {
     jobs: Arc<dyn Jobs>,
     spool: Spool,
     store: StoreName,
     ready: Option<Reservation>,
     coming: Option<Job<Result<Reservation, SpoolError>>>,
-    /// Why there is none: told to whoever takes it.
+    /// Why a reservation failed; returned to the next caller of `take`.
     failed: Option<SpoolError>,
 }
 
@@ -22,7 +22,7 @@ impl ReservationPrefetch {
         Self { jobs, spool, store, ready: None, coming: None, failed: None }
     }
 
-    /// A reserved file for the next read.
+    /// Takes a reserved file for the next read.
     pub(super) async fn take(&mut self) -> Result<Reservation, SpoolError> {
         if let Some(reservation) = self.ready.take() {
             return Ok(reservation);
@@ -34,7 +34,7 @@ impl ReservationPrefetch {
         coming.ended().await
     }
 
-    /// The read after the one that was taken, if a file for it was asked for and can be had.
+    /// The ID of the next read, if a file for it was requested and could be reserved.
     pub(super) async fn next(&mut self) -> Option<ReadId> {
         if let Some(coming) = self.coming.take() {
             match coming.ended().await {
@@ -45,7 +45,7 @@ impl ReservationPrefetch {
         self.ready.as_ref().map(Reservation::read_id)
     }
 
-    /// Sees to the reservation after the one that was taken.
+    /// Starts reserving the file after the one that was taken.
     pub(super) fn reserve_next(&mut self) {
         if self.ready.is_none() && self.coming.is_none() && self.failed.is_none() {
             self.coming = Some(self.reserve());
@@ -64,7 +64,7 @@ impl ReservationPrefetch {
 
     pub(super) async fn discard(mut self) -> Result<(), SpoolError> {
         if let Some(coming) = self.coming.take() {
-            // A disk that is full by now does not matter any more.
+            // An error no longer matters here, for example that the disk is full by now.
             if let Ok(reservation) = coming.ended().await {
                 reservation.discard()?;
             }

@@ -1,4 +1,4 @@
-//! Listed − tracked = missing. Pure.
+//! Missing orders = listed − tracked. Pure.
 
 use std::collections::HashSet;
 
@@ -7,22 +7,23 @@ use crate::order::ids::{OrderId, OrderIds, StoreName};
 use crate::pipeline::account::KnownBefore;
 use crate::pipeline::index::{Index, Millis48, OrderState};
 
-/// A list of IDs, held against the index.
+/// The result of comparing a list of IDs with the index.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Diff {
     /// Listed and not tracked, each once, in the order of the list.
     pub missing: Vec<OrderId>,
-    /// A listed order that is published: the marketplace must have it, if it has any.
+    /// A listed order that is published: if the path is right, the marketplace must have it.
     pub published: Option<OrderId>,
-    /// Listed, and published or dead-lettered: what may have changed since. Only where it is asked for.
+    /// Listed orders that are published or dead-lettered and may have changed since. Filled only on request.
     pub tracked: OrderIds,
-    /// For each entry of the account that was asked about, how many listed orders were tracked before.
+    /// For each account entry in the query, how many listed orders were tracked before it.
     pub known: Vec<KnownBefore>,
-    /// Orders that earlier passes published which could not tell. Not of the list.
+    /// Orders that earlier passes published without recording them. Not related to the list.
     pub earlier: u64,
 }
 
-/// Whatever is tracked is not missing: published, dead-lettered, and gone alike.
+/// Compares a list with the index. An order that is tracked in any state (published, dead-lettered, gone) is not
+/// missing.
 #[must_use]
 pub fn missing(store: &StoreName, listed: &OrderIds, tracked: &Index, with_tracked: bool) -> Diff {
     let states = tracked.states(store, listed);
@@ -45,8 +46,8 @@ pub fn missing(store: &StoreName, listed: &OrderIds, tracked: &Index, with_track
     diff
 }
 
-/// Counts, for each entry of the account, the listed orders that had been tracked before its reads. An order with a later
-/// revision may have been, whenever that came.
+/// Counts, for each account entry, the listed orders that were tracked before its reads. An order with a later revision
+/// may have been tracked before, whenever that revision came.
 #[must_use]
 pub fn known_before(
     store: &StoreName,

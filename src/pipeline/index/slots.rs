@@ -1,15 +1,15 @@
-//! Many slots side by side, each found by its place.
+//! A growing array of slots, each addressed by its place.
 //!
-//! They lie in chunks: when more are needed none is copied, and no old storage stands beside the new.
+//! Slots lie in chunks: growing copies none of them, and never holds old and new storage at once.
 
 use std::ops::{Index, IndexMut};
 
 use super::Slot;
 
-/// Slots of a chunk: 36 kB.
+/// Slots per chunk: 36 kB.
 const CHUNK: usize = 1024;
 
-/// Where a slot lies.
+/// The index of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place(u32);
 
@@ -30,12 +30,11 @@ impl Place {
 /// All slots.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
-    /// All but the last are full, and none is empty.
+    /// All chunks but the last are full, and none is empty.
     chunks: Vec<Vec<Slot>>,
 }
 
 impl Slots {
-    /// Puts one behind the last.
     pub(super) fn push(&mut self, slot: Slot) -> Place {
         let place = Place::of(self.len());
         if place.chunk() == self.chunks.len() {
@@ -45,7 +44,7 @@ impl Slots {
         place
     }
 
-    /// Takes the last one out, with its place.
+    /// Removes the last slot and returns it with its place.
     pub(super) fn pop(&mut self) -> Option<(Place, Slot)> {
         let last = self.chunks.last_mut()?;
         let slot = last.pop()?;

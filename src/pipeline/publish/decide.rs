@@ -1,4 +1,5 @@
-//! Whether an order is published, as which revision, and why: the table that keeps events from being lost or doubled.
+//! Decides whether an order is published, as which revision, and why. This table keeps events from being lost or
+//! doubled.
 
 use crate::avro::event::{Reason, Revision};
 use crate::config::ResyncPolicy;
@@ -11,49 +12,46 @@ pub enum Source {
     Drain,
     /// The reconciler, which found the order in the ID list and not in the tracking topic.
     Reconcile,
-    /// The reconciler, which looks whether a tracked order has changed.
+    /// The reconciler, which checks whether a tracked order has changed.
     Changes,
     /// An operator.
     Operator,
 }
 
-/// An order as it has come.
+/// An order to be decided.
 #[derive(Debug, Clone, Copy)]
 pub struct Candidate {
-    /// By whom.
     pub source: Source,
-    /// By which read.
+    /// The read that brought it.
     pub read: ReadMark,
-    /// When it was read: of a page, when it was complete; by its ID, before it was asked for.
+    /// When it was read: for a page, when the page was complete; for a fetch by ID, before the request.
     pub read_at: Millis48,
     /// When this is decided.
     pub now: Millis48,
-    /// What it says.
     pub content: ContentMark,
 }
 
-/// What follows for the event.
+/// What happens to the order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// Publish it.
+    /// Publish an event.
     Publish {
-        /// The reason that the event carries.
         reason: Reason,
         /// One more than the last event's.
         revision: Revision,
     },
-    /// It is out already, by this same read: a page that was replayed, or an order twice in one page.
+    /// This same read has published it already: a replayed page, or an order twice in one page.
     Replayed,
-    /// Somebody else has dealt with it, or it has not changed and the policy says that this is enough.
+    /// The order came by another way, or the policy suppresses it because it has not changed.
     NothingToDo,
 }
 
-/// The table.
+/// The decision table.
 #[must_use]
 pub fn decide(known: Option<IndexEntry>, candidate: Candidate, policy: ResyncPolicy) -> Decision {
     let Candidate { source, read, read_at, now, content } = candidate;
     let Some(known) = known else {
-        // What is looked at for changes is tracked; if it is no longer, it is too old to be of interest.
+        // Only tracked orders are checked for changes. One that is no longer tracked is too old to matter.
         return if source == Source::Changes { Decision::NothingToDo } else { publish(None, source) };
     };
     // guard: a page that is replayed is known
@@ -65,7 +63,7 @@ pub fn decide(known: Option<IndexEntry>, candidate: Candidate, policy: ResyncPol
         Source::Operator => publish(known.revision, source),
         Source::Reconcile => Decision::NothingToDo,
         Source::Changes if unchanged || known.state == OrderState::Gone => Decision::NothingToDo,
-        // A page brought it after it was asked for, and may say something newer: the next round looks again.
+        // A page brought it after it was requested, and may hold newer content: the next round checks again.
         Source::Changes if read_at < known.at && !was_set_back(known, now) => Decision::NothingToDo,
         Source::Changes => publish(known.revision, source),
         Source::Drain if is_late(known, read_at, now) => Decision::NothingToDo,
@@ -78,34 +76,37 @@ pub fn decide(known: Option<IndexEntry>, candidate: Candidate, policy: ResyncPol
     }
 }
 
-/// How far the clocks of two machines may be apart, and a clock be set back, before a page is taken for another than it
-/// is.
-const CLOCKS: i64 = 60_000;
+/// How many milliseconds the clocks of two machines may differ, or a clock may be set back, before a page is classified
+/// wrongly.
+const CLOCK_SKEW_MS: i64 = 60_000;
 
-/// Whether a page has waited somewhere, in another program's spool, while its orders were missed, fetched by their IDs and
-/// published: then it is the delivery that was missed, and no wish to see the order again; and if it had been a wish, what
-/// was fetched after it has fulfilled it, with content that is not older. One that is read after the fetch began, and be
-/// it for the same second, counts as a wish: rather one event too many than one lost. So does every page while the clock
-/// is behind what it showed at the fetch: it was set back, and says nothing about which came first.
+/// Whether a drained page is older, by more than [`CLOCK_SKEW_MS`], than the fetch by ID that already published the
+/// order.
+///
+/// Such a page waited in another program's spool while its order was found missing, fetched and published. It is the
+/// missed delivery, not a seller's request to hand the order over again. If it was such a request, the fetch has
+/// already fulfilled it with content that is no older. A page that was read after the fetch began, even in the same
+/// second, counts as a request: one event too many is better than one lost. So does every page while the clock is
+/// behind what it showed at the fetch: it was set back, and does not tell which came first.
 ///
 /// Within one spool no page is late: it is in the lane's queue before anything that is fetched after it.
 fn is_late(known: IndexEntry, read_at: Millis48, now: Millis48) -> bool {
     let was_fetched = matches!(known.reason, Reason::Reconciled | Reason::Updated | Reason::Republished);
-    was_fetched && read_at.millis() + CLOCKS < known.at.millis() && !was_set_back(known, now)
+    was_fetched && read_at.millis() + CLOCK_SKEW_MS < known.at.millis() && !was_set_back(known, now)
 }
 
-/// Whether the clock is behind what it showed when the order was published: then it does not tell what came after that.
+/// Whether the clock is behind what it showed when the order was published. Then it does not tell what came later.
 fn was_set_back(known: IndexEntry, now: Millis48) -> bool {
-    now.millis() + CLOCKS < known.at.millis()
+    now.millis() + CLOCK_SKEW_MS < known.at.millis()
 }
 
-/// The next revision. An order that has an event already comes again because the seller asked for it, even if its last
+/// Decides the next revision. An order that has an event comes again because the seller requested it, even if its last
 /// reading ended as a dead letter.
 fn publish(last: Option<Revision>, source: Source) -> Decision {
     let Some(last) = last else {
         let reason = match source {
             Source::Drain => Reason::Drained,
-            // A dead letter that can be understood now is as good as found.
+            // A dead letter that can be mapped now counts as found.
             Source::Reconcile | Source::Changes => Reason::Reconciled,
             Source::Operator => Reason::Republished,
         };
@@ -116,7 +117,7 @@ fn publish(last: Option<Revision>, source: Source) -> Decision {
         Source::Changes => Reason::Updated,
         Source::Operator => Reason::Republished,
     };
-    // Two thousand million revisions of one order are not an order any more.
+    // An order that has used up all two thousand million revisions is not published any more.
     last.next().map_or(Decision::NothingToDo, |revision| Decision::Publish { reason, revision })
 }
 
@@ -208,18 +209,18 @@ mod tests {
         let reconciled = fetched(Reason::Reconciled);
         let read_at =
             |millis| Candidate { read_at: Millis48::from_millis(millis), ..candidate(Source::Drain, this, 'b') };
-        let late = read_at(NOON - CLOCKS - 1);
+        let late = read_at(NOON - CLOCK_SKEW_MS - 1);
         for reason in [Reason::Reconciled, Reason::Updated, Reason::Republished] {
             assert_eq!(decide(fetched(reason), late, ResyncPolicy::Publish), Decision::NothingToDo);
         }
-        for wish in [NOON - CLOCKS, NOON, NOON + 1] {
+        for wish in [NOON - CLOCK_SKEW_MS, NOON, NOON + 1] {
             let decision = decide(reconciled, read_at(wish), ResyncPolicy::Publish);
             assert_eq!(decision, published(Reason::Resynced, 2), "{wish}");
         }
         for reason in [Reason::Drained, Reason::Resynced] {
             assert_eq!(decide(fetched(reason), late, ResyncPolicy::Publish), published(Reason::Resynced, 2));
         }
-        let set_back = Candidate { now: Millis48::from_millis(NOON - CLOCKS - 1), ..late };
+        let set_back = Candidate { now: Millis48::from_millis(NOON - CLOCK_SKEW_MS - 1), ..late };
         assert_eq!(decide(reconciled, set_back, ResyncPolicy::Publish), published(Reason::Resynced, 2));
     }
 
@@ -236,7 +237,7 @@ mod tests {
     #[test]
     fn a_clock_that_was_set_back_hides_no_change() {
         let (this, other) = (ReadId::fresh().into(), ReadId::fresh().into());
-        let now = Millis48::from_millis(NOON - CLOCKS - 1);
+        let now = Millis48::from_millis(NOON - CLOCK_SKEW_MS - 1);
         let asked = Candidate { read_at: now, now, ..candidate(Source::Changes, this, 'b') };
         let entry = Some(known(OrderState::Published, 1, other));
         assert_eq!(decide(entry, asked, ResyncPolicy::Publish), published(Reason::Updated, 2));

@@ -15,42 +15,42 @@ use crate::spool::SpoolError;
 /// Why a lane ended before its work did.
 #[derive(Debug, Error)]
 pub enum LaneError {
-    /// Kafka, in a way that only a person can mend.
+    /// A Kafka error; some need a person, others pass.
     #[error(transparent)]
     Kafka(#[from] KafkaFault),
-    /// The schema registry, likewise.
+    /// A schema registry error, likewise.
     #[error(transparent)]
     Encoding(#[from] SchemaError),
-    /// A tracking record that can't be understood: what it says must not be guessed.
+    /// A tracking record that can't be decoded: its content must not be guessed.
     #[error("the tracking topic can't be understood: {0}")]
     Decode(#[from] DecodeError),
     /// A page that can't be read back, or a file that can't be removed.
     #[error(transparent)]
     Spool(#[from] SpoolError),
-    /// What the spool knows of lost orders can't be noted.
+    /// The account of lost orders can't be written.
     #[error(transparent)]
     Account(#[from] AccountError),
-    /// A page of a store that is not in the settings any more.
+    /// A page of a store that the settings no longer name.
     #[error(
         "the spool holds a page of the store `{0}`, which the settings no longer name: put its table `stores.{0}` back \
          until the page is published"
     )]
     UnknownStore(StoreName),
-    /// An order that the schema can't hold: a fault of this program.
+    /// An order that the schema can't hold: a bug in this program.
     #[error(transparent)]
     Event(#[from] EventError),
-    /// The tracking topic isn't the one that this spool remembers.
+    /// The tracking topic is not the one that this spool remembers.
     #[error(transparent)]
     Memory(#[from] MemoryError),
-    /// No thread to fill the index on. A moment later there may be one.
+    /// No thread to load the index on. A later attempt may get one.
     #[error("the operating system refuses a thread: {0}")]
     Thread(std::io::Error),
-    /// The stop was asked for while Kafka or the registry was away.
+    /// The program was stopped while Kafka or the registry was not reachable.
     #[error("stopped with {pages} pages not yet published: {why}. They are in the spool and go out at the next start")]
     StoppedWaiting {
         /// Pages that were taken from the queue.
         pages: usize,
-        /// What it waited for.
+        /// The error that it waited for to pass.
         why: String,
     },
 }
@@ -60,7 +60,7 @@ impl LaneError {
         NotReadyReason { registry: matches!(self, Self::Encoding(_) | Self::Decode(_)), why: self.to_string() }
     }
 
-    /// Whether a command that comes to an end has nothing to wait for.
+    /// Whether a one-shot command should give up at once instead of waiting.
     pub(super) fn ends_a_command(&self) -> bool {
         matches!(self, Self::Kafka(fault) if fault.ends_a_command())
     }

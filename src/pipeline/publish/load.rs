@@ -1,4 +1,4 @@
-//! The tracking partition into the index.
+//! Loads the tracking partition into the index.
 
 use std::pin::pin;
 use std::sync::mpsc::{self, SyncSender};
@@ -17,7 +17,8 @@ use crate::pipeline::index::{Index, IndexEntry, IndexUpdate};
 use crate::pipeline::tracking_memory::TrackingMemory;
 use crate::platform::jobs::in_place;
 
-/// Records for the thread that takes them over: nearly each is a wait for the memory, which the reading shall not share.
+/// Batches of records for the thread that applies them to the index. Nearly every record means a wait for memory, which
+/// would slow down the reading.
 struct Batches {
     next: Vec<IndexUpdate>,
     filled: SyncSender<Vec<IndexUpdate>>,
@@ -41,16 +42,18 @@ impl Batches {
 
 impl Drop for Batches {
     // guard: what was read before a connection broke is in the index
-    /// Also after an error: the reader's position is behind what was read until then.
+    /// Sends the last batch, also after an error: the reader's position is already past those records.
     fn drop(&mut self) {
         self.send();
     }
 }
 
-/// Brings the index up to the end of its partition. Blocks: for a thread that may, within a runtime.
+/// Reads the tracking partition to its end into the index. Blocks: call it within a runtime, from a thread that may
+/// block.
 ///
 /// # Errors
-/// Anything but an index that was read to its end: from any less nobody may conclude that an order is missing.
+/// Returns an error unless the index was read to its end: from an incomplete index nobody may conclude that an order is
+/// missing.
 pub fn catch_up(
     index: &mut Index,
     reader: &mut dyn TrackingLog,
@@ -64,13 +67,13 @@ pub fn catch_up(
             .name(format!("index-{lane}"))
             .spawn_scoped(scope, || batches.into_iter().flatten().for_each(|record| index.apply(record)))
             .map_err(LaneError::Thread)?;
-        // Not before there is somebody to take them over.
+        // Created after the thread: its `drop` sends to it.
         let mut batches = Batches { next: Vec::new(), filled };
         reader.try_each(|key, value| {
             memory.check_placed(key, lane)?;
             let entry = match value {
                 None => None,
-                Some(value) => Some(IndexEntry::from(read_brief(decoder, key, value)?)),
+                Some(value) => Some(IndexEntry::from(read_tracking_entry(decoder, key, value)?)),
             };
             batches.push(IndexUpdate::new(key, entry));
             Ok::<_, LaneError>(())
@@ -81,11 +84,16 @@ pub fn catch_up(
     Ok(())
 }
 
-/// What a tracking record says. Waits only for a schema that was never seen before.
+/// Decodes a tracking record. Waits only for a schema that was never seen before.
 ///
-/// A registry that lost its schemas must not keep the program from its own records for ever. One whose schema the registry
-/// does not know, or takes for another, is ours if our schema fits it to its last byte and it names the order of its key.
-pub(super) fn read_brief(decoder: &mut Decoder, key: &[u8], value: &[u8]) -> Result<TrackingEntry, DecodeError> {
+/// A registry that lost its schemas must not keep the program from its own records for ever. So if the registry does
+/// not know a record's schema, or has another one under its ID, the record counts as ours on two conditions: our schema
+/// fits it to its last byte, and it names the order of its key.
+pub(super) fn read_tracking_entry(
+    decoder: &mut Decoder,
+    key: &[u8],
+    value: &[u8],
+) -> Result<TrackingEntry, DecodeError> {
     if let Some(entry) = decoder.datum_of_ours(value).and_then(|datum| TrackingEntry::read(key, datum)) {
         return Ok(entry);
     }
@@ -124,7 +132,7 @@ mod tests {
     use crate::kafka::broker::Apply;
     use crate::order::ids::ReadId;
 
-    /// Orders 0 to `end`, and a connection that breaks once.
+    /// A log of orders 0 to `end`, whose connection breaks once.
     struct Log {
         position: i64,
         end: i64,
@@ -198,19 +206,22 @@ mod tests {
             let registry = runtime.block_on(registry(status, body));
             let mut decoder = Decoder::new(&ORDER_TRACKING, Some(registry));
             runtime.block_on(async {
-                // One that its key does not name is nobody's.
-                read_brief(&mut decoder, b"bogota/8", &value).unwrap_err();
-                assert_eq!(read_brief(&mut decoder, key.as_bytes(), &value).unwrap(), TrackingEntry::from(&record));
+                // A record that does not match its key is not accepted.
+                read_tracking_entry(&mut decoder, b"bogota/8", &value).unwrap_err();
+                assert_eq!(
+                    read_tracking_entry(&mut decoder, key.as_bytes(), &value).unwrap(),
+                    TrackingEntry::from(&record)
+                );
             });
-            // Known from now on.
+            // The frame is known from now on.
             assert!(decoder.datum_of_ours(&value).is_some());
         }
         let away = runtime.block_on(registry(503, serde_json::Value::Null));
         let mut decoder = Decoder::new(&ORDER_TRACKING, Some(away));
-        runtime.block_on(async { read_brief(&mut decoder, key.as_bytes(), &value).unwrap_err() });
+        runtime.block_on(async { read_tracking_entry(&mut decoder, key.as_bytes(), &value).unwrap_err() });
     }
 
-    /// One that gives every ID this answer.
+    /// A registry that gives this answer for every ID.
     async fn registry(status: u16, body: serde_json::Value) -> Registry {
         let status = axum::http::StatusCode::from_u16(status).unwrap();
         let app = axum::Router::new().fallback(move || async move { (status, axum::Json(body)) });

@@ -1,5 +1,5 @@
-//! What one transaction will hold: pages turned into events, dead letters and tracking records, order by order, each
-//! decided by the index and by what this same plan already holds.
+//! The plan of one transaction: turns pages into events, dead letters and tracking records. Each order is decided by
+//! the index and by what the plan already holds.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,7 +19,7 @@ use crate::pipeline::counters::Tally;
 use crate::pipeline::index::{Index, IndexEntry};
 use crate::platform::clock;
 
-/// Where orders of one read come from.
+/// The common origin of the orders of one read.
 struct Origin<'a> {
     store: &'a StoreName,
     country: Country,
@@ -28,28 +28,27 @@ struct Origin<'a> {
     source: Source,
 }
 
-/// A tracking record in the making: the event's partition is known only once it is delivered.
+/// A tracking record without its event's partition, which is known only after delivery.
 struct Mark {
     tracking: OrderTracking,
-    /// Which of the records is its event.
+    /// Position of its event among the plan's records.
     event: Option<usize>,
 }
 
-/// Orders of a page, or of an operator's command, that were never published before it.
+/// Orders of a page, or of an operator's command, that were never published before.
 pub(super) struct FirstSeen {
     pub(super) store: StoreName,
     pub(super) read_id: ReadId,
-    /// When they were placed, as far as they say so.
+    /// When they were placed, for those that have a date.
     pub(super) created: Vec<Timestamp>,
 }
 
 /// Whether a piece of work went into the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fit {
-    /// It did.
     Taken,
-    /// It brings an order that is in the plan already, by another read. The index remembers an order's last read alone:
-    /// replayed after a kill, the first of two such pages would not be known as published any more.
+    /// It brings an order that another read already brought to this plan. The index remembers only an order's last
+    /// read. So after a kill, the first of two such pages would be replayed and no longer recognised as published.
     NextTransaction,
 }
 
@@ -60,16 +59,16 @@ pub(super) struct Plan<'a> {
     frames: &'a Frames,
     records: Vec<OutgoingRecord<'a>>,
     marks: Vec<Mark>,
-    /// What this plan decides, over what the index says.
+    /// What this plan decides, layered over the index.
     overlay: HashMap<OrderKey, IndexEntry>,
     tallies: Vec<Tally>,
-    /// Of pages whose store has lost orders that a person may have brought back.
+    /// For pages of stores with lost orders, which a person may have brought back.
     first_seen: Vec<FirstSeen>,
-    /// The piece of work that is being taken in meets an order of another read.
+    /// Set when the current piece of work brings an order of another read in this plan.
     clash: bool,
 }
 
-/// What is left of a plan once it is committed.
+/// What remains of a plan after its commit.
 pub(super) struct Outcome {
     pub(super) entries: HashMap<OrderKey, IndexEntry>,
     pub(super) tallies: Vec<Tally>,
@@ -77,7 +76,7 @@ pub(super) struct Outcome {
 }
 
 impl<'a> Plan<'a> {
-    /// As much of the pending work as may share a transaction.
+    /// Plans as much of the pending work as may share a transaction.
     pub(super) fn of(
         pending: &[Mapped],
         index: &'a Index,
@@ -103,12 +102,12 @@ impl<'a> Plan<'a> {
         Ok(plan)
     }
 
-    /// Events and dead letters: delivered first.
+    /// Events and dead letters, which are delivered first.
     pub(super) fn events_and_dead_letters(&self) -> &[OutgoingRecord<'a>] {
         &self.records
     }
 
-    /// Tracking records: delivered last, when it is known where the events stand.
+    /// Tracking records, which are delivered last, when the events' partitions are known.
     pub(super) fn tracking_records(&self, delivered: &[Delivered]) -> Vec<OutgoingRecord<'a>> {
         let record = |mark: &Mark| {
             let event_partition = mark.event.and_then(|event| delivered.get(event)).map(|at| at.partition);
@@ -124,17 +123,17 @@ impl<'a> Plan<'a> {
         self.marks.iter().map(record).collect()
     }
 
-    /// Whether the order whose key reads like this is in the plan.
+    /// Whether the plan holds the order with this key.
     pub(super) fn tracks(&self, key: &[u8]) -> bool {
         self.marks.iter().any(|mark| mark.tracking.key().to_string().as_bytes() == key)
     }
 
-    /// Whether no order in the plan was ever in another one.
+    /// Whether the index knows none of the plan's orders.
     pub(super) fn is_news(&self) -> bool {
         self.marks.iter().all(|mark| self.index.get(&mark.tracking.key()).is_none())
     }
 
-    /// What lets the tracking topic forget an order.
+    /// The tombstone that removes an order from the tracking topic.
     pub(super) fn tombstone(&self, key: &[u8]) -> OutgoingRecord<'a> {
         let (topic, partition) = (&self.parts.topics.tracking, Some(self.parts.lane));
         OutgoingRecord { topic, partition, key: Some(key.to_vec()), value: None, headers: Vec::new() }
@@ -144,7 +143,7 @@ impl<'a> Plan<'a> {
         Outcome { entries: self.overlay, tallies: self.tallies, first_seen: self.first_seen }
     }
 
-    /// Takes in a piece of work as a whole, or not at all.
+    /// Plans a piece of work as a whole, or not at all.
     fn take_in(&mut self, mapped: &Mapped) -> Result<Fit, LaneError> {
         let origin = match &mapped.work {
             Work::Page(page) => self.origin(page.store(), page.read_id(), page.read_at(), Source::Drain)?,
@@ -172,15 +171,15 @@ impl<'a> Plan<'a> {
         Ok(Fit::NextTransaction)
     }
 
-    /// A page that is replayed names the same orders once more.
+    /// The orders of this work that were never published before. A replayed page gives the same orders again.
     fn first_seen(&self, origin: &Origin<'_>, mapped: &Mapped) -> Option<FirstSeen> {
         let by_page = origin.source == Source::Drain;
         if !(by_page || origin.source == Source::Operator) || !self.parts.account.expects_orders(origin.store) {
             return None;
         }
         let mut created = BTreeMap::new();
-        for reading in &mapped.readings {
-            let MappedRecord::Order { order, .. } = reading else { continue };
+        for record in &mapped.records {
+            let MappedRecord::Order { order, .. } = record else { continue };
             let key = OrderKey { store: origin.store.clone(), id: order.id.clone() };
             let by_this_read =
                 |known: IndexEntry| known.read == origin.read_id.into() && known.revision == Some(Revision::FIRST);
@@ -192,14 +191,15 @@ impl<'a> Plan<'a> {
             }
         }
         let created: Vec<Timestamp> = created.into_values().collect();
-        // Only a page can be replayed, and its orders must count once; an operator's command brings many pieces.
+        // A page can be replayed, and its orders must count once. A command's orders come in many pieces, so each gets
+        // its own ID.
         let read_id = if by_page { origin.read_id } else { ReadId::fresh() };
         (!created.is_empty()).then(|| FirstSeen { store: origin.store.clone(), read_id, created })
     }
 
     fn records_of(&mut self, origin: &Origin<'_>, mapped: &Mapped) -> Result<(), LaneError> {
-        for reading in &mapped.readings {
-            match reading {
+        for record in &mapped.records {
+            match record {
                 MappedRecord::Order { order, content } => self.order(origin, order, *content)?,
                 MappedRecord::Letter(letter) => self.decide_dead_letter(origin, letter),
             }
@@ -210,7 +210,7 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Remembers that the marketplace no longer has an order, unless it has come some other way meanwhile.
+    /// Tracks an order as gone from the marketplace, unless it has come another way meanwhile.
     fn gone(&mut self, origin: &Origin<'_>, id: &OrderId) {
         let key = OrderKey { store: origin.store.clone(), id: id.clone() };
         if self.known(&key).is_some() {
@@ -307,8 +307,8 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// A dead letter is published once for each read, like an event. One without an ID can't be tracked, so a page that
-    /// is replayed brings it again.
+    /// A dead letter is published once per read, like an event. One without an ID can't be tracked, so a replayed page
+    /// publishes it again.
     fn decide_dead_letter(&mut self, origin: &Origin<'_>, letter: &DeadLetter) {
         let content = ContentHash::of_bytes(&letter.json);
         let Some(id) = letter.id.clone() else { return self.dead_letter(origin, letter) };
@@ -319,7 +319,7 @@ impl<'a> Plan<'a> {
         };
         let mark = Mark {
             tracking: OrderTracking {
-                // The event that it would have been is not out: the revision stays where it was.
+                // No event is published, so the revision stays.
                 revision: self.known(&key).and_then(|known| known.revision),
                 reason,
                 content_hash: Some(content),

@@ -1,4 +1,4 @@
-//! What goes on in a lane: opens a producer, publishes what has queued up, and begins anew after a failure.
+//! The lane's thread: opens a producer, publishes the queued work, and starts over after a failure.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,14 +23,14 @@ use crate::platform::shutdown::cancelled_within;
 use crate::platform::{clock, fail_point};
 use crate::spool::committed::Committed;
 
-/// Pages that go into one transaction at most: enough to keep a broker busy, few enough to keep memory small.
-const GROUP: usize = 24;
-/// How often an idle lane looks whether its broker is still there, so that nothing is read while it is not.
-const IDLE_LOOK: Duration = Duration::from_millis(250);
-/// How long a stopping program still tries to reach a broker that is away: the spool holds the rest.
+/// Maximum pages per transaction: enough to keep a broker busy, few enough to keep memory small.
+const MAX_PAGES: usize = 24;
+/// How often an idle lane checks its broker, so that nothing is read while the broker is down.
+const IDLE_CHECK: Duration = Duration::from_millis(250);
+/// How long a stopping program still tries to reach a broker that is down; unpublished pages stay in the spool.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Says that the lane is gone, also where a panic ends it: a drain would wait for it for ever.
+/// Reports the end of the lane, even by a panic: otherwise a drain would wait for it for ever.
 struct MarkEndedOnDrop(LaneStatus);
 
 impl Drop for MarkEndedOnDrop {
@@ -39,7 +39,6 @@ impl Drop for MarkEndedOnDrop {
     }
 }
 
-/// What exists only while a producer is open.
 struct OpenProducer {
     producer: Box<dyn Producer>,
 }
@@ -53,20 +52,20 @@ pub(super) struct Publisher {
     reader: Box<dyn TrackingLog>,
     decoder: Decoder,
     pending: Vec<Mapped>,
-    /// What queued up since, being mapped.
-    ahead: Option<MappingJob>,
+    /// Work that queued up meanwhile and is being mapped.
+    mapping: Option<MappingJob>,
     releasing: Releasing,
     retention: Option<Retention>,
     failures: Option<FailureStreak>,
 }
 
-/// Work that is mapped on another thread.
+/// Work that another thread is mapping.
 struct MappingJob {
     pages: usize,
     mapped: Job<Result<Vec<Mapped>, LaneError>>,
 }
 
-/// Failures since the last commit.
+/// Consecutive failures since the last commit.
 struct FailureStreak {
     since: Instant,
     pause: Duration,
@@ -91,7 +90,7 @@ impl Publisher {
             reader,
             decoder,
             pending: Vec::new(),
-            ahead: None,
+            mapping: None,
             releasing,
             retention,
             failures: None,
@@ -135,15 +134,18 @@ impl Publisher {
         self.publish_all(&open).await
     }
 
-    /// A broker that ends a transaction for its age tells its owner the same as one that has a new owner. A process that
-    /// slept, or waited for a broker, for that long may come back; one that was fenced in a young transaction has lost
-    /// the lane to somebody who is alive, and taking it back would start a tug-of-war.
+    /// Whether a transaction timed out rather than being fenced by a new owner.
+    ///
+    /// A broker reports both in the same way. A process that slept, or waited for a broker, for that long may come
+    /// back. A process that was fenced in a young transaction has lost the lane to a live owner, and taking it back
+    /// would start a tug-of-war.
     fn outlived_its_transaction(&self, error: &LaneError) -> bool {
         let timeout = self.parts.broker.transaction_timeout();
         matches!(error, LaneError::Kafka(KafkaFault::Fenced { .. })) && self.status.busy_for() > timeout * 9 / 10
     }
 
-    /// Waits a little longer each time, unless it is time to leave: then the error, or `true` if nothing is left behind.
+    /// Waits a little longer after each failure. Gives up with the error when it is time to leave; returns `true` if
+    /// nothing is left to publish.
     async fn give_up_or_pause(&mut self, error: LaneError) -> Result<bool, LaneError> {
         tracing::warn!(lane = self.parts.lane, %error, "not ready; orders stay on the marketplace or in the spool");
         self.status.set(LaneState::Opening { why: Some(error.not_ready_reason()) });
@@ -154,8 +156,8 @@ impl Publisher {
         failures.pause = (pause * 2).min(Duration::from_secs(5));
         let stopping = self.parts.stop.is_cancelled();
         let pending = self.pending.iter().filter(|mapped| !mapped.work.is_query()).count();
-        let waiting = pending + self.ahead.as_ref().map_or(0, |ahead| ahead.pages) + self.inbox.len();
-        // A page that exists in memory alone is not given up for any stop but the second one.
+        let waiting = pending + self.mapping.as_ref().map_or(0, |mapping| mapping.pages) + self.inbox.len();
+        // A page that exists in memory only is not given up at the first stop; only the second stop ends the program.
         if !self.has_unspooled() {
             if stopping && waiting == 0 {
                 return Ok(true);
@@ -180,7 +182,8 @@ impl Publisher {
         self.parts.counters.total(|store| store.unspooled.get()) > 0
     }
 
-    /// The order matters: the fence first, so that nobody writes behind the index's back; then the index; then the rest.
+    /// Opens the lane. The order matters: fence first, so that nobody writes behind the index's back; then load the
+    /// index; then the rest.
     async fn open(&mut self) -> Result<OpenProducer, LaneError> {
         fail_point::reach("opening");
         self.status.opening();
@@ -194,7 +197,7 @@ impl Publisher {
         Ok(OpenProducer { producer })
     }
 
-    /// What messages begin with now. A lane knows its own records by all that they ever began with.
+    /// Returns the current frames. The decoder collects all frames that this lane has ever used for tracking records.
     async fn frames(&mut self) -> Result<Frames, LaneError> {
         let frames = self.parts.schemas.open().await?;
         self.decoder.know(frames.tracking);
@@ -223,17 +226,17 @@ impl Publisher {
         }
     }
 
-    /// Waits for the next work, or for the news that the producer can't be used for it.
+    /// Waits for the next work. Returns the end of the lane, or of a producer that can't be used any more.
     async fn wait_for_work(&mut self, open: &OpenProducer) -> Result<Option<End>, LaneError> {
-        if let Some(ahead) = self.ahead.take() {
-            self.pending = ahead.mapped.ended().await?;
+        if let Some(mapping) = self.mapping.take() {
+            self.pending = mapping.mapped.ended().await?;
             return Ok(None);
         }
         while !open.producer.all_brokers_are_down() {
-            // Nothing is read while the registry has forgotten the schemas.
+            // Also pauses the reads while the registry has lost the schemas.
             // guard: an idle lane learns that the registry has forgotten the schemas
             self.frames().await?;
-            match tokio::time::timeout(IDLE_LOOK, self.inbox.recv()).await {
+            match tokio::time::timeout(IDLE_CHECK, self.inbox.recv()).await {
                 Ok(Some(work)) => {
                     self.pending.push(Mapped::from_work(work, &self.parts.stores)?);
                     return Ok(None);
@@ -253,22 +256,22 @@ impl Publisher {
         retention.is_due()
     }
 
-    /// Lets what has queued up be mapped while the lane publishes what it has.
+    /// Starts mapping the queued work in the background while the lane publishes.
     fn map_ahead(&mut self) {
-        if self.ahead.is_some() {
+        if self.mapping.is_some() {
             return;
         }
-        let work: Vec<Work> = std::iter::from_fn(|| self.inbox.try_recv().ok()).take(GROUP).collect();
+        let work: Vec<Work> = std::iter::from_fn(|| self.inbox.try_recv().ok()).take(MAX_PAGES).collect();
         if work.is_empty() {
             return;
         }
         let pages = work.iter().filter(|work| !work.is_query()).count();
         let stores = Arc::<Stores>::clone(&self.parts.stores);
         let map = move || work.into_iter().map(|work| Mapped::from_work(work, &stores)).collect();
-        self.ahead = Some(MappingJob { pages, mapped: Job::start(&*self.parts.jobs, map) });
+        self.mapping = Some(MappingJob { pages, mapped: Job::start(&*self.parts.jobs, map) });
     }
 
-    /// One transaction with all that is pending.
+    /// Publishes pending work in one transaction.
     async fn publish(&mut self, open: &OpenProducer) -> Result<(), LaneError> {
         let frames = self.frames().await?;
         let plan = Plan::of(&self.pending, &self.index, &self.parts, &frames)?;
@@ -281,7 +284,7 @@ impl Publisher {
         let mut tracking = plan.tracking_records(&delivered);
         let forgotten = match &mut self.retention {
             Some(retention) => {
-                // A lane that is never idle forgets as well.
+                // A lane that is never idle removes old records too.
                 retention.look(|| (tracking_reader(&self.parts), self.parts.schemas.tracking_decoder())).await;
                 retention.take(&self.index, |key| plan.tracks(key))
             }
@@ -291,10 +294,11 @@ impl Publisher {
         // guard: tracking records beside the events
         open.producer.deliver(&tracking).await?;
         fail_point::reach("tracked");
-        // The index knows an order's last read alone: the pages before must be gone before a later one can be committed,
-        // or a kill would bring them back as reads of their own.
+        // The index remembers only an order's last read. So earlier pages must have left the spool before a later one
+        // is committed, or a kill would bring them back as new reads.
         let released = match self.releasing.wait().await {
-            // A disk that fails lets no page go, and the page that it failed under exists in memory alone.
+            // After a disk failure no page can be released, yet the page that exists in memory only has to be
+            // published.
             // guard: a page in memory is not given up for one that can't be let go
             Err(error) if self.has_unspooled() && plan.is_news() => self.releasing.in_spite_of(error),
             released => released?,
@@ -324,7 +328,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// Only now may the spool forget the pages, and the reconciler hear of its orders.
+    /// Releases the pages and answers the reconciler, now that the transaction is committed.
     fn release(&mut self, tallies: Vec<Tally>, committed: Committed) {
         let mut pages = Vec::with_capacity(tallies.len());
         let now = clock::now();
@@ -340,7 +344,7 @@ impl Publisher {
             }
             match work {
                 Work::Page(page) => {
-                    // A clock that was set back in between makes it negative.
+                    // Negative if the clock was set back in between.
                     let took = Duration::try_from(now.duration_since(page.read_at())).unwrap_or_default();
                     self.parts.counters.page_commit.record(took);
                     pages.push(page);

@@ -1,5 +1,5 @@
-//! Work whose records have been mapped: the part of publishing that asks neither the index nor the broker, and takes as
-//! long as all the rest. So it is done on another thread, while the lane is busy with the transaction before.
+//! Maps the records of queued work. Mapping needs neither index nor broker and takes as long as the rest of publishing.
+//! So it runs on another thread, while the lane is busy with the previous transaction.
 
 use std::collections::HashMap;
 
@@ -9,45 +9,42 @@ use crate::marketplace::body::{self, Page};
 use crate::order::ids::{OrderId, StoreName};
 use crate::order::{DeadLetter, Order};
 
-/// A record as it was understood, or why it was not.
+/// A mapped record, or why it could not be mapped.
 pub(super) enum MappedRecord {
-    /// An order.
     Order {
-        /// What the record says.
         order: Box<Order>,
-        /// The hash of that.
+        /// The order's content hash.
         content: ContentHash,
     },
-    /// What could not be mapped, as it came.
+    /// A record that could not be mapped, as it came.
     Letter(DeadLetter),
 }
 
-/// A piece of work, and what its records say, in their order.
+/// A piece of work with its mapped records, in their order.
 pub(super) struct Mapped {
     pub(super) work: Work,
-    pub(super) readings: Vec<MappedRecord>,
+    pub(super) records: Vec<MappedRecord>,
 }
 
-/// The stores of a lane.
 pub(super) type Stores = HashMap<StoreName, StoreFacts>;
 
 impl Mapped {
-    /// Blocks: a page that an earlier run left is read from its file.
+    /// Maps a piece of work. Blocks: a recovered page is read from its file.
     ///
     /// # Errors
-    /// A page that can't be read back, or whose store is none of the lane's.
+    /// A page that can't be read back, or whose store is not one of the lane's.
     pub(super) fn from_work(mut work: Work, stores: &Stores) -> Result<Self, LaneError> {
-        let readings = match &mut work {
+        let records = match &mut work {
             Work::Page(page) => {
-                let readings = read_page(facts(stores, page.store())?, &page.body()?);
+                let records = read_page(facts(stores, page.store())?, &page.body()?);
                 page.drop_body();
-                readings
+                records
             }
             Work::Unspooled(page) => read_page(facts(stores, &page.store)?, &page.body),
             Work::Fetched(fetched) => read_answers(facts(stores, &fetched.store)?, fetched),
             Work::FindMissing(_) => Vec::new(),
         };
-        Ok(Self { work, readings })
+        Ok(Self { work, records })
     }
 }
 
@@ -55,7 +52,7 @@ fn facts<'a>(stores: &'a Stores, store: &StoreName) -> Result<&'a StoreFacts, La
     stores.get(store).ok_or_else(|| LaneError::UnknownStore(store.clone()))
 }
 
-/// A body that no longer parses goes to the dead letters whole: it was read, and is not dropped.
+/// A body that no longer parses becomes one dead letter: it was read, so it must not be dropped.
 fn read_page(facts: &StoreFacts, body: &[u8]) -> Vec<MappedRecord> {
     match Page::parse(body) {
         Ok(page) => page.records.iter().map(|record| record.order(&facts.mapping, facts.country).into()).collect(),
@@ -67,7 +64,7 @@ fn read_answers(facts: &StoreFacts, fetched: &FetchedOrders) -> Vec<MappedRecord
     fetched.answers.iter().map(|(id, answer)| read_answer(facts, id, answer)).collect()
 }
 
-/// A record that carries another ID than it was fetched by is not the one that was asked for.
+/// A record with another ID than it was fetched by is not the requested order, so it becomes a dead letter.
 fn read_answer(facts: &StoreFacts, id: &OrderId, answer: &[u8]) -> MappedRecord {
     let record = match body::parse_single(answer) {
         Ok(record) => record,

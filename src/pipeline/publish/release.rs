@@ -1,5 +1,5 @@
-//! Committed pages on their way out of the spool. Each takes an `fdatasync`, for which the lane's next transaction need
-//! not wait until its commit.
+//! Releases committed pages from the spool. Each release takes an `fdatasync`; the lane's next transaction runs
+//! meanwhile and waits for it only before its commit.
 
 use std::sync::Arc;
 
@@ -8,17 +8,17 @@ use crate::platform::jobs::{Job, Jobs};
 use crate::spool::committed::Committed;
 use crate::spool::{Durable, Spool, SpoolError};
 
-/// The pages of the last transaction.
+/// The release of the last transaction's pages.
 pub(super) struct Releasing {
     jobs: Arc<dyn Jobs>,
     spool: Spool,
     running: Option<Job<Result<(), SpoolError>>>,
-    /// Why an earlier page is still there.
+    /// Why an earlier page could not be released.
     failed: Option<SpoolError>,
 }
 
-/// No page of a former transaction can come back as news: all have left the spool, or have no order in common with what is
-/// about to be committed. Only [`Releasing`] makes one, and a commit uses it up.
+/// Proof that no page of an earlier transaction can come back as new: all have left the spool, or have no order in
+/// common with the next commit. Only [`Releasing`] creates it, and a commit consumes it.
 pub(super) struct Released(());
 
 impl Releasing {
@@ -26,7 +26,7 @@ impl Releasing {
         Self { jobs, spool, running: None, failed: None }
     }
 
-    /// Lets go of pages on another thread.
+    /// Releases pages on another thread.
     pub(super) fn begin(&mut self, pages: Vec<Durable>, committed: Committed) {
         let spool = self.spool.clone();
         self.running = Some(Job::start(&*self.jobs, move || {
@@ -38,10 +38,10 @@ impl Releasing {
         }));
     }
 
-    /// Returns once they are gone.
+    /// Waits until the pages are released.
     ///
     /// # Errors
-    /// [`SpoolError::Disk`]; the page is then found again after the next start.
+    /// [`SpoolError::Disk`]; the next start then finds the page again.
     pub(super) async fn wait(&mut self) -> Result<Released, SpoolError> {
         if let Some(running) = self.running.take() {
             // guard: pages have left the spool before the next commit
@@ -51,8 +51,8 @@ impl Releasing {
         self.failed.take().map_or(Ok(Released(())), Err)
     }
 
-    /// Goes on although a page could not leave, because what is committed next brings orders that no page brought before.
-    /// The next [`wait`](Self::wait) fails again.
+    /// Continues although a page could not be released, because the next commit brings only orders that no page brought
+    /// before. The next [`wait`](Self::wait) fails again.
     pub(super) fn in_spite_of(&mut self, error: SpoolError) -> Released {
         self.failed = Some(error);
         Released(())
@@ -69,7 +69,7 @@ mod tests {
     use crate::platform::jobs::{RuntimeOf, Task};
     use crate::spool::SpoolOptions;
 
-    /// Does nothing before it is told to.
+    /// Holds each job until the test runs it.
     #[derive(Debug, Default)]
     struct Held(Mutex<Vec<Pending>>);
 

@@ -1,21 +1,20 @@
-//! Tracking records past their time: found by reading the partition beside the lane's work, and replaced by tombstones in
-//! the lane's transactions, a few at a time.
+//! Removes tracking records past their retention: scans the partition in the background, and writes tombstones in the
+//! lane's transactions, a few at a time.
 //!
-//! The marketplace gives an order back for 30 days at most, and the retention is longer than that: what is forgotten here
-//! can't come again, which is why it may be forgotten at all. An order that is forgotten and comes again would be published
-//! as revision 1 once more.
+//! The marketplace hands an order over for at most 30 days, and the retention is longer, so a removed order can't come
+//! again. If it did, it would be published as revision 1 once more.
 //!
-//! This machine's clock alone does not prove it: it may have been weeks behind when a record was written, and it may be
-//! weeks ahead now. So an order is forgotten only if all of this holds:
+//! This machine's clock alone is no proof: it may have been weeks behind when a record was written, and may be weeks
+//! ahead now. So an order is removed only if all of these hold:
 //!
-//! - Its record is past the retention, and so is the date of the order itself, which the marketplace's clock gave. An order
-//!   without a date has its record alone; one that is dated in the future is not forgotten before that date has come.
-//! - It is so, counted back from the newest order of which the partition has heard, if the clock is ahead of that.
-//! - A list of IDs that was taken after it was found does not name it. What is listed can come at any time, however old
-//!   it is, and the reconciler would publish it at once. Without a list, and with one that is empty, nothing is forgotten.
+//! - Its record is past the retention, and so is the order's own date, which the marketplace's clock set. For an order
+//!   without a date the record alone counts. An order dated in the future is not removed before that date.
+//! - Both hold relative to the newest order in the partition, if the clock is ahead of that.
+//! - A list of IDs that was taken after the scan does not name it. A listed order can come at any time, however old it
+//!   is, and the reconciler would publish it at once. Without a list, or with an empty one, nothing is removed.
 //!
-//! Nor does the lane forget anything before the pages that an earlier process left are published: after a kill such a page may
-//! hold orders that are out, and only the index knows.
+//! The lane removes nothing before it has published the pages of an earlier process: after a kill such a page may hold
+//! orders that are already published, and only the index knows.
 
 use std::collections::HashSet;
 use std::mem;
@@ -26,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio::time::Instant;
 
 use super::LaneError;
-use super::load::read_brief;
+use super::load::read_tracking_entry;
 use crate::avro::decoder::Decoder;
 use crate::avro::tracking::TrackingEntry;
 use crate::kafka::KafkaFault;
@@ -36,41 +35,41 @@ use crate::pipeline::index::{Index, Millis48};
 use crate::platform::clock;
 use crate::platform::jobs::{Job, Jobs};
 
-/// Tombstones in one transaction.
-const AT_ONCE: usize = 100;
-/// Between two transactions that have nothing else in them.
+/// Maximum tombstones per transaction.
+const MAX_TOMBSTONES: usize = 100;
+/// Pause between two transactions that hold only tombstones.
 const IDLE_PAUSE: Duration = Duration::from_secs(2);
-/// From one look at the partition to the next.
-const BETWEEN_SCANS: Duration = Duration::from_secs(24 * 3600);
-/// Keys that one look finds at most; the next one finds the others.
-const FOUND_AT_MOST: usize = 100_000;
-/// By how much an order's date may be ahead of the clock by which it was published before it says nothing about what time
-/// it is: a shop's time zone may be mistaken.
-const ZONES: i64 = 24 * 3600 * 1000;
+/// Time between two scans of the partition.
+const SCAN_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+/// Maximum keys that one scan collects; the next scan finds the others.
+const MAX_FOUND: usize = 100_000;
+/// An order dated further ahead of its publication than this, in milliseconds, says nothing about the current time. A
+/// shop's time zone may be wrong, so a day is allowed.
+const MAX_DATE_AHEAD_MS: i64 = 24 * 3600 * 1000;
 
-/// One lane's.
+/// The retention of one lane.
 pub(super) struct Retention {
     keep: Duration,
     jobs: Arc<dyn Jobs>,
     stop: CancellationToken,
-    /// Pages of an earlier process that are still to be published.
+    /// Pages of an earlier process that are not published yet.
     left: usize,
     /// Stores whose lists come to this lane.
     stores: HashSet<StoreName>,
     old: Old,
-    /// Those of the old keys that a list was seen to lack, or that no list can name: to be forgotten.
+    /// Old keys that a list did not name, or that no list can name: due for removal.
     unlisted: Vec<Vec<u8>>,
     scan: Option<Job<Result<Old, LaneError>>>,
     next_scan: Instant,
     next_idle: Instant,
 }
 
-/// What one look at the partition found.
+/// The result of one scan of the partition.
 #[derive(Debug)]
 struct Old {
-    /// Whose record was written before this may be forgotten.
+    /// Only records written before this may be removed.
     before: Millis48,
-    /// Keys whose record was too old when it was read. Each waits for a list of its store.
+    /// Keys whose record was too old in the scan. Each waits for a list of its store.
     keys: Vec<Vec<u8>>,
 }
 
@@ -88,12 +87,12 @@ impl Retention {
         Self { keep, jobs, stop, left, stores, old, unlisted, scan: None, next_scan: now, next_idle: now }
     }
 
-    /// So many pages are published. Those of an earlier process come first.
+    /// Counts published pages; those of an earlier process come first.
     pub(super) fn published(&mut self, pages: usize) {
         self.left = self.left.saturating_sub(pages);
     }
 
-    /// Begins to look for old records when it is time, and takes over what was found.
+    /// Starts a scan when it is due, and takes over the result of one that is done.
     pub(super) async fn look(&mut self, scan: impl FnOnce() -> (Box<dyn TrackingLog>, Decoder)) {
         if self.left > 0 {
             return;
@@ -105,7 +104,7 @@ impl Retention {
             let (reader, decoder) = scan();
             let (keep, stop) = (self.keep, self.stop.clone());
             self.scan = Some(Job::start(&*self.jobs, move || find_old(keep, reader, decoder, &stop)));
-            self.next_scan = now + BETWEEN_SCANS;
+            self.next_scan = now + SCAN_INTERVAL;
         }
     }
 
@@ -136,15 +135,15 @@ impl Retention {
     }
 
     fn take_over(&mut self, Old { before, keys }: Old) {
-        // A store that the settings no longer name has no list any more, and nothing comes from it.
+        // A store that the settings no longer name has no list, and brings no orders.
         let (keys, unlisted) = keys.into_iter().partition(|key| store_of(key).is_none_or(|s| self.stores.contains(&s)));
         self.old = Old { before, keys };
         self.unlisted = unlisted;
     }
 
-    /// The marketplace lists these orders of a store, and no others.
+    /// Takes note of a complete list of a store's orders.
     pub(super) fn see_list(&mut self, store: &StoreName, listed: &OrderIds) {
-        // An empty list is what a wrong path answers as well.
+        // A wrong path answers with an empty list too.
         if listed.is_empty() || (self.old.keys.is_empty() && self.unlisted.is_empty()) {
             return;
         }
@@ -162,10 +161,10 @@ impl Retention {
         }
     }
 
-    /// Some keys to be forgotten now. What the index says counts: an order may have been published anew since.
+    /// Takes some keys to remove now. The index decides: an order may have been published again since the scan.
     pub(super) fn take(&mut self, index: &Index, in_transaction: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
         let Self { old: Old { before, .. }, unlisted, .. } = self;
-        let rest = unlisted.split_off(unlisted.len().min(AT_ONCE));
+        let rest = unlisted.split_off(unlisted.len().min(MAX_TOMBSTONES));
         let is_old = |key: &Vec<u8>| index.get_by_text(key).is_some_and(|entry| entry.at < *before);
         mem::replace(unlisted, rest).into_iter().filter(|key| is_old(key) && !in_transaction(key)).collect()
     }
@@ -176,14 +175,14 @@ fn store_of(key: &[u8]) -> Option<StoreName> {
     store.parse().ok()
 }
 
-/// Blocks, for as long as it takes to read the partition.
+/// Scans the partition. Blocks until it is read to its end.
 fn find_old(
     keep: Duration,
     mut reader: Box<dyn TrackingLog>,
     mut decoder: Decoder,
     stop: &CancellationToken,
 ) -> Result<Old, LaneError> {
-    let (now, mut shown, mut found) = (clock::now().as_millisecond(), Shown::default(), Vec::new());
+    let (now, mut shown, mut found) = (clock::now().as_millisecond(), LatestTimes::default(), Vec::new());
     let before = |now: i64| now.saturating_sub_unsigned(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX));
     reader.try_each(|key, value| {
         if stop.is_cancelled() {
@@ -191,10 +190,10 @@ fn find_old(
             return Err(LaneError::from(KafkaFault::Passing { what: "looking for old records", why }));
         }
         let Some(value) = value else { return Ok(()) };
-        let tracking = read_brief(&mut decoder, key, value)?;
+        let tracking = read_tracking_entry(&mut decoder, key, value)?;
         shown.see(&tracking);
         let latest = latest_of(&tracking);
-        if found.len() < FOUND_AT_MOST && latest < before(now) {
+        if found.len() < MAX_FOUND && latest < before(now) {
             found.push((key.to_vec(), latest));
         }
         Ok(())
@@ -205,30 +204,31 @@ fn find_old(
 }
 
 // guard: an order's own date must be past the retention
-/// When the record was written by this machine's clock, or the order placed by the marketplace's, whichever is later: an
-/// order that was published while the clock was weeks behind is not as old as its record looks.
+/// The later of two times: when this machine's clock says the record was written, and when the marketplace's clock says
+/// the order was placed. An order published while the clock was weeks behind is not as old as its record looks.
 fn latest_of(tracking: &TrackingEntry) -> i64 {
     tracking.order_created_at.map_or(tracking.published_at, |placed| placed.max(tracking.published_at))
 }
 
-/// The latest that the partition's records know of.
+/// The latest times in the partition's records.
 #[derive(Debug, Default)]
-struct Shown {
+struct LatestTimes {
     /// By the marketplace's clock.
     placed: Option<i64>,
-    /// By ours, as it went then.
+    /// By this machine's clock at that time.
     published: Option<i64>,
 }
 
-impl Shown {
+impl LatestTimes {
     fn see(&mut self, tracking: &TrackingEntry) {
-        // One from the future says nothing about the time: either its date is wrong, or the clock was behind.
-        let is_past = |placed: &i64| *placed <= tracking.published_at.saturating_add(ZONES);
+        // An order from the future says nothing about the time: its date is wrong, or the clock was behind.
+        let is_past = |placed: &i64| *placed <= tracking.published_at.saturating_add(MAX_DATE_AHEAD_MS);
         self.placed = self.placed.max(tracking.order_created_at.filter(is_past));
         self.published = self.published.max(Some(tracking.published_at));
     }
 
-    /// The marketplace's clock is the better witness: ours may have gone wrong before the last orders were published.
+    /// Limits `now` to the latest time in the partition. The marketplace's clock is the better witness: ours may have
+    /// gone wrong before the last orders were published.
     fn at_most(&self, now: i64) -> i64 {
         self.placed.or(self.published).map_or(now, |shown| shown.min(now))
     }
@@ -279,7 +279,8 @@ mod tests {
     #[tokio::test]
     async fn only_what_is_still_old_and_not_in_the_transaction_is_forgotten_and_a_few_at_a_time() {
         let mut index = Index::default();
-        let keys: Vec<Vec<u8>> = (0..AT_ONCE + 5).map(|number| format!("bogota/{number}").into_bytes()).collect();
+        let keys: Vec<Vec<u8>> =
+            (0..MAX_TOMBSTONES + 5).map(|number| format!("bogota/{number}").into_bytes()).collect();
         for key in &keys {
             index.apply(IndexUpdate::new(key, Some(published(91))));
         }
@@ -289,8 +290,8 @@ mod tests {
         retention.take_over(Old { keys: keys.clone(), ..old(&[]) });
         retention.see_list(&"bogota".parse().unwrap(), &listed(&["x"]));
         let first = retention.take(&index, |key| key == keys[2]);
-        assert_eq!(first, keys[3..AT_ONCE]);
-        assert_eq!(retention.take(&index, |_| false), keys[AT_ONCE..]);
+        assert_eq!(first, keys[3..MAX_TOMBSTONES]);
+        assert_eq!(retention.take(&index, |_| false), keys[MAX_TOMBSTONES..]);
         assert_eq!(retention.take(&index, |_| false), Vec::<Vec<u8>>::new());
     }
 
@@ -308,11 +309,11 @@ mod tests {
         assert!(!retention.is_due(), "a list that is empty, and one of another store, say nothing");
         retention.see_list(&bogota, &listed(&["1", "9"]));
         assert!(retention.is_due());
-        // Nor one that a later list names again.
+        // Nor is an order removed that a later list names again.
         retention.see_list(&bogota, &listed(&["3"]));
         assert_eq!(texts(&retention.take(&index, |_| false)), ["bogota/2"]);
 
-        // A store that the settings no longer name has no list, and nothing comes from it.
+        // A store that the settings no longer name has no list, and brings no orders.
         retention.take_over(old(&["bogota/1", "quito/1"]));
         assert_eq!(texts(&retention.take(&index, |_| false)), ["quito/1"]);
     }
@@ -354,19 +355,19 @@ mod tests {
     fn an_order_is_as_old_as_the_later_of_its_record_and_its_date() {
         let today = (0, Some(0));
         assert_eq!(found(&[(91, Some(92)), (91, None), (89, Some(120)), (89, None), today]), ["0", "1"]);
-        // Published while the clock was behind, be it by weeks or by years.
+        // Published while the clock was weeks or years behind.
         assert_eq!(found(&[(99, Some(1)), (20_000, Some(89)), (20_000, Some(91)), today]), ["2"]);
-        // A date that nobody can mean makes nothing older, and an order from the future stays.
+        // An absurd date makes nothing older, and an order from the future stays.
         assert_eq!(found(&[(99, Some(-27_000)), (1, Some(20_000)), (99, Some(20_000)), today]), ["2"]);
     }
 
     #[test]
     fn an_order_from_the_future_does_not_tell_the_time() {
-        // This machine's clock is a year ahead: it showed 365 days more than it was when the last order was placed.
+        // This machine's clock is a year ahead: it shows 365 days more than when the last order was placed.
         let newest = (366, Some(366));
         assert_eq!(found(&[(420, Some(420)), newest, (366, Some(-27_000))]), Vec::<String>::new());
         assert_eq!(found(&[(466, Some(466)), newest, (366, Some(-27_000))]), ["0"]);
-        // Nor does a clock that was behind: what was published by it is dated in its future.
+        // Nor does a clock that was behind: an order published by it is dated in its future.
         assert_eq!(found(&[(500, Some(500)), (480, Some(300))]), Vec::<String>::new());
     }
 
@@ -394,7 +395,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_runs_ahead_is_not_believed() {
-        let shown = |placed, published| Shown { placed, published };
+        let shown = |placed, published| LatestTimes { placed, published };
         let (now, ahead) = (1_764_000_000_000, 1_764_000_000_000 + 365 * DAY);
         assert_eq!(shown(Some(now - DAY), Some(now)).at_most(ahead), now - DAY);
         assert_eq!(shown(Some(now - DAY), Some(ahead)).at_most(ahead), now - DAY);

@@ -1,4 +1,4 @@
-//! How a lane fares, for the drain, which must not read into a wall, and for whoever watches.
+//! The state of a lane, for the drain, which must not read while the lane can't publish, and for metrics and status.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,40 +7,38 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// A transaction that takes longer than this is a broker in trouble: no more reads until it is through.
+/// A transaction that takes longer than this means a broker in trouble: no reads until it is over.
 const STALL: Duration = Duration::from_secs(3);
 
 /// Whether a lane takes work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LaneState {
-    /// Becoming the owner and loading the index.
+    /// Fencing the former owner and loading the index.
     Opening {
-        /// What went wrong at the last attempt.
+        /// Why the last attempt failed.
         why: Option<NotReadyReason>,
     },
-    /// Ready.
     Ready,
     /// In a transaction for too long.
     Stalled,
-    /// Gone.
     Ended,
 }
 
 /// What keeps a lane from becoming ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotReadyReason {
-    /// Whether it is the schema registry; otherwise it is Kafka.
+    /// Whether the cause is the schema registry; otherwise it is Kafka.
     pub registry: bool,
-    /// What was said, without secrets.
+    /// The error message, without secrets.
     pub why: String,
 }
 
-/// A lane's own side of its state.
+/// The lane's end of its state.
 #[derive(Debug, Clone)]
 pub struct LaneStatus {
     state: watch::Sender<LaneState>,
     born: Instant,
-    /// Milliseconds after `born` at which the transaction was begun; 0 while there is none.
+    /// Milliseconds after `born` at which the transaction began; 0 while there is none.
     busy_since: Arc<AtomicU64>,
 }
 
@@ -59,7 +57,7 @@ impl LaneStatus {
         });
     }
 
-    /// Tries once more. What went wrong the last time is told until this attempt is over.
+    /// Marks a new attempt to open. Keeps the reason of the last failure until this attempt is over.
     pub(super) fn opening(&self) {
         if !matches!(*self.state.borrow(), LaneState::Opening { .. }) {
             self.set(LaneState::Opening { why: None });
@@ -75,7 +73,7 @@ impl LaneStatus {
         self.busy_since.load(Ordering::Relaxed) != 0
     }
 
-    /// Since when the present transaction is open.
+    /// How long the current transaction has been open.
     pub(super) fn busy_for(&self) -> Duration {
         match self.busy_since.load(Ordering::Relaxed) {
             0 => Duration::ZERO,
@@ -93,7 +91,7 @@ impl LaneStatus {
             let since = self.busy_since.load(Ordering::Relaxed);
             if since > 0 && self.now() - since > u64::try_from(STALL.as_millis()).unwrap_or(u64::MAX) {
                 let stalled = self.state.send_if_modified(|state| {
-                    // It may have come to its end since: nothing would ever call the lane ready again.
+                    // The transaction may have ended since: nothing would ever set the lane ready again.
                     let still = *state == LaneState::Ready && self.busy_since.load(Ordering::Relaxed) == since;
                     if still {
                         *state = LaneState::Stalled;
@@ -107,7 +105,7 @@ impl LaneStatus {
         }
     }
 
-    /// Never 0.
+    /// Milliseconds since `born`, never 0.
     fn now(&self) -> u64 {
         u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
     }

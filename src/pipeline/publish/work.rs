@@ -1,4 +1,4 @@
-//! What a lane is given to do.
+//! The work that a lane receives.
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -11,16 +11,16 @@ use crate::pipeline::counters::Tally;
 use crate::pipeline::index::Diff;
 use crate::spool::Durable;
 
-/// Something to publish.
+/// A piece of work for a lane.
 #[derive(Debug)]
 pub enum Work {
-    /// A page that is in the spool.
+    /// A page in the spool.
     Page(Durable),
-    /// A page whose spool file failed: it exists in memory alone.
+    /// A page whose spool file failed: it exists in memory only.
     Unspooled(Unspooled),
-    /// Orders that the reconciler fetched.
+    /// Orders that were fetched by their IDs.
     Fetched(FetchedOrders),
-    /// FindMissing of these are not tracked?
+    /// The question which listed orders are missing.
     FindMissing(MissingQuery),
 }
 
@@ -39,52 +39,48 @@ impl Work {
     }
 }
 
-/// Asks which orders are missing. The lane alone can tell: it answers when all that was queued before is committed, and
-/// never before its index was read to the end.
+/// Asks which orders are missing. Only the lane can tell: it answers when all earlier work in the queue is committed,
+/// and never before its index was read to the end.
 #[derive(Debug)]
 pub struct MissingQuery {
-    /// The store.
     pub store: StoreName,
     /// Orders that the marketplace lists.
     pub listed: OrderIds,
-    /// Whether the tracked ones are wanted as well.
+    /// Whether the answer should name the tracked orders too.
     pub with_tracked: bool,
-    /// Entries of the account, for each of which the orders are counted that were tracked before.
+    /// Account entries, for each of which the lane counts the listed orders tracked before it.
     pub known: Vec<KnownBefore>,
-    /// Passes that could not tell what they had published.
+    /// Reconciler passes that died before recording their result.
     pub passes: Vec<ReadId>,
-    /// Told the answer.
+    /// Receives the answer.
     pub reply: oneshot::Sender<Diff>,
 }
 
 /// A page that the disk did not take.
 #[derive(Debug)]
 pub struct Unspooled {
-    /// The store it was read from.
     pub store: StoreName,
-    /// The read.
     pub read_id: ReadId,
-    /// When it came.
+    /// When the answer was complete.
     pub read_at: Timestamp,
-    /// As it came.
+    /// The answer as it came.
     pub body: Bytes,
 }
 
-/// Orders fetched by ID, and whom to tell what became of them.
+/// Orders fetched by ID, and the channel for the result.
 #[derive(Debug)]
 pub struct FetchedOrders {
-    /// The store they were fetched from.
     pub store: StoreName,
-    /// Who asked for them.
+    /// Who requested them.
     pub source: Source,
-    /// The pass of the reconciler, or the operator's command.
+    /// The ID of the reconciler pass, or of the operator's command.
     pub read_id: ReadId,
-    /// When the first one came or, where they are asked for one by one, was asked for.
+    /// When the first one came; if they are fetched one by one, when it was requested.
     pub read_at: Timestamp,
     /// Each order's answer, as it came.
     pub answers: Vec<(OrderId, Bytes)>,
-    /// Orders that the marketplace lists and yet does not have.
+    /// Orders that the marketplace lists but does not have.
     pub gone: Vec<OrderId>,
-    /// Told after the commit.
+    /// Receives the result after the commit.
     pub done: oneshot::Sender<Tally>,
 }

@@ -1,4 +1,4 @@
-//! The reads that are safe to repeat, and are repeated.
+//! Requests that are safe to repeat, and their retries.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,28 +15,26 @@ use crate::marketplace::body::{self, IdList, PageError};
 use crate::marketplace::client::{ApiError, Marketplace, Pace, Refusal};
 use crate::order::ids::{OrderId, OrderIds, StoreName};
 
-/// A store's way to the marketplace, with whatever token is the newest.
+/// A store's client for repeatable requests, always with the newest token.
 #[derive(Debug, Clone)]
 pub struct Asker {
-    /// The way.
     pub client: Arc<dyn Marketplace>,
-    /// Read again for each call, and when it is refused: a token that is rotated in mid-pass fails no order.
+    /// Read again for each call, and when it is refused: rotating a token in mid-pass fails no order.
     pub token: TokenSource,
-    /// How fast the store's requests may follow each other. The drain's keep to the same.
+    /// The store's request rate, shared with the drain.
     pub pace: Pace,
-    /// Whether the list of IDs is asked for in pages.
+    /// Whether the list of IDs is requested in pages.
     pub list_in_pages: bool,
 }
 
 impl Asker {
-    /// As the store's settings say.
     #[must_use]
     pub fn new(name: &StoreName, store: &Store, client: Arc<dyn Marketplace>) -> Self {
         let (token, list_in_pages) = (store.token.clone(), store.api.list_page_parameter.is_some());
         Self { client, token, pace: Pace::new(name.clone()), list_in_pages }
     }
 
-    /// IDs of the last 8 days: all of them, or an error.
+    /// Fetches the IDs of the last 8 days: all of them, or an error.
     ///
     /// # Errors
     /// The last attempt's, or [`AskError::NotWhole`].
@@ -44,10 +42,7 @@ impl Asker {
         whole_list::take(self.list_in_pages, |page| self.list(page)).await
     }
 
-    /// The same without asking again after a failure or a 429.
-    ///
-    /// # Errors
-    /// See [`Asker::order_ids`].
+    /// Like [`Asker::order_ids`], without retries after a failure or a 429.
     pub async fn order_ids_at_once(&self) -> Result<OrderIds, AskError> {
         let once = async |page| Ok(self.client.order_ids(page, &self.token.read()?).await?);
         whole_list::take(self.list_in_pages, once).await
@@ -57,7 +52,7 @@ impl Asker {
         self.ask(|token| async move { Ok(self.client.order_ids(page, &token).await?) }).await
     }
 
-    /// One order: an answer that holds one record. An answer that is well formed and empty is as good as a 404.
+    /// Fetches one order: an answer that holds one record. A well-formed empty answer counts as a 404.
     pub(super) async fn order(&self, id: &OrderId) -> Result<Bytes, AskError> {
         self.ask(|token| async move {
             let answer = self.client.order(id, &token).await?;
@@ -70,7 +65,7 @@ impl Asker {
         .await
     }
 
-    /// Repeats what may pass: a few times after a failure, as long as it takes after a 429.
+    /// Retries what may pass: a few times after a failure, and after a 429 for as long as [`Pace`] allows.
     async fn ask<T, A: Future<Output = Result<T, AskError>>>(
         &self,
         once: impl Fn(SecretString) -> A,
@@ -105,7 +100,7 @@ impl Asker {
         }
     }
 
-    /// Whether the token has been rotated since this one was read.
+    /// Whether the token was rotated since this one was read.
     fn is_another(&self, used: Option<&SecretString>) -> bool {
         let used = used.map(SecretString::expose_secret);
         self.token.read().is_ok_and(|now| Some(now.expose_secret()) != used)
@@ -139,7 +134,7 @@ mod tests {
         assert!(!AskError::NotWhole(String::new()).is_worth_repeating());
     }
 
-    /// Answers so many calls a second, and counts those that it does not.
+    /// A marketplace that answers this many calls per second, and counts the refused ones.
     #[derive(Debug)]
     struct Limited {
         per_second: usize,
@@ -210,7 +205,7 @@ mod tests {
         assert!(start.elapsed() < Duration::from_secs(3600), "took {:?}", start.elapsed());
     }
 
-    /// The seller makes a new token while the first call is on its way, and it is put into the file.
+    /// A marketplace whose token is rotated, in its file too, during the first call.
     #[derive(Debug)]
     struct Rotating {
         file: std::path::PathBuf,

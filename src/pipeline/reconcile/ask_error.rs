@@ -1,18 +1,17 @@
-//! Why an answer that is safe to ask for could not be had.
+//! Errors of repeatable requests.
 
 use crate::config::SecretError;
 use crate::marketplace::client::ApiError;
 
-/// Why an answer could not be had.
+/// Why a repeatable request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    /// The marketplace's.
     #[error(transparent)]
     Api(#[from] ApiError),
     /// The token can't be read.
     #[error(transparent)]
     Token(#[from] SecretError),
-    /// The list says itself that it is not whole, or contradicts itself: what it does not name is not proved to be away.
+    /// The list says that it is incomplete, or contradicts itself: an order that it does not name may still exist.
     #[error(
         "the list of order IDs is not whole: {0}. Where the marketplace gives it in pages, set `api.list_page_parameter`; \
          nothing is taken for missing or for settled until it is whole"
@@ -25,8 +24,8 @@ impl AskError {
         matches!(self, Self::Api(ApiError::NotFound))
     }
 
-    /// Whether every further call would end the same way: only a person can help, or there was nothing but 429 for longer
-    /// than anybody waits.
+    /// Whether every further call would fail the same way: only a person can help, or nothing but 429 came for too
+    /// long.
     pub(super) fn is_hopeless(&self) -> bool {
         match self {
             Self::Token(_) => true,
@@ -35,13 +34,13 @@ impl AskError {
         }
     }
 
-    /// Nothing but 429, for as long as anybody waits.
+    /// Nothing but 429 came for too long.
     pub(super) fn is_busy(&self) -> bool {
         matches!(self, Self::Api(ApiError::Busy(_)))
     }
 
-    /// A whole answer of an odd shape may be the error page of something in between, and whoever rotates a token may empty
-    /// its file before filling it. A 429 is a matter of pace.
+    /// Whether a retry may help. An answer of an odd shape may be the error page of a proxy, and a token rotation may
+    /// empty the file before filling it. A 429 is a matter of the request rate instead.
     pub(super) fn is_worth_repeating(&self) -> bool {
         matches!(self, Self::Api(ApiError::Failed(_) | ApiError::Shape(_)) | Self::Token(_))
     }

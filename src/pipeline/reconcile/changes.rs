@@ -1,5 +1,5 @@
-//! Orders that changed after they were published: paid, cancelled, sent. The marketplace never reports them again, so each
-//! one that is listed is asked for, at a rate that the marketplace can bear, and what says something else than before is
+//! Finds orders that changed after they were published: paid, cancelled, sent. The marketplace never reports such
+//! changes. So each listed order is fetched again, at a rate that the marketplace can bear, and a changed one is
 //! published as the next revision.
 
 use std::sync::Arc;
@@ -16,34 +16,34 @@ use crate::order::ids::{OrderId, OrderIds, ReadId, StoreName};
 use crate::pipeline::counters::Tally;
 use crate::pipeline::publish::{LaneHandle, Source};
 
-/// Orders in a row that could not be had, after which the others are left to the next round.
+/// Number of consecutive failures after which the remaining orders are left to the next round.
 const MAX_FAILURES: u32 = 16;
 
-/// Looks for changes in one store's orders.
+/// Checks one store's orders for changes.
 #[derive(Clone)]
 pub(super) struct Changes {
     pub(super) store: StoreName,
     pub(super) asker: Asker,
     pub(super) lane: LaneHandle,
-    /// Requests a second at most.
+    /// Maximum requests per second.
     pub(super) per_second: u16,
     pub(super) stop: CancellationToken,
 }
 
-/// What a round saw.
+/// The result of a round.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Round {
-    /// What became of those that were found.
+    /// What became of the orders that were found.
     pub(super) tally: Tally,
-    /// Orders that the marketplace lists and no longer gives.
+    /// Orders that the marketplace lists but no longer has.
     pub(super) not_found: u64,
-    /// Orders that could not be had, or were not asked for since those before them could not.
+    /// Orders that could not be fetched, or were skipped after too many failures.
     pub(super) failed: u64,
 }
 
 impl Changes {
-    /// Goes through the newest list, then through the newest again, until no more can come or the stop is asked for.
-    /// Beside the passes of the reconciler and not in them: a round takes hours where a store has many orders.
+    /// Goes through the newest list again and again, until no further list can come or the stop. Runs beside the
+    /// reconciler's passes: with many orders a round takes hours.
     pub(super) async fn run(self, mut lists: watch::Receiver<Arc<OrderIds>>) {
         while lists.changed().await.is_ok() {
             let listed = lists.borrow_and_update().clone();
@@ -55,10 +55,7 @@ impl Changes {
         }
     }
 
-    /// Asks for each order once.
-    ///
-    /// # Errors
-    /// See [`ReconcileError`].
+    /// Fetches each order once.
     pub(super) async fn round(&self, listed: &OrderIds) -> Result<Round, ReconcileError> {
         let round = or_stopped(&self.stop, self.ask_for_each(listed)).await??;
         let Round { tally: Tally { published, dead_letters, .. }, not_found, .. } = round;
@@ -72,20 +69,20 @@ impl Changes {
     async fn ask_for_each(&self, listed: &OrderIds) -> Result<Round, ReconcileError> {
         let mut hand_over = HandOver::new(&self.store, Source::Changes, ReadId::fresh(), &self.lane);
         let period = Duration::from_secs(1) / u32::from(self.per_second.max(1));
-        // The round before may have asked a moment ago.
+        // The previous round may have sent a request a moment ago.
         let mut ticks = interval_at(Instant::now() + period, period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut not_found, mut failed, mut failures) = (0, 0, 0);
         let mut ids = listed.iter().map(OrderId::from);
         for id in ids.by_ref() {
             ticks.tick().await;
-            hand_over.asking();
+            hand_over.note_request();
             match self.asker.order(&id).await {
                 Ok(answer) => {
                     failures = 0;
                     hand_over.take(id, answer).await?;
                 }
-                // It was sold, and what is published of it stays true.
+                // The order was sold, and its published event stays true.
                 Err(error) if error.is_not_found() => {
                     failures = 0;
                     not_found += 1;

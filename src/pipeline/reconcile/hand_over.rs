@@ -1,4 +1,4 @@
-//! Orders that were fetched by their IDs, on their way to the lane in pieces of a page's size.
+//! Hands orders that were fetched by their IDs to the lane, in batches of a page's size.
 
 use std::mem;
 
@@ -12,45 +12,45 @@ use crate::pipeline::counters::Tally;
 use crate::pipeline::publish::{FetchedOrders, LaneHandle, Source, Work};
 use crate::platform::clock;
 
-/// Orders in one piece of work, as in a page.
+/// Orders per batch, as in a page.
 const BATCH: usize = 30;
 
-/// One pass's, or one command's.
+/// The orders of one pass or one command.
 pub(super) struct HandOver {
     store: StoreName,
     source: Source,
-    /// All events carry it.
+    /// The read ID of all its events.
     read_id: ReadId,
     work: mpsc::Sender<Work>,
     batch: Vec<(OrderId, Bytes)>,
-    /// When the batch's first order came, or was asked for.
+    /// When the batch's first order came, or was requested.
     since: Option<Timestamp>,
-    told: Vec<oneshot::Receiver<Tally>>,
+    results: Vec<oneshot::Receiver<Tally>>,
 }
 
 impl HandOver {
-    /// `read_id`: all events will carry it.
+    /// `read_id`: the read ID of all its events.
     pub(super) fn new(store: &StoreName, source: Source, read_id: ReadId, lane: &LaneHandle) -> Self {
         let (store, work) = (store.clone(), lane.work.clone());
-        Self { store, source, read_id, work, batch: Vec::new(), since: None, told: Vec::new() }
+        Self { store, source, read_id, work, batch: Vec::new(), since: None, results: Vec::new() }
     }
 
-    /// From now on an order may come whose content is as old as this moment.
-    pub(super) fn asking(&mut self) {
+    /// Notes that a request is about to be sent: its answer may be as old as this moment.
+    pub(super) fn note_request(&mut self) {
         self.since.get_or_insert_with(clock::now);
     }
 
-    /// Takes an order with the marketplace's answer. Waits while the lane has enough to do.
+    /// Adds an order and the marketplace's answer. Waits while the lane's queue is full.
     ///
     /// # Errors
     /// [`ReconcileError::LaneGone`].
     pub(super) async fn take(&mut self, id: OrderId, answer: Bytes) -> Result<(), ReconcileError> {
-        self.asking();
+        self.note_request();
         self.batch.push((id, answer));
         if self.batch.len() >= BATCH { self.flush(Vec::new()).await } else { Ok(()) }
     }
 
-    /// Hands over what was taken, with orders that the marketplace does not have.
+    /// Sends the batch to the lane, with orders that the marketplace does not have.
     ///
     /// # Errors
     /// [`ReconcileError::LaneGone`].
@@ -58,7 +58,7 @@ impl HandOver {
         if self.batch.is_empty() && gone.is_empty() {
             return Ok(());
         }
-        let (done, told) = oneshot::channel();
+        let (done, result) = oneshot::channel();
         let orders = FetchedOrders {
             store: self.store.clone(),
             source: self.source,
@@ -69,19 +69,19 @@ impl HandOver {
             done,
         };
         self.work.send(Work::Fetched(orders)).await.map_err(|_| ReconcileError::LaneGone)?;
-        self.told.push(told);
+        self.results.push(result);
         Ok(())
     }
 
-    /// What became of all of them, once it is committed.
+    /// Sends the last batch, waits until everything is committed, and returns what became of the orders.
     ///
     /// # Errors
     /// [`ReconcileError::LaneGone`].
     pub(super) async fn settled(mut self) -> Result<Tally, ReconcileError> {
         self.flush(Vec::new()).await?;
         let mut all = Tally::default();
-        for told in self.told {
-            all += told.await.map_err(|_| ReconcileError::LaneGone)?;
+        for result in self.results {
+            all += result.await.map_err(|_| ReconcileError::LaneGone)?;
         }
         Ok(all)
     }

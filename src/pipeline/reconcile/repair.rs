@@ -1,4 +1,4 @@
-//! Missing orders: looked up by their IDs, and handed to the lane.
+//! Fetches missing orders by their IDs and hands them to the lane.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,18 +14,18 @@ use crate::order::ids::{OrderId, ReadId};
 use crate::pipeline::counters::PassSummary;
 use crate::pipeline::publish::Source;
 
-/// A listed order that is not found is asked for again after each of these: it may be on its way to a replica.
-const GAPS: [Duration; 3] = [Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(4)];
-/// Orders in a row that could not be had although each was tried repeatedly, after which the others are left to the
-/// next pass.
+/// Pauses between attempts at a listed order that is not found: it may be on its way to a replica.
+const RETRY_PAUSES: [Duration; 3] = [Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(4)];
+/// Number of consecutive orders, each tried repeatedly, that could not be fetched, after which the others are left to
+/// the next pass.
 const MAX_FAILURES: u64 = 16;
 
-/// One pass's repair.
+/// The repair of one pass.
 pub(super) struct Repair<'a> {
     reconciler: &'a Reconciler,
     asker: Arc<Asker>,
     hand_over: HandOver,
-    /// Some order was found by its ID: the path is right.
+    /// Whether some order was found by its ID, which proves the path right.
     found: bool,
     failures_in_a_row: u64,
     failed: u64,
@@ -51,20 +51,20 @@ impl<'a> Repair<'a> {
     ) -> Result<PassSummary, ReconcileError> {
         let mut summary = PassSummary { missing: missing.len() as u64, ..PassSummary::of(&self.reconciler.store) };
         let mut not_found = self.round(missing).await?;
-        for gap in GAPS {
+        for pause in RETRY_PAUSES {
             if not_found.is_empty() || self.gives_up() {
                 break;
             }
-            tokio::time::sleep(gap).await;
+            tokio::time::sleep(pause).await;
             not_found = self.round(not_found).await?;
         }
-        self.bury(not_found, published).await?;
+        self.track_as_gone(not_found, published).await?;
         summary.failed = self.failed;
         summary.count(self.hand_over.settled().await?);
         Ok(summary)
     }
 
-    /// Asks for each of these once, so many at a time; returns those that are not found.
+    /// Requests each order once, several at a time; returns those that are not found.
     async fn round(&mut self, ids: Vec<OrderId>) -> Result<Vec<OrderId>, ReconcileError> {
         let mut not_found = Vec::new();
         let mut ids = ids.into_iter();
@@ -109,9 +109,9 @@ impl<'a> Repair<'a> {
         self.failures_in_a_row >= MAX_FAILURES
     }
 
-    /// Remembers orders as gone, if it is certain that the marketplace would have given them. Its path is a guess, and a
-    /// wrong path answers 404 as well: an order that is found under it is the proof that it is right.
-    async fn bury(&mut self, ids: Vec<OrderId>, published: Option<OrderId>) -> Result<(), ReconcileError> {
+    /// Tracks orders as gone, if it is certain that the marketplace would have returned them. The configured path is a
+    /// guess, and a wrong path answers 404 as well. An order that is found under it proves it right.
+    async fn track_as_gone(&mut self, ids: Vec<OrderId>, published: Option<OrderId>) -> Result<(), ReconcileError> {
         if ids.is_empty() {
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! Orders that somebody names: fetched by their IDs and published anew.
+//! Publishes orders that somebody names again: fetches them by their IDs and hands them to the lane.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -10,12 +10,11 @@ use crate::order::ids::{OrderId, ReadId, StoreName};
 use crate::pipeline::publish::{LaneHandle, Source};
 use tokio_util::sync::CancellationToken;
 
-/// An order that is wanted again.
+/// An order to be published again.
 #[derive(Clone)]
 pub struct Wanted {
-    /// Its ID.
     pub id: OrderId,
-    /// An answer that holds it as it once came, for the case that the marketplace no longer has it. Personal data.
+    /// An earlier answer that holds the order, in case the marketplace no longer has it. Personal data.
     pub kept: Option<Bytes>,
 }
 
@@ -25,39 +24,37 @@ impl From<OrderId> for Wanted {
     }
 }
 
-/// What became of them.
+/// What became of the orders.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Republished {
-    /// The store.
     pub store: StoreName,
-    /// Orders that are published anew.
+    /// Orders that are published again.
     pub published: u64,
-    /// Those that could not be mapped and are dead letters now.
+    /// Orders that could not be mapped and are dead letters now.
     pub dead_letters: u64,
-    /// Those that the marketplace does not have.
+    /// Orders that the marketplace does not have.
     pub not_found: Vec<OrderId>,
-    /// Those that could not be fetched.
+    /// Orders that could not be fetched.
     pub failed: Vec<Unfetched>,
 }
 
 /// An order that could not be fetched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unfetched {
-    /// Its ID.
     pub order_id: OrderId,
-    /// What stood in the way.
     pub why: String,
 }
 
 impl Republished {
-    /// Whether each order that was asked for is in the orders topic anew.
+    /// Whether each requested order is in the orders topic again.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.dead_letters == 0 && self.not_found.is_empty() && self.failed.is_empty()
     }
 }
 
-/// One store's way to do so. A lane ends when nobody can send it work any more: do not keep this beyond the stop.
+/// Publishes orders of one store again. Do not keep it beyond the stop: a lane ends only when its last handle is
+/// dropped.
 #[derive(Debug, Clone)]
 pub struct Republisher {
     pub(super) store: StoreName,
@@ -67,8 +64,8 @@ pub struct Republisher {
 }
 
 impl Republisher {
-    /// Returns once all that could be fetched is committed. `source` settles what is published, and with which reason:
-    /// [`Source::Operator`] everything, [`Source::Changes`] what is known and says something else now.
+    /// Returns once every order that could be fetched is committed. `source` determines what is published, and with
+    /// which reason: [`Source::Operator`] everything, [`Source::Changes`] only tracked orders that have changed.
     ///
     /// # Errors
     /// [`ReconcileError::LaneGone`], or the stop.
@@ -86,7 +83,7 @@ impl Republisher {
                 failed.push(Unfetched { order_id: id, why: String::clone(why) });
                 continue;
             }
-            hand_over.asking();
+            hand_over.note_request();
             match (self.asker.order(&id).await, kept) {
                 (Ok(answer), _) => hand_over.take(id, answer).await?,
                 (Err(error), Some(kept)) if error.is_not_found() => hand_over.take(id, kept).await?,

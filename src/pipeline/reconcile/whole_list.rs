@@ -1,9 +1,9 @@
-//! The whole list of IDs, or an error: a list that is not whole would hide what is missing.
+//! Reads the whole list of IDs, or fails: an incomplete list would hide missing orders.
 //!
-//! Where the list comes in pages it may change while they are read. An order that is placed or grows too old moves the
-//! others from page to page, and one may slip through. So all pages must tell the same total, as many orders as that must
-//! have come, and the first page, which moves whenever a list grows or shrinks at its ends, must read the same in the end
-//! as in the beginning. Otherwise it is read anew.
+//! A list in pages may change while it is read. An order that is placed, or grows too old, moves the others from page
+//! to page, and one may slip through. So all pages must report the same total, and that many orders must have come.
+//! Also the first page, which moves whenever a list grows or shrinks at its ends, must be the same at the end as at the
+//! beginning. Otherwise the list is read again.
 
 use std::collections::HashSet;
 
@@ -13,10 +13,10 @@ use crate::order::ids::{Listed, OrderIds};
 
 /// How often a list that changes meanwhile is read.
 const ATTEMPTS: usize = 4;
-/// Pages, at most: an end to a marketplace that goes on for ever.
-const MOST_PAGES: u64 = 100_000;
+/// Maximum pages: a limit for a marketplace that never ends its list.
+const MAX_PAGES: u64 = 100_000;
 
-/// Takes the list. `fetch` gets a page of it, or, where it is not asked for in pages, all.
+/// Takes the list. `fetch` gets one page of it or, without page numbers, all of it.
 pub(super) async fn take<A: Future<Output = Result<IdList, AskError>>>(
     in_pages: bool,
     fetch: impl Fn(Option<u64>) -> A,
@@ -32,25 +32,25 @@ pub(super) async fn take<A: Future<Output = Result<IdList, AskError>>>(
     let mut changed = String::new();
     for _ in 0..ATTEMPTS {
         match Pages::default().read(&fetch).await? {
-            Reading::Whole(ids) => return Ok(ids),
-            Reading::Changed(how) => changed = how,
+            PagedRead::Whole(ids) => return Ok(ids),
+            PagedRead::Changed(how) => changed = how,
         }
     }
     Err(AskError::NotWhole(format!("it changes while its pages are read ({changed})")))
 }
 
-/// How many different orders a list names.
+/// Counts the different orders in a list.
 fn distinct(ids: &OrderIds) -> usize {
     ids.iter().map(Listed::as_str).collect::<HashSet<_>>().len()
 }
 
-enum Reading {
+enum PagedRead {
     Whole(OrderIds),
-    /// And how that was seen.
+    /// The list changed; how that was detected.
     Changed(String),
 }
 
-/// What the pages so far have said.
+/// What the pages have reported so far.
 #[derive(Default)]
 struct Pages {
     all: OrderIds,
@@ -63,31 +63,31 @@ impl Pages {
     async fn read<A: Future<Output = Result<IdList, AskError>>>(
         mut self,
         fetch: &impl Fn(Option<u64>) -> A,
-    ) -> Result<Reading, AskError> {
-        for number in 1..=MOST_PAGES {
+    ) -> Result<PagedRead, AskError> {
+        for number in 1..=MAX_PAGES {
             let IdList { ids, extent } = match fetch(Some(number)).await {
-                // So some interfaces answer behind the last page.
+                // Some APIs answer 404 behind the last page.
                 Err(error) if number > 1 && error.is_not_found() => IdList::default(),
                 page => page?,
             };
             if number == 1 {
                 (self.first, self.total) = (ids.clone(), extent.total);
             } else if extent.total != self.total && !ids.is_empty() {
-                return Ok(Reading::Changed(format!("page {number} tells another total")));
+                return Ok(PagedRead::Changed(format!("page {number} tells another total")));
             }
-            let news = self.take(&ids);
+            let new_ids = self.take(&ids);
             if self.is_last(number, &ids, &extent) {
                 return self.end(number, fetch).await;
             }
-            if news == 0 {
+            if new_ids == 0 {
                 let why = format!("page {number} names no other order than those before it, and is not the last one");
                 return Err(AskError::NotWhole(why));
             }
         }
-        Err(AskError::NotWhole(format!("it has more than {MOST_PAGES} pages")))
+        Err(AskError::NotWhole(format!("it has more than {MAX_PAGES} pages")))
     }
 
-    /// Returns how many of them are new.
+    /// Adds the IDs of a page; returns how many are new.
     fn take(&mut self, ids: &OrderIds) -> usize {
         let before = self.seen.len();
         for id in ids.iter() {
@@ -98,7 +98,7 @@ impl Pages {
         self.seen.len() - before
     }
 
-    /// A page without IDs is behind the last one.
+    /// Whether this is the last page. A page without IDs is behind the last one.
     fn is_last(&self, number: u64, ids: &OrderIds, extent: &Extent) -> bool {
         let all_are_here = || self.total.is_some_and(|total| self.seen.len() as u64 >= total);
         ids.is_empty()
@@ -113,19 +113,19 @@ impl Pages {
         self,
         pages: u64,
         fetch: &impl Fn(Option<u64>) -> A,
-    ) -> Result<Reading, AskError> {
+    ) -> Result<PagedRead, AskError> {
         let Self { all, first, total, .. } = self;
         if let Some(total) = total.filter(|total| *total != all.len() as u64) {
-            return Ok(Reading::Changed(format!("{} of {total} orders came", all.len())));
+            return Ok(PagedRead::Changed(format!("{} of {total} orders came", all.len())));
         }
         if pages > 1 {
             let again = fetch(Some(1)).await?;
             // guard: a list that changed while its pages were read is read anew
             if again.ids != first || again.extent.total != total {
-                return Ok(Reading::Changed("the first page has become another one".to_owned()));
+                return Ok(PagedRead::Changed("the first page has become another one".to_owned()));
             }
         }
-        Ok(Reading::Whole(all))
+        Ok(PagedRead::Whole(all))
     }
 }
 

@@ -1,11 +1,11 @@
-//! Disks that refuse, and a second process.
+//! Disks that refuse operations, and a second process on the same spool.
 
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use super::*;
 
-/// A small disk of its own.
+/// A small file system of its own.
 struct SmallDisk(TempDir);
 
 impl SmallDisk {
@@ -112,13 +112,13 @@ fn a_file_where_the_folder_should_be_is_said_to_be_one() {
 
 const CHILD: &str = "SPOOL_TEST_HOLDS";
 
-/// Not a test of its own: the process that the next test starts.
+/// Not a test of its own: the child process that the next test starts.
 #[test]
 fn holder() {
     let Ok(dir) = std::env::var(CHILD) else { return };
     let (spool, _) = open(Path::new(&dir));
     let _reservation = spool.reserve(&store("bogota")).unwrap();
-    // Ends by a kill, or when the test that started it has gone.
+    // Ends when it is killed, or when the test that started it is gone.
     std::io::read_to_string(std::io::stdin()).unwrap();
 }
 

@@ -1,11 +1,11 @@
-//! Any damage to a finished file is found, or harmless.
+//! Any damage to a finished file is either detected or harmless.
 
 use proptest::prelude::*;
 
 use super::super::format::{BODY, Found, HEAD, Head, Outcome, Seal, examine, one_line};
 use super::*;
 
-/// A finished file and what it must be read as.
+/// A finished file, and how it must be classified.
 fn finished(body: &[u8], space: usize) -> (Vec<u8>, Found) {
     let head = Head {
         seq: 42,

@@ -1,4 +1,4 @@
-//! Random operations and crashes against a model of what must be found afterwards.
+//! Random operations and crashes against a model of what recovery must find.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -61,7 +61,7 @@ impl Model {
         }
     }
 
-    /// The process ends, and the next one finds exactly what it must.
+    /// Ends the process; the next one must find exactly what the model says.
     fn crash(&mut self, spool: Spool, dir: &Path) -> Spool {
         let expected_pages: BTreeSet<_> = self.pages.iter().map(Durable::read_id).collect();
         let in_flight = self.reserved.iter().filter_map(|lane| lane.front().map(Reservation::read_id));
