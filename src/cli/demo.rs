@@ -4,13 +4,13 @@ mod screen;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use tokio_util::sync::CancellationToken;
 
 use anyhow::{Context as _, Result, bail};
 use indicatif::MultiProgress;
 use serde_json::json;
 use tokio::task::block_in_place;
 use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 
 use self::screen::Screen;
 use super::{exit, out};

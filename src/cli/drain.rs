@@ -2,11 +2,11 @@
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
 
 use anyhow::{Context as _, Result};
 use indicatif::{MultiProgress, ProgressBar};
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::look::{count, plural};
 use super::progress::possible_loss;

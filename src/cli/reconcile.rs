@@ -2,12 +2,12 @@
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
 use indicatif::{MultiProgress, ProgressBar};
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::progress::possible_loss;
 use super::{exit, out, progress};

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use serde_json::json;
 use thiserror::Error;
+use tokio_util::sync::CancellationToken;
 
 use super::look::plural;
 use super::{exit, out};
@@ -14,7 +15,6 @@ use crate::order::ids::{OrderId, StoreName};
 use crate::pipeline::reconcile::{Republished, Wanted};
 use crate::platform::shutdown::cancel_on_signals;
 use crate::spool::SpoolError;
-use tokio_util::sync::CancellationToken;
 
 /// What to publish anew.
 #[derive(Debug, Clone, Args)]

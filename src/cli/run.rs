@@ -7,9 +7,9 @@
 use std::mem;
 use std::path::Path;
 use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
 
 use anyhow::{Context as _, Result};
+use tokio_util::sync::CancellationToken;
 
 use super::drain::summarize;
 use crate::app::{self, App, AppError};

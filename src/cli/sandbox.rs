@@ -1,11 +1,11 @@
 //! `sandbox`.
 
 use anyhow::{Context as _, Result};
+use tokio_util::sync::CancellationToken;
 
 use super::out;
 use crate::platform::shutdown::cancel_on_signals;
 use crate::sandbox::{Sandbox, SandboxArgs};
-use tokio_util::sync::CancellationToken;
 
 /// Serves until it is stopped, or can't keep its state any more.
 ///

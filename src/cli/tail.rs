@@ -1,13 +1,13 @@
 //! `tail`: the orders topic, decoded, as a consumer of committed events sees it.
 
 use std::io::{self, IsTerminal as _, Write as _};
-use tokio_util::sync::CancellationToken;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
 use comfy_table::Table;
 use rust_decimal::Decimal;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::look::TerminalStyle;
 use super::order_row::{masked, money, products};

@@ -14,12 +14,12 @@ mod prefetch;
 
 use std::sync::Arc;
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc::{OwnedPermit, UnboundedSender};
 use tokio::task::yield_now;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{SecretError, Token, TokenSource};
 use crate::marketplace::body::{EmptyPage, PageError, PageSummary, PageVerdict};

@@ -26,9 +26,9 @@ mod work;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::avro::schemas::SchemaResolver;
 use crate::config::ResyncPolicy;

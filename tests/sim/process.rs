@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::{Arc, Mutex};
-use tokio_util::sync::CancellationToken;
 
 use imotriz_kafka::app::{App, AppError, Environment};
 use imotriz_kafka::config::Config;
@@ -12,6 +11,7 @@ use imotriz_kafka::pipeline::account::Account;
 use imotriz_kafka::pipeline::counters::Counters;
 use imotriz_kafka::platform::jobs::{Jobs, RuntimeOf, Task};
 use tokio::task::{AbortHandle, JoinHandle, spawn_local};
+use tokio_util::sync::CancellationToken;
 
 use crate::broker::ModelBroker;
 use crate::disk::ModelDisk;

@@ -13,7 +13,6 @@ use crate::order::{Buyer, Line};
 /// The record of the orders topic, field for field as in `schemas/order_event.avsc`, which documents the fields. `T` is
 /// borrowed text for writing and owned text for reading.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the schema is where the fields are documented")]
 pub struct OrderEvent<T = String> {
     pub store: T,
     #[serde(default)]
@@ -51,7 +50,6 @@ pub struct OrderEvent<T = String> {
 /// The event's record `Buyer`: personal data.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename = "Buyer")]
-#[expect(missing_docs, reason = "the schema is where the fields are documented")]
 pub struct EventBuyer<T = String> {
     pub name: Option<T>,
     pub email: Option<T>,
@@ -67,7 +65,6 @@ pub struct EventBuyer<T = String> {
 /// The event's record `OrderLine`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename = "OrderLine")]
-#[expect(missing_docs, reason = "the schema is where the fields are documented")]
 pub struct EventLine<T = String> {
     pub code: Option<T>,
     pub name: Option<T>,

@@ -13,9 +13,9 @@
 use std::fmt;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::{Frames, SchemaError, SchemaResolver, Subject};
 use crate::avro::contract::Contract;

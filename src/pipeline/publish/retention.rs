@@ -20,9 +20,9 @@ use std::collections::HashSet;
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::LaneError;
 use super::load::read_tracking_entry;

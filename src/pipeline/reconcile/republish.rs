@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use super::ask::Asker;
 use super::hand_over::HandOver;
 use super::{ReconcileError, or_stopped};
 use crate::order::ids::{OrderId, ReadId, StoreName};
 use crate::pipeline::publish::{LaneHandle, Source};
-use tokio_util::sync::CancellationToken;
 
 /// An order to be published again.
 #[derive(Clone)]
