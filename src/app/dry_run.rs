@@ -8,7 +8,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio::task::spawn_blocking;
 
-use super::{AppError, client};
+use super::environment::client;
+use super::error::AppError;
 use crate::avro::schemas::SchemaResolver;
 use crate::config::Config;
 use crate::kafka::Connection;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::AppError;
+use super::error::AppError;
 use crate::config::{self, Config};
 use crate::kafka::{Broker, Cluster, Connection};
 use crate::marketplace::client::{Client, ClientOptions, Marketplace, Paths};

@@ -5,7 +5,7 @@ use crate::pipeline::counters::PassSummary;
 use crate::pipeline::drain::Drain;
 use crate::pipeline::reconcile::{ReconcileError, Reconciler};
 
-use super::AppError;
+use super::error::AppError;
 
 /// Maximum passes in a row. Each pass may meet unknown reads of its own, which the next one settles.
 const MAX_PASSES: usize = 5;
