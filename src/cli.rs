@@ -1,4 +1,4 @@
-//! The command line: what it takes, and a file for each family of commands.
+//! The command line: its arguments, and one file for each family of commands.
 
 pub mod config;
 pub mod demo;
@@ -71,7 +71,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// What the program can do.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Publish new orders as they come, until it is stopped
@@ -194,7 +194,7 @@ mod tests {
 
     use super::*;
 
-    /// The command, and all below it.
+    /// The command and all its subcommands, at every level.
     fn all(command: &clap::Command) -> Vec<clap::Command> {
         let below = command.get_subcommands().flat_map(all);
         std::iter::once(command.clone()).chain(below).collect()

@@ -1,4 +1,4 @@
-//! A table without lines, for people: a head, rows, and as wide as the terminal at most.
+//! Tables without lines, for people, at most as wide as the terminal.
 
 use std::fmt;
 
@@ -12,7 +12,6 @@ use super::order_row::printable;
 pub struct Rows(Table);
 
 impl Rows {
-    /// The head.
     #[must_use]
     pub fn new<const N: usize>(head: [&str; N]) -> Self {
         let mut table = Table::new();
@@ -26,7 +25,6 @@ impl Rows {
         Self(table)
     }
 
-    /// Adds a row.
     pub fn add<const N: usize>(&mut self, cells: [String; N]) {
         self.0.add_row(cells.map(|cell| printable(&cell)));
     }

@@ -1,4 +1,4 @@
-//! `tail`: the orders topic, decoded, as a consumer of committed events sees it.
+//! `tail`: prints the events of the orders topic, decoded, as a `read_committed` consumer sees them.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use tokio_util::sync::CancellationToken;
@@ -23,9 +23,9 @@ use crate::kafka::{Connection, KafkaFault};
 use crate::order::ids::{OrderId, StoreName};
 use crate::platform::shutdown::cancel_on_signals;
 
-/// Shown where nothing else is said.
+/// How many events are shown by default.
 const LAST: usize = 10;
-/// For a terminal that does not tell its width.
+/// The width of a terminal that does not tell its own.
 const WIDTH: u16 = 100;
 
 /// What to show.
@@ -77,7 +77,7 @@ fn reason(text: &str) -> Result<Reason, String> {
 }
 
 impl Filter {
-    /// By what can be told before the event is decoded.
+    /// Whether the record's key and time match, which needs no decoding.
     fn may_match(&self, seen: &ScannedRecord) -> bool {
         let key = |id: &OrderId| seen.key.as_deref() == Some(id.as_str().as_bytes());
         self.order.as_ref().is_none_or(key)
@@ -93,7 +93,7 @@ impl Filter {
     }
 }
 
-/// Shows events until the end of the topic, or until it is stopped.
+/// Prints events until the end of the topic, or with `--follow` until it is stopped.
 ///
 /// # Errors
 /// Kafka's, the registry's, or an event that can't be decoded.
@@ -140,7 +140,7 @@ impl Tail {
         Ok(())
     }
 
-    /// Shows what is there already, and returns where that ended.
+    /// Prints the events that are there already, and returns the scan, which stands at the end of the topic.
     async fn what_is_there(&mut self) -> Result<TopicScan> {
         match (self.args.from, self.args.last, self.args.filter.since) {
             (Some(StartArgument::Beginning), ..) => self.all_from(Start::Beginning).await,
@@ -161,7 +161,7 @@ impl Tail {
         Ok(topic_scan)
     }
 
-    /// How many offsets an event takes is not known, nor how many events match: look back further and further.
+    /// Looks back further and further, because neither the offsets per event nor the share of matching events is known.
     async fn the_last(&mut self, wanted: usize) -> Result<TopicScan> {
         let mut reach = i64::try_from(wanted).unwrap_or(i64::MAX).saturating_mul(2).saturating_add(16);
         loop {
@@ -173,7 +173,7 @@ impl Tail {
                 }
             }
             if found.len() >= wanted || topic_scan.is_whole() {
-                // Partitions come one after the other.
+                // A scan returns one partition after the other.
                 found.sort_by_key(|(seen, _)| (seen.at, seen.partition, seen.offset));
                 let first = found.len().saturating_sub(wanted);
                 for (seen, event) in &found[first..] {
@@ -189,7 +189,7 @@ impl Tail {
         TopicScan::open(&self.connection, &self.topic, Isolation::Committed, start)
     }
 
-    /// None for what is not to be shown.
+    /// Returns none for an event that does not match the filter.
     async fn decode(&mut self, seen: &ScannedRecord) -> Result<Option<OrderEvent>> {
         let Some(value) = seen.value.as_deref().filter(|_| self.args.filter.may_match(seen)) else { return Ok(None) };
         let event: OrderEvent = self
@@ -202,7 +202,7 @@ impl Tail {
     }
 }
 
-/// A row for people, a line for scripts, or JSON.
+/// Prints events: rows for people, tab-separated lines for scripts, or JSON.
 struct Printer {
     form: Form,
     show_pii: bool,
@@ -227,7 +227,8 @@ impl Printer {
         Self { form, show_pii, style: TerminalStyle::of_stdout(), headed: false }
     }
 
-    /// Whether somebody still reads: `tail | head` is no error.
+    /// Returns false once the reader is gone: `tail
+    ///  head` is no error.
     fn print(&mut self, seen: &ScannedRecord, event: &OrderEvent) -> Result<bool> {
         let mut text = match self.form {
             Form::Row => {
@@ -255,13 +256,13 @@ impl Printer {
 }
 
 const COLUMNS: usize = 9;
-/// The columns, from left to right.
+/// The column names, from left to right.
 const HEAD: [&str; COLUMNS] = ["published", "at", "store", "order", "rev", "reason", "total", "buyer", "products"];
-/// How wide each is at least; the last takes what is left.
+/// The minimum width of each column. The last column takes the rest.
 const WIDTHS: [usize; COLUMNS] = [14, 7, 10, 9, 3, 11, 18, 14, 0];
-/// Those that a narrow terminal has no room for, the least important first.
+/// The columns that a narrow terminal leaves out, the least important first.
 const LEFT_OUT: [usize; 4] = [8, 1, 7, 2];
-/// Numbers stand at the right.
+/// The columns of numbers, which are right-aligned.
 const NUMBERS: [usize; 2] = [4, 6];
 
 fn cells(seen: &ScannedRecord, event: &OrderEvent, show_pii: bool) -> [String; COLUMNS] {
@@ -279,7 +280,7 @@ fn cells(seen: &ScannedRecord, event: &OrderEvent, show_pii: bool) -> [String; C
     ]
 }
 
-/// The cells in one line of at most `width` characters. Whole columns are left out before anything is cut.
+/// Formats the cells as one line of at most `width` characters. Leaves out whole columns before it cuts anything.
 fn fitted(cells: &[&str; COLUMNS], width: usize) -> String {
     let mut left_out = 0;
     let shown = |left_out: usize| (0..COLUMNS).filter(move |column| !LEFT_OUT[..left_out].contains(column));

@@ -1,4 +1,4 @@
-//! What the demonstration looks like.
+//! The output of the demonstration.
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal as _};
@@ -15,32 +15,32 @@ use crate::cli::order_row::{COLUMNS, NUMBERS, REASON, WIDEST, cells};
 use crate::cli::out;
 use crate::demo::Verdict;
 
-/// Rows at the beginning of the list, and at its end.
+/// How many events the table shows from the beginning of the run, and from its end.
 const FIRST: usize = 10;
 const LAST: usize = 5;
-/// Between two lines of progress where there is no terminal.
+/// Pause between two lines of progress without a terminal.
 const BETWEEN_LINES: Duration = Duration::from_secs(2);
 
 const LIMITS_OF_THE_EMBEDDED_BROKER: &str = "the embedded one does not isolate transactions: that nothing of an aborted one is \
                                              seen, only a real one can prove (--bootstrap-servers HOST:PORT)";
 
-/// As it stands in a row; every other one is worth a look.
+/// The usual reason. Every other reason is highlighted.
 const USUAL_REASON: &str = "drained";
 
-/// Below so many columns the products are left out.
+/// Below this width the products are left out.
 const NARROW: u16 = 96;
 
 type Cells = [String; COLUMNS.len()];
 
-/// What is shown of events.
+/// How events are shown.
 enum Events {
-    /// A few of them, in a table, later.
+    /// The first and the last ones, in a table at the end.
     Collected { first: Vec<Cells>, last: VecDeque<Cells>, left_out: u64 },
-    /// Each as it comes.
+    /// Each at once, in a line.
     Live,
 }
 
-/// The standard output, and the progress bar below it.
+/// Writes to the standard output, with a progress bar below it.
 pub(super) struct Screen {
     json: bool,
     style: TerminalStyle,
@@ -112,7 +112,7 @@ impl Screen {
         }
     }
 
-    /// Takes the progress bar away.
+    /// Removes the progress bar.
     pub(super) fn curtain(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
@@ -201,7 +201,7 @@ impl Screen {
         format!("{judgement} {}", self.style.dim(pace))
     }
 
-    /// A name and a sentence each, which wrap where the terminal ends.
+    /// The remarks below the verdict: a name and a sentence each, wrapped at the terminal's width.
     fn remarks(&self, report: &Report) -> Table {
         let mut table = Table::new();
         table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
@@ -265,11 +265,11 @@ fn order_table<'a>(style: TerminalStyle, rows: impl Iterator<Item = &'a Cells>) 
     table
 }
 
-/// In columns that fit most; what may be wide stands last, and is cut where the terminal ends.
+/// Formats an event as a line. The products may be long: they come last, and are cut at the terminal's width.
 fn live_line(style: TerminalStyle, cells: &Cells) -> String {
     let [placed, order, revision, reason, buyer, products, total] = cells;
     let line = format!("  {order:>7}  {revision:>3}  {reason:10}  {buyer:19}  {total:>17}  {products}");
-    // Some characters take two columns.
+    // Leaves room, because some characters take two columns.
     let room = Table::new().width().map_or(usize::MAX, |width| usize::from(width).saturating_sub(15));
     let line: String = line.chars().take(room).collect();
     format!(" {}{line}", style.dim(format!("{placed:12}")))
