@@ -1,4 +1,4 @@
-//! The spool: can it be written and synced, is there room, who has it.
+//! Checks of the spool: whether it can be written and synced, whether it has room, and who holds its lock.
 
 use tokio::task::spawn_blocking;
 
@@ -6,7 +6,7 @@ use super::{Check, plural};
 use crate::config;
 use crate::spool::{FileState, Fitness, Holder, Spool};
 
-/// A disk that syncs slower than this bounds the rate of reads more than the marketplace does.
+/// Slower syncs bound the rate of reads more than the marketplace does.
 const SLOW_MS: f64 = 50.0;
 
 pub(super) async fn check(settings: &config::Spool) -> Vec<Check> {
