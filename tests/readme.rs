@@ -1,5 +1,5 @@
-//! The README and the sample settings say what the program does: commands parse, settings load, tables are those of the
-//! code. `UPDATE_README=1 cargo test --test readme` writes anew what is generated.
+//! Tests that the README and the sample settings describe the program: commands parse, settings load, and tables match
+//! the code. `UPDATE_README=1 cargo test --test readme` rewrites the generated parts.
 #![allow(clippy::unwrap_used, reason = "all of this is a test, and a panic is how a test reports")]
 
 use std::collections::BTreeSet;

@@ -35,7 +35,6 @@ impl EmbeddedBroker {
     ///
     /// # Errors
     /// [`BrokerError`].
-    /// [`BrokerError`].
     pub fn start(plan: &TopicPlan) -> Result<Self, BrokerError> {
         let (alive, until) = mpsc::channel();
         let (started, start) = mpsc::channel();
