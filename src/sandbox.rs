@@ -142,10 +142,7 @@ impl SandboxArgs {
 pub enum SandboxError {
     /// Its address is in use, or does not belong to this machine.
     #[error("the sandbox can't listen on {listen}: {cause}. Choose another address with --listen")]
-    Listen {
-        listen: SocketAddr,
-        cause: io::Error,
-    },
+    Listen { listen: SocketAddr, cause: io::Error },
     #[error(transparent)]
     State(#[from] StateError),
 }

@@ -39,10 +39,7 @@ pub enum DemoError {
         "the embedded broker keeps 5 MiB of a partition, which {most} orders are sure to fit in, and {asked} may not: use \
          a real broker, --bootstrap-servers HOST:PORT"
     )]
-    TooMany {
-        asked: usize,
-        most: usize,
-    },
+    TooMany { asked: usize, most: usize },
     #[error(transparent)]
     Broker(#[from] BrokerError),
     /// The settings are wrong: a bug of this program, or a malformed broker address.

@@ -24,15 +24,10 @@ pub enum StateError {
     /// The file can't be opened, read or written.
     #[error("the sandbox can't keep its state in {}: {reason}. Let user {}, as whom the sandbox runs, \
              read and write it, make room on its disk, or name another file with --state", path.display(), user())]
-    Unusable {
-        path: PathBuf,
-        reason: Arc<io::Error>,
-    },
+    Unusable { path: PathBuf, reason: Arc<io::Error> },
     /// Another sandbox has the file: two would hand out the same orders.
     #[error("another sandbox keeps its state in {}: stop it, or name another file with --state", path.display())]
-    Locked {
-        path: PathBuf,
-    },
+    Locked { path: PathBuf },
     /// The file has a line that no sandbox has written.
     #[error("line {line} of {} is no state of a sandbox: name another file with --state", path.display())]
     Damaged {
@@ -58,6 +53,7 @@ pub(super) enum Event {
     Marked(Vec<usize>),
     /// The orders are pending again.
     Unsynchronised(Vec<usize>),
+    /// The order's record has changed.
     Changed { order: usize, record: String },
     /// Orders were hidden from a call, or are shown again.
     Hidden { orders: Vec<usize>, from: Call, hidden: bool },
