@@ -7,3 +7,4 @@ pub mod disk;
 pub mod fail_point;
 pub mod jobs;
 pub mod shutdown;
+pub mod text;

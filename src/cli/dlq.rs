@@ -8,9 +8,9 @@ use serde_json::json;
 use thiserror::Error;
 
 use super::exit;
-use super::look::TerminalStyle;
 use super::out;
 use super::republish;
+use super::style::TerminalStyle;
 use super::table::Rows;
 use crate::avro::tracking::{OrderState, OrderTracking};
 use crate::config::Config;

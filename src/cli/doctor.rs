@@ -9,7 +9,7 @@ use serde_json::json;
 use url::Url;
 
 use super::exit;
-use super::look::TerminalStyle;
+use super::style::TerminalStyle;
 use super::{out, wrap};
 use crate::config::Config;
 use crate::operate::admin;

@@ -8,7 +8,6 @@ use anyhow::{Context as _, Result};
 use indicatif::{MultiProgress, ProgressBar};
 use serde_json::json;
 
-use super::look::{count, plural};
 use super::progress::possible_loss;
 use super::{out, progress};
 use crate::app::App;
@@ -16,6 +15,7 @@ use crate::avro::event::Reason;
 use crate::config::Config;
 use crate::pipeline::counters::{Counters, Number, StoreCounters};
 use crate::platform::shutdown::cancel_on_signals;
+use crate::platform::text::{count, plural};
 
 /// Drains until nothing is pending or until it is stopped, then prints a summary.
 ///

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::exit;
-use super::look::TerminalStyle;
+use super::style::TerminalStyle;
 use super::{out, wrap};
 use crate::avro::tracking::{OrderState, OrderTracking};
 use crate::config::Config;

@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rust_decimal::Decimal;
 
-use super::look::grouped;
 use crate::avro::event::{EventLine, OrderEvent};
 use crate::order::amount::Amount;
 use crate::order::country::Country;
+use crate::platform::text::grouped;
 
 /// The columns, from left to right.
 pub const COLUMNS: [&str; 7] = ["placed", "order", "rev", "reason", "buyer", "products", "total"];

@@ -4,7 +4,7 @@ use std::fmt;
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
-use super::look::{count, plural};
+use crate::platform::text::{count, plural};
 
 /// A bar that counts orders against the number known so far. `detail` is a part of the [`ProgressStyle`] template,
 /// between the numbers and the estimate.

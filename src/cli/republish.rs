@@ -5,7 +5,6 @@ use clap::Args;
 use serde_json::json;
 use thiserror::Error;
 
-use super::look::plural;
 use super::{exit, out};
 use crate::app::control_socket::{self, ControlError};
 use crate::app::{App, AppError};
@@ -13,6 +12,7 @@ use crate::config::Config;
 use crate::order::ids::{OrderId, StoreName};
 use crate::pipeline::reconcile::{Republished, Wanted};
 use crate::platform::shutdown::cancel_on_signals;
+use crate::platform::text::plural;
 use crate::spool::SpoolError;
 use tokio_util::sync::CancellationToken;
 

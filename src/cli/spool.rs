@@ -8,12 +8,13 @@ use clap::Subcommand;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::look::{TerminalStyle, count};
+use super::style::TerminalStyle;
 use super::table::Rows;
 use super::{exit, out, wrap};
 use crate::config::Config;
 use crate::pipeline::account::{self, Account, AccountError, OpenLoss};
 use crate::platform::clock;
+use crate::platform::text::count;
 use crate::spool::{FileState, Spool, SpoolEntry};
 
 /// What to look at.

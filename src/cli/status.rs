@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::look::{TerminalStyle, count, plural};
 use super::out;
+use super::style::TerminalStyle;
 use super::table::Rows;
 use super::wrap;
 use crate::avro::tracking::OrderState;
@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::operate::admin::client;
 use crate::operate::queries;
 use crate::pipeline::account::{Account, OpenLoss};
+use crate::platform::text::{count, plural};
 use crate::spool::{FileState, Holder, Spool};
 
 /// What the tracking records say of a store.

@@ -5,8 +5,8 @@ use std::fmt;
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, ContentArrangement, Table};
 
-use super::look::TerminalStyle;
 use super::order_row::printable;
+use super::style::TerminalStyle;
 
 /// Rows below a head.
 pub struct Rows(Table);

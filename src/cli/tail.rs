@@ -9,8 +9,8 @@ use comfy_table::Table;
 use rust_decimal::Decimal;
 use serde_json::json;
 
-use super::look::TerminalStyle;
 use super::order_row::{masked, money, products};
+use super::style::TerminalStyle;
 use super::time_argument::{StartArgument, TimeArgument};
 use super::{event_json, order_row};
 use crate::avro::decoder::Decoder;

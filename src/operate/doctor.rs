@@ -83,10 +83,6 @@ pub async fn examine(config: &Config) -> Vec<Check> {
     [spool, broker, registry, records, marketplace].concat()
 }
 
-fn plural(count: usize, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
-}
-
 async fn in_time(name: &str, cure: &str, check: impl Future<Output = Vec<Check>>) -> Vec<Check> {
     let late = |_| vec![Check::bad(name, format!("no answer within {} s", CHECK_TIMEOUT.as_secs()), cure)];
     timeout(CHECK_TIMEOUT, check).await.unwrap_or_else(late)

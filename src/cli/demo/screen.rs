@@ -10,10 +10,11 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::Report;
 use crate::avro::event::OrderEvent;
-use crate::cli::look::{TerminalStyle, count, grouped, plural};
 use crate::cli::order_row::{COLUMNS, NUMBERS, REASON, WIDEST, cells};
 use crate::cli::out;
+use crate::cli::style::TerminalStyle;
 use crate::demo::Verdict;
+use crate::platform::text::{count, grouped, plural};
 
 /// How many events the table shows from the beginning of the run, and from its end.
 const FIRST: usize = 10;

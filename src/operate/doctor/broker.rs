@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use tokio::task::spawn_blocking;
 
-use super::{Check, Health, plural};
+use super::{Check, Health};
 use crate::config::Config;
 use crate::kafka::admin::Settings;
 use crate::kafka::topics::{TRACKED, TopicPlan, WRITTEN};
 use crate::kafka::{Admin, Connection, KafkaFault, Transactions, access};
+use crate::platform::text::plural;
 
 const CALL: Duration = Duration::from_secs(5);
 /// Timeout for opening a producer. A cluster creates its transaction log at the first transaction, which takes a second
@@ -44,7 +45,7 @@ pub(super) async fn check(config: &Config) -> Vec<Check> {
         Ok(answer) => answer,
         Err(fault) => return unreachable(&connection, &fault, &plan),
     };
-    let found = format!("{} in {} ms", plural(cluster.brokers.len(), "broker"), start.elapsed().as_millis());
+    let found = format!("{} in {} ms", plural(cluster.brokers.len() as u64, "broker"), start.elapsed().as_millis());
     let (log, tried) = tokio::join!(transaction_log(&admin, &cluster), try_out(&connection));
     let tried = transactions(&connection, &log, tried);
     let mut checks = vec![Check::good("broker", found), log, tried];
@@ -191,13 +192,13 @@ fn judged_log(brokers: usize, log: Option<&Topic>, wanted: usize, least: usize) 
     let bad = format!("{set}: until then every start of a transaction times out after 20 s, without a reason");
     match log {
         None if wanted > brokers => {
-            let found = format!("it wants {wanted} replicas and there is {}", plural(brokers, "broker"));
+            let found = format!("it wants {wanted} replicas and there is {}", plural(brokers as u64, "broker"));
             Check::bad(name, found, bad)
         }
         None if least > wanted => Check::doubtful(name, more_than_there_are("min.isr", least, wanted), set),
-        None => Check::good(name, format!("made at the first transaction, with {}", plural(wanted, "replica"))),
+        None => Check::good(name, format!("made at the first transaction, with {}", plural(wanted as u64, "replica"))),
         Some(log) if log.in_sync < least.min(log.replicas) => {
-            let found = format!("{} in sync, min.isr is {least}", plural(log.in_sync, "replica"));
+            let found = format!("{} in sync, min.isr is {least}", plural(log.in_sync as u64, "replica"));
             let cure = format!("bring the other brokers back; or, if there are no others: {bad}");
             Check::bad(name, found, cure)
         }
@@ -209,7 +210,7 @@ fn judged_log(brokers: usize, log: Option<&Topic>, wanted: usize, least: usize) 
                         transactions";
             Check::doubtful(name, format!("one replica on {brokers} brokers"), cure)
         }
-        Some(log) => Check::good(name, format!("{}, min.isr {least}", plural(log.replicas, "replica"))),
+        Some(log) => Check::good(name, format!("{}, min.isr {least}", plural(log.replicas as u64, "replica"))),
     }
 }
 
@@ -218,7 +219,7 @@ fn judged_log(brokers: usize, log: Option<&Topic>, wanted: usize, least: usize) 
 fn more_than_there_are(setting: &str, least: usize, replicas: usize) -> String {
     format!(
         "{setting} is {least}, with {}: Kafka from 3.7 on is content with as many as there are, an older one takes no record",
-        plural(replicas, "replica")
+        plural(replicas as u64, "replica")
     )
 }
 
@@ -246,7 +247,8 @@ async fn topic(admin: &Admin, cluster: &Cluster, role: &Role<'_>, plan: &TopicPl
     };
     (role.judge)(&what, topic, &settings).or_else(|| replicated(&what, topic, &settings)).unwrap_or_else(|| {
         let get = |key: &str| settings.get(key).map_or("unknown", String::as_str);
-        let (partitions, replicas) = (plural(topic.partitions, "partition"), plural(topic.replicas, "replica"));
+        let (partitions, replicas) =
+            (plural(topic.partitions as u64, "partition"), plural(topic.replicas as u64, "replica"));
         let kept = match get("cleanup.policy") {
             "compact" => "compact".to_owned(),
             policy => format!("{policy} after {}", retention(get("retention.ms"))),
@@ -330,7 +332,7 @@ fn short(what: &str, settings: &Settings, cure: &str) -> Option<Check> {
 fn replicated(what: &str, topic: &Topic, settings: &Settings) -> Option<Check> {
     let least: usize = settings.get("min.insync.replicas")?.parse().ok()?;
     let name = what.trim_start_matches("topic ");
-    let found = format!("{} in sync, min.insync.replicas is {least}", plural(topic.in_sync, "replica"));
+    let found = format!("{} in sync, min.insync.replicas is {least}", plural(topic.in_sync as u64, "replica"));
     if topic.in_sync < least.min(topic.replicas) {
         let cure = "bring the other brokers back, or lower min.insync.replicas: until then nothing can be written";
         return Some(Check::bad(what, found, cure));

@@ -2,8 +2,9 @@
 
 use tokio::task::spawn_blocking;
 
-use super::{Check, plural};
+use super::Check;
 use crate::config;
+use crate::platform::text::plural;
 use crate::spool::{FileState, Fitness, Holder, Spool};
 
 /// Slower syncs bound the rate of reads more than the marketplace does.
@@ -70,8 +71,10 @@ fn contents(settings: &config::Spool) -> Check {
     let pages = count(|state| matches!(state, FileState::Page { .. }));
     let unknown = count(|state| matches!(state, FileState::Unknown { .. }));
     let corrupt = count(|state| matches!(state, FileState::Corrupt { .. }));
-    let found =
-        format!("{pages} wait to be published, {} of unknown outcome, {corrupt} damaged", plural(unknown, "read"));
+    let found = format!(
+        "{pages} wait to be published, {} of unknown outcome, {corrupt} damaged",
+        plural(unknown as u64, "read")
+    );
     match (unknown, corrupt) {
         (0, 0) => Check::good("pages", found),
         (_, 0) => Check::doubtful("pages", found, "run `imotriz-kafka reconcile`, or let `run` do it"),
