@@ -34,17 +34,33 @@ pub fn nobody_reads() -> bool {
     NOBODY_READS.load(Ordering::Relaxed)
 }
 
+/// Prints a line, and returns whether somebody still reads.
+///
+/// # Errors
+/// The output can't be written, for another reason than a reader that is gone.
+pub fn try_line(text: impl Display) -> io::Result<bool> {
+    try_write(format!("{text}\n").as_bytes())?;
+    Ok(!nobody_reads())
+}
+
 fn write(bytes: &[u8]) {
+    if let Err(error) = try_write(bytes) {
+        eprintln!("imotriz-kafka: can't write to the standard output: {error}");
+        process::exit(super::exit::UNEXPECTED.into());
+    }
+}
+
+/// Writes and flushes. Once the reader is gone, it notes that and writes no more.
+fn try_write(bytes: &[u8]) -> io::Result<()> {
     if nobody_reads() {
-        return;
+        return Ok(());
     }
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => NOBODY_READS.store(true, Ordering::Relaxed),
-        Err(error) => {
-            eprintln!("imotriz-kafka: can't write to the standard output: {error}");
-            process::exit(super::exit::UNEXPECTED.into());
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+            NOBODY_READS.store(true, Ordering::Relaxed);
+            Ok(())
         }
+        result => result,
     }
 }

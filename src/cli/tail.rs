@@ -1,6 +1,6 @@
 //! `tail`: prints the events of the orders topic, decoded, as a `read_committed` consumer sees them.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use tokio_util::sync::CancellationToken;
 
 use anyhow::{Context as _, Result};
@@ -12,7 +12,7 @@ use serde_json::json;
 use super::order_row::{masked, money, products};
 use super::style::TerminalStyle;
 use super::time_argument::{StartArgument, TimeArgument};
-use super::{event_json, order_row};
+use super::{event_json, order_row, out};
 use crate::avro::decoder::Decoder;
 use crate::avro::event::{OrderEvent, Reason};
 use crate::avro::schemas::{SchemaError, SchemaResolver};
@@ -227,10 +227,9 @@ impl Printer {
         Self { form, show_pii, style: TerminalStyle::of_stdout(), headed: false }
     }
 
-    /// Returns false once the reader is gone: `tail
-    ///  head` is no error.
+    /// Returns false once the reader is gone: `tail | head` is no error.
     fn print(&mut self, seen: &ScannedRecord, event: &OrderEvent) -> Result<bool> {
-        let mut text = match self.form {
+        let text = match self.form {
             Form::Row => {
                 let width = usize::from(Table::new().width().unwrap_or(WIDTH));
                 let head = if self.headed { String::new() } else { self.style.dim(fitted(&HEAD, width)) + "\n" };
@@ -246,12 +245,7 @@ impl Printer {
             })
             .to_string(),
         };
-        text.push('\n');
-        let mut out = io::stdout().lock();
-        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-            result => result.context("can't write to the standard output").map(|()| true),
-        }
+        out::try_line(text).context("can't write to the standard output")
     }
 }
 
