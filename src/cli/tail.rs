@@ -5,14 +5,14 @@ use tokio_util::sync::CancellationToken;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use comfy_table::Table;
 use rust_decimal::Decimal;
 use serde_json::json;
 
 use super::order_row::{masked, money, products};
 use super::style::TerminalStyle;
+use super::table::Columns;
 use super::time_argument::{StartArgument, TimeArgument};
-use super::{event_json, order_row, out};
+use super::{event_json, out, wrap};
 use crate::avro::decoder::Decoder;
 use crate::avro::event::{OrderEvent, Reason};
 use crate::avro::schemas::{SchemaError, SchemaResolver};
@@ -26,7 +26,7 @@ use crate::platform::shutdown::cancel_on_signals;
 /// How many events are shown by default.
 const LAST: usize = 10;
 /// The width of a terminal that does not tell its own.
-const WIDTH: u16 = 100;
+const WIDTH: usize = 100;
 
 /// What to show.
 #[derive(Debug, Clone, Args)]
@@ -231,10 +231,10 @@ impl Printer {
     fn print(&mut self, seen: &ScannedRecord, event: &OrderEvent) -> Result<bool> {
         let text = match self.form {
             Form::Row => {
-                let width = usize::from(Table::new().width().unwrap_or(WIDTH));
-                let head = if self.headed { String::new() } else { self.style.dim(fitted(&HEAD, width)) + "\n" };
+                let width = wrap::terminal_width().unwrap_or(WIDTH);
+                let head = if self.headed { String::new() } else { self.style.dim(LAYOUT.line(HEAD, width)) + "\n" };
                 self.headed = true;
-                let row = fitted(&cells(seen, event, self.show_pii).each_ref().map(String::as_str), width);
+                let row = LAYOUT.line(cells(seen, event, self.show_pii).each_ref().map(String::as_str), width);
                 let usual = event.reason == Reason::Drained && i32::from(event.revision) == 1;
                 head + &if usual { row } else { self.style.bold(row) }
             }
@@ -252,12 +252,8 @@ impl Printer {
 const COLUMNS: usize = 9;
 /// The column names, from left to right.
 const HEAD: [&str; COLUMNS] = ["published", "at", "store", "order", "rev", "reason", "total", "buyer", "products"];
-/// The minimum width of each column. The last column takes the rest.
-const WIDTHS: [usize; COLUMNS] = [14, 7, 10, 9, 3, 11, 18, 14, 0];
-/// The columns that a narrow terminal leaves out, the least important first.
-const LEFT_OUT: [usize; 4] = [8, 1, 7, 2];
-/// The columns of numbers, which are right-aligned.
-const NUMBERS: [usize; 2] = [4, 6];
+const LAYOUT: Columns<COLUMNS> =
+    Columns { widths: [14, 7, 10, 9, 3, 11, 18, 14, 0], numbers: &[4, 6], optional: &[8, 1, 7, 2] };
 
 fn cells(seen: &ScannedRecord, event: &OrderEvent, show_pii: bool) -> [String; COLUMNS] {
     let name = event.buyer.name.as_deref();
@@ -274,30 +270,6 @@ fn cells(seen: &ScannedRecord, event: &OrderEvent, show_pii: bool) -> [String; C
     ]
 }
 
-/// Formats the cells as one line of at most `width` characters. Leaves out whole columns before it cuts anything.
-fn fitted(cells: &[&str; COLUMNS], width: usize) -> String {
-    let mut left_out = 0;
-    let shown = |left_out: usize| (0..COLUMNS).filter(move |column| !LEFT_OUT[..left_out].contains(column));
-    let least = |left_out| shown(left_out).map(|column| WIDTHS[column] + 2).sum::<usize>();
-    let products = 12;
-    while left_out < LEFT_OUT.len() && least(left_out) + if left_out == 0 { products } else { 0 } > width {
-        left_out += 1;
-    }
-    let mut line = String::new();
-    for column in shown(left_out) {
-        let (cell, at_least) = (order_row::printable(cells[column]), WIDTHS[column]);
-        if !line.is_empty() {
-            line.push_str("  ");
-        }
-        match NUMBERS.contains(&column) {
-            true => line.push_str(&format!("{cell:>at_least$}")),
-            false => line.push_str(&format!("{cell:<at_least$}")),
-        }
-    }
-    let cut: String = line.chars().take(width).collect();
-    cut.trim_end().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -308,14 +280,14 @@ mod tests {
     #[test]
     fn a_row_fits_the_terminal_and_never_loses_order_reason_and_total() {
         for width in [60, 80, 100, 120, 200] {
-            let row = fitted(&CELLS, width);
+            let row = LAYOUT.line(CELLS, width);
             assert!(row.chars().count() <= width, "{width}: {row}");
             for needed in ["4810007", "COP"] {
                 assert!(row.contains(needed), "{width}: {row}");
             }
         }
-        assert!(fitted(&CELLS, 120).contains("Casco"));
-        assert!(fitted(&CELLS, 80).contains("COP 129,900.00"));
+        assert!(LAYOUT.line(CELLS, 120).contains("Casco"));
+        assert!(LAYOUT.line(CELLS, 80).contains("COP 129,900.00"));
     }
 
     #[test]

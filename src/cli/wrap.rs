@@ -5,10 +5,16 @@ use comfy_table::Table;
 /// The least width that is assumed, so that words have room.
 const NARROWEST: usize = 40;
 
-/// The width of the terminal. Without a terminal, lines are not wrapped.
+/// The columns of the terminal. None if there is no terminal, or if it does not tell.
+#[must_use]
+pub fn terminal_width() -> Option<usize> {
+    Table::new().width().map(usize::from)
+}
+
+/// The width at which text is wrapped. Without a terminal, lines are not wrapped.
 #[must_use]
 pub fn columns() -> usize {
-    Table::new().width().map_or(usize::MAX, |width| usize::from(width).max(NARROWEST))
+    terminal_width().map_or(usize::MAX, |width| width.max(NARROWEST))
 }
 
 /// Wraps text that stands behind `margin` columns of something else, and indents its further lines by that much.
