@@ -1,12 +1,12 @@
 //! Measures how fast the program starts and repairs, compared with the limits of each: `cargo bench --bench reconcile`.
 //!
 //! - **Repair.** The sandbox, in a process of its own, lists 100,000 orders and answers each request for an order after
-//! 20 ms. Some thousand of them were lost on cut pages. The time runs from the first request for an order to the answer
-//! of the last. The limit: as many requests of 20 ms each, with the same concurrency.
+//!   20 ms. Some thousand of them were lost on cut pages. The time runs from the first request for an order to the
+//!   answer of the last. The limit: as many requests of 20 ms each, with the same concurrency.
 //! - **Load.** Loads 1,000,000 tracking records into the index, in a process of its own. The limit: a consumer with
-//! librdkafka's default settings that reads the same partition and drops the records. They take turns.
+//!   librdkafka's default settings that reads the same partition and drops the records. They take turns.
 //! - **Memory.** The resident memory of that process after the load, less that of the same process on an empty
-//! partition: both have had a consumer by then. The peak is the kernel's `VmHWM`.
+//!   partition: both have had a consumer by then. The peak is the kernel's `VmHWM`.
 //! - **Diff.** Compares 100,000 listed orders, a thousand of them not tracked, with the 1,000,000.
 //! - **List.** Reads 1,000,000 IDs from a body that is never in memory as a whole.
 //!
