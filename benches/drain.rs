@@ -1,15 +1,15 @@
-//! How fast the program drains, beside a loop that does nothing but read: `cargo bench --bench drain`.
+//! Measures how fast the program drains, compared with a loop that only reads: `cargo bench --bench drain`.
 //!
-//! - The marketplace is the sandbox in a process of its own, with a fixed delay for each answer. The loop asks for the
-//!   same pages over one kept-alive connection, reads each body to its end and throws it away: no program that reads
-//!   page by page can be faster. The same loop with a write and a sync for each page is the limit for a program that
-//!   keeps what it reads. Loops and program take turns, so that what else the machine does meets all of them.
-//! - Rates are taken from the sandbox's own log: from the arrival of the first request to that of the last, which
-//!   arrives when all pages but one have been read, kept and handed on. "To the last commit" ends when the program saw it.
-//! - The broker is a real Kafka: the one whose address is given (`-- HOST:PORT`, or `IMOTRIZ_TEST_KAFKA`), or one that is
-//!   started for it, as the integration tests do. It shares the machine's cores with all the rest.
-//! - Memory is the kernel's: `VmHWM`, the most that was ever resident. What librdkafka takes by itself is seen in a
-//!   process that has an idle transactional producer and nothing else.
+//! - The marketplace is the sandbox in a process of its own, with a fixed delay for each answer. The loop requests the
+//!   same pages over one keep-alive connection, reads each body to its end and drops it: no program that reads page by
+//!   page can be faster. The same loop with a write and a sync for each page is the limit for a program that keeps what
+//!   it reads. Loops and program take turns, so that other load on the machine affects all of them.
+//! - Rates come from the sandbox's own log: from the arrival of the first request to that of the last, which arrives
+//!   when all pages but one have been read, kept and handed on. "To the last commit" ends when the program saw it.
+//! - The broker is a real Kafka: the one whose address is given (`-- HOST:PORT`, or `IMOTRIZ_TEST_KAFKA`), or one that
+//!   the benchmark starts, as the integration tests do. It shares the machine's cores with everything else.
+//! - Memory is the kernel's `VmHWM`, the peak of resident memory. librdkafka's share is measured in a process that has
+//!   an idle transactional producer and nothing else.
 #![allow(clippy::unwrap_used, reason = "a panic is how a benchmark says that it could not measure")]
 
 use std::fs::File;

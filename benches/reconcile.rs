@@ -1,17 +1,17 @@
-//! How fast the program starts and repairs, beside what bounds it: `cargo bench --bench reconcile`.
+//! Measures how fast the program starts and repairs, compared with the limits of each: `cargo bench --bench reconcile`.
 //!
-//! - **Repair.** The sandbox, in a process of its own, lists 100,000 orders and answers each request for one 20 ms late.
-//!   Some thousand of them were lost on cut pages. From the first request for an order to the answer of the last,
-//!   against as many requests as that, 20 ms each, so many at a time.
-//! - **Load.** 1,000,000 tracking records into the index, in a process of its own, against a consumer that reads the
-//!   same partition with librdkafka's own settings and throws it away. They take turns.
-//! - **Memory.** What that process has resident after it, less what the same process has on an empty partition: both
-//!   have had a consumer by then. The peak is the kernel's `VmHWM`.
-//! - **Diff.** 100,000 listed orders, a thousand of them not tracked, against the 1,000,000.
-//! - **List.** 1,000,000 IDs read as they come, each from a body that is nowhere as a whole.
+//! - **Repair.** The sandbox, in a process of its own, lists 100,000 orders and answers each request for an order after
+//!   20 ms. Some thousand of them were lost on cut pages. The time runs from the first request for an order to the
+//!   answer of the last. The limit: as many requests of 20 ms each, with the same concurrency.
+//! - **Load.** Loads 1,000,000 tracking records into the index, in a process of its own. The limit: a consumer with
+//!   librdkafka's default settings that reads the same partition and drops the records. They take turns.
+//! - **Memory.** The resident memory of that process after the load, less that of the same process on an empty
+//!   partition: both have had a consumer by then. The peak is the kernel's `VmHWM`.
+//! - **Diff.** Compares 100,000 listed orders, a thousand of them not tracked, with the 1,000,000.
+//! - **List.** Reads 1,000,000 IDs from a body that is never in memory as a whole.
 //!
-//! The broker is a real Kafka: `-- HOST:PORT`, or `IMOTRIZ_TEST_KAFKA`, or one that is started for it. `--orders N` and
-//! `--records N` make it smaller.
+//! The broker is a real Kafka: `-- HOST:PORT`, or `IMOTRIZ_TEST_KAFKA`, or one that the benchmark starts. `--orders N`
+//! and `--records N` make the benchmark smaller.
 #![allow(clippy::unwrap_used, reason = "a panic is how a benchmark says that it could not measure")]
 
 use std::io::{Read, Write as _};

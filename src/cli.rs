@@ -1,4 +1,4 @@
-//! The command line: what it takes, and a file for each family of commands.
+//! The command line: its arguments, and one file for each family of commands.
 
 pub mod config;
 pub mod demo;
@@ -10,7 +10,6 @@ pub mod event_json;
 pub mod exit;
 pub mod explain;
 pub mod log;
-pub mod look;
 pub mod order_row;
 pub mod out;
 mod progress;
@@ -21,6 +20,7 @@ pub mod sandbox;
 pub mod schemas;
 pub mod spool;
 pub mod status;
+pub mod style;
 pub mod table;
 pub mod tail;
 pub mod time_argument;
@@ -71,7 +71,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// What the program can do.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Publish new orders as they come, until it is stopped
@@ -194,7 +194,7 @@ mod tests {
 
     use super::*;
 
-    /// The command, and all below it.
+    /// The command and all its subcommands, at every level.
     fn all(command: &clap::Command) -> Vec<clap::Command> {
         let below = command.get_subcommands().flat_map(all);
         std::iter::once(command.clone()).chain(below).collect()

@@ -1,5 +1,5 @@
-//! What a demonstration is made of: a marketplace that misbehaves, a broker, a consumer, and a verdict. The pipeline
-//! between them is the real one, set up as a user would set it up.
+//! The parts of the demonstration: a marketplace that misbehaves, an embedded broker, a consumer, and a verdict. The
+//! pipeline between them is the real one, with settings as a user would write them.
 
 mod broker;
 mod consumer;

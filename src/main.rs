@@ -66,7 +66,7 @@ fn run(cli: &Cli) -> Result<u8> {
     Ok(0)
 }
 
-/// The error and its causes in one line; a cause that is already said is not repeated.
+/// Prints the error and its causes in one line. Leaves out a cause whose text the line already contains.
 fn report(error: &anyhow::Error, json: bool) {
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {

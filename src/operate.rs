@@ -1,6 +1,6 @@
 //! What an operator sees of the program from outside: the admin server, `doctor`, and queries about orders.
 //!
-//! Reads what the pipeline tells of itself. Nothing here publishes, or reads new orders.
+//! It reads what the pipeline reports of itself. Nothing here publishes orders, or reads new ones.
 
 pub mod admin;
 pub mod doctor;

@@ -9,3 +9,4 @@ pub mod fail_point;
 pub mod jobs;
 pub(crate) mod root_cause;
 pub mod shutdown;
+pub mod text;

@@ -1,15 +1,15 @@
-//! A fake of the marketplace: a real HTTP server that marks what it returns, as the real one does, and that fails in
-//! every way that has to be survived.
+//! A fake of the marketplace: an HTTP server that marks the orders it returns, as the real one does, and that can fail
+//! in every way that the program has to survive.
 //!
 //! - `orders`: made-up orders, the same for the same seed.
-//! - `shop`: which orders there are, which are marked, and by which request; and the file that keeps that.
+//! - `shop`: which orders there are, which are marked, and by which request; and the file that keeps this state.
 //! - `faults`: what goes wrong, by rate or by script.
-//! - `answer`: how it looks. `wire`: how it travels, or doesn't. `server`: the marketplace's calls.
+//! - `answer`: the body of an answer. `wire`: its bytes on the connection. `server`: the marketplace's calls.
 //! - `control`: `/_sandbox`, for tests in other processes and languages.
 //!
-//! It is a guess wherever the documentation of the marketplace leaves something open, above all in the names of the
-//! fields, in the two paths beside `newOrders` and in the shape of the list of IDs. Passing against it proves that the
-//! handling of orders is right, not that the guess is.
+//! Wherever the marketplace's documentation leaves something open, the sandbox guesses: above all the names of fields,
+//! the two paths beside `newOrders`, and the shape of the list of IDs. A test that passes against it proves that orders
+//! are handled right, and not that the guess is right.
 
 #![expect(clippy::disallowed_methods, reason = "another machine's clock is its own")]
 
@@ -110,7 +110,8 @@ pub struct SandboxArgs {
 }
 
 impl SandboxArgs {
-    /// So many orders, no delay and no faults, on any free port of the loopback address: what a test starts from.
+    /// The arguments that tests start from: so many orders, no delay, no faults, and any free port of the loopback
+    /// address.
     #[must_use]
     pub fn with_orders(orders: usize) -> Self {
         Self {
@@ -130,7 +131,7 @@ impl SandboxArgs {
         }
     }
 
-    /// From one arriving order to the next.
+    /// The time from one arriving order to the next.
     fn between_arrivals(&self) -> Option<Duration> {
         Duration::from_secs(60).checked_div(self.orders_per_minute)
     }
@@ -139,20 +140,14 @@ impl SandboxArgs {
 /// Why a sandbox can't be started.
 #[derive(Debug, Error)]
 pub enum SandboxError {
-    /// Its address is taken, or not this machine's.
+    /// Its address is in use, or does not belong to this machine.
     #[error("the sandbox can't listen on {listen}: {cause}. Choose another address with --listen")]
-    Listen {
-        /// The address.
-        listen: SocketAddr,
-        /// Why not.
-        cause: io::Error,
-    },
-    /// Its state file.
+    Listen { listen: SocketAddr, cause: io::Error },
     #[error(transparent)]
     State(#[from] StateError),
 }
 
-/// A running sandbox. Dropped, it stops in the background; [`Sandbox::stop`] waits for it.
+/// A running sandbox. Dropping it stops it in the background; [`Sandbox::stop`] also waits for the end.
 #[derive(Debug)]
 pub struct Sandbox {
     addr: SocketAddr,
@@ -162,13 +157,13 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// How long connections in use get to end once the sandbox stops.
+    /// How long open connections may take to end once the sandbox stops.
     const GRACE: Duration = Duration::from_secs(2);
 
-    /// Makes up the orders, or takes them from the state file, and serves them.
+    /// Makes up the orders or loads them from the state file, and serves them.
     ///
     /// # Errors
-    /// When the address can't be bound, or the state file can't be used.
+    /// The address can't be bound, or the state file can't be used.
     pub async fn start(args: SandboxArgs) -> Result<Self, SandboxError> {
         let (shop, listen) = (Shop::resume(&args)?, args.listen);
         let sandbox = Self::serve(shop, listen, args.delay).await;
@@ -179,10 +174,10 @@ impl Sandbox {
         Ok(sandbox)
     }
 
-    /// Serves a shop that is there already: the marketplace is back after an outage.
+    /// Serves an existing shop, as when the marketplace is back after an outage.
     ///
     /// # Errors
-    /// When the address can't be bound.
+    /// The address can't be bound.
     pub async fn serve(shop: Shop, listen: SocketAddr, delay: Duration) -> io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let addr = listener.local_addr()?;
@@ -195,25 +190,26 @@ impl Sandbox {
         Ok(Self { addr, shop, stop, server })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// What a client puts before the paths, without a slash at the end.
+    /// The base URL of all paths, without a slash at the end.
     #[must_use]
     pub fn base_url(&self) -> String {
         format!("http://{}", self.addr)
     }
 
-    /// The marketplace's state, to look at and to change.
+    /// A handle to the marketplace's state, to read and change it.
     #[must_use]
     pub fn shop(&self) -> Shop {
         self.shop.clone()
     }
 
-    /// Ready once the state can't be kept any more, and never where it isn't kept. From then on nothing is handed over.
+    /// Returns once the state can't be written any more; from then on no order is handed over. Never returns without a
+    /// state file.
     pub async fn failed(&self) -> StateError {
         if let Some(mut failure) = self.shop.failure()
             && let Ok(failure) = failure.wait_for(Option::is_some).await
@@ -224,7 +220,7 @@ impl Sandbox {
         std::future::pending().await
     }
 
-    /// Closes the port and the connections; answers that are held back are cut.
+    /// Closes the port and the connections. Answers that are held back are cut.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
         if tokio::time::timeout(Self::GRACE, &mut self.server).await.is_err() {
@@ -239,7 +235,7 @@ impl Drop for Sandbox {
     }
 }
 
-/// Ready once the sandbox stops. An error means that its handle is gone, and that handle stops it when it goes.
+/// Returns once the sandbox stops. An error means that its handle was dropped, which stops it too.
 async fn until(mut stopped: watch::Receiver<bool>) {
     stopped.wait_for(|stopped| *stopped).await.ok();
 }
@@ -258,10 +254,10 @@ async fn arrivals(shop: Shop, pause: Duration, stopped: watch::Receiver<bool>) {
     }
 }
 
-/// Serves a sandbox until `shutdown` is ready; `started` is told where it answers.
+/// Serves a sandbox until `shutdown` returns. Sends the base URL to `started`.
 ///
 /// # Errors
-/// When the address can't be bound, or the state file can't be used.
+/// The address can't be bound, or the state file can't be used.
 pub async fn serve(
     args: SandboxArgs,
     started: impl FnOnce(&Sandbox),

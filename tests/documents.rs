@@ -1,5 +1,5 @@
-//! The documents and the sample settings say what the program does: commands parse, settings load, tables are those of
-//! the code, links lead somewhere. `UPDATE_DOCS=1 cargo test --test documents` writes anew what is generated.
+//! Tests that the documents and the sample settings describe the program: commands parse, settings load, tables match
+//! the code, links lead somewhere. `UPDATE_DOCS=1 cargo test --test documents` rewrites the generated parts.
 #![allow(clippy::unwrap_used, reason = "all of this is a test, and a panic is how a test reports")]
 
 use std::collections::BTreeSet;

@@ -1,8 +1,8 @@
-//! Holds the structure of the sources: which room may import which, and no circle between modules. A module is its file
-//! and its folder: siblings must not need each other, at any level.
+//! Tests the structure of the sources: each room imports only the rooms before it, and no modules import each other in
+//! a circle. A module is its file and its folder: siblings must not need each other, at any level.
 //!
-//! Reads `src/` as text. A file imports another where a path in it (`use` or inline, tests left out) leads there;
-//! a name that a folder's module re-exports from a child leads to the child.
+//! The test reads `src/` as text. A file imports another if a path in it (in a `use` or inline, outside of tests) leads
+//! there. A name that a module re-exports from a child leads to that child.
 #![allow(clippy::unwrap_used, reason = "all of this is a test, and a panic is how a test reports")]
 
 use std::collections::{BTreeMap, BTreeSet};

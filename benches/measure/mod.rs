@@ -1,4 +1,4 @@
-//! What both benchmarks take their figures with.
+//! Measurement helpers of both benchmarks.
 
 use std::fs;
 use std::thread;

@@ -15,10 +15,10 @@ pub enum ConfigCommand {
     Check,
 }
 
-/// Runs the command on settings that could be loaded, and writes to the standard output.
+/// Prints or checks settings that were loaded already.
 ///
 /// # Errors
-/// When there is no store, or a secret can't be read.
+/// The settings name no store, or a secret can't be read.
 pub fn run(command: ConfigCommand, config: &Config, json: bool) -> Result<()> {
     let text = match command {
         ConfigCommand::Show if json => format!("{:#}\n", config.redacted_json()),

@@ -1,4 +1,4 @@
-//! `demo`: the whole program at work on made-up orders, with nothing else installed.
+//! `demo`: runs the real pipeline on made-up orders, with an embedded marketplace and broker. Needs nothing installed.
 
 mod screen;
 
@@ -22,9 +22,9 @@ use crate::pipeline::counters::Counters;
 use crate::platform::shutdown::cancel_on_signals;
 use crate::sandbox::{Call, Rates};
 
-/// How long the consumer may take for what was committed.
+/// How long the consumer may take to read what the pipeline committed.
 const END_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often somebody orders something while it keeps running.
+/// How often a new order is placed with `--keep-running`.
 const BETWEEN_ORDERS: Duration = Duration::from_secs(3);
 
 /// What `demo` can be told.
@@ -51,10 +51,10 @@ pub struct DemoArgs {
     pub faults: Rates,
 }
 
-/// Plays it, and returns the exit code: 7 if an order was lost or doubled.
+/// Runs the demonstration and returns the exit code: 7 if an order was lost or doubled.
 ///
 /// # Errors
-/// What stopped the pipeline, the consumer, or the surroundings.
+/// What stopped the pipeline, the consumer or the environment.
 pub async fn run(args: DemoArgs, json: bool, bars: &MultiProgress) -> Result<u8> {
     let stop = CancellationToken::new();
     cancel_on_signals(stop.clone()).context("can't listen to signals")?;
@@ -76,27 +76,27 @@ pub async fn run(args: DemoArgs, json: bool, bars: &MultiProgress) -> Result<u8>
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DemoPhase {
-    /// Until nothing is pending.
+    /// Runs until nothing is pending.
     Drain,
-    /// Until it is stopped, with new orders in between.
+    /// Runs until it is stopped, while new orders are placed.
     GoOn,
 }
 
-/// What there is to say at the end of an act.
+/// The results at the end of a phase.
 #[derive(Debug)]
 struct Report {
     verdict: Verdict,
-    /// From the start to the last event; none where it was the customers who took their time.
+    /// Time from the start to the last event. None while new orders are placed, because their pace sets the time.
     took: Option<Duration>,
-    /// Why the pipeline gave up, where it did.
+    /// The error that stopped the pipeline, if any.
     ended: Result<(), AppError>,
     reads: u64,
     unknown_reads: u64,
-    /// Orders that such reads had marked, and that are published all the same.
+    /// Orders that reads of unknown outcome marked, and that the reconciler published.
     reconciled: u64,
-    /// Faults that struck, by name.
+    /// How often each fault occurred, by name.
     faults: BTreeMap<&'static str, u64>,
-    /// The real broker's topic, or none for the embedded one.
+    /// The topic on a real broker. None with the embedded broker.
     topic: Option<String>,
 }
 
@@ -116,10 +116,10 @@ impl Report {
     }
 }
 
-/// The end of the pipeline.
+/// How and when the pipeline ended.
 struct End {
     at: Instant,
-    /// Where the orders topic ended then.
+    /// The end offsets of the orders topic at that time.
     topic: Ends,
     result: Result<(), AppError>,
 }
@@ -128,14 +128,14 @@ struct DemoRun {
     environment: DemoEnvironment,
     consumer: Option<DemoConsumer>,
     ledger: Ledger,
-    /// Over all acts.
+    /// The number over all phases.
     unknown_reads: u64,
     screen: Screen,
     stop: CancellationToken,
 }
 
 impl DemoRun {
-    /// Runs the pipeline to its end while the consumer watches, then waits until the consumer has seen everything.
+    /// Runs the pipeline to its end beside the consumer, then waits until the consumer has read everything.
     async fn act(&mut self, act: DemoPhase) -> Result<Report> {
         let (config, layout) = (&self.environment.config, self.environment.known_layout());
         let once = act == DemoPhase::Drain;
@@ -161,7 +161,7 @@ impl DemoRun {
         Ok(DemoConsumer::new(&Connection::from(kafka), &kafka.topics.orders, kafka.orders_partitions, decoder)?)
     }
 
-    /// Returns when the last event was seen, and how the pipeline ended.
+    /// Returns when the consumer read the last event, and how the pipeline ended.
     async fn watch(
         &mut self,
         app: App,

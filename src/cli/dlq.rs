@@ -1,4 +1,4 @@
-//! `dlq list`, `dlq show` and `dlq retry`: what could not be mapped.
+//! `dlq list`, `dlq show` and `dlq retry`: the records that could not be mapped.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,9 +8,9 @@ use serde_json::json;
 use thiserror::Error;
 
 use super::exit;
-use super::look::TerminalStyle;
 use super::out;
 use super::republish;
+use super::style::TerminalStyle;
 use super::table::Rows;
 use crate::avro::tracking::{OrderState, OrderTracking};
 use crate::config::Config;
@@ -61,7 +61,7 @@ pub enum DlqCommand {
     },
 }
 
-/// A place that holds no dead letter.
+/// The place names no dead letter.
 #[derive(Debug, Error)]
 #[error("there is no dead letter at `{0}`: `imotriz-kafka dlq list` shows their places")]
 pub struct NoLetter(String);
@@ -69,7 +69,7 @@ pub struct NoLetter(String);
 /// Returns the exit code.
 ///
 /// # Errors
-/// Kafka's, and those of [`App`](crate::app::App).
+/// [`QueryError`](queries::QueryError), [`NoLetter`], and those of [`App`](crate::app::App).
 pub async fn run(command: &DlqCommand, config: &Config, json: bool) -> Result<u8> {
     let letters = queries::letters(config).await?;
     match command {
@@ -126,13 +126,13 @@ fn show(letter: &Letter) {
     out::bytes(&[&letter.json, b"\n".as_slice()].concat());
 }
 
-/// What can be done about a letter.
+/// What `retry` can do with a letter.
 enum Prospect {
-    /// The present mapping reads it.
+    /// The present mapping reads it, so it can be published.
     Ready(OrderKey),
-    /// It is no longer of interest.
+    /// Its order is published already.
     Done(&'static str),
-    /// It stays.
+    /// It stays a dead letter, for this reason.
     Stuck(String),
 }
 
@@ -147,7 +147,7 @@ async fn retry(config: &Config, letters: &[&Letter], dry_run: bool, json: bool) 
     for letter in letters {
         let (word, note) = match prospect(letter, config, &tracked) {
             Prospect::Ready(key) => {
-                // The oldest come first: of several letters about one order the newest counts.
+                // Letters come oldest first, so the newest letter of an order replaces the older ones.
                 let wanted = Wanted { id: key.id.clone(), kept: Some(wrapped(&letter.json)) };
                 ready.entry(key.store).or_default().insert(key.id, wanted);
                 ("ready", String::new())
@@ -172,7 +172,7 @@ async fn retry(config: &Config, letters: &[&Letter], dry_run: bool, json: bool) 
     Ok(if complete { 0 } else { exit::NOT_REPAIRED })
 }
 
-/// In the shape of an answer for one order.
+/// Wraps a record into the JSON of the marketplace's answer for one order.
 fn wrapped(record: &[u8]) -> bytes::Bytes {
     [br#"{"data":["#, record, b"]}"].concat().into()
 }

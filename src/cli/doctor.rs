@@ -1,4 +1,4 @@
-//! `doctor`: what is well, what is not, and what to do about it.
+//! `doctor`: prints each check of [`doctor::examine`], with its remedy.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use serde_json::json;
 use url::Url;
 
 use super::exit;
-use super::look::TerminalStyle;
+use super::style::TerminalStyle;
 use super::{out, wrap};
 use crate::config::Config;
 use crate::operate::admin;
 use crate::operate::doctor::{self, Check, Health};
 
-/// For a check of a container's health, which is made every few seconds.
+/// Timeout of `--quick`. A container health check runs it every few seconds.
 const QUICK: Duration = Duration::from_secs(3);
 /// How to look.
 #[derive(Debug, Clone, Args)]
@@ -28,10 +28,10 @@ pub struct DoctorArgs {
     pub url: Option<Url>,
 }
 
-/// Returns the exit code: 7 if something is bad.
+/// Runs all checks and returns the exit code: 7 if one of them is bad.
 ///
 /// # Errors
-/// None that a check could tell by itself.
+/// None: a check reports its own failure.
 pub async fn run(config: &Config, json: bool) -> Result<u8> {
     let checks = doctor::examine(config).await;
     let count = |health| checks.iter().filter(|check| check.health == health).count();
@@ -55,7 +55,7 @@ pub async fn run(config: &Config, json: bool) -> Result<u8> {
     Ok(if bad == 0 { 0 } else { exit::FINDING })
 }
 
-/// A line for each where there is room, with what was found in a column of its own.
+/// Prints a line per check if the terminal is wide enough. Findings that wrap stay in their own column.
 fn print(checks: &[Check]) {
     let style = TerminalStyle::of_stdout();
     let names = checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0).min(wrap::columns() / 2);
@@ -79,10 +79,10 @@ fn print(checks: &[Check]) {
     }
 }
 
-/// Whether the running instance lives: asks it, and nobody else. Returns the exit code, 0 or 1.
+/// Asks the running instance, and nothing else, whether it is alive. Returns the exit code, 0 or 1.
 ///
 /// # Errors
-/// Nobody answers, or not in time.
+/// Nothing answers, or not in time.
 pub async fn quick(url: Option<&Url>, config: impl FnOnce() -> Result<Config>) -> Result<u8> {
     let (status, asked) = match url {
         Some(url) => (status_of(url).await?, url.to_string()),

@@ -1,4 +1,4 @@
-//! `drain`, and what it and `run` say in the end.
+//! `drain`, and the final summary that `run` prints too.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -8,7 +8,6 @@ use indicatif::{MultiProgress, ProgressBar};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::look::{count, plural};
 use super::progress::possible_loss;
 use super::{out, progress};
 use crate::app::App;
@@ -16,8 +15,9 @@ use crate::avro::event::Reason;
 use crate::config::Config;
 use crate::pipeline::counters::{Counters, Number, StoreCounters};
 use crate::platform::shutdown::cancel_on_signals;
+use crate::platform::text::{count, plural};
 
-/// Drains until nothing is pending, or until it is stopped; then says what was done.
+/// Drains until nothing is pending or until it is stopped, then prints a summary.
 ///
 /// # Errors
 /// See [`crate::app::AppError`].
@@ -47,14 +47,14 @@ pub async fn run(config: &Config, json: bool, bars: &MultiProgress) -> Result<()
     Ok(result?)
 }
 
-/// Never returns.
+/// Updates the progress bar for ever.
 async fn watch(bar: Option<&ProgressBar>, counters: &Counters) {
     let Some(bar) = bar else { return std::future::pending().await };
     let mut tick = tokio::time::interval(Duration::from_millis(100));
     loop {
         tick.tick().await;
         let done = counters.total(StoreCounters::settled);
-        // The marketplace says how many are pending behind what was read.
+        // `pending` counts the orders that the marketplace holds beyond those read.
         bar.set_length(counters.total(|store| store.orders_read.get() + store.pending.get()).max(done));
         bar.set_position(done);
         bar.set_message(match counters.total(|store| store.unknown_reads.get()) {

@@ -1,4 +1,4 @@
-//! Which exit code an error gets.
+//! Maps errors to exit codes.
 
 use super::dlq::NoLetter;
 use super::exit::{KAFKA, MARKETPLACE, NOT_REPAIRED, REGISTRY, SPOOL, STOPPED, UNEXPECTED, USAGE};
@@ -20,7 +20,7 @@ use crate::pipeline::tracking_memory::MemoryError;
 use crate::sandbox::{SandboxError, StateError};
 use crate::spool::SpoolError;
 
-/// The code for an error, wherever in its chain the known cause stands.
+/// Returns the exit code of the first cause in the error's chain that has one.
 #[must_use]
 pub fn of(error: &anyhow::Error) -> u8 {
     error.chain().find_map(known).unwrap_or(UNEXPECTED)
@@ -50,7 +50,7 @@ fn known(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
         return match error {
             ControlError::Left => Some(STOPPED),
             ControlError::Unanswered | ControlError::Failed(_) => Some(NOT_REPAIRED),
-            // Whoever is there instead is the reason.
+            // The error of the lock, further down the chain, is the cause to report.
             ControlError::NobodyThere => None,
         };
     }
@@ -82,7 +82,7 @@ fn of_app(error: &AppError) -> u8 {
 
 fn of_kafka(fault: &KafkaFault) -> u8 {
     match fault {
-        // A secret that can't be read, as any other.
+        // A secret that can't be read is an error of the settings, here as elsewhere.
         KafkaFault::PropertyFile { .. } => USAGE,
         _ => KAFKA,
     }

@@ -1,4 +1,4 @@
-//! An event as JSON for people and scripts: amounts with every digit, times in words, personal data masked.
+//! An event as JSON for people and scripts: amounts with every digit, times in RFC 3339, personal data masked.
 
 use std::sync::LazyLock;
 
@@ -9,15 +9,15 @@ use crate::avro::contract::ORDER_EVENT;
 use crate::avro::event::{EventBuyer, EventLine, OrderEvent};
 use crate::order::amount::Amount;
 
-/// In the place of a value that is personal.
+/// Stands in the place of a personal value.
 pub const MASK: &str = "•••";
 
-/// The schema as JSON: it says which fields are personal.
+/// The Avro schema as JSON. Its `pii` attributes say which fields are personal.
 static SCHEMA: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(ORDER_EVENT.text()).expect("a schema of ours is JSON"));
 
-/// The event. Amounts are text, so that no reader rounds them. Unless `show_pii`, each field that the schema marks with
-/// `"pii": true` is [`MASK`] where it has a value.
+/// Renders the event. Amounts are strings, so that no JSON reader rounds them. Unless `show_pii`, [`MASK`] replaces the
+/// value of each field that the schema marks with `"pii": true`.
 #[must_use]
 pub fn event(event: &OrderEvent, show_pii: bool) -> Value {
     let mut json = whole(event);
@@ -27,7 +27,7 @@ pub fn event(event: &OrderEvent, show_pii: bool) -> Value {
     json
 }
 
-/// Taken apart by name, so that no field of the schema can be forgotten here.
+/// Destructures the event, so that a new field of the schema does not compile until it is rendered here.
 fn whole(event: &OrderEvent) -> Value {
     let OrderEvent {
         store,
@@ -91,7 +91,7 @@ fn amount(amount: Option<Amount>) -> Option<String> {
     amount.map(|amount| amount.to_string())
 }
 
-/// Follows the schema into records and lists.
+/// Descends into records and lists by the schema.
 fn mask(value: &mut Value, schema: &Value) {
     match value {
         Value::Object(members) => {
@@ -109,7 +109,7 @@ fn mask(value: &mut Value, schema: &Value) {
     }
 }
 
-/// A value, or all values in it. What is null stays null: that there is nothing is worth knowing.
+/// Masks a value, or all values inside it. Null stays null: that a value is absent is worth knowing.
 fn hide(value: &mut Value) {
     match value {
         Value::Null => {}

@@ -1,16 +1,16 @@
-//! Exit codes: a contract with scripts.
+//! Exit codes. Scripts rely on them: a code never gets another meaning.
 
-/// Something unexpected.
+/// An unexpected error.
 pub const UNEXPECTED: u8 = 1;
-/// Wrong command line or settings; clap's own.
+/// A wrong command line or wrong settings. Clap uses the same code.
 pub const USAGE: u8 = 2;
-/// The marketplace.
+/// The marketplace refused, was out of reach, or gave an answer that makes no sense.
 pub const MARKETPLACE: u8 = 3;
-/// Kafka.
+/// Kafka failed.
 pub const KAFKA: u8 = 4;
-/// The schema registry.
+/// The schema registry failed.
 pub const REGISTRY: u8 = 5;
-/// The spool or its disk.
+/// The spool or its disk failed.
 pub const SPOOL: u8 = 6;
 /// A check found something.
 pub const FINDING: u8 = 7;

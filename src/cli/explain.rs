@@ -1,4 +1,4 @@
-//! `explain`: everything that is known of an order, along its way, and a sentence about where it is and why.
+//! `explain`: prints everything that is known of an order, and a sentence that says where the order is and why.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::exit;
-use super::look::TerminalStyle;
+use super::style::TerminalStyle;
 use super::{out, wrap};
 use crate::avro::tracking::{OrderState, OrderTracking};
 use crate::config::Config;
@@ -28,10 +28,10 @@ pub struct ExplainArgs {
     pub store: Option<StoreName>,
 }
 
-/// Where what is known of a moment begins.
+/// The column in which the text of a fact begins, behind its name and time.
 const MARGIN: usize = 36;
 
-/// What is known of an order in one store.
+/// Everything that is known of an order in one store.
 #[derive(Debug, Default)]
 struct Case {
     spooled: Vec<SpoolEntry>,
@@ -40,10 +40,10 @@ struct Case {
     letters: Vec<Letter>,
 }
 
-/// Returns the exit code: 7 if the order is nowhere.
+/// Returns the exit code: 7 if the order is found nowhere.
 ///
 /// # Errors
-/// Kafka's, the registry's, the spool's.
+/// [`QueryError`](queries::QueryError).
 pub async fn run(args: ExplainArgs, config: &Config, json: bool) -> Result<u8> {
     let cases = cases(&args, config).await?;
     let found = !cases.is_empty();
@@ -68,7 +68,7 @@ fn nowhere(id: &OrderId) -> String {
     )
 }
 
-/// The spool first: what leaves it meanwhile is then found in the topics.
+/// Collects the facts by store. Reads the spool first: a page that leaves it meanwhile is then found in the topics.
 async fn cases(args: &ExplainArgs, config: &Config) -> Result<BTreeMap<String, Case>> {
     let id = &args.order;
     let mut cases = BTreeMap::<String, Case>::new();
@@ -148,7 +148,7 @@ fn tracked(state: OrderState) -> &'static str {
     }
 }
 
-/// Where the order is and why, in a sentence.
+/// Says in a sentence where the order is, and why.
 fn conclusion(id: &OrderId, case: &Case) -> String {
     let waits = case.spooled.iter().any(|entry| matches!(entry.state, FileState::Page { .. }));
     let latest = case.events.iter().rev().find(|sighting| sighting.committed);

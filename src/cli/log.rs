@@ -1,4 +1,4 @@
-//! Log lines and the progress bar on the same terminal, without one tearing the other.
+//! Logging to the standard error, in such a way that log lines and progress bars don't overwrite each other.
 
 use std::io::{self, IsTerminal as _, Write};
 
@@ -6,13 +6,13 @@ use indicatif::MultiProgress;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// What is logged unless `RUST_LOG` says otherwise.
+/// The default log filter.
 pub const USUAL: &str = "info,rdkafka=off";
-/// For a command that shows in its own way what goes on.
+/// The log filter of a command that shows its progress in its own way.
 pub const QUIET: &str = "off";
 
-/// Sets up logging to the standard error: JSON lines, or readable ones. `RUST_LOG` sets what is logged, or else
-/// `default`. Returns what progress bars must be added to.
+/// Sets up logging to the standard error, as JSON or as text. `RUST_LOG` is the filter, or else `default`. Progress
+/// bars must be added to the returned [`MultiProgress`], which hides them while a log line is written.
 pub fn init(json: bool, default: &str) -> MultiProgress {
     let bars = MultiProgress::new();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
@@ -22,7 +22,7 @@ pub fn init(json: bool, default: &str) -> MultiProgress {
         .with_ansi(io::stderr().is_terminal())
         .with_writer(BesideBars(bars.clone()));
     let result = if json { builder.json().try_init() } else { builder.try_init() };
-    // A test may have set one up before.
+    // A test may have set up logging before.
     result.unwrap_or_default();
     bars
 }

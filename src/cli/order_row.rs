@@ -1,21 +1,21 @@
-//! An event as a row for people. The buyer is masked: a screen is seen by more eyes than a topic.
+//! An event as a row for people. The buyer's name is masked: more people see a screen than a topic.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rust_decimal::Decimal;
 
-use super::look::grouped;
 use crate::avro::event::{EventLine, OrderEvent};
 use crate::order::amount::Amount;
 use crate::order::country::Country;
+use crate::platform::text::grouped;
 
-/// The cells, from left to right.
+/// The columns, from left to right.
 pub const COLUMNS: [&str; 7] = ["placed", "order", "rev", "reason", "buyer", "products", "total"];
-/// Which of them are numbers, and stand at the right.
+/// The columns of numbers, which are right-aligned.
 pub const NUMBERS: [usize; 3] = [1, 2, 6];
-/// Why the event was published.
+/// The column of the reason for publication.
 pub const REASON: usize = 3;
-/// The one that may be cut where there is little room.
+/// The column that is cut or hidden where there is little room.
 pub const WIDEST: usize = 5;
 
 /// The event's cells, in the order of [`COLUMNS`].
@@ -32,14 +32,14 @@ pub fn cells(event: &OrderEvent) -> [String; 7] {
     ]
 }
 
-/// On the clocks of the country in which the store sells.
+/// Shows the local time of the store's country.
 fn placed(event: &OrderEvent) -> Option<String> {
     let time = Timestamp::from_millisecond(event.created_at?).ok()?;
     let zone = event.country.parse::<Country>().ok().and_then(|country| TimeZone::get(country.time_zone()).ok());
     Some(time.to_zoned_datetime(zone.unwrap_or(TimeZone::UTC)).strftime("%d %b %H:%M").to_string())
 }
 
-/// The first letter of each word, and always three bullets, so that not even its length is told.
+/// Keeps the first letter of each word, followed by always three bullets: not even the name's length can be told.
 #[must_use]
 pub fn masked(name: &str) -> String {
     let letters = name.split_whitespace().filter_map(|word| word.chars().find(|c| c.is_alphanumeric()));
@@ -56,13 +56,13 @@ pub(super) fn products(lines: &[EventLine]) -> String {
     }
 }
 
-/// Without what would move the cursor or paint: an order's text is a stranger's.
+/// Drops control characters. An order's text comes from strangers, and could move the cursor or change colours.
 #[must_use]
 pub fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }
 
-/// At most 28 characters.
+/// Cuts the name to 28 characters.
 fn shortened(name: &str) -> String {
     match name.char_indices().nth(28) {
         None => name.to_owned(),
@@ -70,7 +70,7 @@ fn shortened(name: &str) -> String {
     }
 }
 
-/// All its digits, at least two of them after the point, thousands set apart.
+/// Keeps all digits, at least two decimals, and groups the thousands.
 pub(super) fn money(amount: Amount) -> String {
     let mut value = Decimal::from(amount);
     value.rescale(value.scale().max(2));

@@ -1,4 +1,4 @@
-//! `reconcile`: one pass over all stores, or a look at what it would find.
+//! `reconcile`: runs one pass over all stores, or with `--dry-run` shows what it would find.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub struct ReconcileArgs {
 /// Returns the exit code.
 ///
 /// # Errors
-/// See [`crate::app::AppError`]. Stores that fail don't keep the others from being reconciled.
+/// See [`crate::app::AppError`]. A store that fails does not keep the others from being reconciled.
 pub async fn run(args: ReconcileArgs, config: &Config, json: bool, bars: &MultiProgress) -> Result<u8> {
     if args.dry_run { dry_run(config, json).await } else { pass(config, json, bars).await }
 }
@@ -129,7 +129,7 @@ fn print(summary: &PassSummary, json: bool) {
     }
 }
 
-/// Never returns.
+/// Updates the progress bar for ever.
 async fn watch(bar: Option<&ProgressBar>, counters: &Counters) {
     let Some(bar) = bar else { return std::future::pending().await };
     let mut tick = tokio::time::interval(Duration::from_millis(100));

@@ -1,4 +1,4 @@
-//! `republish`: orders that an operator wants to see again.
+//! `republish`: publishes orders again that an operator names.
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -6,7 +6,6 @@ use serde_json::json;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-use super::look::plural;
 use super::{exit, out};
 use crate::app::control_socket::{self, ControlError};
 use crate::app::{App, AppError};
@@ -14,6 +13,7 @@ use crate::config::Config;
 use crate::order::ids::{OrderId, StoreName};
 use crate::pipeline::reconcile::{Republished, Wanted};
 use crate::platform::shutdown::cancel_on_signals;
+use crate::platform::text::plural;
 use crate::spool::SpoolError;
 
 /// What to publish anew.
@@ -27,7 +27,7 @@ pub struct RepublishArgs {
     pub orders: Vec<OrderId>,
 }
 
-/// Which store is meant is not clear.
+/// The settings have several stores, or not the one that was named.
 #[derive(Debug, Error)]
 #[error("say with --store which store is meant: {}", .0.join(", "))]
 pub struct WhichStore(Vec<String>);
@@ -35,7 +35,7 @@ pub struct WhichStore(Vec<String>);
 /// Returns the exit code.
 ///
 /// # Errors
-/// See [`crate::app::AppError`], and a store that the settings don't name.
+/// See [`crate::app::AppError`], and [`WhichStore`].
 pub async fn run(args: RepublishArgs, config: &Config, json: bool) -> Result<u8> {
     let store = store(args.store, config)?;
     let orders = args.orders.into_iter().map(Into::into).collect();
@@ -44,8 +44,8 @@ pub async fn run(args: RepublishArgs, config: &Config, json: bool) -> Result<u8>
     Ok(if republished.is_complete() { 0 } else { exit::NOT_REPAIRED })
 }
 
-/// Publishes orders anew; where `run` is at work with the spool, it does so. Another spool would be no way out: its lane
-/// would take over from the program that runs.
+/// Publishes orders anew. If another process holds the spool, asks that process to do it. A second spool would not
+/// help: its lane would fence the running program's producer.
 pub(super) async fn publish(config: &Config, store: &StoreName, orders: Vec<Wanted>) -> Result<Republished> {
     let stop = CancellationToken::new();
     cancel_on_signals(stop.clone()).context("can't listen to signals")?;

@@ -1,8 +1,8 @@
-//! `run`: the pipeline, until it is stopped; with other settings, when they are reloaded.
+//! `run`: runs the pipeline until it is stopped, and restarts it when the settings are reloaded.
 //!
-//! A reload is an orderly stop and a new start in the same process: the reads in flight are awaited and committed, the
-//! spool is given back and taken again. So there is no state in between, in which a part of the program goes by the old
-//! settings and another by the new ones. What is counted, and the server that shows it, outlive it.
+//! A reload is an orderly stop and a new start in the same process: reads in flight are awaited and committed, and the
+//! spool is released and locked again. So at no time does one part of the program use the old settings and another part
+//! the new ones. The counters and the admin server outlive a reload.
 
 use std::mem;
 use std::path::Path;
@@ -20,10 +20,10 @@ use crate::pipeline::counters::Counters;
 use crate::pipeline::publish::LaneError;
 use crate::platform::shutdown::{ProcessSignal, Signals};
 
-/// Runs until it is stopped; then says what was done. `file` is where the settings are read from again.
+/// Runs until it is stopped, then prints a summary. `file` is where a reload reads the settings.
 ///
 /// # Errors
-/// See [`AppError`], and an address at which nobody can listen.
+/// See [`AppError`], and an `admin.listen` address that can't be bound.
 pub async fn run(file: Option<&Path>, config: Config, json: bool) -> Result<()> {
     let counters = Arc::<Counters>::default();
     let admin = Arc::new(AdminState::new(counters.clone()));
@@ -35,7 +35,7 @@ pub async fn run(file: Option<&Path>, config: Config, json: bool) -> Result<()> 
     Ok(result?)
 }
 
-/// What outlives a reload.
+/// The parts that outlive a reload.
 struct Runner<'a> {
     file: Option<&'a Path>,
     counters: Arc<Counters>,
@@ -45,16 +45,16 @@ struct Runner<'a> {
     stopping: bool,
 }
 
-/// How one start of the pipeline ended.
+/// How one run of the pipeline ended.
 enum End {
-    /// It was stopped.
+    /// A signal stopped it.
     Stopped,
-    /// It was stopped for these settings.
+    /// It was stopped in order to start again with these settings.
     Reload(Box<Config>),
-    /// It ended by itself.
+    /// It ended with an error.
     Failed {
         error: AppError,
-        /// Whether it had come to work at all.
+        /// Whether it got as far as reading and publishing.
         had_started: bool,
     },
 }
@@ -121,7 +121,7 @@ impl Runner<'_> {
         }
     }
 
-    /// The settings as they are now, if they can be used.
+    /// Reads the settings again. Returns none if they can't be used.
     async fn reload(&mut self, now: &Config) -> Option<Box<Config>> {
         match self.load(now).await {
             Ok(new) => {
@@ -147,7 +147,7 @@ impl Runner<'_> {
         Ok(new)
     }
 
-    /// The old settings are back, and perhaps with them the old address.
+    /// Listens at the address of the old settings again, if the new settings had another one.
     async fn listen_again(&mut self, failed: &Config, now: &Config) {
         if failed.admin.listen != now.admin.listen {
             match Server::start(now.admin.listen, self.admin.clone()).await {
@@ -158,8 +158,8 @@ impl Runner<'_> {
     }
 }
 
-/// Whether it ended this way because it was stopped while Kafka or the registry was away: what was read is in the spool,
-/// and the next start goes on with it.
+/// Whether the error only says that the stop came while Kafka or the registry was away. The pages read are in the
+/// spool, and the next start publishes them.
 fn is_cut_short(error: &AppError) -> bool {
     matches!(
         error,

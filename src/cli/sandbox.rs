@@ -1,4 +1,4 @@
-//! `sandbox`.
+//! `sandbox`: serves a fake of the marketplace.
 
 use anyhow::{Context as _, Result};
 use tokio_util::sync::CancellationToken;
@@ -7,10 +7,10 @@ use super::out;
 use crate::platform::shutdown::cancel_on_signals;
 use crate::sandbox::{Sandbox, SandboxArgs};
 
-/// Serves until it is stopped, or can't keep its state any more.
+/// Serves until it is stopped, or until it can't write its state any more.
 ///
 /// # Errors
-/// An address on which it can't listen, or a state file that it can't use.
+/// The address can't be bound, or the state file can't be used.
 pub async fn run(args: SandboxArgs, json: bool) -> Result<()> {
     let stop = CancellationToken::new();
     cancel_on_signals(stop.clone()).context("can't listen to signals")?;

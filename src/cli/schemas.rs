@@ -21,8 +21,10 @@ pub enum SchemasCommand {
     Show,
 }
 
+/// Runs the command for each subject.
+///
 /// # Errors
-/// No registry in the settings, the registry's errors, or an incompatible schema.
+/// [`NoRegistry`], the registry's errors, or an incompatible schema.
 pub async fn run(command: SchemasCommand, config: &Config, json: bool) -> Result<()> {
     let source = SchemaResolver::from_config(config)?;
     for subject in source.subjects() {

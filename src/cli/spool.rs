@@ -1,5 +1,5 @@
-//! `spool list`, `spool show`, `spool verify` and `spool account`: looks only, so they may run beside the program at
-//! work; to settle an entry of the account leaves a wish to whoever has the spool.
+//! `spool list`, `spool show`, `spool verify` and `spool account`. All of them only read, so they may run beside the
+//! program. `spool account settle` leaves a request in the folder, which the process that holds the spool carries out.
 
 use std::path::Path;
 
@@ -8,12 +8,13 @@ use clap::Subcommand;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::look::{TerminalStyle, count};
+use super::style::TerminalStyle;
 use super::table::Rows;
 use super::{exit, out, wrap};
 use crate::config::Config;
 use crate::pipeline::account::{self, Account, AccountError, OpenLoss};
 use crate::platform::clock;
+use crate::platform::text::count;
 use crate::spool::{FileState, Spool, SpoolEntry};
 
 /// What to look at.
@@ -55,7 +56,7 @@ pub enum AccountAction {
 /// Returns the exit code.
 ///
 /// # Errors
-/// A spool that can't be read.
+/// The spool can't be read.
 pub fn run(command: &SpoolCommand, config: &Config, json: bool) -> Result<u8> {
     if let SpoolCommand::Account { action } = command {
         return account(action.as_ref(), config, json);
@@ -133,7 +134,7 @@ fn account(action: Option<&AccountAction>, config: &Config, json: bool) -> Resul
         None => {
             let entries = Account::look(dir)?;
             show_account(&entries, json);
-            // What is only possible is told, and is no finding.
+            // A merely possible loss is shown, but does not change the exit code.
             let is_missing = |entry: &account::LossEntry| matches!(entry.open, OpenLoss::AtLeast(_));
             Ok(if entries.iter().any(is_missing) { exit::FINDING } else { 0 })
         }

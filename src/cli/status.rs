@@ -1,4 +1,4 @@
-//! `status`: of the running instance, or, where none answers, from the topics and the spool.
+//! `status`: asks the running instance, or, if none answers, reads the topics and the spool.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::look::{TerminalStyle, count, plural};
 use super::out;
+use super::style::TerminalStyle;
 use super::table::Rows;
 use super::wrap;
 use crate::avro::tracking::OrderState;
@@ -16,9 +16,10 @@ use crate::config::Config;
 use crate::operate::admin::client;
 use crate::operate::queries;
 use crate::pipeline::account::{Account, OpenLoss};
+use crate::platform::text::{count, plural};
 use crate::spool::{FileState, Holder, Spool};
 
-/// A store, as its tracking records tell.
+/// What the tracking records say of a store.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 struct Tally {
     published: u64,
@@ -27,10 +28,10 @@ struct Tally {
     last_published: Option<Timestamp>,
 }
 
-/// Prints it.
+/// Prints the status.
 ///
 /// # Errors
-/// Nobody answers, and Kafka or the spool can't be asked either.
+/// No instance answers, and Kafka or the spool can't be read either.
 pub async fn run(config: &Config, json: bool) -> Result<()> {
     match client::get(config.admin.listen, "/status").await {
         Ok(answer) if answer.is_good() => of_instance(&answer.body, json),
@@ -155,7 +156,7 @@ struct SpoolLook {
     unknown: usize,
     corrupt: usize,
     locked: bool,
-    /// Entries of the account of which orders are missing, or that no pass has looked into.
+    /// Losses of which orders are missing, or that no pass of the reconciler has examined.
     gaps: usize,
 }
 

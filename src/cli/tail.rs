@@ -1,18 +1,18 @@
-//! `tail`: the orders topic, decoded, as a consumer of committed events sees it.
+//! `tail`: prints the events of the orders topic, decoded, as a `read_committed` consumer sees them.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use comfy_table::Table;
 use rust_decimal::Decimal;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::look::TerminalStyle;
 use super::order_row::{masked, money, products};
+use super::style::TerminalStyle;
+use super::table::Columns;
 use super::time_argument::{StartArgument, TimeArgument};
-use super::{event_json, order_row};
+use super::{event_json, out, wrap};
 use crate::avro::decoder::Decoder;
 use crate::avro::event::{OrderEvent, Reason};
 use crate::avro::schemas::{SchemaError, SchemaResolver};
@@ -23,10 +23,10 @@ use crate::kafka::{Connection, KafkaFault};
 use crate::order::ids::{OrderId, StoreName};
 use crate::platform::shutdown::cancel_on_signals;
 
-/// Shown where nothing else is said.
+/// How many events are shown by default.
 const LAST: usize = 10;
-/// For a terminal that does not tell its width.
-const WIDTH: u16 = 100;
+/// The width of a terminal that does not tell its own.
+const WIDTH: usize = 100;
 
 /// What to show.
 #[derive(Debug, Clone, Args)]
@@ -77,7 +77,7 @@ fn reason(text: &str) -> Result<Reason, String> {
 }
 
 impl Filter {
-    /// By what can be told before the event is decoded.
+    /// Whether the record's key and time match, which needs no decoding.
     fn may_match(&self, seen: &ScannedRecord) -> bool {
         let key = |id: &OrderId| seen.key.as_deref() == Some(id.as_str().as_bytes());
         self.order.as_ref().is_none_or(key)
@@ -93,7 +93,7 @@ impl Filter {
     }
 }
 
-/// Shows events until the end of the topic, or until it is stopped.
+/// Prints events until the end of the topic, or with `--follow` until it is stopped.
 ///
 /// # Errors
 /// Kafka's, the registry's, or an event that can't be decoded.
@@ -140,7 +140,7 @@ impl Tail {
         Ok(())
     }
 
-    /// Shows what is there already, and returns where that ended.
+    /// Prints the events that are there already, and returns the scan, which stands at the end of the topic.
     async fn what_is_there(&mut self) -> Result<TopicScan> {
         match (self.args.from, self.args.last, self.args.filter.since) {
             (Some(StartArgument::Beginning), ..) => self.all_from(Start::Beginning).await,
@@ -161,7 +161,7 @@ impl Tail {
         Ok(topic_scan)
     }
 
-    /// How many offsets an event takes is not known, nor how many events match: look back further and further.
+    /// Looks back further and further, because neither the offsets per event nor the share of matching events is known.
     async fn the_last(&mut self, wanted: usize) -> Result<TopicScan> {
         let mut reach = i64::try_from(wanted).unwrap_or(i64::MAX).saturating_mul(2).saturating_add(16);
         loop {
@@ -173,7 +173,7 @@ impl Tail {
                 }
             }
             if found.len() >= wanted || topic_scan.is_whole() {
-                // Partitions come one after the other.
+                // A scan returns one partition after the other.
                 found.sort_by_key(|(seen, _)| (seen.at, seen.partition, seen.offset));
                 let first = found.len().saturating_sub(wanted);
                 for (seen, event) in &found[first..] {
@@ -189,7 +189,7 @@ impl Tail {
         TopicScan::open(&self.connection, &self.topic, Isolation::Committed, start)
     }
 
-    /// None for what is not to be shown.
+    /// Returns none for an event that does not match the filter.
     async fn decode(&mut self, seen: &ScannedRecord) -> Result<Option<OrderEvent>> {
         let Some(value) = seen.value.as_deref().filter(|_| self.args.filter.may_match(seen)) else { return Ok(None) };
         let event: OrderEvent = self
@@ -202,7 +202,7 @@ impl Tail {
     }
 }
 
-/// A row for people, a line for scripts, or JSON.
+/// Prints events: rows for people, tab-separated lines for scripts, or JSON.
 struct Printer {
     form: Form,
     show_pii: bool,
@@ -227,14 +227,14 @@ impl Printer {
         Self { form, show_pii, style: TerminalStyle::of_stdout(), headed: false }
     }
 
-    /// Whether somebody still reads: `tail | head` is no error.
+    /// Returns false once the reader is gone: `tail | head` is no error.
     fn print(&mut self, seen: &ScannedRecord, event: &OrderEvent) -> Result<bool> {
-        let mut text = match self.form {
+        let text = match self.form {
             Form::Row => {
-                let width = usize::from(Table::new().width().unwrap_or(WIDTH));
-                let head = if self.headed { String::new() } else { self.style.dim(fitted(&HEAD, width)) + "\n" };
+                let width = wrap::terminal_width().unwrap_or(WIDTH);
+                let head = if self.headed { String::new() } else { self.style.dim(LAYOUT.line(HEAD, width)) + "\n" };
                 self.headed = true;
-                let row = fitted(&cells(seen, event, self.show_pii).each_ref().map(String::as_str), width);
+                let row = LAYOUT.line(cells(seen, event, self.show_pii).each_ref().map(String::as_str), width);
                 let usual = event.reason == Reason::Drained && i32::from(event.revision) == 1;
                 head + &if usual { row } else { self.style.bold(row) }
             }
@@ -245,24 +245,15 @@ impl Printer {
             })
             .to_string(),
         };
-        text.push('\n');
-        let mut out = io::stdout().lock();
-        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-            result => result.context("can't write to the standard output").map(|()| true),
-        }
+        out::try_line(text).context("can't write to the standard output")
     }
 }
 
 const COLUMNS: usize = 9;
-/// The columns, from left to right.
+/// The column names, from left to right.
 const HEAD: [&str; COLUMNS] = ["published", "at", "store", "order", "rev", "reason", "total", "buyer", "products"];
-/// How wide each is at least; the last takes what is left.
-const WIDTHS: [usize; COLUMNS] = [14, 7, 10, 9, 3, 11, 18, 14, 0];
-/// Those that a narrow terminal has no room for, the least important first.
-const LEFT_OUT: [usize; 4] = [8, 1, 7, 2];
-/// Numbers stand at the right.
-const NUMBERS: [usize; 2] = [4, 6];
+const LAYOUT: Columns<COLUMNS> =
+    Columns { widths: [14, 7, 10, 9, 3, 11, 18, 14, 0], numbers: &[4, 6], optional: &[8, 1, 7, 2] };
 
 fn cells(seen: &ScannedRecord, event: &OrderEvent, show_pii: bool) -> [String; COLUMNS] {
     let name = event.buyer.name.as_deref();
@@ -279,30 +270,6 @@ fn cells(seen: &ScannedRecord, event: &OrderEvent, show_pii: bool) -> [String; C
     ]
 }
 
-/// The cells in one line of at most `width` characters. Whole columns are left out before anything is cut.
-fn fitted(cells: &[&str; COLUMNS], width: usize) -> String {
-    let mut left_out = 0;
-    let shown = |left_out: usize| (0..COLUMNS).filter(move |column| !LEFT_OUT[..left_out].contains(column));
-    let least = |left_out| shown(left_out).map(|column| WIDTHS[column] + 2).sum::<usize>();
-    let products = 12;
-    while left_out < LEFT_OUT.len() && least(left_out) + if left_out == 0 { products } else { 0 } > width {
-        left_out += 1;
-    }
-    let mut line = String::new();
-    for column in shown(left_out) {
-        let (cell, at_least) = (order_row::printable(cells[column]), WIDTHS[column]);
-        if !line.is_empty() {
-            line.push_str("  ");
-        }
-        match NUMBERS.contains(&column) {
-            true => line.push_str(&format!("{cell:>at_least$}")),
-            false => line.push_str(&format!("{cell:<at_least$}")),
-        }
-    }
-    let cut: String = line.chars().take(width).collect();
-    cut.trim_end().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -313,14 +280,14 @@ mod tests {
     #[test]
     fn a_row_fits_the_terminal_and_never_loses_order_reason_and_total() {
         for width in [60, 80, 100, 120, 200] {
-            let row = fitted(&CELLS, width);
+            let row = LAYOUT.line(CELLS, width);
             assert!(row.chars().count() <= width, "{width}: {row}");
             for needed in ["4810007", "COP"] {
                 assert!(row.contains(needed), "{width}: {row}");
             }
         }
-        assert!(fitted(&CELLS, 120).contains("Casco"));
-        assert!(fitted(&CELLS, 80).contains("COP 129,900.00"));
+        assert!(LAYOUT.line(CELLS, 120).contains("Casco"));
+        assert!(LAYOUT.line(CELLS, 80).contains("COP 129,900.00"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A point in time on the command line: `beginning`, a date, a time, or how long ago.
+//! A time on the command line: `beginning`, a date, a time, or how long ago.
 
 use std::str::FromStr;
 
@@ -9,12 +9,12 @@ use thiserror::Error;
 
 use crate::platform::clock;
 
-/// A text that is no time.
+/// The text is no time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("expected how long ago (90s, 15m, 2h, 7d), a date (2026-11-24, in UTC), or a time (2026-11-24T10:00:00-05:00)")]
 pub struct TimeArgumentError;
 
-/// A point in time, in UTC where no zone was given.
+/// A time, in UTC if the text names no zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TimeArgument(pub Timestamp);
 
@@ -47,12 +47,11 @@ impl FromStr for TimeArgument {
     }
 }
 
-/// Where to begin: `beginning`, or a [`TimeArgument`].
+/// Where a scan begins: `beginning`, or a [`TimeArgument`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartArgument {
-    /// With the oldest that is left.
+    /// At the oldest record that the topic still has.
     Beginning,
-    /// At this time.
     Time(TimeArgument),
 }
 

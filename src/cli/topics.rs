@@ -18,6 +18,8 @@ pub enum TopicsCommand {
     Check,
 }
 
+/// Creates the topics if asked to, then checks them.
+///
 /// # Errors
 /// [`crate::kafka::KafkaFault`], with what to do about it.
 pub async fn run(command: TopicsCommand, config: &Config, json: bool) -> Result<()> {

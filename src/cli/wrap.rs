@@ -1,23 +1,29 @@
-//! Text that breaks between words where the terminal ends.
+//! Wraps text between words at the terminal's width.
 
 use comfy_table::Table;
 
-/// No terminal is taken to be narrower: words have to go somewhere.
+/// The least width that is assumed, so that words have room.
 const NARROWEST: usize = 40;
 
-/// How many columns there are. Where the standard output is no terminal, lines are as long as they get.
+/// The columns of the terminal. None if there is no terminal, or if it does not tell.
 #[must_use]
-pub fn columns() -> usize {
-    Table::new().width().map_or(usize::MAX, |width| usize::from(width).max(NARROWEST))
+pub fn terminal_width() -> Option<usize> {
+    Table::new().width().map(usize::from)
 }
 
-/// What stands behind `margin` columns of something else, and goes on below itself.
+/// The width at which text is wrapped. Without a terminal, lines are not wrapped.
+#[must_use]
+pub fn columns() -> usize {
+    terminal_width().map_or(usize::MAX, |width| width.max(NARROWEST))
+}
+
+/// Wraps text that stands behind `margin` columns of something else, and indents its further lines by that much.
 #[must_use]
 pub fn hanging(text: &str, margin: usize) -> String {
     wrapped(text, columns().saturating_sub(margin)).join(&format!("\n{}", " ".repeat(margin)))
 }
 
-/// Lines of at most `width` characters, broken between words.
+/// Splits text between words into lines of at most `width` characters. A longer word has a line of its own.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {

@@ -1,8 +1,8 @@
-//! A Kafka broker inside this process: librdkafka's own mock, for those who want to see the program before they install
-//! anything.
+//! A Kafka broker inside this process: librdkafka's mock cluster, so that the program can be tried with nothing
+//! installed.
 //!
-//! It keeps everything in memory, hides nothing of an open or aborted transaction, fences nobody, and keeps no more than
-//! 5 MiB of a partition. It answers neither questions about topics' settings nor requests to create one.
+//! It keeps everything in memory, and at most 5 MiB of a partition. It shows records of open and aborted transactions,
+//! fences nobody, and answers neither requests for a topic's settings nor requests to create a topic.
 
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
@@ -12,26 +12,26 @@ use thiserror::Error;
 
 use crate::kafka::topics::{Layout, TopicPlan};
 
-/// Why there is no embedded broker.
+/// The embedded broker can't be started.
 #[derive(Debug, Error)]
 #[error("the embedded broker can't be started: {0}. Use a real one: --bootstrap-servers HOST:PORT")]
 pub struct BrokerError(String);
 
-/// A running broker; it ends when this is dropped, and what it held is gone.
+/// A running broker. Dropping it stops it and drops its records.
 pub struct EmbeddedBroker {
     bootstrap_servers: String,
     layout: Layout,
-    /// Dropped to end the thread.
+    /// Dropping the sender ends the thread.
     alive: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl EmbeddedBroker {
-    /// So many orders are kept to the last, even in pages that don't compress: an event and its headers take 970 bytes
-    /// on average, over six partitions. Compressed as usual, 40,000 were seen to fit.
+    /// The most orders that the broker is sure to keep, even if pages don't compress: an event with its headers takes
+    /// 970 bytes on average, over six partitions. With the usual compression, 40,000 were seen to fit.
     pub const MOST_ORDERS: usize = 30_000;
 
-    /// Starts it on a free port of the loopback address, with the topics of `plan`.
+    /// Starts a broker with the topics of `plan` on a free port of the loopback address.
     ///
     /// # Errors
     /// [`BrokerError`].
@@ -40,12 +40,12 @@ impl EmbeddedBroker {
         let (started, start) = mpsc::channel();
         let plan = plan.clone();
         let layout = Layout { lanes: plan.lanes };
-        // The cluster may not leave the thread that made it.
+        // The mock cluster must stay on the thread that made it.
         let thread = thread::Builder::new().name("embedded-broker".into()).spawn(move || {
             let cluster = cluster(&plan);
             let told = started.send(cluster.as_ref().map(MockCluster::bootstrap_servers).map_err(ToString::to_string));
             if told.is_ok() && cluster.is_ok() {
-                // Nobody ever sends: this returns when the handle is gone.
+                // Nothing is ever sent: this returns once the handle is dropped.
                 until.recv().unwrap_or_default();
             }
         });
@@ -61,7 +61,7 @@ impl EmbeddedBroker {
         &self.bootstrap_servers
     }
 
-    /// What it holds, since it can't be asked.
+    /// The layout of its topics, which can't be asked of the broker itself.
     #[must_use]
     pub fn layout(&self) -> Layout {
         self.layout

@@ -1,4 +1,4 @@
-//! A consumer of the orders topic, as a seller's own system would be one: it sees what is committed, and nothing else.
+//! A `read_committed` consumer of the orders topic, as a seller's own system would have one.
 
 use std::time::Duration;
 
@@ -17,18 +17,16 @@ use crate::kafka::{Connection, KafkaFault};
 
 const CALL: Duration = Duration::from_secs(10);
 
-/// Why the consumer sees nothing more.
+/// Why the consumer stopped.
 #[derive(Debug, Error)]
 pub enum DemoConsumerError {
-    /// Kafka.
     #[error(transparent)]
     Kafka(#[from] KafkaFault),
-    /// An event that can't be understood.
     #[error("an event on the orders topic can't be decoded: {0}")]
     Decode(#[from] DecodeError),
 }
 
-/// Reads the orders topic from its beginning, all partitions, in no group.
+/// Reads all partitions of the orders topic from the beginning, without a consumer group.
 pub struct DemoConsumer {
     consumer: StreamConsumer<Watch>,
     topic: String,
@@ -36,12 +34,12 @@ pub struct DemoConsumer {
     decoder: Decoder,
 }
 
-/// The end of each partition at one moment.
+/// The end offset of each partition at one moment.
 #[derive(Debug)]
 pub struct Ends(Vec<(i32, i64)>);
 
 impl DemoConsumer {
-    /// Takes its place before the first event. The topic has `partitions` partitions.
+    /// Assigns itself the `partitions` partitions of the topic, from the beginning.
     ///
     /// # Errors
     /// Kafka's.
@@ -61,8 +59,7 @@ impl DemoConsumer {
         Ok(Self { consumer, topic: topic.to_owned(), partitions, decoder })
     }
 
-    /// The next event as it stands in the topic; none once a passing error was met. May be cancelled: what was not
-    /// returned comes at the next call.
+    /// Returns the next record, or none after a temporary error. It may be cancelled: no record is lost by that.
     ///
     /// # Errors
     /// Kafka's.
@@ -71,7 +68,7 @@ impl DemoConsumer {
             Ok(message) => Ok(message.payload().map(<[u8]>::to_vec)),
             Err(error) if is_about_the_group(&error) => Ok(None),
             Err(error) => match KafkaFault::of("reading the orders topic", 0, &error) {
-                // An offset that is gone is among what librdkafka calls passing, and would be a hole in what is seen.
+                // librdkafka counts a lost offset among temporary errors. Here it would leave a gap in what was seen.
                 passing @ KafkaFault::Passing { .. } if is_gone(&error) => Err(passing.into()),
                 KafkaFault::Passing { .. } => Ok(None),
                 fault => Err(fault.into()),
@@ -79,7 +76,7 @@ impl DemoConsumer {
         }
     }
 
-    /// The event in a message.
+    /// Decodes the event of a record.
     ///
     /// # Errors
     /// [`DemoConsumerError::Decode`].
@@ -87,7 +84,7 @@ impl DemoConsumer {
         Ok(self.decoder.decode(message).await?)
     }
 
-    /// Where the topic ends now, for a consumer that sees what is committed. Blocks for a moment.
+    /// Returns where the topic ends now for a `read_committed` consumer. Blocks for a moment.
     ///
     /// # Errors
     /// Kafka's.
@@ -99,11 +96,11 @@ impl DemoConsumer {
         (0..self.partitions).map(end).collect::<Result<_, DemoConsumerError>>().map(Ends)
     }
 
-    /// Whether all before `ends` was returned. Markers of transactions take offsets too and are never returned, so this
-    /// goes by the position.
+    /// Whether everything before `ends` was returned. It compares positions, because transaction markers take offsets
+    /// too and are never returned.
     #[must_use]
     pub fn has_reached(&self, ends: &Ends) -> bool {
-        // Fails only for partitions that were not assigned.
+        // Fails only for partitions that are not assigned.
         let positions = self.consumer.position().unwrap_or_default();
         let position = |partition| match positions.find_partition(&self.topic, partition).map(|found| found.offset()) {
             Some(Offset::Offset(offset)) => offset,

@@ -1,4 +1,4 @@
-//! The surroundings of the pipeline: marketplace, broker, an empty spool, and the settings that lead to them.
+//! The environment of the pipeline: marketplace, broker, an empty spool, and the settings that point to them.
 
 use std::io;
 use std::path::PathBuf;
@@ -13,67 +13,57 @@ use crate::config::{Config, ConfigError};
 use crate::kafka::topics::{Layout, TopicPlan};
 use crate::sandbox::{Rates, Sandbox, SandboxArgs, Shop};
 
-/// What goes wrong on the way, unless told otherwise: pages that are marked and then cut off, errors and cut connections
-/// that mark nothing, which a client can't tell from the former; late answers; requests for patience; and JSON as PHP
-/// writes it.
+/// The faults by default: pages that are marked and then cut off; errors and cut connections that mark nothing, which a
+/// client can't tell from the former; late answers; requests to slow down; and JSON as PHP writes it.
 pub const FAULTS: &str = "truncate=0.02,drop-after=0.02,error-before=0.02,drop-before=0.02,empty-pending=0.01,throttle:1s=0.01,late:250ms=0.03,\
                           object-data=0.03,empty-as-list=0.03,duplicates=0.03,bom=0.02,text-html=0.02,overfull=0.02";
 
-/// What a demonstration can be told.
+/// The options of a demonstration.
 #[derive(Debug, Clone)]
 pub struct DemoOptions {
-    /// Orders in the shop at first.
+    /// How many orders are in the shop at first.
     pub orders: usize,
-    /// Settles the orders, and which reads meet which fault.
+    /// Determines the orders, and which reads meet which fault.
     pub seed: u64,
     /// What goes wrong, and how often.
     pub faults: Rates,
-    /// A real broker in the place of the embedded one.
+    /// A real broker to use instead of the embedded one.
     pub bootstrap_servers: Option<String>,
 }
 
-/// Why there is no demonstration.
+/// Why the demonstration can't start.
 #[derive(Debug, Error)]
 pub enum DemoError {
-    /// More orders than the embedded broker holds.
+    /// There are more orders than the embedded broker is sure to keep.
     #[error(
         "the embedded broker keeps 5 MiB of a partition, which {most} orders are sure to fit in, and {asked} may not: use \
          a real broker, --bootstrap-servers HOST:PORT"
     )]
-    TooMany {
-        /// Orders that were asked for.
-        asked: usize,
-        /// Orders that fit.
-        most: usize,
-    },
-    /// The embedded broker.
+    TooMany { asked: usize, most: usize },
     #[error(transparent)]
     Broker(#[from] BrokerError),
-    /// The settings: a fault of this program, or an address that is none.
+    /// The settings are wrong: a bug of this program, or a malformed broker address.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The operating system.
+    /// The operating system refused something.
     #[error("{what}: {why}")]
     System {
         /// What was tried.
         what: &'static str,
-        /// What it said.
         why: io::Error,
     },
 }
 
-/// Everything but the pipeline and the consumer.
+/// Everything except the pipeline and the consumer.
 pub struct DemoEnvironment {
-    /// The marketplace.
     pub sandbox: Sandbox,
-    /// The settings of the pipeline.
     pub config: Config,
     broker: Option<EmbeddedBroker>,
     _spool: ScratchDirectory,
 }
 
 impl DemoEnvironment {
-    /// Sets it up: starts the marketplace and, where no other is named, a broker.
+    /// Starts the marketplace and, unless the options name a broker, the embedded one.
     ///
     /// # Errors
     /// [`DemoError`].
@@ -89,7 +79,7 @@ impl DemoEnvironment {
         let sandbox = sandbox.map_err(|why| DemoError::System { what: "starting the sandbox", why })?;
         let spool = ScratchDirectory::new().map_err(|why| DemoError::System { what: "making a spool", why })?;
         let settings = Settings {
-            // Unique, so that a demonstration on a real broker meets nobody else's topics.
+            // Unique, so that several demonstrations can use one real broker.
             name: format!("imotriz-demo-{}", Uuid::now_v7().simple()),
             bootstrap_servers: bootstrap_servers.clone().unwrap_or_else(|| "embedded:9092".to_owned()),
             spool: spool.0.display().to_string(),
@@ -102,19 +92,19 @@ impl DemoEnvironment {
             None => Some(EmbeddedBroker::start(&TopicPlan::from(&config.kafka))?),
         };
         if let Some(broker) = &broker {
-            // Its port is known only once it is there, and it is there only with the topics of the settings.
+            // The broker's port is known only once it runs, and it starts with the topics of the settings.
             broker.bootstrap_servers().clone_into(&mut config.kafka.bootstrap_servers);
         }
         Ok(Self { sandbox, config, broker, _spool: spool })
     }
 
-    /// The marketplace's state.
+    /// Returns a handle to the marketplace's state.
     #[must_use]
     pub fn shop(&self) -> Shop {
         self.sandbox.shop()
     }
 
-    /// What the embedded broker holds; none for a real one, which can be asked.
+    /// Returns the layout of the embedded broker. None for a real broker, which can be asked.
     #[must_use]
     pub fn known_layout(&self) -> Option<Layout> {
         self.broker.as_ref().map(EmbeddedBroker::layout)
@@ -162,7 +152,7 @@ impl Settings {
     }
 }
 
-/// A directory that goes when this does.
+/// A directory that is removed on drop.
 struct ScratchDirectory(PathBuf);
 
 impl ScratchDirectory {

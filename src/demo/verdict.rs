@@ -1,4 +1,4 @@
-//! What the marketplace handed over against what a consumer saw. Pure.
+//! Compares what the marketplace handed over with what a consumer saw. Pure.
 
 use std::collections::HashMap;
 
@@ -7,21 +7,21 @@ use serde::Serialize;
 use crate::avro::event::{OrderEvent, Reason};
 use crate::sandbox::OrderState;
 
-/// Every event that the consumer saw.
+/// Counts the events that the consumer saw.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    /// How many by order ID.
+    /// Number of events by order ID.
     seen: HashMap<String, u64>,
     events: u64,
     reconciled: u64,
 }
 
-/// The answer to the two questions that matter.
+/// Whether orders were lost or doubled, in numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Verdict {
     /// Orders in the shop.
     pub orders: u64,
-    /// Those of them that no read has marked: safe, and still to come.
+    /// Orders that no read has marked: they are safe, and still to come.
     pub pending: u64,
     /// Events that the consumer saw.
     pub events: u64,
@@ -32,7 +32,7 @@ pub struct Verdict {
 }
 
 impl Ledger {
-    /// Enters an event.
+    /// Counts an event.
     pub fn note(&mut self, event: &OrderEvent) {
         self.enter(&event.order_id);
         self.reconciled += u64::from(event.reason == Reason::Reconciled);
@@ -46,25 +46,25 @@ impl Ledger {
         }
     }
 
-    /// How many events there were.
+    /// Number of events.
     #[must_use]
     pub fn events(&self) -> u64 {
         self.events
     }
 
-    /// How many of them the reconciler brought back.
+    /// Number of events that the reconciler published.
     #[must_use]
     pub fn reconciled(&self) -> u64 {
         self.reconciled
     }
 
-    /// Held against all orders of the shop.
+    /// Compares the events with all orders of the shop.
     #[must_use]
     pub fn verdict(&self, shop: &[OrderState]) -> Verdict {
         let mut verdict = Verdict { orders: shop.len() as u64, pending: 0, events: self.events, lost: 0, doubled: 0 };
         for order in shop {
             let seen = order.id.as_ref().and_then(|id| self.seen.get(id.as_str())).copied().unwrap_or(0);
-            // An order that the reconciler finds is published although no read that marked it came through.
+            // The reconciler may find an order that no read returned: it counts as handed over once.
             let asked_for = order.marked_by.as_ref().map_or(1, |marked| marked.len().max(1) as u64);
             verdict.pending += u64::from(order.pending);
             verdict.lost += u64::from(!order.pending && seen == 0);

@@ -1,19 +1,19 @@
-//! How a running instance is watched: a small server beside the pipeline.
+//! The admin server: shows the state of a running instance over HTTP.
 //!
-//! | path | answers |
+//! | path | answer |
 //! |---|---|
 //! | `/livez` | 200 while the process and its lanes' threads live |
 //! | `/readyz` | 200 while Kafka, the registry and the spool can be used, else 503 and what is not ready, in JSON |
 //! | `/metrics` | OpenMetrics text, see [`metrics`] |
-//! | `/status` | all there is to know, in JSON: [`Snapshot`] |
-//! | `/` | the same for people |
+//! | `/status` | the whole state, in JSON: [`Snapshot`] |
+//! | `/` | the same as an HTML page |
 //!
-//! Each answer is made from a [`Snapshot`] of what the pipeline has noted anyway. Nothing is asked of the pipeline, so a
-//! request, and be it one in a thousand at once, holds up no read and no commit. `/readyz` alone asks somebody: whether
-//! the schema registry still knows the schemas, every few seconds at most.
+//! Each answer is rendered from a [`Snapshot`] of counters that the pipeline keeps anyway. No request waits for the
+//! pipeline, so not even a thousand requests at once hold up a read or a commit. Only `/readyz` asks somebody else: the
+//! schema registry, whether it still knows the schemas, and that every few seconds at most.
 //!
-//! Deliberately absent: anything that changes something, and with that any need for a password; and all that tells one
-//! order from another.
+//! Deliberately absent: requests that change something, so that no password is needed, and all data that identifies an
+//! order.
 
 pub mod client;
 mod health;

@@ -1,6 +1,8 @@
-//! Whether all that the program needs is there and fit for it: looks at everything, changes nothing, and never makes the
-//! destructive read. All that it leaves behind is a transactional ID of its own on the broker, of a producer that it
-//! opened as a drain does. Each finding says what to do about it.
+//! `doctor`: checks whether everything that the program needs is there and set up as it should be. Each finding says
+//! what to do.
+//!
+//! The checks change nothing, and never make the destructive read. They leave one trace: a transactional ID of their
+//! own on the broker, because they open a producer as a drain does.
 
 mod broker;
 mod marketplace;
@@ -15,31 +17,28 @@ use tokio::time::timeout;
 
 use crate::config::Config;
 
-/// No check takes longer: an answer that comes later is as bad as none for whoever waits.
+/// Timeout of each check. Whoever waits takes a later answer for none.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(12);
 
-/// How it stands.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
-    /// As it should be.
     Good,
-    /// RunningPipeline, and somebody should look at it.
+    /// It works, and somebody should look at it.
     Doubtful,
-    /// Does not work, or breaks the promise.
+    /// It does not work, or breaks a guarantee.
     Bad,
-    /// Could not be looked at because of something else that is bad.
+    /// It was not checked, because something that it needs is bad.
     Skipped,
 }
 
-/// One thing that was looked at.
+/// A check and what it found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What was looked at, such as `token bogota`.
+    /// What was checked, such as `token bogota`.
     pub name: String,
-    /// How it stands.
     pub health: Health,
-    /// What was found.
     pub found: String,
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,7 +63,7 @@ impl Check {
     }
 }
 
-/// All checks, side by side, in the order in which a person would go about them.
+/// Runs all checks at the same time. Returns them in the order in which a person should work through them.
 pub async fn examine(config: &Config) -> Vec<Check> {
     let (spool, broker, registry, marketplace) = tokio::join!(
         in_time("spool", "see whether the disk answers: `df` and the kernel's log tell", spool::check(&config.spool)),
@@ -82,10 +81,6 @@ pub async fn examine(config: &Config) -> Vec<Check> {
         false => Vec::new(),
     };
     [spool, broker, registry, records, marketplace].concat()
-}
-
-fn plural(count: usize, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 async fn in_time(name: &str, cure: &str, check: impl Future<Output = Vec<Check>>) -> Vec<Check> {

@@ -1,4 +1,4 @@
-//! What an operator asks about orders: read from the topics and the spool, from outside, beside the program at work.
+//! Read-only queries about orders. They read the topics and the spool, and may run beside the program.
 
 use std::collections::BTreeMap;
 
@@ -20,16 +20,14 @@ use crate::order::ids::{OrderId, OrderKey, ReadId, StoreName};
 use crate::order::{DeadLetter, Order};
 use crate::spool::{FileState, Spool, SpoolEntry, SpoolError};
 
-/// Why there is no answer.
+/// Why a query failed.
 #[derive(Debug, Error)]
 pub enum QueryError {
-    /// Kafka's.
     #[error(transparent)]
     Kafka(#[from] KafkaFault),
-    /// The registry's, or a record that can't be decoded.
+    /// The registry failed, or a record can't be decoded.
     #[error(transparent)]
     Encoding(#[from] SchemaError),
-    /// The spool's.
     #[error(transparent)]
     Spool(#[from] SpoolError),
 }
@@ -40,21 +38,20 @@ impl From<DecodeError> for QueryError {
     }
 }
 
-/// A record of the dead-letter topic. Its JSON is personal data, so `Debug` does not show it.
+/// A record of the dead-letter topic. `Debug` hides its JSON, which is personal data.
 pub struct Letter {
-    /// `partition:offset`, by which a person names it.
+    /// `partition:offset`, the name of the letter on the command line.
     pub place: String,
     /// When it was written.
     pub at: Option<Timestamp>,
-    /// The store.
     pub store: Option<StoreName>,
-    /// The order, where an ID could be read.
+    /// The order's ID, if one could be read.
     pub order_id: Option<OrderId>,
-    /// What was wrong.
+    /// Why the record could not be mapped.
     pub reason: String,
-    /// Where in the record.
+    /// The JSON pointer to the value that is wrong.
     pub pointer: String,
-    /// The read that brought it.
+    /// The read that returned the record.
     pub read_id: Option<ReadId>,
     /// The record as it came.
     pub json: Vec<u8>,
@@ -84,7 +81,7 @@ impl From<ScannedRecord> for Letter {
 }
 
 impl Letter {
-    /// The record as the present mapping reads it. None where the settings do not know its store.
+    /// Maps the record with the present settings. None if the settings don't name its store.
     #[must_use]
     pub fn read_again(&self, config: &Config) -> Option<Result<Order, DeadLetter>> {
         let store = config.stores.get(self.store.as_ref()?)?;
@@ -97,7 +94,7 @@ impl Letter {
     }
 }
 
-/// All dead letters, the oldest first.
+/// Returns all dead letters, the oldest first.
 ///
 /// # Errors
 /// Kafka's.
@@ -110,7 +107,7 @@ pub async fn letters(config: &Config) -> Result<Vec<Letter>, QueryError> {
     Ok(letters)
 }
 
-/// The newest tracking record of each order for which `wanted` holds.
+/// Returns the newest tracking record of each order for which `wanted` holds.
 ///
 /// # Errors
 /// Kafka's, the registry's, or a record that can't be decoded.
@@ -134,19 +131,17 @@ pub async fn tracked(
     Ok(tracked)
 }
 
-/// An event of one order, and whether consumers see it.
+/// An event of an order, and whether consumers see it.
 #[derive(Debug)]
 pub struct Sighting {
-    /// Where it stands.
+    /// The record, with its partition and offset.
     pub seen: ScannedRecord,
-    /// What it says.
     pub event: OrderEvent,
     /// Whether its transaction was committed.
     pub committed: bool,
 }
 
-/// All events with this order ID, the oldest first, those of transactions that were given up or are still open among
-/// them.
+/// Returns all events with this order ID, the oldest first. Includes events of open and aborted transactions.
 ///
 /// # Errors
 /// Kafka's, the registry's, or a record that can't be decoded.
@@ -166,7 +161,7 @@ pub async fn events_of(config: &Config, id: &OrderId) -> Result<Vec<Sighting>, Q
     if sightings.is_empty() {
         return Ok(sightings);
     }
-    // The second look: what is committed by now, of what the first one saw.
+    // A second scan, `read_committed`, tells which of the events found are committed by now.
     let mut committed = TopicScan::open(&connection, topic, Isolation::Committed, Start::Beginning)?;
     while let Some(seen) = committed.next().await? {
         let same = |it: &&mut Sighting| (it.seen.partition, it.seen.offset) == (seen.partition, seen.offset);
@@ -178,10 +173,10 @@ pub async fn events_of(config: &Config, id: &OrderId) -> Result<Vec<Sighting>, Q
     Ok(sightings)
 }
 
-/// The files of the spool that hold an order.
+/// Returns the spool's files that hold the order. A file that disappears during the search is skipped.
 ///
 /// # Errors
-/// The spool's. A file that goes while it is looked at is passed over.
+/// The spool's.
 pub fn spooled(config: &Config, id: &OrderId) -> Result<Vec<SpoolEntry>, QueryError> {
     let entries = Spool::inspect(&config.spool.dir)?;
     Ok(entries.into_iter().filter(|entry| holds(config, entry, id)).collect())
@@ -193,7 +188,7 @@ fn holds(config: &Config, entry: &SpoolEntry, id: &OrderId) -> bool {
     }
     let Ok(body) = Spool::read_body(&entry.path) else { return false };
     let Ok(page) = Page::parse(&body) else { return false };
-    // The country settles dates and currency, not the ID: any will do where the settings no longer name the store.
+    // The ID is read alike in all countries, so any country will do if the settings no longer name the store.
     let store = entry.store.as_ref().and_then(|store| config.stores.get(store));
     let country = store.map_or(Country::Co, |store| store.country);
     page.records.iter().any(|record| match record.order(&config.mapping, country) {

@@ -1,4 +1,4 @@
-//! How an answer looks: the JSON of the marketplace, and what a fault makes of it.
+//! The content of an answer: the marketplace's JSON, and how a fault changes it.
 
 use std::time::Duration;
 
@@ -8,29 +8,29 @@ use bytes::Bytes;
 use super::faults::Fault;
 use super::wire::Plan;
 
-/// An answer, and what becomes of it on its way.
+/// An answer, and how it is to be sent.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) content_type: &'static str,
     pub(super) location: Option<&'static str>,
     pub(super) server: Option<&'static str>,
-    /// Seconds.
+    /// The `Retry-After` header, in seconds.
     pub(super) retry_after: Option<u64>,
     pub(super) body: Vec<u8>,
-    /// How long it is held back, beyond the delay that all answers have.
+    /// How long it is held back, beyond the delay of all answers.
     pub(super) wait: Duration,
     pub(super) plan: Plan,
 }
 
 const HTML: &str = "<!DOCTYPE html>\n<html lang=\"es\"><head><title>iMotriz</title></head>\
     <body><h1>Estamos en mantenimiento</h1><p>Vuelve en unos minutos.</p></body></html>\n";
-/// As PHP writes it, with braces and quotes.
+/// A warning as PHP prints it, with braces and quotes.
 const NOTICE: &str = "<br />\n<b>Warning</b>:  Undefined array key \"mobile\" in \
     <b>/srv/api/controllers/{cart}.php</b> on line <b>12</b><br />\n";
 const FIREWALL: &str = "<!DOCTYPE html>\n<html><head><title>Attention Required!</title></head>\
     <body><h1>Sorry, you have been blocked</h1></body></html>\n";
-/// Pages bring their styles and scripts along: they are as long as a page of orders.
+/// HTML pages bring styles and scripts along, and so are as long as a page of orders.
 const HTML_LENGTH: usize = 24 << 10;
 
 impl Answer {
@@ -52,12 +52,12 @@ impl Answer {
         Self { status, ..Self::json(body.to_string().into_bytes()) }
     }
 
-    /// Whether not even a status goes out.
+    /// Whether the connection is cut before the status.
     pub(super) fn is_cut(&self) -> bool {
         self.plan == Plan::Cut
     }
 
-    /// What is left of it under a fault. Those that concern a page's records have been applied before.
+    /// Applies a fault to the answer. Faults of a page's records were applied before.
     pub(super) fn under(mut self, fault: Fault) -> Self {
         match fault {
             Fault::DropBefore | Fault::DropAfter => self.plan = Plan::Cut,
@@ -121,13 +121,12 @@ impl Answer {
     }
 }
 
-/// A page of new orders.
 #[derive(Debug)]
 pub(super) struct Page {
     pub(super) records: Vec<Bytes>,
-    /// Pending before this read.
+    /// Orders pending before this read.
     pub(super) found: usize,
-    /// Pending after it.
+    /// Orders pending after it.
     pub(super) pending: usize,
 }
 
@@ -151,7 +150,7 @@ impl Page {
     }
 }
 
-/// The list of IDs, each as a JSON value.
+/// Renders the list of IDs, each of them a JSON value.
 pub(super) fn id_list(mut ids: Vec<Bytes>, fault: Option<Fault>) -> Vec<u8> {
     if fault == Some(Fault::Duplicates) {
         ids.extend(ids.first().cloned());
@@ -160,7 +159,7 @@ pub(super) fn id_list(mut ids: Vec<Bytes>, fault: Option<Fault>) -> Vec<u8> {
     envelope(&ids, fault, &metadata)
 }
 
-/// A page of that list, counted from 1, as PHP frameworks give it.
+/// Renders a page of the list of IDs, counted from 1, as PHP frameworks do.
 pub(super) fn id_page(ids: &[Bytes], page: usize, size: usize) -> Vec<u8> {
     let (total, last) = (ids.len(), ids.len().div_ceil(size).max(1));
     let shown: Vec<Bytes> = ids.iter().skip(page.saturating_sub(1) * size).take(size).cloned().collect();
@@ -168,7 +167,7 @@ pub(super) fn id_page(ids: &[Bytes], page: usize, size: usize) -> Vec<u8> {
     envelope(&shown, None, &metadata)
 }
 
-/// One order by itself.
+/// Renders the answer for one order.
 pub(super) fn single(record: &[u8]) -> Vec<u8> {
     [b"{\"data\":", record, b"}"].concat()
 }
@@ -195,7 +194,7 @@ fn envelope(items: &[Bytes], fault: Option<Fault>, metadata: &str) -> Vec<u8> {
     body
 }
 
-/// In the first name: of a buyer, of whom there is one at least in a page with records.
+/// Inserts the byte into the first name: a page with records names at least one buyer.
 fn with_a_byte_that_is_no_text(mut body: Vec<u8>) -> Vec<u8> {
     let name = b"\"name\":\"";
     if let Some(at) = body.windows(name.len()).position(|part| part == name) {
@@ -204,7 +203,7 @@ fn with_a_byte_that_is_no_text(mut body: Vec<u8>) -> Vec<u8> {
     body
 }
 
-/// What the set does not have is escaped: it stands in strings alone.
+/// Escapes the characters that ISO-8859-1 lacks. JSON has them in strings only.
 fn latin1(body: &[u8]) -> Vec<u8> {
     let mut encoded = Vec::with_capacity(body.len());
     for c in String::from_utf8_lossy(body).chars() {
@@ -225,7 +224,7 @@ fn without_buyer(record: &Bytes) -> Bytes {
             fields.insert("buyer".into(), serde_json::json!([]));
             serde_json::Value::Object(fields).to_string().into()
         }
-        // A raw record that is no object has no buyer to lose.
+        // A raw record that is no object has no buyer.
         Err(_) => record.clone(),
     }
 }

@@ -1,6 +1,6 @@
-//! The control of the sandbox under `/_sandbox`: what happened, and what is to happen, in JSON.
+//! The control API under `/_sandbox`, in JSON: shows what happened, and sets what happens next.
 //!
-//! It asks for no token: it is part of a test, in whatever language, and not of the marketplace.
+//! It needs no token, because it belongs to the test and not to the marketplace.
 //!
 //! | call | body | answer |
 //! |---|---|---|
@@ -16,8 +16,8 @@
 //! | `POST token` | `{"token": "new"}` | |
 //! | `POST start_date` | `{"configured": false}` | |
 //!
-//! An ID is a number or a text in what is sent, and always a text in what is answered. A refusal is `{"error": "…"}`
-//! under 400, or 404 for an order that there isn't, and then nothing was done.
+//! IDs in requests are numbers or strings, and in answers always strings. A refusal is `{"error": "…"}` with status
+//! 400, or 404 for an unknown order, and changes nothing.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -46,7 +46,7 @@ pub(super) fn routes(shop: Shop) -> Router {
         .with_state(shop)
 }
 
-/// A refusal with its reason.
+/// Why a request is refused.
 enum Refusal {
     Shop(ShopError),
     NoId(Value),
@@ -90,7 +90,7 @@ async fn requests(State(shop): State<Shop>) -> Json<Vec<RequestState>> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NewFaults {
-    /// What the script is for.
+    /// The call that the script is for.
     #[serde(default = "new_orders")]
     on: Call,
     /// Steps for the next calls, behind those already queued up: a fault, or `ok`.
@@ -168,7 +168,7 @@ async fn change(State(shop): State<Shop>, Json(order): Json<OrderChange>) -> Ans
 #[serde(deny_unknown_fields)]
 struct Hide {
     ids: Vec<Value>,
-    /// The call that is not to know them any more.
+    /// The call that no longer shows these orders.
     from: Call,
     #[serde(default = "yes")]
     hidden: bool,

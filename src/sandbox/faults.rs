@@ -1,6 +1,6 @@
-//! What can go wrong between the marketplace and a client: named, by rate or by script.
+//! The faults that can happen between the marketplace and a client, by rate or by script.
 //!
-//! A fault is written as `name` or `name:argument`, for instance `truncate`, `late:2s` or `huge:64MiB`, in the command
+//! A fault is written as `name` or `name:argument`, for instance `truncate`, `late:2s` or `huge:64MiB`, on the command
 //! line and in the control API alike.
 
 use std::collections::VecDeque;
@@ -14,20 +14,17 @@ use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// The three calls that the marketplace answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Call {
-    /// The destructive read: what it returns is marked synchronised.
+    /// The destructive read: it marks the orders that it returns.
     NewOrders,
-    /// The IDs of the last 8 days.
+    /// The list of the IDs of the last 8 days.
     OrderIds,
-    /// One order by its ID.
     Order,
 }
 
 impl Call {
-    /// All of them.
     pub const ALL: [Self; 3] = [Self::NewOrders, Self::OrderIds, Self::Order];
 
     /// The name in the control API and in fault rates.
@@ -41,34 +38,31 @@ impl Call {
     }
 }
 
-/// Why a text names no fault, or no rate of one.
+/// Why a text is no fault, or no rate of a fault.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FaultError {
-    /// No fault has this name.
     #[error("`{0}` is no fault: use one of {names}", names = Fault::NAMES.join(", "))]
     Unknown(String),
-    /// A duration or a size that can't be read, or an argument where none belongs.
+    /// The argument is no duration or size, or the fault takes none.
     #[error("`{argument}` is no argument of the fault `{name}`: {expected}")]
     Argument {
-        /// The fault.
         name: String,
-        /// What was given.
         argument: String,
-        /// What would be understood.
+        /// What the fault expects instead.
         expected: &'static str,
     },
-    /// Some faults only make sense for a page of orders.
+    /// The fault only makes sense for a page of orders.
     #[error("the fault `{0}` does not apply to the call `{call}`", call = .1.name())]
     DoesNotFit(Fault, Call),
-    /// A rate is `fault=0.05`.
+    /// The text is not of the form `fault=0.05`.
     #[error("`{0}` is no rate: write `fault=0.05`, with a share from 0 to 1")]
     Rate(String),
-    /// Together the rates of one call exceed one.
+    /// The rates of one call add up to more than 1.
     #[error("the rates of the call `{call}` add up to more than 1", call = .0.name())]
     Sum(Call),
 }
 
-/// One way in which an answer goes wrong.
+/// A way in which an answer goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// The connection is cut without a byte of answer; nothing was marked.
@@ -83,13 +77,13 @@ pub enum Fault {
     ErrorAfter,
     /// The whole answer, this much later.
     Late(Duration),
-    /// The metadata counts more records than there are.
+    /// The metadata counts more records than the page has.
     WrongCounts,
     /// A 200 with a page of HTML in the place of the JSON, after the orders were marked.
     Html,
     /// The JSON followed by blanks until it has this many bytes.
     Huge(usize),
-    /// The whole answer in pieces of [`Fault::PIECE`] bytes, with this pause before each further piece.
+    /// The whole answer, in pieces of [`Fault::PIECE`] bytes, with this pause before each further piece.
     Trickle(Duration),
     /// A 429 with this `Retry-After`; nothing was marked.
     Throttle(Duration),
@@ -103,15 +97,15 @@ pub enum Fault {
     TextHtml,
     /// A 302 to another host; nothing was marked.
     Redirect,
-    /// One record more than a page may hold.
+    /// One record more than the page size allows.
     Overfull,
-    /// The first record once more at the end.
+    /// The first record a second time, at the end.
     Duplicates,
     /// An empty page although orders are pending; nothing was marked.
     EmptyPending,
-    /// A notice of PHP before the JSON.
+    /// A PHP notice before the JSON.
     Notice,
-    /// The same behind it.
+    /// A PHP notice behind the JSON.
     NoticeBehind,
     /// A byte that is not UTF-8 in the first record.
     InvalidUtf8,
@@ -123,16 +117,16 @@ pub enum Fault {
     NotFound,
     /// A 200 with a message and no `data`; nothing was marked.
     Message,
-    /// The same, and it says that it is an error.
+    /// As [`Fault::Message`], but the message says that it is an error.
     Complaint,
     /// A 403 with HTML from a firewall in front; nothing was marked.
     Waf,
-    /// The same, after the orders were marked: it keeps back the answer.
+    /// As [`Fault::Waf`], after the orders were marked: the firewall keeps back the answer.
     WafAfter,
 }
 
 impl Fault {
-    /// The name of each.
+    /// The names of all faults.
     pub const NAMES: [&str; 29] = [
         "drop-before",
         "drop-after",
@@ -165,10 +159,9 @@ impl Fault {
         "waf-after",
     ];
 
-    /// Bytes in each piece of a trickled answer.
+    /// The bytes in each piece of a trickled answer.
     pub const PIECE: usize = 256;
 
-    /// The name without the argument.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -204,7 +197,7 @@ impl Fault {
         }
     }
 
-    /// Whether the orders stay pending, because it strikes before they are marked.
+    /// Whether it strikes before the orders are marked, so that they stay pending.
     #[must_use]
     pub fn precedes_marking(self) -> bool {
         matches!(
@@ -237,8 +230,8 @@ impl Fault {
         if self.fits(call) { Ok(self) } else { Err(FaultError::DoesNotFit(self, call)) }
     }
 
-    /// Whether the records of an answer under it reach the client whole; `None` where that is up to the client's
-    /// limits and patience.
+    /// Whether an answer with this fault brings the client all its records. `None` if that depends on the client's
+    /// limits and timeouts.
     #[must_use]
     pub fn delivers(self) -> Option<bool> {
         match self {
@@ -329,7 +322,7 @@ impl Serialize for Fault {
     }
 }
 
-/// A duration as a person writes it, for instance `20ms` or `1m 30s`; not negative.
+/// Parses a duration such as `20ms` or `1m 30s`. It must not be negative.
 ///
 /// # Errors
 /// A sentence for the person who wrote it.
@@ -346,8 +339,9 @@ fn parse_size(text: &str) -> Option<usize> {
     digits.trim().parse::<usize>().ok()?.checked_mul(unit)
 }
 
-/// How often each fault strikes: `fault=share`, separated by commas, for instance `truncate=0.02,late:5s=0.01`.
-/// It strikes the destructive read, unless another call is named before it: `order/error-before=0.1`.
+/// How often each fault strikes, written as `fault=share` with commas between, for instance
+/// `truncate=0.02,late:5s=0.01`. A fault strikes the destructive read, unless another call is named before it:
+/// `order/error-before=0.1`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rates(Vec<(Call, Fault, f64)>);
 
@@ -363,7 +357,7 @@ impl FromStr for Rates {
             .collect::<Result<Vec<_>, _>>()?;
         for call in Call::ALL {
             let sum: f64 = rates.iter().filter(|rate| rate.0 == call).map(|rate| rate.2).sum();
-            // A little above one, so that ten times 0.1 still passes.
+            // A little above 1, so that ten times 0.1 passes in spite of rounding.
             if sum > 1.0 + 1e-9 {
                 return Err(FaultError::Sum(call));
             }
@@ -389,7 +383,7 @@ fn parse_rate(entry: &str) -> Result<(Call, Fault, f64), FaultError> {
     Ok((call, fault.fitting(call)?, share))
 }
 
-/// One step of a script for a call: a fault, or `ok` for an answer as it should be.
+/// Parses a step of a call's script: a fault, or `ok` for an answer without one.
 ///
 /// # Errors
 /// [`FaultError`] if the text is neither, or if the fault does not fit the call.
@@ -397,7 +391,7 @@ pub fn parse_step(call: Call, text: &str) -> Result<Option<Fault>, FaultError> {
     if text == "ok" { Ok(None) } else { text.parse::<Fault>()?.fitting(call).map(Some) }
 }
 
-/// Decides which fault strikes next: the script first, and chance once it is used up.
+/// Chooses the fault of the next call: from the script first, and by chance once the script is used up.
 #[derive(Debug)]
 pub(super) struct Faults {
     scripts: [VecDeque<Option<Fault>>; 3],
@@ -414,7 +408,7 @@ impl Faults {
         self.rates = rates;
     }
 
-    /// Queues up steps behind those that are still to come; all or none.
+    /// Appends steps to a call's script, all of them or none.
     pub(super) fn script(&mut self, call: Call, steps: &[Option<Fault>]) -> Result<(), FaultError> {
         for fault in steps.iter().flatten() {
             fault.fitting(call)?;
@@ -427,7 +421,7 @@ impl Faults {
         self.scripts = Default::default();
     }
 
-    /// How many steps of the scripts are still to come.
+    /// The number of steps left in all scripts.
     pub(super) fn scripted(&self) -> usize {
         self.scripts.iter().map(VecDeque::len).sum()
     }

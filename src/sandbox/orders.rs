@@ -1,7 +1,7 @@
-//! Orders of people who don't exist: the same ones for the same seed, in the way the marketplace words them.
+//! Made-up orders of people who don't exist, the same for the same seed, in the marketplace's format.
 //!
-//! Some are written the way PHP writes them: amounts as text, as numbers, empty objects as lists, nulls for what is
-//! unknown, fields that nobody documented.
+//! Some are as PHP writes them: amounts as strings or numbers, empty objects as lists, nulls for unknown values, and
+//! undocumented fields.
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -12,14 +12,14 @@ use serde_json::{Map, Number, Value, json};
 use crate::order::country::Country;
 use crate::order::ids::OrderId;
 
-/// A record as it travels: its ID and its JSON text.
+/// An order's ID and JSON text.
 #[derive(Debug, Clone)]
 pub(super) struct Record {
     pub(super) id: OrderId,
     pub(super) json: String,
 }
 
-/// Makes up one order after another.
+/// Makes up orders, one after another.
 #[derive(Debug)]
 pub(super) struct Orders {
     chance: StdRng,
@@ -38,12 +38,12 @@ impl Orders {
         }
     }
 
-    /// An earlier process has made up orders up to this one: the next are others.
+    /// Continues behind an order that an earlier process made up, so that no ID comes twice.
     pub(super) fn go_on_after(&mut self, id: &OrderId) {
         self.last_id = id.as_str().parse().unwrap_or(self.last_id);
     }
 
-    /// The next order, placed at this time. IDs grow, with gaps.
+    /// Makes up the next order, placed at this time. IDs grow, with gaps.
     pub(super) fn next(&mut self, created: Timestamp) -> Record {
         self.last_id += self.chance.random_range(1..=7);
         let id = self.last_id;
@@ -156,7 +156,7 @@ impl Orders {
         }
     }
 
-    /// Hundredths of the currency for one US cent, about.
+    /// About how many hundredths of the currency one US cent is.
     fn rate(&self) -> i64 {
         match self.country {
             Country::Co => 4_000,
@@ -166,7 +166,7 @@ impl Orders {
         }
     }
 
-    /// To what people write on a price tag: Colombian prices have no decimals, Costa Rican ones are multiples of five.
+    /// Rounds to usual prices: Colombian ones have no decimals, Costa Rican ones are multiples of five.
     fn round(&self, hundredths: i64) -> i64 {
         let step = match self.country {
             Country::Co => 10_000,
@@ -198,7 +198,7 @@ impl Orders {
     }
 }
 
-/// One line; prices in hundredths of the currency.
+/// An order line. Prices are in hundredths of the currency.
 struct Line {
     code: String,
     name: &'static str,
@@ -207,7 +207,7 @@ struct Line {
     before: i64,
 }
 
-/// Renders hundredths of the currency.
+/// Renders an amount in hundredths of the currency.
 type Amount = fn(i64) -> Value;
 
 fn amount_as_text(hundredths: i64) -> Value {
@@ -231,7 +231,7 @@ fn payment_methods(country: Country) -> &'static [&'static str] {
     }
 }
 
-/// City and region.
+/// Cities with their regions.
 fn places(country: Country) -> &'static [(&'static str, &'static str)] {
     match country {
         Country::Co => &[
@@ -291,7 +291,7 @@ const LAST_NAMES: &[&str] = &[
     "Agüero",
 ];
 
-/// Name, and price in US cents.
+/// Products with their prices in US cents.
 const PRODUCTS: &[(&str, i64)] = &[
     ("Llanta 110/90-17 doble propósito", 5_290),
     ("Kit de arrastre 428H × 120L", 3_175),

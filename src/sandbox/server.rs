@@ -1,4 +1,4 @@
-//! The marketplace's three calls over HTTP.
+//! The HTTP server of the marketplace's three calls.
 
 use std::time::Duration;
 
@@ -17,18 +17,18 @@ use super::shop::Shop;
 use super::until;
 use super::wire::{Line, Plan};
 
-/// The destructive read.
+/// The path of the destructive read.
 pub const NEW_ORDERS: &str = "/api/cart/transaction/newOrders";
-/// The IDs of the last 8 days.
+/// The path of the list of IDs of the last 8 days.
 pub const ORDER_IDS: &str = "/api/cart/transaction/ordersIds";
-/// One order by its ID.
+/// The path of an order by its ID.
 pub const ORDER: &str = "/api/cart/transaction/order/{id}";
 
-/// What the handlers share.
+/// The state that the handlers share.
 #[derive(Debug, Clone)]
 pub(super) struct Counter {
     pub(super) shop: Shop,
-    /// How long every answer is held back, after the orders were marked.
+    /// How long every answer is held back after its orders were marked.
     pub(super) delay: Duration,
     pub(super) stop: watch::Receiver<bool>,
 }
@@ -82,7 +82,7 @@ impl Counter {
         if !answer.wait.is_zero() {
             tokio::select! {
                 () = tokio::time::sleep(answer.wait) => self.shop.sent(number),
-                // A server that goes down answers nobody.
+                // A server that goes down cuts its answers.
                 () = until(self.stop) => line.plan(Plan::Cut),
             }
         }

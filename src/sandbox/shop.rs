@@ -1,7 +1,7 @@
-//! The state of the marketplace: which orders there are, which of them are marked, and by which request.
+//! The marketplace's state: which orders there are, which of them are marked, and by which request.
 //!
-//! One lock guards it all, so that marking and returning are one step for everybody who looks. Where a file keeps the
-//! state, each change is in it before it is made: see `journal`.
+//! One lock guards it all, so that marking and returning orders is one atomic step. If a file keeps the state, each
+//! change is written to it before it is made: see `journal`.
 
 mod journal;
 
@@ -32,90 +32,84 @@ const LISTED: SignedDuration = SignedDuration::from_hours(8 * 24);
 /// How far back an order is found by its ID.
 const FOUND: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// Why the control of the sandbox refuses something.
+/// Why a change of the shop is refused.
 #[derive(Debug, Error)]
 pub enum ShopError {
-    /// There is no such order.
     #[error("there is no order {0}")]
     NoOrder(OrderId),
-    /// A record that is inserted has to be JSON; nothing else is asked of it.
+    /// The record to insert is no JSON, which is all that is asked of it.
     #[error("the record is no JSON")]
     NotJson(#[source] serde_json::Error),
-    /// Only an object with an `order` can be changed.
+    /// The record is no object with an `order`.
     #[error("the record of order {0} has no `order` that could be changed")]
     Unchangeable(OrderId),
-    /// A fault that can't be.
     #[error(transparent)]
     Fault(#[from] FaultError),
 }
 
-/// The marketplace in a word.
+/// The marketplace's state in numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Summary {
-    /// Orders that there are.
+    /// All orders.
     pub orders: usize,
-    /// Those that the next reads will return.
+    /// Orders that the next reads will return.
     pub pending: usize,
-    /// Those that are marked synchronised.
+    /// Orders that are marked synchronised.
     pub marked: usize,
-    /// Calls so far, by kind, refused ones included.
+    /// Calls by kind, including refused ones.
     pub requests: BTreeMap<Call, u64>,
     /// Faults that struck, by name.
     pub faults: BTreeMap<&'static str, u64>,
-    /// Steps of scripts that are still to come.
+    /// Steps left in the scripts.
     pub scripted: usize,
 }
 
-/// An order as the sandbox sees it.
+/// An order's state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct OrderState {
-    /// Its ID; none for an inserted record without one.
+    /// Its ID, or none for an inserted record without one.
     pub id: Option<OrderId>,
     /// Whether the next reads will return it.
     pub pending: bool,
-    /// The requests that marked it, in order; none if none did, or none of this process.
+    /// The requests that marked it, in their order. None if no request of this process did.
     pub marked_by: Option<Vec<u64>>,
-    /// For each of `marked_by`, whether that answer was delivered.
+    /// For each request of `marked_by`, whether its answer was delivered.
     pub deliveries: Vec<Option<bool>>,
-    /// Whether the latest of those answers left the server whole, so far as the server knows. None before a first
-    /// one, and where it depends on the client's patience and limits.
+    /// Whether the latest of these answers left the server whole. None if there is none, or if delivery depends on the
+    /// client's timeouts and limits.
     pub delivered: Option<bool>,
-    /// When it was placed.
     pub created: Timestamp,
 }
 
-/// A call as it was answered.
+/// A call and its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RequestState {
-    /// Counts from 1, over all kinds.
+    /// Counted from 1 over all kinds of calls.
     pub number: u64,
-    /// What was called.
     pub kind: Call,
-    /// The path.
     pub path: String,
-    /// The status; none where the connection was cut without an answer.
+    /// The status, or none if the connection was cut before it.
     pub status: Option<u16>,
-    /// The orders that it returned, or would have; empty for a list of IDs.
+    /// The orders that the call returned or would have returned. Empty for a list of IDs.
     pub ids: Vec<Option<OrderId>>,
-    /// The fault that struck.
     pub fault: Option<Fault>,
     /// Whether the records left the server whole.
     pub delivered: Option<bool>,
-    /// When it came.
+    /// When the call arrived.
     pub at: Timestamp,
 }
 
-/// What of an order is to be changed.
+/// What to change in an order.
 #[derive(Debug, Clone, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Change {
-    /// A new `order.status`.
+    /// The new `order.status`.
     pub status: Option<String>,
-    /// A new `order.total`, as JSON: a number or a text.
+    /// The new `order.total`, as a JSON number or string.
     pub total: Option<Value>,
 }
 
-/// The marketplace: a handle that can be cloned, used by the server, by its control and by tests alike.
+/// The marketplace: a handle that server, control API and tests clone and share.
 #[derive(Debug, Clone)]
 pub struct Shop(Arc<Mutex<State>>);
 
@@ -124,7 +118,7 @@ struct State {
     source: Orders,
     entries: Vec<Entry>,
     by_id: HashMap<OrderId, usize>,
-    /// Indices of the orders that are not marked; the oldest are returned first.
+    /// Indices of the orders that are not marked. Reads return the oldest first.
     pending: BTreeSet<usize>,
     log: Vec<Logged>,
     faults: Faults,
@@ -133,7 +127,7 @@ struct State {
     page_size: usize,
     journal: Option<Journal>,
     rate_limit: Option<usize>,
-    /// When the last calls were answered, as many as the limit lets through in a second.
+    /// When the latest calls were answered: as many as the rate limit allows in a second.
     answered: VecDeque<Timestamp>,
     list_page_size: Option<usize>,
 }
@@ -161,8 +155,8 @@ struct Logged {
 }
 
 impl Shop {
-    /// A marketplace with its first orders: `older` of them 9 to 29 days old, the others spread over the last 7 days. It
-    /// keeps nothing.
+    /// A new marketplace without a state file: `older` of its orders are 9 to 29 days old, the others are spread over
+    /// the last 7 days.
     #[must_use]
     pub fn new(args: &SandboxArgs) -> Self {
         let mut state = State::empty(args);
@@ -170,7 +164,7 @@ impl Shop {
         Self(Arc::new(Mutex::new(state)))
     }
 
-    /// The marketplace that the state file holds, or a new one where it holds none or there is none.
+    /// Loads the marketplace from the state file, or makes a new one if the file is empty or absent.
     ///
     /// # Errors
     /// See [`StateError`].
@@ -184,18 +178,18 @@ impl Shop {
         Ok(Self(Arc::new(Mutex::new(state))))
     }
 
-    /// Where it is said that the state can't be kept any more; none where it isn't kept.
+    /// Tells once the state can't be written any more. None without a state file.
     pub(super) fn failure(&self) -> Option<watch::Receiver<Option<StateError>>> {
         self.state().journal.as_ref().map(Journal::failure)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing is left half done by a panic of a test that held the lock.
+        // A test that panics under the lock leaves no change half made.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers a call, and gives its number. `wait` is how long the server will hold back every answer: until it is
-    /// [`Shop::sent`], a held back answer counts as not delivered.
+    /// Answers a call, and returns its number. `wait` is how long the server will hold back the answer: until
+    /// [`Shop::sent`], such an answer counts as not delivered.
     pub(super) fn call(
         &self,
         call: Call,
@@ -207,14 +201,14 @@ impl Shop {
         self.state().call(call, path, id, token, wait)
     }
 
-    /// Notes that a held back answer is on its way.
+    /// Notes that an answer that was held back is on its way.
     pub(super) fn sent(&self, number: u64) {
         if let Some(logged) = self.state().log.get_mut(number as usize - 1) {
             logged.delivered = logged.fault.map_or(Some(true), Fault::delivers);
         }
     }
 
-    /// The marketplace in a word.
+    /// Returns the state in numbers.
     #[must_use]
     pub fn summary(&self) -> Summary {
         let state = self.state();
@@ -230,14 +224,14 @@ impl Shop {
         Summary { orders, pending, marked: orders - pending, requests, faults, scripted: state.faults.scripted() }
     }
 
-    /// Every order, oldest first.
+    /// Returns every order, the oldest first.
     #[must_use]
     pub fn orders(&self) -> Vec<OrderState> {
         let state = self.state();
         (0..state.entries.len()).map(|index| state.order_state(index)).collect()
     }
 
-    /// Every call so far.
+    /// Returns every call so far.
     #[must_use]
     pub fn requests(&self) -> Vec<RequestState> {
         let state = self.state();
@@ -254,14 +248,14 @@ impl Shop {
         state.log.iter().enumerate().map(shown).collect()
     }
 
-    /// The JSON of an order as it would be returned now.
+    /// Returns the JSON of an order as a call would return it now.
     #[must_use]
     pub fn record(&self, id: &OrderId) -> Option<Bytes> {
         let state = self.state();
         state.by_id.get(id).map(|&index| state.entries[index].json.clone())
     }
 
-    /// Places more orders, this many days ago, and gives their IDs.
+    /// Places more orders, dated this many days ago, and returns their IDs.
     pub fn add(&self, count: usize, days_ago: u32) -> Vec<OrderId> {
         let mut state = self.state();
         let first = state.entries.len();
@@ -269,11 +263,11 @@ impl Shop {
         state.entries[first..].iter().filter_map(|entry| entry.id.clone()).collect()
     }
 
-    /// Inserts a record as it is, pending and placed now; gives its ID if `/order/id` is one. If an order has that ID
-    /// already there are then two, and by its ID the new one is found.
+    /// Inserts a record as it is, pending and placed now. Returns its ID, if `/order/id` is one. If another order has
+    /// that ID, both stay, and a lookup by ID finds the new one.
     ///
     /// # Errors
-    /// [`ShopError::NotJson`]; nothing but that is asked of it.
+    /// [`ShopError::NotJson`]. Nothing else is asked of the record.
     pub fn insert(&self, json: &str) -> Result<Option<OrderId>, ShopError> {
         let raw: &RawValue = serde_json::from_str(json).map_err(ShopError::NotJson)?;
         let value: Value = serde_json::from_str(json).map_err(ShopError::NotJson)?;
@@ -283,10 +277,10 @@ impl Shop {
         Ok(id)
     }
 
-    /// Lets orders be returned once more, as a seller can by hand.
+    /// Makes orders pending again, as a seller can do by hand.
     ///
     /// # Errors
-    /// [`ShopError::NoOrder`], and then none of them is.
+    /// [`ShopError::NoOrder`]; then none of them is changed.
     pub fn unsynchronise(&self, ids: &[OrderId]) -> Result<(), ShopError> {
         let mut state = self.state();
         let indices = state.indices(ids)?;
@@ -294,7 +288,7 @@ impl Shop {
         Ok(())
     }
 
-    /// Changes an order; it does not become pending by that.
+    /// Changes an order. This does not make it pending.
     ///
     /// # Errors
     /// [`ShopError::NoOrder`], or [`ShopError::Unchangeable`] for an inserted record without an `order`.
@@ -310,11 +304,11 @@ impl Shop {
         Ok(())
     }
 
-    /// Keeps orders out of the list of IDs, or lets them be unknown by their ID, or shows them again. Hidden from
-    /// [`Call::NewOrders`], an order stays pending and is returned by no read.
+    /// Hides orders from a call, or shows them again. An order that is hidden from [`Call::NewOrders`] stays pending,
+    /// and no read returns it.
     ///
     /// # Errors
-    /// [`ShopError::NoOrder`], and then none is hidden.
+    /// [`ShopError::NoOrder`]; then none of them is hidden.
     pub fn hide(&self, ids: &[OrderId], from: Call, hidden: bool) -> Result<(), ShopError> {
         let mut state = self.state();
         let orders = state.indices(ids)?;
@@ -322,28 +316,28 @@ impl Shop {
         Ok(())
     }
 
-    /// Replaces the token; the former is void at once.
+    /// Replaces the token. The former one is invalid at once.
     pub fn set_token(&self, token: &str) {
         self.state().record(vec![Event::Token(token.to_owned())]);
     }
 
-    /// The token that is valid now.
+    /// Returns the valid token.
     #[must_use]
     pub fn token(&self) -> String {
         self.state().token.clone()
     }
 
-    /// Whether the seller has set "synchronise orders from"; without it every call answers 403.
+    /// Sets whether the seller has configured "synchronise orders from". Without it every call answers 403.
     pub fn set_start_date(&self, configured: bool) {
         self.state().record(vec![Event::StartDate(configured)]);
     }
 
-    /// Answers so many calls a second from now on; the others get a 429, which counts as the fault `throttle`.
+    /// Answers only so many calls a second from now on. Others get a 429, which counts as the fault `throttle`.
     pub fn set_rate_limit(&self, calls: Option<usize>) {
         self.state().rate_limit = calls;
     }
 
-    /// Gives the list of IDs in pages of so many from now on.
+    /// Splits the list of IDs into pages of so many from now on.
     pub fn set_list_page_size(&self, ids: Option<usize>) {
         self.state().list_page_size = ids;
     }
@@ -353,16 +347,16 @@ impl Shop {
         self.state().faults.set_rates(rates);
     }
 
-    /// Queues up what the next calls of a kind meet, behind what is queued already; `None` is an answer without fault.
-    /// A call that is refused (401, 403) uses up no step.
+    /// Appends what the next calls of a kind meet to its script; `None` is an answer without a fault. A call that is
+    /// refused (401, 403) uses up no step.
     ///
     /// # Errors
-    /// [`FaultError::DoesNotFit`], and then nothing is queued up.
+    /// [`FaultError::DoesNotFit`]; then nothing is appended.
     pub fn script(&self, call: Call, steps: &[Option<Fault>]) -> Result<(), FaultError> {
         self.state().faults.script(call, steps)
     }
 
-    /// Forgets the steps of scripts that are still to come.
+    /// Drops the steps left in all scripts.
     pub fn clear_scripts(&self) {
         self.state().faults.clear_scripts();
     }
@@ -403,7 +397,7 @@ impl State {
         self.pending.insert(index);
     }
 
-    /// Adds orders at even distances, from so many days ago to so many days ago.
+    /// Adds orders at even intervals, from `from_days` ago to `to_days` ago.
     fn add_between(&mut self, count: usize, from_days: i64, to_days: i64) {
         let now = Timestamp::now();
         let span = (from_days - to_days) * 86_400;
@@ -469,7 +463,7 @@ impl State {
         (self.log.len() as u64, answer)
     }
 
-    /// Counts the call, if it is to be answered.
+    /// Whether the rate limit refuses the call. A call that it allows is counted.
     fn is_over_the_limit(&mut self) -> bool {
         let Some(limit) = self.rate_limit else { return false };
         let now = Timestamp::now();
@@ -494,7 +488,7 @@ impl State {
         }
     }
 
-    /// The answer, and the orders that it returns: none under a fault that precedes marking.
+    /// Returns the answer and the orders in it. There are none under a fault that strikes before the marking.
     fn answer(&mut self, call: Call, id: Option<&str>, fault: Option<Fault>) -> (Answer, Vec<usize>) {
         match call {
             Call::NewOrders => self.new_orders(fault),
@@ -524,7 +518,7 @@ impl State {
         (Answer::json(Page { records, found, pending: self.pending.len() }.render(fault)), taken)
     }
 
-    /// The list of IDs, or the page that is asked for.
+    /// Renders the list of IDs, or the page of it that is asked for.
     fn list(&self, page: Option<&str>, fault: Option<Fault>) -> Vec<u8> {
         let ids = self.listed();
         match self.list_page_size {
@@ -533,7 +527,7 @@ impl State {
         }
     }
 
-    /// The IDs of the last 8 days, each as a JSON value; a number where the ID reads as one.
+    /// The IDs of the last 8 days as JSON values: a number if the ID reads as one.
     fn listed(&self) -> Vec<Bytes> {
         let oldest = Timestamp::now() - LISTED;
         self.entries
@@ -558,7 +552,7 @@ impl State {
     }
 }
 
-/// An ID as it stands in JSON: a text, or a number's digits.
+/// Reads an ID from JSON: a string, or the digits of a number.
 pub(super) fn order_id(value: &Value) -> Option<OrderId> {
     match value {
         Value::String(text) => text.parse().ok(),

@@ -1,4 +1,4 @@
-//! The sandbox as a client sees it, over real connections.
+//! Tests of the sandbox over real connections, as a client sees it.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -62,7 +62,7 @@ impl Customer {
         self.shop.script(Call::NewOrders, &[parse_step(Call::NewOrders, fault).unwrap()]).unwrap();
     }
 
-    /// The faults that struck, each once.
+    /// The names of the faults that struck, each once.
     fn struck(&self) -> Vec<&'static str> {
         self.shop.summary().faults.into_keys().collect()
     }

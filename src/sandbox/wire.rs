@@ -1,8 +1,8 @@
-//! The TCP side of a fault: a listener whose connections can be cut, or slowed down, at a given byte of an answer.
+//! Connections that can be cut or slowed down at a given byte of an answer.
 //!
-//! A handler can't cut its own connection: whatever it returns, hyper frames it properly or ends it in an order of its
-//! own choosing. So each connection is wrapped, and its [`Line`] lets the handler say what becomes of the bytes that it
-//! is about to return. A cut is then a real one: the promised `Content-Length` stands in the head, and the socket ends.
+//! A handler can't cut its own connection: hyper frames whatever it returns properly, or ends it in an order of its own
+//! choosing. So each connection is wrapped, and a handler uses its [`Line`] to say how the bytes of its answer are
+//! sent. A cut is then a real one: the head promises a `Content-Length`, and the socket closes before it.
 
 use std::io;
 use std::pin::Pin;
@@ -17,26 +17,26 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// What becomes of the bytes of an answer.
+/// How the bytes of an answer are sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Plan {
-    /// They are sent.
+    /// All of them, at once.
     #[default]
     Send,
-    /// None is sent: the connection is cut.
+    /// None of them: the connection is cut.
     Cut,
-    /// The head and this many bytes of the body are sent, then the connection is cut.
+    /// The head and this many bytes of the body. Then the connection is cut.
     CutAfter(usize),
-    /// They are sent in pieces of this many bytes, with a pause before each further one.
+    /// Pieces of this many bytes, with a pause before each further one.
     Trickle(usize, Duration),
 }
 
-/// A handler's hold on the connection over which it is asked.
+/// A handler's control over its connection.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Line(Arc<Mutex<Plan>>);
 
 impl Line {
-    /// Settles what becomes of the next answer.
+    /// Sets how the next answer is sent.
     pub(super) fn plan(&self, plan: Plan) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = plan;
     }
@@ -52,7 +52,7 @@ impl Connected<IncomingStream<'_, Exchange>> for Line {
     }
 }
 
-/// Accepts the connections.
+/// Accepts connections and wraps each of them.
 pub(super) struct Exchange {
     pub(super) listener: TcpListener,
     pub(super) stop: watch::Receiver<bool>,
@@ -75,11 +75,11 @@ impl Listener for Exchange {
     }
 }
 
-/// One connection.
+/// A connection that follows the plan of its [`Line`].
 pub(super) struct Wire {
     stream: TcpStream,
     line: Line,
-    /// Bytes that may still be sent before the cut, once the head of the answer has been seen.
+    /// Bytes that may still be sent before the cut. None until the head of the answer was written.
     allowance: Option<usize>,
     pause: Option<Pin<Box<Sleep>>>,
     stop: watch::Receiver<bool>,
@@ -129,14 +129,14 @@ impl AsyncRead for Wire {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         if buf.filled().len() > before {
-            // The next request on a kept connection is not slowed down by what the last one met.
+            // The plan is for one answer only: the next request on the connection begins without one.
             self.line.plan(Plan::Send);
         }
         Poll::Ready(Ok(()))
     }
 }
 
-/// Vectored writes are left out, so that head and body arrive in one buffer and in order.
+/// Has no vectored writes, so that head and body arrive in one buffer and in order.
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.line.current() {

@@ -1,4 +1,5 @@
-//! How many orders a cut read has marked, how many of them came back, and what a person has to do about the rest.
+//! Tests of the account of losses: how many orders a cut read marked, how many were found since, and what a person has
+//! to do about the rest.
 
 use imotriz_kafka::order::ids::OrderId;
 use imotriz_kafka::sandbox::{Fault, SandboxArgs};

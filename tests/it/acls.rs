@@ -1,5 +1,5 @@
-//! A broker that allows what it was told to allow: with the ACLs of the table in docs/operations.md everything works,
-//! and whichever of them is taken away is named by `doctor` and by what needs it.
+//! Tests with a broker that enforces ACLs. With the ACLs of the table in docs/operations.md everything works; if one of
+//! them is missing, `doctor` names it, and so does the operation that needs it.
 
 use imotriz_kafka::sandbox::SandboxArgs;
 

@@ -1,4 +1,4 @@
-//! A running instance, watched over HTTP: as a probe, as Prometheus, as a person.
+//! Tests of the admin server of a running instance: probes, metrics and status page.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,5 +1,5 @@
-//! Orders that are published more than once, or forgotten: because they changed, because an operator asks for it, because
-//! their time is over. And one that is not: a page that waited elsewhere.
+//! Tests of orders that are published again or forgotten: because they changed, because an operator asks for it, or
+//! because retention is over. Also of a late page, whose orders must not be published again.
 
 use std::time::Duration;
 

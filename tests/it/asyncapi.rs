@@ -1,5 +1,5 @@
-//! `schemas/asyncapi.yaml` says what the program does: AsyncAPI's own parser takes it, its topics are those of the
-//! settings, and its headers those of real messages.
+//! Tests that `schemas/asyncapi.yaml` describes the program: AsyncAPI's own parser accepts it, its topics are those of
+//! the settings, and its headers are those of real messages.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,4 +1,4 @@
-//! What a PHP back end, and what stands in front of it, answers in the place of a page as it should be.
+//! Tests of irregular answers: what a PHP back end, or a proxy in front of it, returns instead of a regular page.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Kafka does something else than it is asked to: its answers are lost, its topics are gone or changed, it refuses.
+//! Tests of a broker that fails: it loses answers, its topics are gone or changed, or it refuses requests.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The clock is days ahead, or days behind, from one start to the next and under a running program.
+//! Tests of a clock that is days ahead or behind, from one start to the next and while the program runs.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,4 +1,4 @@
-//! What an operator types, and what the program answers.
+//! Tests of the commands: their output and exit codes.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! The consumers under `examples/consumers`: what each of them makes of the same orders.
+//! Tests that the consumers under `examples/consumers` all read the same orders alike.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

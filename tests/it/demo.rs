@@ -1,4 +1,4 @@
-//! `demo`: what a newcomer runs first has to work with nothing around it, and to be honest.
+//! Tests of `demo`, which a newcomer runs first: it works with nothing installed, and its verdict is honest.
 
 use std::time::Duration;
 

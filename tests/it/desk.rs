@@ -1,4 +1,4 @@
-//! What an operator asks of a program that is at work: to publish orders anew, without a stop.
+//! Tests of the control socket: `republish` and `dlq retry` while the program runs.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The spool's disk is full, or can't be written.
+//! Tests of a spool whose disk is full or can't be written.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;

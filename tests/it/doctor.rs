@@ -1,4 +1,4 @@
-//! `doctor`: whatever is not well is found, and its cure is named.
+//! Tests of `doctor`: it finds whatever is wrong, and names the remedy.
 
 use std::fs;
 

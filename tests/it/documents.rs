@@ -1,7 +1,7 @@
-//! The documents' command blocks, typed line by line as a reader would.
+//! Runs the documents' command blocks line by line, as a reader would.
 //!
-//! What stands there for something of the reader's own is replaced: addresses, and where secrets are. A line that is
-//! neither a command of the program nor in [`NOT_RUN`] fails, and so does a block in a language that nobody knows here.
+//! Placeholders for a reader's own addresses and secret files are replaced. A line fails if it is neither a command of
+//! the program nor in [`NOT_RUN`], and so does a block in an unknown language.
 
 use std::fs;
 use std::path::Path;

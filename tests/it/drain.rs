@@ -1,4 +1,4 @@
-//! A drain from the marketplace to a reader in another language.
+//! Tests of `drain` from the marketplace to a consumer written in another language.
 
 use std::collections::BTreeMap;
 

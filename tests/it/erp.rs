@@ -1,4 +1,4 @@
-//! The consumer that books orders into PostgreSQL, while it is killed.
+//! Tests of the example consumer that books orders into PostgreSQL, while it is killed.
 
 use std::process::Command;
 use std::time::Duration;

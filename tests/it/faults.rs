@@ -1,5 +1,5 @@
-//! The marketplace misbehaves, by script. Every order that was delivered whole is published once, and every read of
-//! which nobody can say what it marked leaves its trace.
+//! Tests of a marketplace that misbehaves, by script. Every order that was delivered whole is published once, and every
+//! read of unknown outcome leaves a trace.
 
 use std::fs;
 

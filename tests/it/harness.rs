@@ -1,4 +1,4 @@
-//! What the other tests take for granted about the harness, seen against the real thing.
+//! Tests of the test harness against real services.
 
 use std::process::Command;
 use std::time::Duration;

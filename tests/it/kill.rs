@@ -1,8 +1,8 @@
-//! `kill -9` at every place that a page passes, and at any other moment.
+//! Tests of `kill -9` at every fail point on a page's way, and at random moments.
 //!
-//! A page that was on its way when the process died, answered and not yet durable, can't be given back by anybody but
-//! the list of IDs. So here an order may be missing only if it was returned by the last read of a run that was killed,
-//! and only if the next start reported a read with an unknown outcome for it.
+//! If the process dies when a page was answered and not yet durable, only the list of IDs can bring its orders back. So
+//! an order may be missing here only if it was returned by the last read of a killed run, and only if the next start
+//! reported a read of unknown outcome for it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,10 +1,9 @@
-//! Tests against the real thing: an Apache Kafka, a schema registry, HTTP, and processes that get killed.
+//! Integration tests against real services: Apache Kafka, a schema registry, HTTP, and processes that are killed.
 //!
-//! One binary, so that all of them share one broker and one registry, which the first test that needs them starts.
-//! They want a JDK 17 and Maven (which fetches both, once), or the addresses of running ones in `IMOTRIZ_TEST_KAFKA`
-//! and `IMOTRIZ_TEST_REGISTRY`; the consumers under `examples` want their own languages as well. Without either they
-//! fail: a test that skips itself proves nothing. Whoever runs them all is told at the start, and all at once, what is
-//! missing.
+//! They are one binary, so that they share one broker and one registry, started by the first test that needs them. They
+//! need a JDK 17 and Maven (which downloads both once), or the addresses of running ones in `IMOTRIZ_TEST_KAFKA` and
+//! `IMOTRIZ_TEST_REGISTRY`. The consumers under `examples` also need their own languages. If something is missing, the
+//! tests fail: a skipped test proves nothing. A run of the whole suite lists everything that is missing at its start.
 #![allow(clippy::unwrap_used, reason = "all of this is a test, and a panic is how a test reports")]
 
 mod account;

@@ -1,4 +1,4 @@
-//! A second version of the schemas beside the first: what each reads of the other's messages.
+//! Tests of a second version of the schemas beside the first: how each reads the other's messages.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What lies between the program and the marketplace misbehaves, and not the marketplace itself.
+//! Tests of a network between program and marketplace that misbehaves.
 
 use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! What an operator asks, and what the answers say: on a real broker.
+//! Tests of the operators' commands on a real broker: `tail`, `explain`, `status`, `dlq`.
 
 use imotriz_kafka::sandbox::SandboxArgs;
 use serde_json::Value;

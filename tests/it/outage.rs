@@ -1,4 +1,4 @@
-//! Kafka goes away in the middle of the work, and comes back.
+//! Tests of an outage of Kafka in the middle of the work.
 
 use std::time::Duration;
 

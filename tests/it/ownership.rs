@@ -1,4 +1,4 @@
-//! Two programs where there should be one.
+//! Tests of two programs with one spool or one transactional ID: only one may work.
 
 use imotriz_kafka::sandbox::SandboxArgs;
 use rustix::process::Signal;

@@ -1,5 +1,6 @@
-//! `kill -STOP` at every place that a page passes, for longer than a transaction may take: a laptop that sleeps, a
-//! virtual machine that is moved. Meanwhile the broker ends what was open; afterwards the program goes on by itself.
+//! Tests of `kill -STOP` at every fail point on a page's way, for longer than a transaction may take, as when a laptop
+//! sleeps or a virtual machine is moved. Meanwhile the broker aborts what was open; afterwards the program goes on by
+//! itself.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

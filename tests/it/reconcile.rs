@@ -1,4 +1,4 @@
-//! What the marketplace has marked and never delivered comes back, once.
+//! Tests of `reconcile`: orders that the marketplace marked and never delivered are published, once.
 
 use std::collections::BTreeSet;
 use std::fs;

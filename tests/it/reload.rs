@@ -1,4 +1,4 @@
-//! Settings and tokens that change under a running program.
+//! Tests of settings and tokens that change while the program runs.
 
 use std::fs;
 use std::path::{Path, PathBuf};

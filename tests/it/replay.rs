@@ -1,4 +1,4 @@
-//! Pages that are published, and met again after a kill.
+//! Tests of pages that are in the spool again after a kill although they were published.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! The fake shop as a process that is killed.
+//! Tests of the sandbox as a process that is killed.
 
 use std::path::Path;
 use std::time::Duration;

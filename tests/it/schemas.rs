@@ -1,4 +1,4 @@
-//! The schema registry: away, back, and asked by command.
+//! Tests of the schema registry: its outage, its return, and the `schemas` commands.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Files that belong to somebody, and the image's user, who must be able to read them.
+//! Tests of secret files and their owners: the container image's user must be able to read them.
 
 use std::fs::{self, Permissions};
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! A Kafka with passwords, certificates and encryption, as companies run it.
+//! Tests of a secured Kafka: passwords, certificates and encryption, as companies use them.
 
 use std::fs;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The wish to stop, in the middle of a read.
+//! Tests of SIGINT and SIGTERM in the middle of a read.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

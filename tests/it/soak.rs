@@ -1,5 +1,5 @@
-//! Everything at once, for as long as one likes: `IMOTRIZ_SOAK=60m cargo test --test it soak -- --nocapture`, with
-//! `IMOTRIZ_SOAK_SEED=…` for other chances. Without the variable it takes some seconds.
+//! A soak test with all faults at once, for as long as wanted: `IMOTRIZ_SOAK=60m cargo test --test it soak --
+//! --nocapture`. `IMOTRIZ_SOAK_SEED=…` sets another seed. Without `IMOTRIZ_SOAK` it takes some seconds.
 
 use std::collections::BTreeMap;
 use std::env;

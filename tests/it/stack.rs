@@ -1,5 +1,5 @@
-//! docker-compose.yml without an engine: what it starts is started here from the same variables and commands, as
-//! processes. What is only read is in `stack/files.rs`.
+//! Tests of docker-compose.yml without a container engine: its services are started as processes, with the same
+//! variables and commands. `stack/files.rs` tests what only has to be read.
 
 mod files;
 

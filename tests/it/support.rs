@@ -1,5 +1,5 @@
-//! What the tests stand on. Of the crate under test it uses the sandbox of the marketplace and nothing else, so that the
-//! two can't be wrong in the same way.
+//! Support code of the integration tests. It uses the crate's sandbox and nothing else of the crate under test, so that
+//! the two can't be wrong in the same way.
 
 pub mod child;
 pub mod cluster;

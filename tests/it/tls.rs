@@ -1,4 +1,4 @@
-//! The marketplace over HTTPS, as all but a sandbox is: whom the program trusts, and whom it doesn't.
+//! Tests of the marketplace over HTTPS: which certificates the program trusts, and which it does not.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! A broker: transactions, fencing, and answers that are lost.
+//! A model of the broker: transactions, fencing, and answers that are lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;

@@ -1,4 +1,4 @@
-//! Two wall clocks: the marketplace's, which is right, and that of the machine on which the program runs.
+//! Two wall clocks: the marketplace's, which is right, and that of the program's machine.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,4 +1,4 @@
-//! A disk that holds what was synced, and after a power failure any part of what was not.
+//! A model of the disk. A power failure keeps what was synced, and any part of what was not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::TryLockError;

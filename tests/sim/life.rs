@@ -1,4 +1,4 @@
-//! What a seed decides for a whole run: how the program is set up.
+//! The settings that a seed chooses for a whole run of the simulation.
 
 use std::fs;
 

@@ -1,8 +1,8 @@
-//! A deterministic simulation: the real drain, lane, spool, account and reconciler, over a model of the marketplace, the
-//! broker, the disk and the clock, in which anything may go wrong at any time, and all of which a seed decides.
+//! A deterministic simulation: the real drain, lane, spool, account and reconciler run over models of the marketplace,
+//! the broker, the disk and the clock. Anything may fail at any time, and a seed determines all of it.
 //!
-//! `SIM_SEED=123 cargo test --test sim` plays one seed again and tells what happens; `SIM_SEEDS=100000` plays as many.
-//! The operations of a seed that fails are cut down to those without which it would not.
+//! `SIM_SEED=123 cargo test --test sim` repeats one seed and prints what happens. `SIM_SEEDS=100000` runs as many
+//! seeds. If a seed fails, its operations are reduced to those that the failure needs.
 
 #![allow(clippy::unwrap_used, reason = "all of this is a test, and a panic is how a test reports")]
 

@@ -1,4 +1,5 @@
-//! MarketplaceFactory, one for each store: what one hands over it marks, and hands over no more.
+//! A model of the marketplace, with one client for each store. It marks the orders that it hands over, and hands them
+//! over once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;

@@ -1,4 +1,4 @@
-//! What can happen, by name.
+//! The operations of a simulation, by name.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! The program: the real one, as `app` puts it together, in the model's environment.
+//! Runs the program itself, as `app` builds it, in the models' environment.
 
 use std::io;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! One stream of numbers a seed gives, and nothing else does.
+//! The one source of random numbers, which a seed determines.
 
 /// SplitMix64.
 pub struct Random(u64);

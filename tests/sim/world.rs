@@ -1,4 +1,4 @@
-//! What outlives the program: the state of marketplace, broker and disk, what goes wrong next, and the verdict.
+//! The state that outlives the program: marketplace, broker, disk, faults to come, and the verdict.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};

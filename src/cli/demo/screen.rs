@@ -1,46 +1,52 @@
-//! What the demonstration looks like.
+//! The output of the demonstration.
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
 
 use comfy_table::presets::{NOTHING, UTF8_BORDERS_ONLY};
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, LineStyle, Row, Table};
+use comfy_table::{Attribute, Cell, CellAlignment, Color, ColumnConstraint, LineStyle, Row, Table};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::Report;
 use crate::avro::event::OrderEvent;
-use crate::cli::look::{TerminalStyle, count, grouped, plural};
 use crate::cli::order_row::{COLUMNS, NUMBERS, REASON, WIDEST, cells};
 use crate::cli::out;
+use crate::cli::style::TerminalStyle;
+use crate::cli::table::{Columns, borderless, dim_cell};
+use crate::cli::wrap::terminal_width;
 use crate::demo::Verdict;
+use crate::platform::text::{count, grouped, plural};
 
-/// Rows at the beginning of the list, and at its end.
+/// How many events the table shows from the beginning of the run, and from its end.
 const FIRST: usize = 10;
 const LAST: usize = 5;
-/// Between two lines of progress where there is no terminal.
+/// Pause between two lines of progress without a terminal.
 const BETWEEN_LINES: Duration = Duration::from_secs(2);
 
 const LIMITS_OF_THE_EMBEDDED_BROKER: &str = "the embedded one does not isolate transactions: that nothing of an aborted one is \
                                              seen, only a real one can prove (--bootstrap-servers HOST:PORT)";
 
-/// As it stands in a row; every other one is worth a look.
+/// The usual reason. Every other reason is highlighted.
 const USUAL_REASON: &str = "drained";
 
-/// Below so many columns the products are left out.
-const NARROW: u16 = 96;
+/// Below this width the products are left out.
+const NARROW: usize = 96;
+
+/// The columns of an event that is shown as it comes: as [`COLUMNS`], with the products last.
+const LIVE: Columns<7> = Columns { widths: [12, 7, 3, 10, 19, 17, 0], numbers: &[1, 2, 5], optional: &[] };
 
 type Cells = [String; COLUMNS.len()];
 
-/// What is shown of events.
+/// How events are shown.
 enum Events {
-    /// A few of them, in a table, later.
+    /// The first and the last ones, in a table at the end.
     Collected { first: Vec<Cells>, last: VecDeque<Cells>, left_out: u64 },
-    /// Each as it comes.
+    /// Each at once, in a line.
     Live,
 }
 
-/// The standard output, and the progress bar below it.
+/// Writes to the standard output, with a progress bar below it.
 pub(super) struct Screen {
     json: bool,
     style: TerminalStyle,
@@ -112,7 +118,7 @@ impl Screen {
         }
     }
 
-    /// Takes the progress bar away.
+    /// Removes the progress bar.
     pub(super) fn curtain(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
@@ -201,13 +207,11 @@ impl Screen {
         format!("{judgement} {}", self.style.dim(pace))
     }
 
-    /// A name and a sentence each, which wrap where the terminal ends.
+    /// The remarks below the verdict: a name and a sentence each, wrapped at the terminal's width.
     fn remarks(&self, report: &Report) -> Table {
-        let mut table = Table::new();
-        table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        let mut table = borderless();
         let mut remark = |name: &str, text: String| {
-            let name = Cell::new(name);
-            table.add_row([dim_if(self.style, name), Cell::new(text)]);
+            table.add_row([dim_cell(self.style, name), Cell::new(text)]);
         };
         let struck: u64 = report.faults.values().sum();
         if struck > 0 {
@@ -234,10 +238,9 @@ fn progress_bar(orders: u64) -> ProgressBar {
 }
 
 fn order_table<'a>(style: TerminalStyle, rows: impl Iterator<Item = &'a Cells>) -> Table {
-    let mut table = Table::new();
+    let mut table = borderless();
     table.load_style(NOTHING.header_separator(LineStyle::none().fill('─').junction('─')));
-    table.set_content_arrangement(ContentArrangement::Dynamic).set_truncation_indicator("…");
-    table.set_header(COLUMNS.map(|name| dim_if(style, Cell::new(name))));
+    table.set_truncation_indicator("…").set_header(COLUMNS.map(|name| dim_cell(style, name)));
     for cells in rows {
         let mut row = Row::from(cells.iter().enumerate().map(|(index, text)| match index {
             REASON if style.has_colours() && ![USUAL_REASON, ""].contains(&text.as_str()) => {
@@ -248,7 +251,7 @@ fn order_table<'a>(style: TerminalStyle, rows: impl Iterator<Item = &'a Cells>) 
         row.max_height(1);
         table.add_row(row);
     }
-    let narrow = table.width().is_some_and(|width| width < NARROW);
+    let narrow = terminal_width().is_some_and(|width| width < NARROW);
     // The widest row has to fit into 80 columns.
     let padding = if narrow { (1, 0) } else { (1, 1) };
     for (index, column) in table.column_iter_mut().enumerate() {
@@ -265,22 +268,18 @@ fn order_table<'a>(style: TerminalStyle, rows: impl Iterator<Item = &'a Cells>) 
     table
 }
 
-/// In columns that fit most; what may be wide stands last, and is cut where the terminal ends.
+/// Formats an event as a line. The products may be long: they come last, and are cut at the terminal's width.
 fn live_line(style: TerminalStyle, cells: &Cells) -> String {
-    let [placed, order, revision, reason, buyer, products, total] = cells;
-    let line = format!("  {order:>7}  {revision:>3}  {reason:10}  {buyer:19}  {total:>17}  {products}");
-    // Some characters take two columns.
-    let room = Table::new().width().map_or(usize::MAX, |width| usize::from(width).saturating_sub(15));
-    let line: String = line.chars().take(room).collect();
-    format!(" {}{line}", style.dim(format!("{placed:12}")))
+    let [placed, order, revision, reason, buyer, products, total] = cells.each_ref().map(String::as_str);
+    // Leaves room, because some characters take two columns.
+    let width = terminal_width().map_or(usize::MAX, |width| width.saturating_sub(3));
+    let line = LIVE.line([placed, order, revision, reason, buyer, total, products], width);
+    let (placed, rest) = line.split_at_checked(LIVE.widths[0]).unwrap_or((&line, ""));
+    format!(" {}{rest}", style.dim(placed))
 }
 
 fn print_indented(table: &Table) {
     table.lines().for_each(|line| out::report(format_args!(" {line}")));
-}
-
-fn dim_if(style: TerminalStyle, cell: Cell) -> Cell {
-    if style.has_colours() { cell.add_attribute(Attribute::Dim) } else { cell }
 }
 
 fn as_json(event: &OrderEvent) -> serde_json::Value {

@@ -1,4 +1,4 @@
-//! Whether it can do its work, and what stands in the way.
+//! Readiness: whether the program can do its work, and if not, why.
 
 use serde::Serialize;
 
@@ -6,26 +6,22 @@ use super::state::{Phase, ProgramState};
 use crate::pipeline::publish::LaneState;
 use crate::spool::Survey;
 
-/// What the program needs. Not the marketplace: what it refuses, no other instance would get.
+/// What the program depends on. The marketplace is not among it: what it refuses one instance, it refuses every
+/// instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
-    /// Itself: it starts, reloads or stops.
+    /// The program itself: it starts, reloads or stops.
     Program,
-    /// Kafka.
     Broker,
-    /// The schema registry.
     Registry,
-    /// The spool and its disk.
     Spool,
 }
 
 /// A part that is not ready.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NotReady {
-    /// Which.
     pub what: Part,
-    /// Why.
     pub why: String,
 }
 
@@ -35,7 +31,7 @@ impl NotReady {
     }
 }
 
-/// All that is not ready.
+/// Lists every part that is not ready.
 pub(super) fn not_ready(state: &ProgramState, spool: Option<&Result<Survey, String>>) -> Vec<NotReady> {
     let mut found = Vec::new();
     match state.phase {
@@ -48,7 +44,7 @@ pub(super) fn not_ready(state: &ProgramState, spool: Option<&Result<Survey, Stri
     if state.phase == Phase::Running {
         let forgotten = pipeline.schemas.forgotten().map(|why| NotReady::new(Part::Registry, why));
         let lanes = pipeline.lanes.iter().filter_map(|(lane, state)| lane_not_ready(*lane, &state.borrow()));
-        // The lanes would say the same once more, each for itself.
+        // A forgotten schema is reported once, and not by each lane again.
         found.extend(lanes.filter(|lane| forgotten.is_none() || lane.what != Part::Registry));
         found.extend(forgotten);
     }
@@ -81,7 +77,7 @@ fn lane_not_ready(lane: i32, state: &LaneState) -> Option<NotReady> {
     }
 }
 
-/// Whether no thread that should live has died.
+/// Whether every lane's thread still lives.
 pub(super) fn is_alive(state: &ProgramState) -> bool {
     state.phase != Phase::Running
         || state.pipeline.iter().all(|pipeline| pipeline.lanes.values().all(|lane| *lane.borrow() != LaneState::Ended))

@@ -1,6 +1,7 @@
-//! The metrics, as Prometheus reads them. One table, which docs/operations.md repeats; dashboard and alerts are tested against it.
+//! The metrics of `/metrics`, in one table. docs/operations.md repeats the table, and tests check dashboard and alerts
+//! against it.
 //!
-//! Labels have few values: a store, a lane, a reason, a status. Nothing tells one order from another.
+//! Labels have few values: a store, a lane, a reason, a status. No label identifies an order.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,21 +16,20 @@ use super::Snapshot;
 use super::snapshot::{Lane, SpoolView, Store};
 use crate::avro::event::Reason;
 
-/// What `/metrics` is.
+/// The content type of `/metrics`.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// One metric.
 pub struct Metric {
-    /// As it stands in a query.
+    /// The name in a query.
     pub name: &'static str,
-    /// Its labels.
+    /// The names of its labels.
     pub labels: &'static [&'static str],
-    /// What it tells.
+    /// The help text.
     pub help: &'static str,
     samples: Samples,
 }
 
-/// Where its values come from.
+/// How the metric's values are taken from a snapshot.
 #[derive(Clone, Copy)]
 enum Samples {
     Counter(fn(&Snapshot) -> Vec<Sample>),
@@ -38,11 +38,11 @@ enum Samples {
     Info,
 }
 
-/// Values of the labels, and the value.
+/// The label values, and the value.
 type Sample = (Vec<String>, f64);
 
 impl Metric {
-    /// Counter, gauge, histogram or info.
+    /// The metric's kind: counter, gauge, histogram or info.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self.samples {
@@ -62,7 +62,7 @@ impl Metric {
         }
     }
 
-    /// The encoder adds what OpenMetrics demands of a kind.
+    /// The name without the suffix that the OpenMetrics encoder adds for the kind.
     fn base_name(&self) -> &'static str {
         let suffix = match self.samples {
             Samples::Counter(_) => "_total",
@@ -94,7 +94,7 @@ const fn gauge(
     Metric { name, labels, help, samples: Samples::Gauge(samples) }
 }
 
-/// All of them.
+/// All metrics.
 #[rustfmt::skip]
 pub static METRICS: &[Metric] = &[
     counter("imotriz_orders_read_total", STORE, |s| stores(s, |store| count(store.orders_read)),
@@ -213,15 +213,16 @@ fn time(at: Timestamp) -> f64 {
     at.as_millisecond() as f64 / 1000.0
 }
 
-/// 0, and not nothing: an alert must not fall silent because something never happened.
+/// A time in seconds, or 0 if there is none. A missing sample would keep an alert silent for something that never
+/// happened.
 fn time_or_never(at: Option<Timestamp>) -> f64 {
     at.map_or(0.0, time)
 }
 
-/// The answer of `/metrics`.
+/// Renders the answer of `/metrics`.
 ///
 /// # Errors
-/// None that are known: a text has room for any number.
+/// None is known: writing to a `String` can't fail.
 pub(super) fn render(snapshot: Snapshot) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Table(Arc::new(snapshot))));
@@ -301,7 +302,7 @@ mod tests {
         }
     }
 
-    /// An increase is seen against what was there before.
+    /// Prometheus sees an increase only if the counter was there before it.
     #[test]
     fn every_counter_of_a_store_is_there_with_0_before_anything_has_happened() {
         let counters = Arc::<Counters>::default();

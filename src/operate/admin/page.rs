@@ -1,4 +1,4 @@
-//! The status page: one text, without scripts or anything to fetch, so that it works over the thinnest tunnel.
+//! The status page in HTML: one file without scripts or linked resources, so that it works over a slow SSH tunnel.
 
 use std::fmt::{self, Display, Write as _};
 
@@ -21,10 +21,10 @@ th{font-weight:500;color:var(--dim);font-size:.85rem}th:first-child,td:first-chi
 td,td:first-child{display:flex;justify-content:space-between;gap:1rem;white-space:normal;text-align:right}
 td::before{content:attr(title);color:var(--dim);font-size:.85rem;white-space:nowrap}}";
 
-/// The page; it loads itself anew every five seconds.
+/// Renders the page, which reloads itself every five seconds.
 pub(super) fn render(snapshot: &Snapshot) -> String {
     let mut page = String::new();
-    // A text takes whatever is written to it.
+    // Writing to a `String` can't fail.
     write(&mut page, snapshot).unwrap_or_default();
     page
 }
@@ -98,7 +98,7 @@ fn write_stores(page: &mut String, snapshot: &Snapshot) -> fmt::Result {
     write_trouble(page, snapshot)
 }
 
-/// What stands in the way of stores.
+/// Lists the stores that can't be read or reconciled, with the reason.
 fn write_trouble(page: &mut String, snapshot: &Snapshot) -> fmt::Result {
     let troubled = snapshot.stores.iter().flat_map(|(name, store)| {
         let read = store.not_read.iter().map(move |trouble| (name, "not read", trouble));
@@ -154,7 +154,7 @@ fn write_lanes(page: &mut String, snapshot: &Snapshot) -> fmt::Result {
     write_table(page, "Lanes", head, snapshot.lanes.iter().map(row))
 }
 
-/// Cells are HTML. Each carries its column's name: where there is no room for columns it stands beside it.
+/// Writes a table. Cells are HTML, and each carries its column's name, which a narrow screen shows beside the value.
 fn write_table<const N: usize>(
     page: &mut String,
     title: &str,
@@ -197,7 +197,7 @@ fn write_spool(page: &mut String, snapshot: &Snapshot) -> fmt::Result {
     )
 }
 
-/// A number that should be 0.
+/// A number that is highlighted unless it is 0.
 struct Alarming(u64);
 
 impl Display for Alarming {
@@ -209,7 +209,7 @@ impl Display for Alarming {
     }
 }
 
-/// Text that is text in HTML as well.
+/// Text, escaped for HTML.
 struct Escaped<'a>(&'a str);
 
 impl Display for Escaped<'_> {

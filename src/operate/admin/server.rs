@@ -1,4 +1,4 @@
-//! The HTTP server.
+//! The HTTP server of `admin.listen`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use tokio::task::{AbortHandle, spawn_blocking};
 use super::state::AdminState;
 use super::{Snapshot, health, metrics, page};
 
-/// The address can't be had.
+/// The address can't be bound.
 #[derive(Debug, Error)]
 #[error("can't listen at {address} (`admin.listen`): {cause}. Set another address, or port 0 for any free one")]
 pub struct CannotListen {
@@ -26,7 +26,7 @@ pub struct CannotListen {
     cause: io::Error,
 }
 
-/// A server that answers until it is dropped.
+/// A running server. Dropping it stops it.
 #[derive(Debug)]
 pub struct Server(AbortHandle);
 
@@ -37,7 +37,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// Listens at an address and says so in the log, since port 0 takes any free one.
+    /// Listens at the address, and logs the actual one: port 0 takes any free port.
     ///
     /// # Errors
     /// [`CannotListen`].
@@ -96,7 +96,7 @@ async fn show_metrics(State(state): Shared) -> Response {
 }
 
 async fn show_page(State(state): Shared) -> Response {
-    // Whatever comes into the page, it fetches nothing and runs nothing.
+    // Forbids the page to load or run anything, whatever text gets into it.
     let headers = [
         (CONTENT_TYPE, "text/html; charset=utf-8"),
         (CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
@@ -108,7 +108,7 @@ fn as_json(value: &serde_json::Value) -> impl IntoResponse + use<> {
     ([(CONTENT_TYPE, "application/json")], format!("{value:#}\n"))
 }
 
-/// On a thread that may wait for the disk: a spool on a disk that hangs must not hang the pipeline's runtime.
+/// Answers on a blocking thread. The snapshot reads the spool's disk, and a disk that hangs must not hang the runtime.
 async fn answer(state: Arc<AdminState>, render: impl FnOnce(Snapshot) -> Response + Send + 'static) -> Response {
     match spawn_blocking(move || render(Snapshot::of(&state))).await {
         Ok(mut response) => {

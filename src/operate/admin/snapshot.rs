@@ -1,4 +1,4 @@
-//! All there is to know of a running instance, at one moment: what metrics, status and page are made from.
+//! The state of a running instance at one moment. Metrics, status and page are all rendered from it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,169 +18,153 @@ use crate::pipeline::publish::LaneState;
 use crate::platform::clock;
 use crate::spool::{Spool, Survey};
 
-/// What `/status` answers. Times are RFC 3339 in UTC, and null before they came.
+/// The answer of `/status`. Times are RFC 3339 in UTC, and null if the event has not happened yet.
 #[derive(Debug, Clone, Serialize)]
 pub struct Snapshot {
-    /// Of the program.
+    /// The program's version.
     pub version: &'static str,
-    /// When this was taken.
+    /// When the snapshot was taken.
     pub at: Timestamp,
-    /// What the program is at.
     pub phase: Phase,
-    /// When the process started.
     pub started_at: Timestamp,
-    /// Since then.
+    /// Seconds since the process started.
     pub uptime_seconds: u64,
-    /// When it began to work with its present settings.
+    /// When the pipeline began to work with its present settings.
     pub settings_since: Option<Timestamp>,
-    /// Whether it can do its work.
+    /// Whether `not_ready` is empty.
     pub ready: bool,
-    /// What stands in the way.
+    /// The parts that are not ready, with the reasons.
     pub not_ready: Vec<NotReady>,
-    /// The stores.
     pub stores: BTreeMap<StoreName, Store>,
-    /// The lanes.
     pub lanes: BTreeMap<i32, Lane>,
-    /// The spool; null if it can't be looked at.
+    /// The spool, or null if it can't be read.
     pub spool: Option<SpoolView>,
-    /// From the last byte of a page to its commit.
+    /// The time from the last byte of a page to its commit.
     pub page_commit: Commits,
 }
 
-/// A store.
 #[derive(Debug, Clone, Serialize)]
 pub struct Store {
-    /// Orders that the marketplace still holds, as it last said.
+    /// Orders that the marketplace still holds, by its latest answer.
     pub pending: u64,
-    /// When a read last brought a page, or found nothing pending.
+    /// When a read last returned a page or found nothing pending.
     pub last_good_read_at: Option<Timestamp>,
-    /// Why no read has gone well since; null while they do.
+    /// Why reads fail since then, or null if they don't.
     pub not_read: Option<Trouble>,
-    /// Pages that were read.
     pub pages_read: u64,
-    /// Orders in them.
     pub orders_read: u64,
-    /// Events that were committed, by reason.
+    /// Committed events, by reason.
     #[serde(serialize_with = "by_reason")]
     pub published: Published,
-    /// Orders that went to the dead-letter topic.
+    /// Orders written to the dead-letter topic.
     pub dead_letters: u64,
-    /// Orders that needed no event.
+    /// Orders that needed no event, because they were known already.
     pub skipped: u64,
-    /// Reads that the marketplace refused.
+    /// Reads that the marketplace refused, by status.
     pub refused: Refused,
-    /// Answers that were understood, and are no page as it should be.
+    /// Answers that were understood although they are no regular page.
     pub irregular_answers: Irregular,
-    /// Reads of unknown outcome.
     pub unknown_reads: u64,
-    /// Those that no pass of the reconciler has settled.
+    /// Reads of unknown outcome that no pass of the reconciler has settled.
     pub unsettled_unknown_reads: u64,
-    /// Listed orders that had not arrived.
+    /// Orders that the marketplace listed and that had not arrived.
     pub missing: u64,
-    /// Those of them that the marketplace no longer has.
+    /// Missing orders that the marketplace no longer has.
     pub gone: u64,
-    /// Why no pass of the reconciler has come to its end since; null while they do.
+    /// Why passes of the reconciler fail since the last good one, or null if they don't.
     pub not_reconciled: Option<Trouble>,
-    /// The last pass of the reconciler.
     pub last_reconcile: Option<Reconciled>,
-    /// Orders that reads of unknown outcome have marked and that have not been found. Those of reads that no pass has
-    /// looked into count as many as there may be.
+    /// Orders that reads of unknown outcome have marked and that have not been found. A read that no pass has examined
+    /// counts with the most that it can have marked.
     pub unaccounted_orders: u64,
-    /// Orders that such reads can have marked besides, at most, although nothing is missing that is listed.
+    /// The most orders that such reads can have marked besides, although no listed order is missing.
     pub possibly_unaccounted_orders: u64,
-    /// For how long the marketplace still lists those that are next to fall out of its list.
+    /// How long the marketplace still lists the missing orders that fall out of its list first.
     pub unaccounted_window_seconds: Option<u64>,
-    /// The account of such reads.
+    /// The reads that may have lost orders.
     pub account: Vec<LossEntry>,
 }
 
-/// Refused reads by the marketplace's answer.
+/// Refused reads, by the status of the answer.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Refused {
-    /// 401.
+    /// Status 401.
     #[serde(rename = "401")]
     pub token: u64,
-    /// 403.
+    /// Status 403.
     #[serde(rename = "403")]
     pub start_date: u64,
-    /// Any other of 4xx.
+    /// Any other 4xx status.
     pub other: u64,
 }
 
-/// Answers to the destructive read by what is odd about them.
+/// Irregular answers to the destructive read, by kind.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Irregular {
-    /// Something stood beside the JSON.
+    /// Text before or behind the JSON.
     pub noise: u64,
-    /// 204.
+    /// Status 204.
     pub no_content: u64,
-    /// 404 for: no orders.
+    /// Status 404 that means: no orders.
     pub not_found: u64,
-    /// A message for: no orders.
+    /// A message that means: no orders.
     pub message: u64,
 }
 
-/// A pass of the reconciler.
 #[derive(Debug, Clone, Serialize)]
 pub struct Reconciled {
-    /// When it was over.
+    /// When the pass ended.
     pub at: Timestamp,
-    /// What it did.
     #[serde(flatten)]
     pub summary: PassSummary,
 }
 
-/// A lane.
 #[derive(Debug, Clone, Serialize)]
 pub struct Lane {
-    /// In a word.
+    /// `opening`, `ready`, `stalled` or `ended`.
     pub state: &'static str,
-    /// What stands in the way.
+    /// Why the lane is still opening.
     pub why: Option<String>,
-    /// Orders in its index.
     pub index_orders: u64,
-    /// Transactions whose commit was seen.
+    /// Transactions that were seen to commit.
     pub committed: u64,
-    /// Transactions that were given up, and decided anew.
+    /// Transactions that failed, and whose pages were decided on again.
     pub failed: u64,
-    /// When a commit was last seen.
     pub last_commit_at: Option<Timestamp>,
 }
 
-/// The spool.
 #[derive(Debug, Clone, Serialize)]
 pub struct SpoolView {
     /// Pages that are not published yet.
     pub pages: u64,
-    /// When the oldest of them was read.
+    /// When the oldest of these pages was read.
     pub oldest_page_at: Option<Timestamp>,
-    /// Reads of unknown outcome.
     pub unknown: u64,
-    /// Files that were put aside.
+    /// Corrupt files that were put aside.
     pub damaged: u64,
-    /// Bytes.
+    /// Free bytes on the spool's disk.
     pub free_bytes: u64,
 }
 
-/// How long pages took.
+/// Latency from the last byte of a page to its commit.
 #[derive(Debug, Clone, Serialize)]
 pub struct Commits {
-    /// Pages.
+    /// Number of pages.
     pub count: u64,
-    /// Half of them took less, in seconds.
+    /// The median.
     pub p50_seconds: f64,
-    /// Nearly all took less, in seconds.
+    /// The 99th percentile.
     pub p99_seconds: f64,
-    /// All together, in seconds.
+    /// The sum over all pages.
     #[serde(skip)]
     pub sum_seconds: f64,
-    /// How many took so many seconds at most, and longer than those before.
+    /// Upper bounds in seconds, with the number of pages in each bucket. Not cumulative.
     #[serde(skip)]
     pub buckets: Vec<(f64, u64)>,
 }
 
 impl Snapshot {
-    /// All there is to know at this moment. Looks at the spool's folder, so not for a thread of the runtime.
+    /// Takes a snapshot. It reads the spool's folder, so don't call it on a thread of the async runtime.
     #[must_use]
     pub fn of(admin: &AdminState) -> Self {
         let (at, state) = (clock::now(), admin.program());
@@ -249,7 +233,7 @@ impl Store {
     }
 }
 
-/// Certainly so many; where no pass has looked yet, the worst that it can find.
+/// Orders certainly missing. If no pass has examined the read yet, the most that it can have lost.
 fn open_orders(entry: &LossEntry) -> u64 {
     match entry.open {
         OpenLoss::Nothing | OpenLoss::UnknownUpTo(_) => 0,
@@ -296,7 +280,7 @@ impl From<Survey> for SpoolView {
 }
 
 impl Commits {
-    /// Powers of two in microseconds, from 1 ms to 67 s: those are counted exactly.
+    /// Bounds in microseconds, as powers of two from 1 ms to 67 s: [`Latency`] counts these exactly.
     const BOUNDS: std::ops::RangeInclusive<u32> = 10..=26;
 
     fn of(latency: &Latency) -> Self {
@@ -310,7 +294,7 @@ impl Commits {
                 (bound.as_secs_f64(), more)
             })
             .collect();
-        // Counted last: pages may have come since, and a histogram must not hold more than its count.
+        // Reads the total last. Pages may be counted meanwhile, and the buckets must not hold more than the total.
         let count = latency.count().max(counted);
         buckets.push((f64::INFINITY, count - counted));
         Self {
@@ -323,7 +307,7 @@ impl Commits {
     }
 }
 
-/// Whole seconds; 0 for a moment that has passed.
+/// Whole seconds from `from` to `to`, or 0 if `to` is earlier.
 fn seconds(from: Timestamp, to: Timestamp) -> u64 {
     u64::try_from(to.duration_since(from).as_secs()).unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! What the server knows of the pipeline: who is at work, and where its numbers are.
+//! The admin server's view of the pipeline: the phase of the program, the running lanes, and the counters.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,26 +18,24 @@ use crate::pipeline::counters::Counters;
 use crate::pipeline::publish::LaneState;
 use crate::platform::clock;
 
-/// Whoever asks for readiness, and be it a thousand at once, makes the registry be asked no more often than this.
+/// How long an answer of the registry holds. Readiness probes, however many, ask the registry no more often than this.
 const LOOK_FRESH: Duration = Duration::from_secs(5);
-/// Longer than this no probe waits for the registry.
+/// The longest that a probe waits for the registry.
 const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// What the program is at.
+/// What the program is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// It waits for Kafka, to look at the topics.
+    /// It waits for Kafka, in order to check the topics.
     Starting,
-    /// It reads and publishes.
     Running,
-    /// It ends its work, to begin anew with other settings.
+    /// It stops, in order to start again with other settings.
     Reloading,
-    /// It ends its work.
     Stopping,
 }
 
-/// Written by whoever runs the pipeline, read by the server.
+/// Written by the code that runs the pipeline, read by the admin server.
 #[derive(Debug)]
 pub struct AdminState {
     pub(super) counters: Arc<Counters>,
@@ -48,11 +46,11 @@ pub struct AdminState {
 #[derive(Debug, Clone)]
 pub(super) struct ProgramState {
     pub(super) phase: Phase,
-    /// The last that came to work.
+    /// The latest pipeline that began to work.
     pub(super) pipeline: Option<RunningPipeline>,
 }
 
-/// A pipeline at work.
+/// The handles of a pipeline that is at work.
 #[derive(Debug, Clone)]
 pub(super) struct RunningPipeline {
     pub(super) since: Timestamp,
@@ -64,14 +62,14 @@ pub(super) struct RunningPipeline {
 }
 
 impl AdminState {
-    /// Nothing is at work yet.
+    /// Begins without a pipeline.
     #[must_use]
     pub fn new(counters: Arc<Counters>) -> Self {
         let program = RwLock::new(ProgramState { phase: Phase::Starting, pipeline: None });
         Self { counters, started_at: clock::now(), program }
     }
 
-    /// From now on this is at work.
+    /// Notes a pipeline that has begun to work.
     pub fn at_work(&self, config: &Config, app: &App) {
         let pipeline = RunningPipeline {
             since: clock::now(),
@@ -82,21 +80,20 @@ impl AdminState {
             page_space: config.spool.page_space,
         };
         let mut state = self.program.write().unwrap_or_else(PoisonError::into_inner);
-        // A stop that was asked for while it was built is not taken back.
+        // A stop that was requested during the build stays in force.
         let phase = if state.phase == Phase::Stopping { Phase::Stopping } else { Phase::Running };
         *state = ProgramState { phase, pipeline: Some(pipeline) };
     }
 
-    /// What it is at.
     pub fn set_phase(&self, phase: Phase) {
         self.program.write().unwrap_or_else(PoisonError::into_inner).phase = phase;
     }
 
-    /// Whether the registry still knows the schemas, no later than a moment ago. One that does not answer is not waited
-    /// for: what it said before holds.
+    /// Asks the registry whether it still knows the schemas, unless it answered a moment ago. If it does not answer in
+    /// time, its last answer holds.
     pub(super) async fn look_at_registry(&self) {
         let Some(pipeline) = self.program().pipeline else { return };
-        // The look goes on when the probe goes: a slow registry is heard all the same.
+        // The request goes on after the probe has left, so that even a slow answer is noted.
         let look = tokio::spawn(async move { pipeline.schemas.look_again(LOOK_FRESH).await });
         if timeout(LOOK_TIMEOUT, look).await.is_err() {
             tracing::debug!("the schema registry takes long to answer");

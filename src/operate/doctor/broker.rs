@@ -1,31 +1,34 @@
-//! The broker: reachable, able to do transactions, and the topics as the promise needs them.
+//! Checks of the broker: whether it can be reached, whether transactions work, and whether the topics are set up as the
+//! guarantees need.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use tokio::task::spawn_blocking;
 
-use super::{Check, Health, plural};
+use super::{Check, Health};
 use crate::config::Config;
 use crate::kafka::admin::Settings;
 use crate::kafka::topics::{TRACKED, TopicPlan, WRITTEN};
 use crate::kafka::{Admin, Connection, KafkaFault, Transactions, access};
+use crate::platform::text::plural;
 
 const CALL: Duration = Duration::from_secs(5);
-/// A cluster makes its transaction log at the first transaction, which takes it a second or two.
+/// Timeout for opening a producer. A cluster creates its transaction log at the first transaction, which takes a second
+/// or two.
 const TRY_OUT: Duration = Duration::from_secs(6);
-/// What stands behind the prefix where a lane has its number: an ID that fences nobody.
+/// The suffix of the doctor's transactional ID. A lane has its number there, so this ID fences no lane.
 const DOCTOR: &str = "doctor";
-/// Kafka's own topic of transactions. It comes to be with the first one.
+/// Kafka's internal topic of transactions. The first transaction creates it.
 const TRANSACTIONS: &str = "__transaction_state";
-/// The marketplace's list of IDs goes back as far: consumers should not have less time.
+/// How far back the marketplace's list of IDs goes. Consumers should have at least as long to read an event.
 const EIGHT_DAYS_MS: i64 = 8 * 86_400_000;
 
-/// A topic as the broker tells of it.
+/// What the broker's metadata say of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Topic {
     partitions: usize,
-    /// Of the partition that has the fewest.
+    /// The replicas of the partition that has the fewest.
     replicas: usize,
     in_sync: usize,
 }
@@ -42,7 +45,7 @@ pub(super) async fn check(config: &Config) -> Vec<Check> {
         Ok(answer) => answer,
         Err(fault) => return unreachable(&connection, &fault, &plan),
     };
-    let found = format!("{} in {} ms", plural(cluster.brokers.len(), "broker"), start.elapsed().as_millis());
+    let found = format!("{} in {} ms", plural(cluster.brokers.len() as u64, "broker"), start.elapsed().as_millis());
     let (log, tried) = tokio::join!(transaction_log(&admin, &cluster), try_out(&connection));
     let tried = transactions(&connection, &log, tried);
     let mut checks = vec![Check::good("broker", found), log, tried];
@@ -53,13 +56,13 @@ pub(super) async fn check(config: &Config) -> Vec<Check> {
     checks
 }
 
-/// A topic, by what the program has to do with it.
+/// A topic, and what the program does with it.
 struct Role<'a> {
     name: &'a str,
     judge: Judge,
-    /// What must be allowed to the program.
+    /// The operations that the program's ACLs must allow.
     needs: &'static [&'static str],
-    /// What asks for the topic's records on an operator's behalf.
+    /// The commands that read the topic for an operator.
     readers: &'static str,
 }
 
@@ -79,7 +82,7 @@ async fn refused_writes(connection: &Connection, cluster: &Cluster, plan: &Topic
     }
     let others = [&names.orders, &names.dead_letter].map(String::as_str);
     let others: Vec<_> = others.into_iter().filter(|name| cluster.topics.contains_key(*name)).collect();
-    // A client that can't be made was told of by whatever asked first.
+    // An earlier check has reported a client that can't be made.
     access::refused_writes(connection, &names.tracking, &others).await.unwrap_or_default()
 }
 
@@ -125,7 +128,7 @@ fn unreachable(connection: &Connection, fault: &KafkaFault, plan: &TopicPlan) ->
 
 async fn transaction_log(admin: &Admin, cluster: &Cluster) -> Check {
     let name = "transaction log";
-    // Any broker's will do: the settings are the cluster's.
+    // Any broker will do: these settings are the same in the whole cluster.
     let Some(broker) = cluster.brokers.first() else { return Check::skipped(name, "no broker tells its ID") };
     let of_broker = match admin.settings_of_broker(*broker).await {
         Ok(settings) => settings,
@@ -139,7 +142,7 @@ async fn transaction_log(admin: &Admin, cluster: &Cluster) -> Check {
     judged_log(cluster.brokers.len(), cluster.topics.get(TRANSACTIONS), wanted, least)
 }
 
-/// Opens a transactional producer as each lane of a drain does, with all that this asks of credentials and ACLs.
+/// Opens a transactional producer as each lane does, which tests credentials and ACLs.
 async fn try_out(connection: &Connection) -> Result<(), KafkaFault> {
     let connection = connection.clone();
     let tried = spawn_blocking(move || Transactions::try_out(&connection, DOCTOR, TRY_OUT)).await;
@@ -150,7 +153,7 @@ fn transactions(connection: &Connection, log: &Check, tried: Result<(), KafkaFau
     let name = "transactions";
     let id = format!("{}-{DOCTOR}", connection.transactional_id_prefix);
     match tried {
-        // Another doctor came in between, and may do it as well.
+        // Fenced by another doctor, which has the same ID. So a producer can be opened.
         Ok(()) | Err(KafkaFault::Fenced { .. }) => {
             Check::good(name, format!("a producer was opened as a drain opens its own, as `{id}`"))
         }
@@ -161,7 +164,7 @@ fn transactions(connection: &Connection, log: &Check, tried: Result<(), KafkaFau
     }
 }
 
-/// What works without being looked at, and can't be.
+/// A finding for what works but can't be inspected.
 fn unseen(name: &str, found: &str, fault: &KafkaFault) -> Check {
     match fault.missing() {
         Some(acl) => Check::doubtful(name, format!("{found}: {acl}"), acl.command()),
@@ -169,7 +172,7 @@ fn unseen(name: &str, found: &str, fault: &KafkaFault) -> Check {
     }
 }
 
-/// What does not work until it is allowed.
+/// A finding for what does not work until an ACL allows it.
 fn forbidden(name: &str, found: &str, fault: &KafkaFault) -> Check {
     match fault {
         KafkaFault::NotAllowed { code, missing: Some(acl), .. } => {
@@ -179,7 +182,8 @@ fn forbidden(name: &str, found: &str, fault: &KafkaFault) -> Check {
     }
 }
 
-/// Without a log that can be written, `init_transactions` times out after 20 s and says nothing of the reason.
+/// Judges the transaction log. If it can't be written, `init_transactions` times out after 20 s without naming the
+/// reason.
 fn judged_log(brokers: usize, log: Option<&Topic>, wanted: usize, least: usize) -> Check {
     let name = "transaction log";
     let set = format!(
@@ -190,13 +194,13 @@ fn judged_log(brokers: usize, log: Option<&Topic>, wanted: usize, least: usize) 
     let bad = format!("{set}: until then every start of a transaction times out after 20 s, without a reason");
     match log {
         None if wanted > brokers => {
-            let found = format!("it wants {wanted} replicas and there is {}", plural(brokers, "broker"));
+            let found = format!("it wants {wanted} replicas and there is {}", plural(brokers as u64, "broker"));
             Check::bad(name, found, bad)
         }
         None if least > wanted => Check::doubtful(name, more_than_there_are("min.isr", least, wanted), set),
-        None => Check::good(name, format!("made at the first transaction, with {}", plural(wanted, "replica"))),
+        None => Check::good(name, format!("made at the first transaction, with {}", plural(wanted as u64, "replica"))),
         Some(log) if log.in_sync < least.min(log.replicas) => {
-            let found = format!("{} in sync, min.isr is {least}", plural(log.in_sync, "replica"));
+            let found = format!("{} in sync, min.isr is {least}", plural(log.in_sync as u64, "replica"));
             let cure = format!("bring the other brokers back; or, if there are no others: {bad}");
             Check::bad(name, found, cure)
         }
@@ -208,20 +212,20 @@ fn judged_log(brokers: usize, log: Option<&Topic>, wanted: usize, least: usize) 
                         transactions";
             Check::doubtful(name, format!("one replica on {brokers} brokers"), cure)
         }
-        Some(log) => Check::good(name, format!("{}, min.isr {least}", plural(log.replicas, "replica"))),
+        Some(log) => Check::good(name, format!("{}, min.isr {least}", plural(log.replicas as u64, "replica"))),
     }
 }
 
-/// Kafka takes the smaller of the two numbers since 3.7.0, whatever the version of its metadata. No answer to a client tells
-/// the broker's version, so both are said.
+/// Since 3.7.0 Kafka takes the smaller of the two numbers, whatever its metadata version. No answer tells a client the
+/// broker's version, so the text covers both cases.
 fn more_than_there_are(setting: &str, least: usize, replicas: usize) -> String {
     format!(
         "{setting} is {least}, with {}: Kafka from 3.7 on is content with as many as there are, an older one takes no record",
-        plural(replicas, "replica")
+        plural(replicas as u64, "replica")
     )
 }
 
-/// What is wrong with a topic's settings, and what to do: the first finding counts.
+/// Judges a topic's settings. Returns the first finding, with its remedy.
 type Judge = fn(&str, &Topic, &Settings) -> Option<Check>;
 
 async fn topic(admin: &Admin, cluster: &Cluster, role: &Role<'_>, plan: &TopicPlan, refused: &[String]) -> Check {
@@ -245,19 +249,20 @@ async fn topic(admin: &Admin, cluster: &Cluster, role: &Role<'_>, plan: &TopicPl
     };
     (role.judge)(&what, topic, &settings).or_else(|| replicated(&what, topic, &settings)).unwrap_or_else(|| {
         let get = |key: &str| settings.get(key).map_or("unknown", String::as_str);
-        let (partitions, replicas) = (plural(topic.partitions, "partition"), plural(topic.replicas, "replica"));
+        let (partitions, replicas) =
+            (plural(topic.partitions as u64, "partition"), plural(topic.replicas as u64, "replica"));
         let kept = match get("cleanup.policy") {
             "compact" => "compact".to_owned(),
             policy => format!("{policy} after {}", retention(get("retention.ms"))),
         };
-        // Whoever runs the program needs it as little as the program.
+        // Only operators' commands read this topic. The program does not, so a missing ACL is no failure.
         let readers = unread.as_ref().and_then(KafkaFault::missing);
         let readers = readers.map(|acl| format!("; for {}, {acl}: {}", role.readers, acl.command()));
         Check::good(what, format!("{partitions}, {replicas}, {kept}{}", readers.unwrap_or_default()))
     })
 }
 
-/// A topic that the list of all topics does not have: absent, or hidden.
+/// Judges a topic that the metadata don't list: it is absent, or hidden from this user.
 async fn absent(admin: &Admin, role: &Role<'_>, plan: &TopicPlan) -> Check {
     let what = format!("topic {}", role.name);
     if let Err(fault) = admin.partitions(role.name, role.needs) {
@@ -329,7 +334,7 @@ fn short(what: &str, settings: &Settings, cure: &str) -> Option<Check> {
 fn replicated(what: &str, topic: &Topic, settings: &Settings) -> Option<Check> {
     let least: usize = settings.get("min.insync.replicas")?.parse().ok()?;
     let name = what.trim_start_matches("topic ");
-    let found = format!("{} in sync, min.insync.replicas is {least}", plural(topic.in_sync, "replica"));
+    let found = format!("{} in sync, min.insync.replicas is {least}", plural(topic.in_sync as u64, "replica"));
     // guard: no more replicas have to be in sync than there are
     if topic.in_sync < least.min(topic.replicas) {
         let cure = "bring the other brokers back, or lower min.insync.replicas: until then nothing can be written";
@@ -409,7 +414,7 @@ mod tests {
             assert!(check.found.contains("from 3.7 on") && check.found.contains("an older one"), "{check:?}");
             assert!(!format!("{check:?}").contains("nothing can be written"), "{check:?}");
         }
-        // One of two replicas is away: no broker takes a record, whatever its version.
+        // One of two replicas is away: brokers of every version refuse records.
         assert_eq!(replicated("topic t", &log(2, 1), &two).unwrap().health, Health::Bad);
         let three: Settings = [("min.insync.replicas".to_owned(), "3".to_owned())].into();
         assert_eq!(replicated("topic t", &log(2, 1), &three).unwrap().health, Health::Bad);

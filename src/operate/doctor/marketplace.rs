@@ -1,4 +1,4 @@
-//! Token and clock of each store. The list of IDs and an order by its ID are asked for, and never new orders.
+//! Checks of each store's token and clock. They request the list of IDs or a single order, and never new orders.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +16,10 @@ use crate::marketplace::client::{ApiError, Refusal};
 use crate::order::ids::{OrderId, StoreName};
 use crate::pipeline::reconcile::{AskError, Asker};
 
-/// As far as clocks may be apart before a page that waited is taken for another than it is.
+/// Seconds of difference up to which a page that waited is judged right. Beyond, it may be taken for newer or older
+/// than it is.
 const TOO_FAR: u64 = 60;
-/// Beyond this somebody should set the clock. The answer tells no fractions, and takes its time.
+/// Seconds from which on somebody should set the clock. The `Date` header has no fractions, and the request takes time.
 const FAR: u64 = 5;
 
 pub(super) async fn check(config: &Config) -> Vec<Check> {
@@ -52,7 +53,7 @@ async fn ask(name: &StoreName, what: &str, store: &Store) -> Check {
         Ok(client) => client,
         Err(error) => return Check::bad(what, error.to_string(), "look at this machine's TLS certificates"),
     };
-    // Once, without the patience of a pass: whoever asks wants to know how it stands now.
+    // Asks once, without a pass's retries: the check is to tell how it is now.
     let error = match Asker::new(name, store, Arc::new(client.clone())).order_ids_at_once().await {
         Ok(ids) => return Check::good(what, format!("accepted; {} orders are listed for the last 8 days", ids.len())),
         Err(AskError::Api(error)) => error,
@@ -64,7 +65,7 @@ async fn ask(name: &StoreName, what: &str, store: &Store) -> Check {
         Err(AskError::Token(error)) => return no_token(what, &error),
     };
     match error {
-        // The path is unconfirmed: whether the token is good, another path can tell.
+        // The path may be wrong. Another path tells whether the token is good.
         ApiError::NotFound | ApiError::Refused(Refusal::Status(_)) | ApiError::Shape(_) => {
             let path = &store.api.paths.order_ids;
             let found = format!("the list of IDs is not to be had under `{path}` ({error})");
@@ -114,7 +115,7 @@ fn refused(what: &str, refusal: Refusal) -> Check {
     Check::bad(what, found, cure)
 }
 
-/// The home page tells the time; no token travels.
+/// Reads the time from the `Date` header of the home page, without sending the token.
 async fn clock(name: &StoreName, base_url: &Url) -> Check {
     let what = format!("clock {name}");
     let Ok(client) = Client::builder().redirect(redirect::Policy::none()).timeout(Duration::from_secs(8)).build()

@@ -1,5 +1,5 @@
-//! The registry: reachable, both schemas there or welcome, later versions held to what consumers need, and the IDs that the
-//! records carry known to it.
+//! Checks of the schema registry: whether it answers, whether both schemas are registered or compatible, whether its
+//! compatibility level protects consumers, and whether it knows the schema IDs in the topics.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::kafka::Connection;
 use crate::kafka::settings::Isolation;
 use crate::kafka::topic_scan::{Start, TopicScan};
 
-/// How far back the records of a topic are looked at, in offsets of each partition.
+/// How many offsets of each partition are examined, counted from its end.
 const LATEST: i64 = 20;
 
 pub(super) async fn check(config: &Config) -> Vec<Check> {
@@ -29,7 +29,7 @@ pub(super) async fn check(config: &Config) -> Vec<Check> {
         match look(registry, subject, may_register).await {
             Ok(check) => checks.push(check),
             Err(error) => {
-                // The next subject would meet the same.
+                // The next subject would fail in the same way.
                 checks.push(failed(&error));
                 break;
             }
@@ -38,7 +38,7 @@ pub(super) async fn check(config: &Config) -> Vec<Check> {
     checks
 }
 
-/// Its errors are of the form "what happened: what to do".
+/// Splits the error's text, which has the form "what happened: what to do".
 fn failed(error: &RegistryError) -> Check {
     let text = error.to_string();
     match text.split_once(": ") {
@@ -76,7 +76,7 @@ async fn look(registry: &Registry, subject: &Subject, may_register: bool) -> Res
     })
 }
 
-/// Whether the registry can resolve the schema IDs that the latest records carry. For a broker that answers.
+/// Checks whether the registry resolves the schema IDs of the latest records. Needs a broker that answers.
 pub(super) async fn records(config: &Config) -> Vec<Check> {
     let Ok(source) = SchemaResolver::from_config(config) else { return Vec::new() };
     let Some(registry) = source.registry() else { return Vec::new() };
@@ -88,15 +88,15 @@ pub(super) async fn records(config: &Config) -> Vec<Check> {
         match resolved(registry, subject, &ids).await {
             Ok(None) => checks.extend(known(name, &ids)),
             Ok(Some((place, lost))) => checks.push(unreadable(name, &place, &lost)),
-            // The registry's own check says more about it.
+            // The check of the registry itself says more about this error.
             Err(_) => checks.push(Check::skipped(name, "the registry does not tell")),
         }
     }
     checks
 }
 
-/// IDs that the latest records carry, each with the place of the last one; none if the topic can't be read, or is not
-/// there, which its own check tells.
+/// Returns the schema IDs of the latest records, each with the place of its last record. None if the topic can't be
+/// read or does not exist, which the topic's own check reports.
 async fn ids_in_use(connection: &Connection, topic: &str) -> Option<BTreeMap<u32, String>> {
     let topic_scan = TopicScan::open(connection, topic, Isolation::Committed, Start::Last(LATEST)).ok()?;
     let mut seen = topic_scan.all().await.ok()?;
@@ -108,7 +108,7 @@ async fn ids_in_use(connection: &Connection, topic: &str) -> Option<BTreeMap<u32
     Some(seen.iter().filter_map(|record| Some((id(record.value.as_deref()?)?, record.place()))).collect())
 }
 
-/// The latest first: those that are written now count most.
+/// Looks up the highest ID first, because new records carry it.
 async fn resolved(
     registry: &Registry,
     subject: &Subject,

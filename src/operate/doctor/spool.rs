@@ -1,12 +1,13 @@
-//! The spool: can it be written and synced, is there room, who has it.
+//! Checks of the spool: whether it can be written and synced, whether it has room, and who holds its lock.
 
 use tokio::task::spawn_blocking;
 
-use super::{Check, plural};
+use super::Check;
 use crate::config;
+use crate::platform::text::plural;
 use crate::spool::{FileState, Fitness, Holder, Spool};
 
-/// A disk that syncs slower than this bounds the rate of reads more than the marketplace does.
+/// Slower syncs bound the rate of reads more than the marketplace does.
 const SLOW_MS: f64 = 50.0;
 
 pub(super) async fn check(settings: &config::Spool) -> Vec<Check> {
@@ -70,8 +71,10 @@ fn contents(settings: &config::Spool) -> Check {
     let pages = count(|state| matches!(state, FileState::Page { .. }));
     let unknown = count(|state| matches!(state, FileState::Unknown { .. }));
     let corrupt = count(|state| matches!(state, FileState::Corrupt { .. }));
-    let found =
-        format!("{pages} wait to be published, {} of unknown outcome, {corrupt} damaged", plural(unknown, "read"));
+    let found = format!(
+        "{pages} wait to be published, {} of unknown outcome, {corrupt} damaged",
+        plural(unknown as u64, "read")
+    );
     match (unknown, corrupt) {
         (0, 0) => Check::good("pages", found),
         (_, 0) => Check::doubtful("pages", found, "run `imotriz-kafka reconcile`, or let `run` do it"),

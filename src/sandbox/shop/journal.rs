@@ -1,8 +1,8 @@
-//! What happened in the shop, in a file, so that a sandbox that is started anew goes on where it was, as a real shop does.
+//! The shop's state file: a sandbox that is restarted goes on where it was, as a real shop does.
 //!
-//! A line of JSON for each change, written and synced before anybody is answered: an order that was handed over once is
-//! marked after a `kill -9` too. What a kill left of the last line is cut off, for nobody was answered. Requests, and the
-//! scripts and rates of faults, begin anew with each process.
+//! The file has a line of JSON for each change, written and synced before the call is answered. So an order that was
+//! handed over stays marked after a `kill -9`. If a kill leaves half a line at the end, it is cut off: that call was
+//! never answered. Requests, and the scripts and rates of faults, are not kept.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
@@ -18,28 +18,19 @@ use super::State;
 use crate::order::ids::OrderId;
 use crate::sandbox::faults::Call;
 
-/// Why the state of a shop can't be kept in its file.
+/// Why a shop's state file can't be used.
 #[derive(Debug, Clone, Error)]
 pub enum StateError {
     /// The file can't be opened, read or written.
     #[error("the sandbox can't keep its state in {}: {reason}. Let user {}, as whom the sandbox runs, \
              read and write it, make room on its disk, or name another file with --state", path.display(), user())]
-    Unusable {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        reason: Arc<io::Error>,
-    },
-    /// Two shops would hand out the same orders.
+    Unusable { path: PathBuf, reason: Arc<io::Error> },
+    /// Another sandbox has the file: two would hand out the same orders.
     #[error("another sandbox keeps its state in {}: stop it, or name another file with --state", path.display())]
-    Locked {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A line that no sandbox has written.
+    Locked { path: PathBuf },
+    /// The file has a line that no sandbox has written.
     #[error("line {line} of {} is no state of a sandbox: name another file with --state", path.display())]
     Damaged {
-        /// The file.
         path: PathBuf,
         /// Counted from 1.
         line: usize,
@@ -50,39 +41,39 @@ fn user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// A change of the shop. Orders are named by their place, from 0: two may have the same ID.
+/// A change of the shop. Orders are named by their index, because two may have the same ID.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Event {
-    /// A made-up order is there, and pending.
+    /// A made-up order was placed, and is pending.
     Placed { id: OrderId, created: Timestamp, record: String },
-    /// A record as somebody gave it is there, and pending.
+    /// A record was inserted as it was given, and is pending.
     Inserted { id: Option<OrderId>, created: Timestamp, record: String },
-    /// Orders were handed over.
+    /// A read returned the orders, and so they are marked.
     Marked(Vec<usize>),
-    /// Orders are to be handed over again.
+    /// The orders are pending again.
     Unsynchronised(Vec<usize>),
-    /// An order's record has changed.
+    /// The order's record has changed.
     Changed { order: usize, record: String },
-    /// Orders are hidden from a call, or shown again.
+    /// Orders were hidden from a call, or are shown again.
     Hidden { orders: Vec<usize>, from: Call, hidden: bool },
-    /// The token is another one.
+    /// The token was replaced.
     Token(String),
-    /// The start date is set, or isn't.
+    /// The start date was set or removed.
     StartDate(bool),
 }
 
-/// The open file. While it is, it is locked.
+/// The open state file, which holds the lock on it.
 #[derive(Debug)]
 pub(super) struct Journal {
     file: File,
     path: PathBuf,
-    /// Once it could not be written nothing is kept any more, and nothing changes.
+    /// Set once a write has failed. From then on nothing is written, and nothing changes.
     failure: watch::Sender<Option<StateError>>,
 }
 
 impl Journal {
-    /// Opens the file, and gives what it holds.
+    /// Opens and locks the file, and returns its events.
     pub(super) fn open(path: &Path) -> Result<(Self, Vec<Event>), StateError> {
         let unusable = |reason| StateError::Unusable { path: path.to_owned(), reason: Arc::new(reason) };
         let mut file = File::options().read(true).append(true).create(true).open(path).map_err(unusable)?;
@@ -105,7 +96,7 @@ impl Journal {
         Ok((Self { file, path: path.to_owned(), failure: watch::channel(None).0 }, events))
     }
 
-    /// Whether they are kept.
+    /// Appends events to the file. Returns whether they were written.
     fn append(&mut self, events: &[Event]) -> bool {
         if self.failure.borrow().is_some() {
             return false;
@@ -133,7 +124,8 @@ impl Journal {
 }
 
 impl State {
-    /// Keeps changes and makes them; says whether it did. Without a file they are made.
+    /// Writes events to the file, if there is one, and then applies them. Returns false and applies none if the write
+    /// failed.
     pub(super) fn record(&mut self, events: Vec<Event>) -> bool {
         // guard: what was handed over is remembered before the answer
         if self.journal.as_mut().is_some_and(|journal| !journal.append(&events)) {
@@ -143,7 +135,7 @@ impl State {
         true
     }
 
-    /// Goes on with what a file holds, and keeps what comes in it.
+    /// Applies the events of a file, and writes later ones to it.
     pub(super) fn resume(&mut self, path: &Path) -> Result<(), StateError> {
         let (journal, events) = Journal::open(path)?;
         for (index, event) in events.into_iter().enumerate() {
@@ -209,7 +201,7 @@ mod tests {
         SandboxArgs { state: Some(folder.path().join("state")), ..SandboxArgs::with_orders(orders) }
     }
 
-    /// Without a sandbox's orderly end: what is not in the file by now is gone, as after a `kill -9`.
+    /// Reads without stopping the sandbox afterwards. Only what is in the file survives, as after a `kill -9`.
     fn read(shop: &Shop, token: &[u8]) -> Vec<OrderId> {
         let (number, _) = shop.call(Call::NewOrders, NEW_ORDERS, None, Some(token), Duration::ZERO);
         shop.requests()[number as usize - 1].ids.iter().flatten().cloned().collect()

@@ -1,4 +1,4 @@
-//! What can be told from docker-compose.yml, .env, Dockerfile, dashboard and alerts by reading them.
+//! Tests that read docker-compose.yml, .env, the Dockerfile, the dashboard and the alerts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,7 +1,7 @@
-//! Processes that can't outlive the test binary, however that ends.
+//! Child processes that can't outlive the test binary, however it ends.
 //!
 //! Statics are never dropped and a killed process drops nothing, so `Drop` alone would leave brokers behind. Each child
-//! therefore hangs on a pipe whose other end only this process holds: when it closes, a watcher kills the child. (The
+//! therefore holds a pipe whose other end only this process holds: when it closes, a watcher kills the child. (The
 //! kernel's own way, `PR_SET_PDEATHSIG`, fires when the spawning *thread* ends, and test threads end all the time.)
 
 use std::ffi::OsStr;

@@ -1,4 +1,4 @@
-//! Three brokers that keep everything three times: what one alone can't show, the loss of one for good.
+//! A cluster of three brokers with three replicas, for tests that lose one broker for good.
 
 use std::collections::BTreeMap;
 use std::fs;

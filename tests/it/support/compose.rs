@@ -1,4 +1,4 @@
-//! docker-compose.yml as docker compose reads it, so far as this file needs it.
+//! Parses docker-compose.yml as docker compose does, as far as this file needs it.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Reading a topic as a downstream system would, from its beginning to its end.
+//! Reads a topic from its beginning to its end, as a downstream system does.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! The consumers under `examples/consumers`, each built from a copy of its folder, as a person would begin with it; and a
-//! checker of AsyncAPI documents, built in the same way.
+//! Builds the consumers under `examples/consumers`, each from a copy of its folder, as a reader would begin with it;
+//! and, in the same way, a checker of AsyncAPI documents.
 
 use std::env;
 use std::fs;

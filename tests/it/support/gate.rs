@@ -1,4 +1,4 @@
-//! A TCP port before a server, which can be shut and opened: the server is away, and is back.
+//! A TCP proxy that can be shut and opened: the server behind it is away, and is back.
 
 use std::net::SocketAddr;
 

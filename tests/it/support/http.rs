@@ -1,4 +1,4 @@
-//! A blocking HTTP client, for tests in and outside of an asynchronous runtime.
+//! A blocking HTTP client, for tests with and without an async runtime.
 
 use std::thread;
 use std::time::Duration;

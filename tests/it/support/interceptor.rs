@@ -1,7 +1,7 @@
-//! Stands between the program and its broker, reads along, and cuts the connection at a chosen request.
+//! A TCP proxy between program and broker that reads the Kafka protocol and cuts the connection at a chosen request.
 //!
-//! A Kafka request is a length of four bytes, then what is asked for (`api_key`) in two. Answers come in the order of the
-//! requests, so the answer to a chosen one is found by counting.
+//! A Kafka request begins with its length (four bytes) and its `api_key` (two bytes). Answers come in the order of the
+//! requests, so the proxy finds the answer to a chosen request by counting.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};

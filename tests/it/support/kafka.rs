@@ -1,4 +1,4 @@
-//! Apache Kafka: one broker for the whole run, or one's own to stop, freeze and kill.
+//! Starts Apache Kafka: one broker shared by the whole run, or a test's own, which it can stop, freeze and kill.
 
 use std::collections::BTreeMap;
 use std::env;

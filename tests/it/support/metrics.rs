@@ -1,4 +1,4 @@
-//! The metrics that dashboard and alerts rely on, and the names of metrics in a text.
+//! The metrics that dashboard and alerts use, and a search for metric names in a text.
 
 use std::collections::BTreeSet;
 

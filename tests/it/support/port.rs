@@ -1,4 +1,4 @@
-//! Ports for servers that must come back on the same one.
+//! Ports for servers that must come back on the same port.
 
 use std::net::TcpListener;
 

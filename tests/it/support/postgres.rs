@@ -1,4 +1,4 @@
-//! A PostgreSQL of the test's own, from the system's package.
+//! A PostgreSQL server for one test, from the system's package.
 
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};

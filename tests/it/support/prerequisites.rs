@@ -1,5 +1,5 @@
-//! What the whole suite needs of the machine, looked for before the first process is started: whoever runs all tests
-//! learns at once, and all at once, what is missing. Who asks for some tests alone needs only what those need.
+//! Checks what the whole suite needs of the machine before the first process is started. A run of all tests then lists
+//! at once everything that is missing. A run of some tests needs only what those tests need.
 
 use std::env;
 use std::fs;

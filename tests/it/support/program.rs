@@ -1,4 +1,4 @@
-//! The program itself, as an operator runs it: a process that is set up by environment variables alone.
+//! The program as a process, set up by environment variables alone.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, ExitStatus, Stdio};

@@ -1,4 +1,4 @@
-//! A reader in another language, with other libraries: what a seller's own consumer would see.
+//! A consumer in Python, with other libraries: what a seller's own consumer would read.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! An Apicurio schema registry, spoken to through its Confluent-compatible API.
+//! An Apicurio schema registry, used through its Confluent-compatible API.
 
 use std::collections::BTreeMap;
 use std::env;

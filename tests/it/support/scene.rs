@@ -1,4 +1,4 @@
-//! A marketplace, topics of its own and a program between the two: what most of these tests begin with.
+//! The usual setup of a test: a sandbox, topics of its own, and a program between the two.
 
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;

@@ -1,5 +1,5 @@
-//! A broker that wants to know who asks: with a listener for each way in which companies secure theirs, and for each way
-//! in which one is met wrongly. The tests themselves come in through a door that is open, as a user who may do anything.
+//! A secured broker. It has a listener for each way in which companies secure theirs, and for each way in which a
+//! client gets it wrong. The tests themselves use an open listener, as a user who may do everything.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Where the services of the tests come from and where they live: `target/tmp/services`, gone with `cargo clean`.
+//! Downloads the services of the tests to `target/tmp/services`, which `cargo clean` removes.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

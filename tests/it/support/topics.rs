@@ -1,4 +1,4 @@
-//! Topics of one test: names that no other test has, so that tests run side by side on one broker.
+//! Topics of one test. Their names are unique, so that tests can run side by side on one broker.
 
 use std::time::Duration;
 

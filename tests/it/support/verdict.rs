@@ -1,4 +1,4 @@
-//! The one question behind most of these tests: was an order lost, and was one doubled?
+//! The verdict of most tests: was an order lost, and was one doubled?
 
 use std::collections::BTreeMap;
 

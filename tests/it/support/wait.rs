@@ -1,4 +1,4 @@
-//! Waiting for a condition: by asking for it, with a deadline, and never by sleeping for as long as it "should" take.
+//! Waits for a condition: polls it until a deadline, and never sleeps for as long as it "should" take.
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Colours on the standard output: on a terminal, unless `NO_COLOR` is set.
+//! Colours on the standard output: only on a terminal, and only unless `NO_COLOR` is set.
 
 use std::env;
 use std::fmt::Display;
@@ -6,51 +6,50 @@ use std::io::{self, IsTerminal as _};
 
 use clap::builder::styling::{AnsiColor, Style};
 
-/// How text is shown.
+/// Styles text for a terminal, or leaves it plain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TerminalStyle {
     colours: bool,
 }
 
 impl TerminalStyle {
-    /// Fit for where the standard output goes.
+    /// Uses colours if the standard output is a terminal and `NO_COLOR` is not set.
     #[must_use]
     pub fn of_stdout() -> Self {
         let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self { colours: io::stdout().is_terminal() && !refused }
     }
 
-    /// Text and nothing else.
+    /// Adds no escape codes.
     #[must_use]
     pub fn plain() -> Self {
         Self { colours: false }
     }
 
-    /// Whether there are colours.
     #[must_use]
     pub fn has_colours(self) -> bool {
         self.colours
     }
 
-    /// Of less importance.
+    /// For text of less importance.
     #[must_use]
     pub fn dim(self, text: impl Display) -> String {
         self.styled(Style::new().dimmed(), text)
     }
 
-    /// What the eye should find first.
+    /// For the text that a reader should see first.
     #[must_use]
     pub fn bold(self, text: impl Display) -> String {
         self.styled(Style::new().bold(), text)
     }
 
-    /// All is well.
+    /// For a good result.
     #[must_use]
     pub fn good(self, text: impl Display) -> String {
         self.styled(AnsiColor::Green.on_default().bold(), text)
     }
 
-    /// Somebody has to look.
+    /// For a problem that needs attention.
     #[must_use]
     pub fn bad(self, text: impl Display) -> String {
         self.styled(AnsiColor::Red.on_default().bold(), text)
@@ -61,44 +60,12 @@ impl TerminalStyle {
     }
 }
 
-/// A count with its thousands set apart: `12,345`.
-#[must_use]
-pub fn grouped(digits: &str) -> String {
-    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
-/// The same for a number.
-#[must_use]
-pub fn count(number: u64) -> String {
-    grouped(&number.to_string())
-}
-
-/// So many of something: `1 page`, `1,204 pages`.
-#[must_use]
-pub fn plural(number: u64, noun: &str) -> String {
-    format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn thousands_are_set_apart() {
-        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (12_345, "12,345"), (1_234_567, "1,234,567")] {
-            assert_eq!(count(number), text);
-        }
-    }
-
-    #[test]
-    fn a_plain_look_adds_nothing() {
+    fn a_plain_style_adds_nothing() {
         assert_eq!(TerminalStyle::plain().bad("lost"), "lost");
         assert_eq!(TerminalStyle { colours: true }.bad("lost"), "\u{1b}[1m\u{1b}[31mlost\u{1b}[0m");
     }
