@@ -3,6 +3,7 @@
 //! Time, files and threads are the seams at which a simulation replaces the real thing. Nothing here knows of orders,
 //! marketplaces or Kafka.
 
+pub(crate) mod backoff;
 pub mod clock;
 pub mod disk;
 pub mod fail_point;

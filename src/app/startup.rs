@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::AppError;
 use crate::kafka::topics::{self, Layout, TopicPlan};
 use crate::kafka::{Connection, KafkaFault};
+use crate::platform::backoff::Backoff;
 use crate::platform::shutdown::cancelled_within;
 
 /// How long a one-shot command waits at its start for a broker or schema registry that is not reachable.
@@ -19,7 +20,7 @@ pub(super) async fn ensure_topics(
     stop: &CancellationToken,
 ) -> Result<Layout, AppError> {
     let start = Instant::now();
-    let mut pause = Duration::from_millis(200);
+    let mut pauses = Backoff::new(Duration::from_millis(200), Duration::from_millis(2500));
     loop {
         // guard: whether topics can be written to is known before a read
         match topics::ensure_writable(connection, plan).await {
@@ -32,10 +33,9 @@ pub(super) async fn ensure_topics(
                 tracing::warn!(%fault, servers = connection.bootstrap_servers, "Kafka is not ready; trying again")
             }
         }
-        if cancelled_within(stop, pause).await {
+        if cancelled_within(stop, pauses.pause()).await {
             return Err(KafkaFault::Passing { what: "reaching Kafka", why: "stopped before it answered".into() }.into());
         }
-        pause = (pause * 2).min(Duration::from_secs(5));
     }
 }
 

@@ -6,9 +6,9 @@
 //! only copy of a page. An answer is made durable before it is parsed. If it then turns out to be no page, its file
 //! becomes the trace of a read of unknown outcome, here or at the next start.
 
-mod backoff;
 mod caught_up;
 mod error;
+mod failures;
 mod odd;
 mod prefetch;
 
@@ -32,8 +32,8 @@ use crate::platform::fail_point;
 use crate::platform::jobs::{self, Job, Jobs, RuntimeOf};
 use crate::platform::shutdown::cancelled_within;
 use crate::spool::{Durable, Reservation, Spool, UnknownRead, WriteFailed};
-use backoff::Backoff;
 use error::MAX_FAILURES;
+use failures::Failures;
 use prefetch::ReservationPrefetch;
 
 pub use caught_up::{CaughtUpReceiver, CaughtUpSender, caught_up};
@@ -141,11 +141,11 @@ impl Drain {
 
     async fn read_until_over(&mut self, prefetch: &mut ReservationPrefetch) -> Result<(), DrainError> {
         let mut token = Token::read(&self.token).map_err(|error| self.no_token(&error))?;
-        let mut backoff = Backoff::none();
+        let mut failures = Failures::none();
         let mut hand_off = None;
         while let Some(place) = self.may_read(&mut hand_off).await {
             let began = Instant::now();
-            let stopped = match self.step(place, hand_off.take(), prefetch, &mut token, &mut backoff).await? {
+            let stopped = match self.step(place, hand_off.take(), prefetch, &mut token, &mut failures).await? {
                 Next::Again(page) => {
                     hand_off = page;
                     false
@@ -214,12 +214,12 @@ impl Drain {
         hand_off: Option<HandOff>,
         prefetch: &mut ReservationPrefetch,
         token: &mut Token,
-        backoff: &mut Backoff,
+        failures: &mut Failures,
     ) -> Result<Next, DrainError> {
         if token.refresh() {
             tracing::info!(store = %self.store, "the token file has changed: the new token is used");
         }
-        if let Some(pause) = self.is_away(token, backoff).await {
+        if let Some(pause) = self.is_away(token, failures).await {
             return Ok(Next::Wait(pause));
         }
         let reservation = prefetch.take().await?;
@@ -241,12 +241,12 @@ impl Drain {
             self.pace.answered();
         }
         match read {
-            Read::Fetched(fetched) => self.keep_answer(reservation, place, fetched, prefetch, token, backoff).await,
-            Read::Unknown(outcome) => self.note_unknown(reservation, outcome, backoff),
+            Read::Fetched(fetched) => self.keep_answer(reservation, place, fetched, prefetch, token, failures).await,
+            Read::Unknown(outcome) => self.note_unknown(reservation, outcome, failures),
             Read::NoOrders(how) => {
                 let read_id = reservation.read_id();
                 prefetch.give_back(reservation);
-                self.no_orders_in_other_words(how, Some(read_id), token, backoff)
+                self.no_orders_in_other_words(how, Some(read_id), token, failures)
             }
             // guard: an answer that is kept back is an unknown outcome
             Read::Refused(Refusal::InFront(front)) if !self.is_shut_out(token).await => {
@@ -254,13 +254,13 @@ impl Drain {
                     "something in front of the marketplace refused it ({front}), and lets other requests pass: it may have \
                      kept back the answer"
                 );
-                self.note_unknown(reservation, UnknownOutcome::without_body(reason), backoff)
+                self.note_unknown(reservation, UnknownOutcome::without_body(reason), failures)
             }
             nothing => {
                 // Give back first: a drain that ends here must not leave a reservation that looks like a read in
                 // flight.
                 prefetch.give_back(reservation);
-                self.nothing_read(nothing, asked_at, token, backoff)
+                self.nothing_read(nothing, asked_at, token, failures)
             }
         }
     }
@@ -274,7 +274,7 @@ impl Drain {
         fetched: Fetched,
         prefetch: &mut ReservationPrefetch,
         token: &mut Token,
-        backoff: &mut Backoff,
+        failures: &mut Failures,
     ) -> Result<Next, DrainError> {
         let Fetched { body, read_at } = fetched;
         let read_id = reservation.read_id();
@@ -282,17 +282,17 @@ impl Drain {
             match PageVerdict::of(&body) {
                 PageVerdict::Empty(nothing) => {
                     prefetch.give_back(reservation);
-                    return self.no_orders(nothing, read_at, Some(read_id), backoff);
+                    return self.no_orders(nothing, read_at, Some(read_id), failures);
                 }
                 PageVerdict::Message(message, reason) => {
                     let Some(how) = self.seen.no_orders(message, &body) else {
-                        return self.note_unknown(reservation, UnknownOutcome::with_body(reason, body), backoff);
+                        return self.note_unknown(reservation, UnknownOutcome::with_body(reason, body), failures);
                     };
                     prefetch.give_back(reservation);
-                    return self.no_orders_in_other_words(how, Some(read_id), token, backoff);
+                    return self.no_orders_in_other_words(how, Some(read_id), token, failures);
                 }
                 PageVerdict::Unreadable(reason) => {
-                    return self.note_unknown(reservation, UnknownOutcome::with_body(reason, body), backoff);
+                    return self.note_unknown(reservation, UnknownOutcome::with_body(reason, body), failures);
                 }
                 orders @ PageVerdict::Orders(_) => Job::done(orders),
             }
@@ -307,19 +307,19 @@ impl Drain {
         fail_point::reach("durable");
         match verdict.ended().await {
             PageVerdict::Orders(orders) => {
-                *backoff = Backoff::none();
+                *failures = Failures::none();
                 self.record_page(orders, durable, place, prefetch).await
             }
             PageVerdict::Empty(nothing) => {
                 // The lane finds no order in it and releases the file, after the account has recorded the answer.
                 let _kept = HandOff::new(place, Work::Page(durable));
-                self.no_orders(nothing, read_at, prefetch.next().await, backoff)
+                self.no_orders(nothing, read_at, prefetch.next().await, failures)
             }
             PageVerdict::Unreadable(reason) | PageVerdict::Message(_, reason) => {
                 self.warn_unknown(read_id, &reason, durable.length());
                 // guard: what is no page is a read of unknown outcome
                 self.put_on_account(durable.disown(&reason)?, PAGE)?;
-                self.after_unknown(reason, None, backoff)
+                self.after_unknown(reason, None, failures)
             }
         }
     }
@@ -405,10 +405,10 @@ impl Drain {
         &self,
         reservation: Reservation,
         outcome: UnknownOutcome,
-        backoff: &mut Backoff,
+        failures: &mut Failures,
     ) -> Result<Next, DrainError> {
         self.note(reservation, &outcome, PAGE)?;
-        self.after_unknown(outcome.reason, outcome.retry_after, backoff)
+        self.after_unknown(outcome.reason, outcome.retry_after, failures)
     }
 
     /// Writes and logs the durable trace of a read of unknown outcome.
@@ -436,10 +436,15 @@ impl Drain {
         Ok(())
     }
 
-    fn after_unknown(&self, reason: String, told: Option<Duration>, backoff: &mut Backoff) -> Result<Next, DrainError> {
-        let pause = backoff.another_unknown().max(told.unwrap_or_default().min(MAX_RETRY_AFTER));
+    fn after_unknown(
+        &self,
+        reason: String,
+        told: Option<Duration>,
+        failures: &mut Failures,
+    ) -> Result<Next, DrainError> {
+        let pause = failures.another_unknown().max(told.unwrap_or_default().min(MAX_RETRY_AFTER));
         self.counters.not_read.note("unknown", format!("a read had an unknown outcome: {reason}"));
-        if self.gives_up(backoff) {
+        if self.gives_up(failures) {
             return Err(DrainError::Unknown { store: self.store.clone(), reason });
         }
         Ok(Next::Wait(pause))
@@ -451,16 +456,16 @@ impl Drain {
         nothing: EmptyPage,
         read_at: Timestamp,
         next: Option<ReadId>,
-        backoff: &mut Backoff,
+        failures: &mut Failures,
     ) -> Result<Next, DrainError> {
         let EmptyPage { pending, counted, noise } = nothing;
         self.note_noise(noise);
         self.account.note_answer(&self.store, counted, read_at, next)?;
         if pending > 0 {
             let error = DrainError::NothingHandedOver { store: self.store.clone(), pending };
-            return self.try_again(error, None, backoff);
+            return self.try_again(error, None, failures);
         }
-        *backoff = Backoff::none();
+        *failures = Failures::none();
         self.counters.last_drained.now();
         self.counters.not_read.clear();
         self.counters.pending.set(0);
@@ -473,7 +478,7 @@ impl Drain {
         read: Read,
         asked_at: Instant,
         token: &mut Token,
-        backoff: &mut Backoff,
+        failures: &mut Failures,
     ) -> Result<Next, DrainError> {
         let store = self.store.clone();
         let (error, pause) = match read {
@@ -502,22 +507,27 @@ impl Drain {
                 unreachable!("handled where the reservation is used up")
             }
         };
-        self.try_again(error, pause, backoff)
+        self.try_again(error, pause, failures)
     }
 
     /// Returns the pause before the next attempt, or the error if too many attempts have failed.
-    fn try_again(&self, error: DrainError, pause: Option<Duration>, backoff: &mut Backoff) -> Result<Next, DrainError> {
-        let own = backoff.another();
+    fn try_again(
+        &self,
+        error: DrainError,
+        pause: Option<Duration>,
+        failures: &mut Failures,
+    ) -> Result<Next, DrainError> {
+        let own = failures.another();
         self.counters.not_read.note(error.kind(), error.without_store());
-        if self.gives_up(backoff) {
+        if self.gives_up(failures) {
             return Err(error);
         }
         tracing::warn!(%error, "nothing read; trying again");
         Ok(Next::Wait(pause.unwrap_or(own)))
     }
 
-    fn gives_up(&self, backoff: &Backoff) -> bool {
-        self.until == Until::Empty && backoff.count >= MAX_FAILURES
+    fn gives_up(&self, failures: &Failures) -> bool {
+        self.until == Until::Empty && failures.count >= MAX_FAILURES
     }
 
     fn no_token(&self, error: &SecretError) -> DrainError {

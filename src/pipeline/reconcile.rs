@@ -30,7 +30,6 @@ mod whole_list;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder as _, ExponentialBuilder};
 use jiff::Timestamp;
 use thiserror::Error;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -46,6 +45,7 @@ use crate::pipeline::counters::{PassSummary, StoreCounters};
 use crate::pipeline::drain::CaughtUpReceiver;
 use crate::pipeline::index::Diff;
 use crate::pipeline::publish::{LaneHandle, LaneState, MissingQuery, Work};
+use crate::platform::backoff::Backoff;
 use crate::platform::clock;
 use crate::platform::jobs::in_place;
 use crate::spool::{Spool, SpoolError, UnknownRead};
@@ -196,7 +196,7 @@ impl Reconciler {
                 Err(error) => {
                     self.counters.not_reconciled.note(error.kind(), error.to_string());
                     tracing::warn!(%error, unsettled = self.unsettled.len(), "not reconciled; trying again");
-                    pauses.next().unwrap_or(self.interval)
+                    pauses.pause()
                 }
             };
             if !self.wait(pause).await {
@@ -385,13 +385,8 @@ impl Reconciler {
         }
     }
 
-    fn pauses(&self) -> backon::ExponentialBackoff {
-        ExponentialBuilder::default()
-            .with_jitter()
-            .with_min_delay(Duration::from_secs(2).min(self.interval))
-            .with_max_delay(self.interval)
-            .without_max_times()
-            .build()
+    fn pauses(&self) -> Backoff {
+        Backoff::new(Duration::from_secs(2), self.interval)
     }
 }
 

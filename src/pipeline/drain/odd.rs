@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::backoff::Backoff;
+use super::failures::Failures;
 use super::{Drain, DrainError, Next};
 use tokio::time::Instant;
 
@@ -81,14 +81,14 @@ impl Drain {
         how: NoOrders,
         next: Option<ReadId>,
         token: &mut Token,
-        backoff: &mut Backoff,
+        failures: &mut Failures,
     ) -> Result<Next, DrainError> {
         let none = Counted { before: Some(0), after: Some(0) };
         let (counter, counted, what) = match how {
             NoOrders::NoContent => (&self.counters.irregular.no_content, none, "204"),
             // guard: a wrong path is no empty shop
             NoOrders::NotFound if !self.knows_the_path() => {
-                return self.nothing_read(Read::Refused(Refusal::NotFound), Instant::now(), token, backoff);
+                return self.nothing_read(Read::Refused(Refusal::NotFound), Instant::now(), token, failures);
             }
             NoOrders::NotFound => {
                 (&self.counters.irregular.not_found, Counted::default(), "404 with a message of the marketplace")
@@ -103,7 +103,7 @@ impl Drain {
                  `api.paths.new_orders`. Logged once for each kind; `imotriz_irregular_answers_total` counts on"
             );
         }
-        self.no_orders(EmptyPage { pending: 0, counted, noise: None }, clock::now(), next, backoff)
+        self.no_orders(EmptyPage { pending: 0, counted, noise: None }, clock::now(), next, failures)
     }
 
     /// Whether a 404 can come from the API: any server answers 404 under a wrong path.
@@ -124,9 +124,9 @@ impl Drain {
 
     /// After several reads of unknown outcome, each of which leaves a trace: checks with a harmless request whether the
     /// marketplace still does not answer. Returns how long to wait if so.
-    pub(super) async fn is_away(&self, token: &Token, backoff: &mut Backoff) -> Option<Duration> {
+    pub(super) async fn is_away(&self, token: &Token, failures: &mut Failures) -> Option<Duration> {
         // guard: a marketplace that is away is not read
-        if !backoff.call_for_a_question() {
+        if !failures.call_for_a_question() {
             return None;
         }
         match self.ask_for_nothing(token).await {
@@ -136,7 +136,7 @@ impl Drain {
                     store = %self.store, %error,
                     "not even a question that marks nothing is answered: no orders are asked for until one is"
                 );
-                Some(backoff.another())
+                Some(failures.another())
             }
             Some(_) => None,
         }

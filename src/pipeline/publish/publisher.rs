@@ -18,6 +18,7 @@ use crate::kafka::KafkaFault;
 use crate::kafka::broker::{Producer, TrackingLog};
 use crate::pipeline::counters::{LaneCounters, Tally};
 use crate::pipeline::index::{Diff, Index, IndexUpdate, diff};
+use crate::platform::backoff::Backoff;
 use crate::platform::jobs::Job;
 use crate::platform::shutdown::cancelled_within;
 use crate::platform::{clock, fail_point};
@@ -29,6 +30,9 @@ const MAX_PAGES: usize = 24;
 const IDLE_CHECK: Duration = Duration::from_millis(250);
 /// How long a stopping program still tries to reach a broker that is down; unpublished pages stay in the spool.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two attempts of a lane to open; with jitter up to twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_millis(2500);
 
 /// Reports the end of the lane, even by a panic: otherwise a drain would wait for it for ever.
 struct MarkEndedOnDrop(LaneStatus);
@@ -68,7 +72,7 @@ struct MappingJob {
 /// Consecutive failures since the last commit.
 struct FailureStreak {
     since: Instant,
-    pause: Duration,
+    pauses: Backoff,
 }
 
 impl Publisher {
@@ -149,11 +153,11 @@ impl Publisher {
     async fn give_up_or_pause(&mut self, error: LaneError) -> Result<bool, LaneError> {
         tracing::warn!(lane = self.parts.lane, %error, "not ready; orders stay on the marketplace or in the spool");
         self.status.set(LaneState::Opening { why: Some(error.not_ready_reason()) });
-        let failures = self
-            .failures
-            .get_or_insert_with(|| FailureStreak { since: Instant::now(), pause: Duration::from_millis(100) });
-        let (since, pause) = (failures.since, failures.pause);
-        failures.pause = (pause * 2).min(Duration::from_secs(5));
+        let failures = self.failures.get_or_insert_with(|| FailureStreak {
+            since: Instant::now(),
+            pauses: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
+        });
+        let (since, pause) = (failures.since, failures.pauses.pause());
         let stopping = self.parts.stop.is_cancelled();
         let pending = self.pending.iter().filter(|mapped| !mapped.work.is_query()).count();
         let waiting = pending + self.mapping.as_ref().map_or(0, |mapping| mapping.pages) + self.inbox.len();

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder as _, ExponentialBuilder};
 use bytes::Bytes;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
@@ -14,6 +13,7 @@ use crate::config::{Store, TokenSource};
 use crate::marketplace::body::{self, IdList, PageError};
 use crate::marketplace::client::{ApiError, Marketplace, Pace, Refusal};
 use crate::order::ids::{OrderId, OrderIds, StoreName};
+use crate::platform::backoff::Backoff;
 
 /// A store's client for repeatable requests, always with the newest token.
 #[derive(Debug, Clone)]
@@ -70,7 +70,7 @@ impl Asker {
         &self,
         once: impl Fn(SecretString) -> A,
     ) -> Result<T, AskError> {
-        let mut pauses = pauses().build();
+        let mut pauses = pauses();
         loop {
             self.pace.turn().await;
             let asked_at = Instant::now();
@@ -107,12 +107,8 @@ impl Asker {
     }
 }
 
-fn pauses() -> ExponentialBuilder {
-    ExponentialBuilder::default()
-        .with_jitter()
-        .with_min_delay(Duration::from_millis(150))
-        .with_max_delay(Duration::from_secs(5))
-        .with_max_times(5)
+fn pauses() -> impl Iterator<Item = Duration> {
+    Backoff::new(Duration::from_millis(150), Duration::from_secs(5)).take(5)
 }
 
 #[cfg(test)]

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder as _, ExponentialBuilder};
-
 use super::error::MAX_FAILURES;
+use crate::platform::backoff::Backoff;
 
 /// Number of consecutive reads of unknown outcome after which the pauses grow beyond [`MAX_PAUSE`]: each such read
 /// leaves a trace in the spool and in the account.
@@ -14,26 +13,21 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 const AN_HOUR: Duration = Duration::from_secs(3600);
 
 /// Consecutive failures, by kind; any success resets them.
-pub(super) struct Backoff {
+pub(super) struct Failures {
     pub(super) count: usize,
     /// How many of them were reads of unknown outcome.
     unknown: u32,
-    pauses: backon::ExponentialBackoff,
+    pauses: Backoff,
 }
 
-impl Backoff {
+impl Failures {
     pub(super) fn none() -> Self {
-        let builder = ExponentialBuilder::default()
-            .with_jitter()
-            .with_min_delay(Duration::from_millis(200))
-            .with_max_delay(MAX_PAUSE)
-            .without_max_times();
-        Self { count: 0, unknown: 0, pauses: builder.build() }
+        Self { count: 0, unknown: 0, pauses: Backoff::new(Duration::from_millis(200), MAX_PAUSE) }
     }
 
     pub(super) fn another(&mut self) -> Duration {
         self.count += 1;
-        self.pauses.next().unwrap_or(MAX_PAUSE)
+        self.pauses.pause()
     }
 
     /// Counts a read of unknown outcome. After many of them the *n*th is followed by a pause of *2n* seconds. So about
@@ -56,14 +50,14 @@ mod tests {
 
     #[test]
     fn reads_of_unknown_outcome_become_rare() {
-        let mut backoff = Backoff::none();
+        let mut failures = Failures::none();
         let (mut waited, mut reads) = (Duration::ZERO, 0);
         while waited < Duration::from_secs(30 * 86_400) {
-            assert_eq!(backoff.call_for_a_question(), reads >= MAX_FAILURES);
-            waited += backoff.another_unknown();
+            assert_eq!(failures.call_for_a_question(), reads >= MAX_FAILURES);
+            waited += failures.another_unknown();
             reads += 1;
         }
         assert!((1500..1700).contains(&reads), "{reads}");
-        assert!(backoff.another_unknown() <= AN_HOUR && backoff.another() <= 2 * MAX_PAUSE);
+        assert!(failures.another_unknown() <= AN_HOUR && failures.another() <= 2 * MAX_PAUSE);
     }
 }
