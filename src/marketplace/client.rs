@@ -73,7 +73,7 @@ pub struct ClientOptions {
 /// The outcome of a destructive read.
 #[derive(Debug)]
 pub enum Read {
-    /// A complete answer with status 200. [`PageVerdict`](crate::marketplace::body::PageVerdict) classifies it.
+    /// A complete answer with status 200. [`PageVerdict`] classifies it.
     Fetched(Fetched),
     /// The marketplace, or something in front of it, refused the request before reading anything.
     Refused(Refusal),

@@ -81,7 +81,7 @@ fn read_to_end(kafka: &Kafka, topic: &str, isolation: &str) -> Vec<Record> {
         assert!(Instant::now() < deadline, "{topic} was not read to its end: is a transaction still open?");
         match consumer.poll(Duration::from_millis(50)) {
             Some(Ok(message)) => records.push(Record::from(message)),
-            // PageVerdict of one broker of several that is gone; from the others the rest can be had, or the deadline tells.
+            // One of several brokers is gone: the others have the rest, or the deadline tells.
             Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::BrokerTransportFailure))) => {}
             Some(Err(error)) => panic!("{topic}: {error:?}"),
             None => {}
