@@ -2,8 +2,8 @@
 //!
 //! Converts between records and bytes. Nothing here talks to Kafka or decides what is published.
 
+mod binary;
 pub mod contract;
-mod datum;
 pub mod decoder;
 pub mod event;
 pub mod framing;

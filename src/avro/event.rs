@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::avro::datum::Datum;
+use crate::avro::binary::Writer;
 use crate::avro::framing::Frame;
 use crate::order::amount::AmountError;
 use crate::order::country::Country;
@@ -64,7 +64,7 @@ impl Event<'_> {
     pub fn to_message(&self, frame: Frame) -> Result<Vec<u8>, EventError> {
         let read_id = self.read_id.to_string();
         let content_hash = self.content_hash.to_string();
-        let mut datum = Datum::framed(frame);
+        let mut datum = Writer::framed(frame);
         self.record(&read_id, &content_hash)?.write(&mut datum);
         Ok(datum.into_message())
     }

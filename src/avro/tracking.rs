@@ -5,7 +5,7 @@ mod entry;
 
 use serde::{Deserialize, Serialize};
 
-use crate::avro::datum::Datum;
+use crate::avro::binary::Writer;
 use crate::avro::event::{ContentHash, Reason, Revision};
 use crate::avro::framing::Frame;
 use crate::order::ids::{OrderId, OrderKey, ReadId, StoreName};
@@ -87,17 +87,17 @@ impl OrderTracking {
             event_partition,
             order_created_at,
         } = self;
-        let mut datum = Datum::framed(frame);
+        let mut datum = Writer::framed(frame);
         datum.text(store.as_str());
         datum.text(order_id.as_str());
         datum.number(state.symbol());
-        datum.optional(revision.map(i32::from), Datum::number);
+        datum.optional(revision.map(i32::from), Writer::number);
         datum.number(reason.symbol());
         datum.text(&read_id.to_string());
         datum.optional(content_hash.map(|hash| hash.to_string()), |datum, hash| datum.text(&hash));
         datum.number(*published_at);
-        datum.optional(*event_partition, Datum::number);
-        datum.optional(*order_created_at, Datum::number);
+        datum.optional(*event_partition, Writer::number);
+        datum.optional(*order_created_at, Writer::number);
         datum.into_message()
     }
 }

@@ -6,7 +6,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use super::{EventError, Reason, Revision};
-use crate::avro::datum::Datum;
+use crate::avro::binary::Writer;
 use crate::order::amount::Amount;
 use crate::order::{Buyer, Line};
 
@@ -107,7 +107,7 @@ impl<'a> TryFrom<&'a Line> for EventLine<&'a str> {
 
 impl OrderEvent<&str> {
     /// Destructuring names each field in the schema's order, so that the compiler reports a forgotten one.
-    pub(super) fn write(&self, datum: &mut Datum) {
+    pub(super) fn write(&self, datum: &mut Writer) {
         let Self {
             store,
             country,
@@ -144,9 +144,9 @@ impl OrderEvent<&str> {
         datum.text(content_hash);
         datum.text(currency);
         datum.texts([*status, *payment_status, *payment_method]);
-        datum.optional(*created_at, Datum::number);
+        datum.optional(*created_at, Writer::number);
         datum.texts([*created_at_raw]);
-        datum.optional(*updated_at, Datum::number);
+        datum.optional(*updated_at, Writer::number);
         datum.texts([*updated_at_raw]);
         write_amounts(datum, [*total, *subtotal, *shipping, *discount, *tax]);
         let EventBuyer { name, email, mobile, document, address, city, region, postal_code, extra: more } = buyer;
@@ -161,7 +161,7 @@ impl OrderEvent<&str> {
     }
 }
 
-fn write_amounts<const N: usize>(datum: &mut Datum, amounts: [Option<Amount>; N]) {
+fn write_amounts<const N: usize>(datum: &mut Writer, amounts: [Option<Amount>; N]) {
     for amount in amounts {
         datum.optional(amount, |datum, amount| amount.with_bytes(|bytes| datum.bytes(bytes)));
     }

@@ -7,6 +7,7 @@
 use std::str;
 
 use super::{OrderState, OrderTracking};
+use crate::avro::binary::Reader;
 use crate::avro::event::{ContentHash, Reason, Revision};
 use crate::order::ids::ReadId;
 
@@ -42,7 +43,7 @@ impl TrackingEntry {
     /// `None` if anything is unusual, for example if the record does not belong to `key`.
     #[must_use]
     pub fn read(key: &[u8], datum: &[u8]) -> Option<Self> {
-        let mut datum = Datum(datum);
+        let mut datum = Reader::of(datum);
         let (store, id) = (datum.text()?, datum.text()?);
         let (key_store, key_id) = (key.get(..store.len())?, key.get(store.len() + 1..)?);
         // guard: a record is its key's
@@ -64,47 +65,8 @@ impl TrackingEntry {
             order_created_at: None,
         };
         datum.optional(|datum| i32::try_from(datum.long()?).ok())?;
-        entry.order_created_at = datum.optional(Datum::long)?;
-        datum.0.is_empty().then_some(entry)
-    }
-}
-
-/// Decodes Avro's binary format, as far as it is needed here.
-struct Datum<'a>(&'a [u8]);
-
-impl<'a> Datum<'a> {
-    /// Reads a zigzag varint.
-    fn long(&mut self) -> Option<i64> {
-        let mut number = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let (byte, rest) = self.0.split_first()?;
-            self.0 = rest;
-            // The tenth byte has only one significant bit.
-            if shift == 63 && *byte > 1 {
-                return None;
-            }
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Some((number >> 1).cast_signed() ^ -(number & 1).cast_signed());
-            }
-        }
-        None
-    }
-
-    fn text(&mut self) -> Option<&'a [u8]> {
-        let length = usize::try_from(self.long()?).ok()?;
-        let (text, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(text)
-    }
-
-    /// Reads a union of null and another type.
-    fn optional<T>(&mut self, something: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
-        match self.long()? {
-            0 => Some(None),
-            1 => something(self).map(Some),
-            _ => None,
-        }
+        entry.order_created_at = datum.optional(Reader::long)?;
+        datum.is_at_end().then_some(entry)
     }
 }
 

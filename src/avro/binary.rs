@@ -1,14 +1,16 @@
-//! Encodes Avro's binary format, as far as our schemas need it: values one after the other, in the order of the fields.
+//! Writes and reads Avro's binary format, as far as our schemas need it: values one after the other, in the order of the
+//! fields.
 //!
-//! The library looks up every field in its schema while it writes, which took longer than parsing the order's JSON.
-//! Tests compare this encoder with the library, for each record and every field.
+//! The library looks up every field in its schema while it writes, which took longer than parsing the order's JSON; and
+//! there may be a million tracking records to read at a start. Tests compare both with the library, for each record and
+//! every field.
 
 use crate::avro::framing::Frame;
 
 /// Builds a message.
-pub(crate) struct Datum(Vec<u8>);
+pub(crate) struct Writer(Vec<u8>);
 
-impl Datum {
+impl Writer {
     /// Starts a message with its frame.
     pub(crate) fn framed(frame: Frame) -> Self {
         let mut message = Vec::with_capacity(1024);
@@ -63,5 +65,53 @@ impl Datum {
 
     fn length(&mut self, length: usize) {
         self.number(i64::try_from(length).expect("memory ends before 2^63 bytes"));
+    }
+}
+
+/// Reads values in the order of a record's fields. `None` where they end early or are malformed.
+pub(crate) struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(crate) fn of(datum: &'a [u8]) -> Self {
+        Self(datum)
+    }
+
+    /// Whether nothing is left.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Reads a zigzag varint.
+    pub(crate) fn long(&mut self) -> Option<i64> {
+        let mut number = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let (byte, rest) = self.0.split_first()?;
+            self.0 = rest;
+            // The tenth byte has only one significant bit.
+            if shift == 63 && *byte > 1 {
+                return None;
+            }
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some((number >> 1).cast_signed() ^ -(number & 1).cast_signed());
+            }
+        }
+        None
+    }
+
+    pub(crate) fn text(&mut self) -> Option<&'a [u8]> {
+        let length = usize::try_from(self.long()?).ok()?;
+        let (text, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(text)
+    }
+
+    /// Reads a union of null and another type.
+    pub(crate) fn optional<T>(&mut self, something: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
+        match self.long()? {
+            0 => Some(None),
+            1 => something(self).map(Some),
+            _ => None,
+        }
     }
 }
