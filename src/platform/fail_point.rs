@@ -5,7 +5,7 @@
 //! resumes it later. A release build contains none of this.
 
 /// All places, in the order in which a page passes them.
-pub const PLACES: [&str; 12] = [
+pub const PLACES: [&str; 13] = [
     "opening",
     "fenced",
     "loaded",
@@ -16,6 +16,7 @@ pub const PLACES: [&str; 12] = [
     "planned",
     "begun",
     "delivered",
+    "tracked",
     "committed",
     "released",
 ];

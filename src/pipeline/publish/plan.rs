@@ -2,7 +2,6 @@
 //! the index and by what the plan already holds.
 
 use std::collections::{BTreeMap, HashMap};
-use std::mem;
 
 use jiff::Timestamp;
 
@@ -12,7 +11,7 @@ use super::{LaneError, LaneParts, Work};
 use crate::avro::event::{ContentHash, Event, Reason, Revision, dead_letter_headers};
 use crate::avro::schemas::Frames;
 use crate::avro::tracking::{OrderState, OrderTracking};
-use crate::kafka::OutgoingRecord;
+use crate::kafka::{Delivered, OutgoingRecord};
 use crate::order::country::Country;
 use crate::order::ids::{OrderId, OrderKey, ReadId, StoreName};
 use crate::order::{DeadLetter, Order};
@@ -27,6 +26,13 @@ struct Origin<'a> {
     read_id: ReadId,
     read_at: Timestamp,
     source: Source,
+}
+
+/// A tracking record without its event's partition, which is known only after delivery.
+struct Mark {
+    tracking: OrderTracking,
+    /// Position of its event among the plan's records.
+    event: Option<usize>,
 }
 
 /// Orders of a page, or of an operator's command, that were never published before.
@@ -52,7 +58,7 @@ pub(super) struct Plan<'a> {
     parts: &'a LaneParts,
     frames: &'a Frames,
     records: Vec<OutgoingRecord<'a>>,
-    tracking: Vec<OrderTracking>,
+    marks: Vec<Mark>,
     /// What this plan decides, layered over the index.
     overlay: HashMap<OrderKey, IndexEntry>,
     tallies: Vec<Tally>,
@@ -82,7 +88,7 @@ impl<'a> Plan<'a> {
             parts,
             frames,
             records: Vec::new(),
-            tracking: Vec::new(),
+            marks: Vec::new(),
             overlay: HashMap::new(),
             tallies: Vec::new(),
             first_seen: Vec::new(),
@@ -96,38 +102,39 @@ impl<'a> Plan<'a> {
         Ok(plan)
     }
 
-    /// All records of the transaction: events and dead letters, then the tracking records, then a tombstone for each key
-    /// in `forgotten`. Empties the plan's own list.
-    pub(super) fn take_records(&mut self, forgotten: &[Vec<u8>]) -> Vec<OutgoingRecord<'a>> {
-        let mut records = mem::take(&mut self.records);
-        // guard: tracking records beside the events
-        records.extend(self.tracking.iter().map(|tracking| self.tracking_record(tracking)));
-        records.extend(forgotten.iter().map(|key| self.tombstone(key)));
-        records
+    /// Events and dead letters, which are delivered first.
+    pub(super) fn events_and_dead_letters(&self) -> &[OutgoingRecord<'a>] {
+        &self.records
     }
 
-    fn tracking_record(&self, tracking: &OrderTracking) -> OutgoingRecord<'a> {
-        OutgoingRecord {
-            topic: &self.parts.topics.tracking,
-            partition: Some(self.parts.lane),
-            key: Some(tracking.key().to_string().into_bytes()),
-            value: Some(tracking.to_message(self.frames.tracking)),
-            headers: Vec::new(),
-        }
+    /// Tracking records, which are delivered last, when the events' partitions are known.
+    pub(super) fn tracking_records(&self, delivered: &[Delivered]) -> Vec<OutgoingRecord<'a>> {
+        let record = |mark: &Mark| {
+            let event_partition = mark.event.and_then(|event| delivered.get(event)).map(|at| at.partition);
+            let tracking = OrderTracking { event_partition, ..mark.tracking.clone() };
+            OutgoingRecord {
+                topic: &self.parts.topics.tracking,
+                partition: Some(self.parts.lane),
+                key: Some(tracking.key().to_string().into_bytes()),
+                value: Some(tracking.to_message(self.frames.tracking)),
+                headers: Vec::new(),
+            }
+        };
+        self.marks.iter().map(record).collect()
     }
 
     /// Whether the plan holds the order with this key.
     pub(super) fn tracks(&self, key: &[u8]) -> bool {
-        self.tracking.iter().any(|tracking| tracking.key().to_string().as_bytes() == key)
+        self.marks.iter().any(|mark| mark.tracking.key().to_string().as_bytes() == key)
     }
 
     /// Whether the index knows none of the plan's orders.
     pub(super) fn is_news(&self) -> bool {
-        self.tracking.iter().all(|tracking| self.index.get(&tracking.key()).is_none())
+        self.marks.iter().all(|mark| self.index.get(&mark.tracking.key()).is_none())
     }
 
     /// The tombstone that removes an order from the tracking topic.
-    fn tombstone(&self, key: &[u8]) -> OutgoingRecord<'a> {
+    pub(super) fn tombstone(&self, key: &[u8]) -> OutgoingRecord<'a> {
         let (topic, partition) = (&self.parts.topics.tracking, Some(self.parts.lane));
         OutgoingRecord { topic, partition, key: Some(key.to_vec()), value: None, headers: Vec::new() }
     }
@@ -147,7 +154,7 @@ impl<'a> Plan<'a> {
                 return Ok(Fit::Taken);
             }
         };
-        let (records, tracked) = (self.records.len(), self.tracking.len());
+        let (records, marks) = (self.records.len(), self.marks.len());
         self.tallies.push(Tally::default());
         self.clash = false;
         let first_seen = self.first_seen(&origin, mapped);
@@ -157,8 +164,8 @@ impl<'a> Plan<'a> {
             return Ok(Fit::Taken);
         }
         self.records.truncate(records);
-        for tracking in self.tracking.drain(tracked..) {
-            self.overlay.remove(&tracking.key());
+        for mark in self.marks.drain(marks..) {
+            self.overlay.remove(&mark.tracking.key());
         }
         self.tallies.pop();
         Ok(Fit::NextTransaction)
@@ -211,7 +218,7 @@ impl<'a> Plan<'a> {
             return;
         }
         let tracking = OrderTracking { reason: Reason::Reconciled, ..tracking(origin, &key, OrderState::Gone) };
-        self.track(key, tracking);
+        self.mark(key, Mark { tracking, event: None });
         self.tally().gone += 1;
     }
 
@@ -278,12 +285,15 @@ impl<'a> Plan<'a> {
             content_hash: content,
         };
         let value = event.to_message(self.frames.order)?;
-        let tracking = OrderTracking {
-            revision: Some(revision),
-            reason,
-            content_hash: Some(content),
-            order_created_at: order.created_at.as_ref().and_then(|date| date.epoch_millis),
-            ..tracking(origin, &key, OrderState::Published)
+        let mark = Mark {
+            tracking: OrderTracking {
+                revision: Some(revision),
+                reason,
+                content_hash: Some(content),
+                order_created_at: order.created_at.as_ref().and_then(|date| date.epoch_millis),
+                ..tracking(origin, &key, OrderState::Published)
+            },
+            event: Some(self.records.len()),
         };
         self.records.push(OutgoingRecord {
             topic: &self.parts.topics.orders,
@@ -292,7 +302,7 @@ impl<'a> Plan<'a> {
             value: Some(value),
             headers: event.headers(),
         });
-        self.track(key, tracking);
+        self.mark(key, mark);
         self.tally().published.count(reason);
         Ok(())
     }
@@ -307,14 +317,17 @@ impl<'a> Plan<'a> {
             self.tally().skipped += 1;
             return;
         };
-        let tracking = OrderTracking {
-            // No event is published, so the revision stays.
-            revision: self.known(&key).and_then(|known| known.revision),
-            reason,
-            content_hash: Some(content),
-            ..tracking(origin, &key, OrderState::DeadLettered)
+        let mark = Mark {
+            tracking: OrderTracking {
+                // No event is published, so the revision stays.
+                revision: self.known(&key).and_then(|known| known.revision),
+                reason,
+                content_hash: Some(content),
+                ..tracking(origin, &key, OrderState::DeadLettered)
+            },
+            event: None,
         };
-        self.track(key, tracking);
+        self.mark(key, mark);
         self.dead_letter(origin, letter);
     }
 
@@ -334,9 +347,9 @@ impl<'a> Plan<'a> {
         self.tally().dead_letters += 1;
     }
 
-    fn track(&mut self, key: OrderKey, tracking: OrderTracking) {
-        self.overlay.insert(key, IndexEntry::from(&tracking));
-        self.tracking.push(tracking);
+    fn mark(&mut self, key: OrderKey, mark: Mark) {
+        self.overlay.insert(key, IndexEntry::from(&mark.tracking));
+        self.marks.push(mark);
     }
 
     fn tally(&mut self) -> &mut Tally {

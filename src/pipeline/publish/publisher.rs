@@ -278,11 +278,14 @@ impl Publisher {
     /// Publishes pending work in one transaction.
     async fn publish(&mut self, open: &OpenProducer) -> Result<(), LaneError> {
         let frames = self.frames().await?;
-        let mut plan = Plan::of(&self.pending, &self.index, &self.parts, &frames)?;
+        let plan = Plan::of(&self.pending, &self.index, &self.parts, &frames)?;
         fail_point::reach("planned");
         self.status.busy();
         open.producer.begin().await?;
         fail_point::reach("begun");
+        let delivered = open.producer.deliver(plan.events_and_dead_letters()).await?;
+        fail_point::reach("delivered");
+        let mut tracking = plan.tracking_records(&delivered);
         let forgotten = match &mut self.retention {
             Some(retention) => {
                 // A lane that is never idle removes old records too.
@@ -291,8 +294,10 @@ impl Publisher {
             }
             None => Vec::new(),
         };
-        open.producer.deliver(&plan.take_records(&forgotten)).await?;
-        fail_point::reach("delivered");
+        tracking.extend(forgotten.iter().map(|key| plan.tombstone(key)));
+        // guard: tracking records beside the events
+        open.producer.deliver(&tracking).await?;
+        fail_point::reach("tracked");
         // The index remembers only an order's last read. So earlier pages must have left the spool before a later one
         // is committed, or a kill would bring them back as new reads.
         let released = match self.releasing.wait().await {
