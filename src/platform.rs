@@ -1,4 +1,5 @@
-//! Access to the operating system: time, files, threads and signals. Also the root cause of an error.
+//! Access to the operating system: time, files, threads and signals. Also what every room needs: pauses between attempts,
+//! the root cause of an error, numbers as text.
 //!
 //! Time, files and threads are the seams at which a simulation replaces the real thing. Nothing here knows of orders,
 //! marketplaces or Kafka.

@@ -34,7 +34,7 @@ fn known(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
         return Some(of_encoding(error));
     }
     if let Some(error) = cause.downcast_ref::<DemoError>() {
-        return Some(of_stage(error));
+        return Some(of_demo(error));
     }
     if let Some(error) = cause.downcast_ref::<QueryError>() {
         return Some(match error {
@@ -119,7 +119,7 @@ fn of_lane(error: &LaneError) -> u8 {
     }
 }
 
-fn of_stage(error: &DemoError) -> u8 {
+fn of_demo(error: &DemoError) -> u8 {
     match error {
         DemoError::TooMany { .. } | DemoError::Config(_) => USAGE,
         DemoError::Broker(_) => KAFKA,
