@@ -80,7 +80,7 @@ impl Publisher {
         let reader = tracking_reader(&parts);
         let counters = parts.counters.lane(parts.lane);
         let decoder = parts.schemas.tracking_decoder();
-        let releasing = Releasing::new(parts.jobs.clone(), parts.spool.clone());
+        let releasing = Releasing::new(parts.spool.clone());
         let retention = parts.retention.map(|keep| {
             let stores = parts.stores.keys().cloned();
             Retention::new(keep, parts.jobs.clone(), parts.stop.clone(), parts.left, stores)
@@ -354,7 +354,7 @@ impl Publisher {
                     pages.push(page);
                 }
                 Work::Unspooled(page) => {
-                    if let Err(error) = self.parts.spool.release_unwritten(page.read_id, &committed) {
+                    if let Err(error) = self.parts.spool.release_unwritten(page.seq, &committed) {
                         tracing::warn!(read = %page.read_id, %error, "published, but its torn file stays in the spool");
                     }
                 }
@@ -379,7 +379,7 @@ impl Publisher {
         if let Some(retention) = &mut self.retention {
             retention.published(pages.len());
         }
-        self.releasing.begin(pages, committed);
+        self.releasing.begin(pages, &committed);
     }
 }
 
