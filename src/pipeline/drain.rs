@@ -316,7 +316,7 @@ impl Drain {
             }
         } else {
             let body = body.clone();
-            Job::start(&*self.jobs, move || PageVerdict::of(&body))
+            Job::start(&*self.jobs, &format!("drain-{}", self.store), move || PageVerdict::of(&body))
         };
         let (durable, next) = match reservation.write(read_at, body).await {
             Ok(written) => written,

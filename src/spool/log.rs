@@ -142,6 +142,9 @@ impl Log {
             found[index].file.erase(bytes)?;
         }
         for Read { file, bytes, contents } in found {
+            if !contents.has_head {
+                file.write(0, &frame::segment_head(contents.number), &[])?;
+            }
             // The bytes may be in memory only: the process can have been killed between its write and its fdatasync.
             file.sync()?;
             state.next_segment = state.next_segment.max(contents.number + 1);

@@ -36,25 +36,21 @@ pub(super) fn write_unknown(
 }
 
 fn write(disk: &SpoolDisk, path: PathBuf, head: &Head, seal: Seal, body: &[u8]) -> Result<PathBuf, SpoolError> {
-    // An earlier attempt may have left a part of it.
+    // A failed attempt may have left a file, even a whole one. It goes when there is another: a crash must never leave
+    // less than before. If this one fails too, recovery keeps whichever is whole.
+    let first = disk.size(&path).is_ok().then(|| path.clone());
+    let path = if first.is_some() { path.with_extension(format!("again.{PAGE}")) } else { path };
     disk.remove(&path)?;
     let file = disk.create(&path)?;
     let head = head.render();
-    let fill = || {
-        disk::write_at(&*file, &path, 0, &head)?;
-        disk::write_at(&*file, &path, HEAD, &seal.render(&head, body))?;
-        fail_point::reach("writing");
-        disk::write_at(&*file, &path, BODY, body)?;
-        disk::sync_data(&*file, &path)?;
-        disk.sync_dir(path.parent().unwrap_or(Path::new(".")))
-    };
-    match fill() {
-        Ok(()) => Ok(path),
-        Err(error) => {
-            disk.remove(&path).ok();
-            Err(error)
-        }
-    }
+    disk::write_at(&*file, &path, 0, &head)?;
+    disk::write_at(&*file, &path, HEAD, &seal.render(&head, body))?;
+    fail_point::reach("writing");
+    disk::write_at(&*file, &path, BODY, body)?;
+    disk::sync_data(&*file, &path)?;
+    disk.sync_dir(path.parent().unwrap_or(Path::new(".")))?;
+    first.map_or(Ok(()), |first| disk.remove(&first))?;
+    Ok(path)
 }
 
 /// Makes a page, which turned out to be none, the trace of a read of unknown outcome.

@@ -324,12 +324,17 @@ impl Marketplace for ModelMarket {
                 let refused = self.is_refused(token);
                 let now = self.shared.clock.true_time();
                 let mut world = self.shared.lock();
+                let was_idle = world.market.shops[self.shop].idle;
                 self.check_read(&mut world);
                 let fault = world.faults.read.take();
                 let shop = &world.market.shops[self.shop];
                 let read = match fault {
                     Some(ReadFault::NotSent) => Read::NotSent { reason: "refused".to_owned() },
-                    Some(ReadFault::Busy) => Read::Busy { retry_after: None },
+                    Some(ReadFault::Busy) => {
+                        // Nobody looked at the orders: what was said of them before still holds.
+                        world.market.shops[self.shop].idle = was_idle;
+                        Read::Busy { retry_after: None }
+                    }
                     Some(ReadFault::CutBefore) => cut(),
                     _ if refused => Read::Refused(Refusal::Token),
                     Some(ReadFault::EmptyPage) if shop.pending(now).next().is_some() => {

@@ -83,7 +83,7 @@ impl Publisher {
         let releasing = Releasing::new(parts.spool.clone());
         let retention = parts.retention.map(|keep| {
             let stores = parts.stores.keys().cloned();
-            Retention::new(keep, parts.jobs.clone(), parts.stop.clone(), parts.left, stores)
+            Retention::new(parts.lane, keep, parts.jobs.clone(), parts.stop.clone(), parts.left, stores)
         });
         Self {
             parts,
@@ -272,7 +272,10 @@ impl Publisher {
         let pages = work.iter().filter(|work| !work.is_query()).count();
         let stores = Arc::<Stores>::clone(&self.parts.stores);
         let map = move || work.into_iter().map(|work| Mapped::from_work(work, &stores)).collect();
-        self.mapping = Some(MappingJob { pages, mapped: Job::start(&*self.parts.jobs, map) });
+        self.mapping = Some(MappingJob {
+            pages,
+            mapped: Job::start(&*self.parts.jobs, &format!("lane-{}", self.parts.lane), map),
+        });
     }
 
     /// Publishes pending work in one transaction.

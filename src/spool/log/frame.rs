@@ -198,6 +198,8 @@ pub(in crate::spool) enum Found {
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::spool) struct Contents {
     pub(in crate::spool) number: u64,
+    /// Whether the first block says so.
+    pub(in crate::spool) has_head: bool,
     pub(in crate::spool) found: Vec<Found>,
     /// Where the next frame goes.
     pub(in crate::spool) end: usize,
@@ -212,9 +214,9 @@ pub(in crate::spool) fn scan(segment: &[u8]) -> Option<Contents> {
     let Some(number) = number else {
         let (first, last) = (blocks().next()?.0, blocks().last()?.0);
         let bytes = first * BLOCK..((last + 1) * BLOCK).min(segment.len());
-        return Some(Contents { number: 0, end: segment.len(), found: vec![damaged(segment, bytes)] });
+        return Some(Contents { number: 0, has_head: false, end: segment.len(), found: vec![damaged(segment, bytes)] });
     };
-    let mut contents = Contents { number, found: Vec::new(), end: BLOCK };
+    let mut contents = Contents { number, has_head: named.is_some(), found: Vec::new(), end: BLOCK };
     let mut loose: Option<Range<usize>> = None;
     let mut at = if named.is_some() { BLOCK } else { 0 };
     while let Some(block) = segment.get(at..at + BLOCK) {

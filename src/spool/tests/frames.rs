@@ -51,7 +51,7 @@ fn every_frame_is_read_as_it_was_written_and_its_text_fits_into_a_block() {
             let range = 2 * BLOCK..2 * BLOCK + body.len();
             let found = vec![Found::Frame { frame: frame.clone(), body: range, is_whole: true }];
             let end = BLOCK + size(body.len());
-            assert_eq!(scan(&bytes), Some(Contents { number: u64::MAX, found, end }));
+            assert_eq!(scan(&bytes), Some(Contents { number: u64::MAX, has_head: true, found, end }));
             assert_eq!(body_of(&bytes[BLOCK..]), Some(BLOCK..BLOCK + body.len()));
         }
     }
@@ -79,14 +79,14 @@ trait CloneIf {
 
 impl CloneIf for Option<Contents> {
     fn clone_if(&self, condition: bool) -> Option<Contents> {
-        let Contents { number, found, end } = self.as_ref().filter(|_| condition)?;
+        let Contents { number, has_head, found, end } = self.as_ref().filter(|_| condition)?;
         let found = found.iter().map(|found| match found {
             Found::Frame { frame, body, is_whole } => {
                 Found::Frame { frame: frame.clone(), body: body.clone(), is_whole: *is_whole }
             }
             other => panic!("{other:?}"),
         });
-        Some(Contents { number: *number, found: found.collect(), end: *end })
+        Some(Contents { number: *number, has_head: *has_head, found: found.collect(), end: *end })
     }
 }
 
