@@ -169,6 +169,15 @@ impl DiskState {
             || self.live().values().any(|live| live.store == store && live.page.is_none_or(|page| !is_page(page)))
     }
 
+    /// Remembers the pages with orders that no power failure takes away any more.
+    fn note_pages(&mut self) {
+        let files = self.durable_files().filter_map(sealed_page).filter(|(_, body)| holds_orders(body));
+        let mut reads: Vec<String> = files.map(|(read, _)| read).collect();
+        reads
+            .extend(self.live().into_values().filter(|live| live.page.is_some_and(holds_orders)).map(|live| live.read));
+        self.pages.extend(reads);
+    }
+
     fn holds_a_page(&self, which: impl Fn(&[u8]) -> bool) -> bool {
         self.durable_files().filter_map(sealed_page).any(|(_, body)| which(body))
             || self.live().values().any(|live| live.page.is_some_and(|body| is_page(body) && which(body)))
@@ -340,6 +349,7 @@ impl Disk for ModelDisk {
             Self::fails(world)?;
             let names: Vec<Name> = world.disk.pending.drain(..).collect();
             names.iter().for_each(|name| name.apply(&mut world.disk.durable));
+            world.disk.note_pages();
             Ok(())
         })
     }
@@ -375,18 +385,7 @@ impl DiskFile for Open {
             let file = &mut world.disk.files[self.file];
             file.pending.clear();
             file.durable = file.now.clone();
-            let mut reads: Vec<String> = sealed_page(&file.durable)
-                .filter(|(_, body)| holds_orders(body))
-                .map(|(read, _)| read)
-                .into_iter()
-                .collect();
-            if file.durable.starts_with(SEGMENT) {
-                let live = log::live([&file.durable[..]].into_iter());
-                reads.extend(
-                    live.into_values().filter(|live| live.page.is_some_and(holds_orders)).map(|live| live.read),
-                );
-            }
-            world.disk.pages.extend(reads);
+            world.disk.note_pages();
             Ok(())
         })
     }
