@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use imotriz_kafka::platform::clock;
 use jiff::Timestamp;
 
 use super::marketplace::Marketplace;
@@ -56,7 +57,7 @@ impl Idle {
     fn measure(kafka: &Kafka, options: &Options, shops: usize, limit: Option<u64>) -> Self {
         let marketplace = Marketplace::open(shops, 0, &[]);
         let setup = Setup::new(kafka, &marketplace, shops, "30s", options.lanes);
-        let start = Timestamp::now();
+        let start = clock::now();
         let mut program = setup.start(limit.unwrap_or_else(super::open_files), &["run"]);
         until("every shop is read", &mut program, || marketplace.reads() >= shops as u64);
         // A shop may have been read twice before another was read at all.

@@ -20,6 +20,7 @@ use std::env;
 use std::io::{self, Write as _};
 use std::process::Command;
 
+use imotriz_kafka::platform::clock;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use measure::machine;
@@ -117,7 +118,7 @@ fn origin() -> String {
     let behind = if arguments.is_empty() { String::new() } else { format!(" -- {}", arguments.join(" ")) };
     format!(
         "{}, commit {}, `cargo bench --bench many{behind}`",
-        jiff::Timestamp::now().strftime("%Y-%m-%d"),
+        clock::now().strftime("%Y-%m-%d"),
         String::from_utf8_lossy(&head.stdout).trim()
     )
 }
