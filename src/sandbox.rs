@@ -2,7 +2,8 @@
 //! in every way that the program has to survive.
 //!
 //! - `orders`: made-up orders, the same for the same seed.
-//! - `shop`: which orders there are, which are marked, and by which request; and the file that keeps this state.
+//! - `shop`: which orders there are, which are marked, and by which request. `market`: all shops, found by their tokens.
+//! - `journal`: the file that keeps this state. `host`: what the shops share, this file among it.
 //! - `faults`: what goes wrong, by rate or by script.
 //! - `answer`: the body of an answer. `wire`: its bytes on the connection. `server`: the marketplace's calls.
 //! - `control`: `/_sandbox`, for tests in other processes and languages.
@@ -16,6 +17,9 @@
 mod answer;
 mod control;
 mod faults;
+mod host;
+mod journal;
+mod market;
 mod orders;
 mod server;
 mod shop;
@@ -25,18 +29,23 @@ mod wire;
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::ArgPredicate;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, sleep_until};
 
 pub use self::faults::{Call, Fault, FaultError, Rates, parse_duration, parse_step};
+pub use self::journal::StateError;
+pub use self::market::Market;
+use self::market::Popularity;
 pub use self::server::{NEW_ORDERS, ORDER, ORDER_IDS};
-pub use self::shop::{Change, OrderState, RequestState, Shop, ShopError, StateError, Summary};
+pub use self::shop::{Change, OrderState, RequestState, Shop, ShopError, Summary};
 use self::wire::{Exchange, Line};
 use crate::order::country::Country;
 
@@ -47,19 +56,25 @@ pub struct SandboxArgs {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
 
-    /// How many orders there are at first, none of them synchronised
-    #[arg(long, value_name = "N", default_value_t = 3000)]
+    /// How many shops there are, each with orders, calls and faults of its own and a token by its name: shop-1 and so on
+    ///
+    /// Without it there is one shop, whose token is that of --token.
+    #[arg(long, value_name = "N", conflicts_with = "token")]
+    pub shops: Option<NonZeroUsize>,
+
+    /// How many orders each shop has at first, none of them synchronised; with --shops 30 unless it is given
+    #[arg(long, value_name = "N", default_value_t = 3000, default_value_if("shops", ArgPredicate::IsPresent, "30"))]
     pub orders: usize,
 
     /// How many of them are older than 8 days, and so missing from the list of IDs
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub older: usize,
 
-    /// Same seed, same orders but for their dates, and same faults
+    /// Same seed, same orders but for their dates, same faults, and same shops of arriving orders
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub seed: u64,
 
-    /// Country of the shop: CO, MX, EC or CR
+    /// Country of the shops: CO, MX, EC or CR
     #[arg(long, value_name = "CODE", default_value = "CO")]
     pub country: Country,
 
@@ -101,6 +116,11 @@ pub struct SandboxArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub orders_per_minute: u32,
 
+    /// The same for each second, for instance 0.5 or 200; of several shops the first gets twice as many as the second,
+    /// three times as many as the third and so on
+    #[arg(long, value_name = "RATE", conflicts_with = "orders_per_minute", value_parser = parse_rate)]
+    pub arrivals: Option<f64>,
+
     /// File in which it keeps its orders and what was read of them, so that it goes on there when it is started again
     ///
     /// `--orders` and `--older` then count for a new file alone, and `--token` until the token is changed. Without a file
@@ -116,6 +136,7 @@ impl SandboxArgs {
     pub fn with_orders(orders: usize) -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            shops: None,
             orders,
             older: 0,
             seed: 1,
@@ -127,14 +148,20 @@ impl SandboxArgs {
             list_page_size: None,
             page_size: 30,
             orders_per_minute: 0,
+            arrivals: None,
             state: None,
         }
     }
 
-    /// The time from one arriving order to the next.
-    fn between_arrivals(&self) -> Option<Duration> {
-        Duration::from_secs(60).checked_div(self.orders_per_minute)
+    /// How many orders arrive in a second.
+    fn arrivals(&self) -> f64 {
+        self.arrivals.unwrap_or(f64::from(self.orders_per_minute) / 60.0)
     }
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse::<f64>().ok().filter(|rate| (0.001..=10_000.0).contains(rate));
+    rate.ok_or_else(|| format!("`{text}` is no rate: write a number from 0.001 to 10000"))
 }
 
 /// Why a sandbox can't be started.
@@ -151,7 +178,7 @@ pub enum SandboxError {
 #[derive(Debug)]
 pub struct Sandbox {
     addr: SocketAddr,
-    shop: Shop,
+    market: Market,
     stop: watch::Sender<bool>,
     server: JoinHandle<io::Result<()>>,
 }
@@ -165,29 +192,29 @@ impl Sandbox {
     /// # Errors
     /// The address can't be bound, or the state file can't be used.
     pub async fn start(args: SandboxArgs) -> Result<Self, SandboxError> {
-        let (shop, listen) = (Shop::resume(&args)?, args.listen);
-        let sandbox = Self::serve(shop, listen, args.delay).await;
+        let (market, listen) = (Market::resume(&args)?, args.listen);
+        let sandbox = Self::serve(market, listen, args.delay).await;
         let sandbox = sandbox.map_err(|cause| SandboxError::Listen { listen, cause })?;
-        if let Some(pause) = args.between_arrivals() {
-            tokio::spawn(arrivals(sandbox.shop(), pause, sandbox.stop.subscribe()));
+        if args.arrivals() > 0.0 {
+            tokio::spawn(arrivals(sandbox.market(), args.arrivals(), args.seed, sandbox.stop.subscribe()));
         }
         Ok(sandbox)
     }
 
-    /// Serves an existing shop, as when the marketplace is back after an outage.
+    /// Serves an existing marketplace, as when it is back after an outage.
     ///
     /// # Errors
     /// The address can't be bound.
-    pub async fn serve(shop: Shop, listen: SocketAddr, delay: Duration) -> io::Result<Self> {
+    pub async fn serve(market: Market, listen: SocketAddr, delay: Duration) -> io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let addr = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
-        let counter = server::Counter { shop: shop.clone(), delay, stop: stopped.clone() };
-        let app = server::routes(counter).merge(control::routes(shop.clone()));
+        let counter = server::Counter { market: market.clone(), delay, stop: stopped.clone() };
+        let app = server::routes(counter).merge(control::routes(market.clone()));
         let exchange = Exchange { listener, stop: stopped.clone() };
         let server = axum::serve(exchange, app.into_make_service_with_connect_info::<Line>());
         let server = tokio::spawn(server.with_graceful_shutdown(until(stopped)).into_future());
-        Ok(Self { addr, shop, stop, server })
+        Ok(Self { addr, market, stop, server })
     }
 
     /// The address on which it listens.
@@ -204,14 +231,20 @@ impl Sandbox {
 
     /// A handle to the marketplace's state, to read and change it.
     #[must_use]
+    pub fn market(&self) -> Market {
+        self.market.clone()
+    }
+
+    /// A handle to its first shop, which is the only one unless several were asked for.
+    #[must_use]
     pub fn shop(&self) -> Shop {
-        self.shop.clone()
+        self.market.shops()[0].clone()
     }
 
     /// Returns once the state can't be written any more; from then on no order is handed over. Never returns without a
     /// state file.
     pub async fn failed(&self) -> StateError {
-        if let Some(mut failure) = self.shop.failure()
+        if let Some(mut failure) = self.market.failure()
             && let Ok(failure) = failure.wait_for(Option::is_some).await
             && let Some(failure) = failure.clone()
         {
@@ -240,17 +273,19 @@ async fn until(mut stopped: watch::Receiver<bool>) {
     stopped.wait_for(|stopped| *stopped).await.ok();
 }
 
-/// Places an order after each pause.
-async fn arrivals(shop: Shop, pause: Duration, stopped: watch::Receiver<bool>) {
-    let mut ticks = tokio::time::interval_at(Instant::now() + pause, pause);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+/// Places orders at even distances, `rate` in a second. What a busy machine was late for it makes up for.
+async fn arrivals(market: Market, rate: f64, seed: u64, stopped: watch::Receiver<bool>) {
+    let mut popularity = Popularity::new(market.shops().len(), seed);
+    let start = Instant::now();
     let stop = until(stopped);
     tokio::pin!(stop);
-    loop {
+    for number in 1_u32.. {
         tokio::select! {
+            biased;
             () = &mut stop => return,
-            _ = ticks.tick() => drop(shop.add(1, 0)),
+            () = sleep_until(start + Duration::from_secs_f64(f64::from(number) / rate)) => {}
         }
+        market.shops()[popularity.draw()].add(1, 0);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Measurement helpers of both benchmarks.
+//! Measurement helpers of all benchmarks.
 
 use std::fs;
 use std::thread;

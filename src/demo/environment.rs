@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::broker::{BrokerError, EmbeddedBroker};
 use crate::config::{Config, ConfigError};
 use crate::kafka::topics::{Layout, TopicPlan};
-use crate::sandbox::{Rates, Sandbox, SandboxArgs, Shop};
+use crate::sandbox::{Market, Rates, Sandbox, SandboxArgs, Shop};
 
 /// The faults by default: pages that are marked and then cut off; errors and cut connections that mark nothing, which a
 /// client can't tell from the former; late answers; requests to slow down; and JSON as PHP writes it.
@@ -75,7 +75,7 @@ impl DemoEnvironment {
         }
         let args = SandboxArgs { seed, faults, ..SandboxArgs::with_orders(orders) };
         let token = args.token.clone();
-        let sandbox = Sandbox::serve(Shop::new(&args), args.listen, args.delay).await;
+        let sandbox = Sandbox::serve(Market::new(&args), args.listen, args.delay).await;
         let sandbox = sandbox.map_err(|why| DemoError::System { what: "starting the sandbox", why })?;
         let spool = ScratchDirectory::new().map_err(|why| DemoError::System { what: "making a spool", why })?;
         let settings = Settings {

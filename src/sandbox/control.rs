@@ -5,6 +5,7 @@
 //! | call | body | answer |
 //! |---|---|---|
 //! | `GET state` | | [`Summary`]: orders, pending, marked; requests by kind; faults that struck; steps still scripted |
+//! | `GET shops` | | a list of the same, by shop |
 //! | `GET orders` | | a list of [`OrderState`]: what marked each order, and whether that answer was delivered |
 //! | `GET requests` | | a list of [`RequestState`]: number, kind, path, status, IDs returned, fault, delivered |
 //! | `POST faults` | `{"on": "order", "script": ["truncate", "ok"], "rates": "late:2s=0.1", "clear": true}`; all optional, `on` is `new-orders` if left out | |
@@ -16,24 +17,32 @@
 //! | `POST token` | `{"token": "new"}` | |
 //! | `POST start_date` | `{"configured": false}` | |
 //!
+//! `?shop=shop-3` behind a call names the shop that it is about. Without it a call is about all of them, each shop of
+//! its own, and items of lists say which `shop` they belong to. Only what is about one order or one token (from `order`
+//! on, but for `start_date`) needs a name as soon as there are several shops.
+//!
 //! IDs in requests are numbers or strings, and in answers always strings. A refusal is `{"error": "…"}` with status
-//! 400, or 404 for an unknown order, and changes nothing.
+//! 400, or 404 for an unknown order or shop, and changes nothing.
 
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequestParts, Query};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::faults::{Call, FaultError, Rates, parse_step};
+use super::market::Market;
 use super::shop::{Change, OrderState, RequestState, Shop, ShopError, Summary, order_id};
 use crate::order::ids::OrderId;
 
-pub(super) fn routes(shop: Shop) -> Router {
+pub(super) fn routes(market: Market) -> Router {
     Router::new()
         .route("/_sandbox/state", get(state))
+        .route("/_sandbox/shops", get(shops))
         .route("/_sandbox/orders", get(orders).post(add_orders))
         .route("/_sandbox/requests", get(requests))
         .route("/_sandbox/faults", post(faults))
@@ -43,13 +52,17 @@ pub(super) fn routes(shop: Shop) -> Router {
         .route("/_sandbox/hide", post(hide))
         .route("/_sandbox/token", post(token))
         .route("/_sandbox/start_date", post(start_date))
-        .with_state(shop)
+        .with_state(market)
 }
 
 /// Why a request is refused.
 enum Refusal {
     Shop(ShopError),
     NoId(Value),
+    NoShop(String),
+    /// The call is about one shop, there are so many, and none is named.
+    WhichShop(usize),
+    Query(QueryRejection),
 }
 
 impl<E: Into<ShopError>> From<E> for Refusal {
@@ -64,9 +77,63 @@ impl IntoResponse for Refusal {
             Self::Shop(error @ ShopError::NoOrder(_)) => (StatusCode::NOT_FOUND, error.to_string()),
             Self::Shop(error) => (StatusCode::BAD_REQUEST, error.to_string()),
             Self::NoId(value) => (StatusCode::BAD_REQUEST, format!("{value} is no order ID")),
+            Self::NoShop(name) => (StatusCode::NOT_FOUND, format!("there is no shop `{name}`")),
+            Self::WhichShop(shops) => {
+                (StatusCode::BAD_REQUEST, format!("name the shop, from ?shop=shop-1 to ?shop=shop-{shops}"))
+            }
+            Self::Query(rejection) => (rejection.status(), rejection.body_text()),
         };
         (status, Json(json!({"error": reason}))).into_response()
     }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Which {
+    shop: Option<String>,
+}
+
+/// The shops that a call is about: the one that it names, or all.
+struct Shops(Vec<Shop>);
+
+impl FromRequestParts<Market> for Shops {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, market: &Market) -> Result<Self, Refusal> {
+        let Query(which) = Query::<Which>::try_from_uri(&parts.uri).map_err(Refusal::Query)?;
+        let Some(name) = which.shop else { return Ok(Self(market.shops().to_vec())) };
+        market.named(&name).map(|shop| Self(vec![shop.clone()])).ok_or(Refusal::NoShop(name))
+    }
+}
+
+/// The shop that a call is about: the one that it names, or the only one.
+struct OneShop(Shop);
+
+impl FromRequestParts<Market> for OneShop {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, market: &Market) -> Result<Self, Refusal> {
+        let Shops(mut shops) = Shops::from_request_parts(parts, market).await?;
+        let shop = shops.pop().filter(|_| shops.is_empty());
+        shop.map(Self).ok_or(Refusal::WhichShop(market.shops().len()))
+    }
+}
+
+/// An item of a list over several shops.
+#[derive(Serialize)]
+struct Of<T> {
+    shop: String,
+    #[serde(flatten)]
+    item: T,
+}
+
+/// Lists the items of each shop.
+fn list<T>(shops: &[Shop], items: impl Fn(&Shop) -> Vec<T>) -> Json<Vec<Of<T>>> {
+    let of = |shop: &Shop| {
+        let name = shop.name();
+        items(shop).into_iter().map(move |item| Of { shop: name.clone(), item })
+    };
+    Json(shops.iter().flat_map(of).collect())
 }
 
 type Answer = Result<Json<Value>, Refusal>;
@@ -75,16 +142,20 @@ fn done() -> Json<Value> {
     Json(json!({"ok": true}))
 }
 
-async fn state(State(shop): State<Shop>) -> Json<Summary> {
-    Json(shop.summary())
+async fn state(Shops(shops): Shops) -> Json<Summary> {
+    Json(shops.iter().map(Shop::summary).sum())
 }
 
-async fn orders(State(shop): State<Shop>) -> Json<Vec<OrderState>> {
-    Json(shop.orders())
+async fn shops(Shops(shops): Shops) -> Json<Vec<Of<Summary>>> {
+    list(&shops, |shop| vec![shop.summary()])
 }
 
-async fn requests(State(shop): State<Shop>) -> Json<Vec<RequestState>> {
-    Json(shop.requests())
+async fn orders(Shops(shops): Shops) -> Json<Vec<Of<OrderState>>> {
+    list(&shops, Shop::orders)
+}
+
+async fn requests(Shops(shops): Shops) -> Json<Vec<Of<RequestState>>> {
+    list(&shops, Shop::requests)
 }
 
 #[derive(Deserialize)]
@@ -107,15 +178,17 @@ fn new_orders() -> Call {
     Call::NewOrders
 }
 
-async fn faults(State(shop): State<Shop>, Json(new): Json<NewFaults>) -> Answer {
+async fn faults(Shops(shops): Shops, Json(new): Json<NewFaults>) -> Answer {
     let steps = new.script.iter().map(|step| parse_step(new.on, step)).collect::<Result<Vec<_>, FaultError>>()?;
     let rates = new.rates.map(|rates| rates.parse::<Rates>()).transpose()?;
-    if new.clear {
-        shop.clear_scripts();
-    }
-    shop.script(new.on, &steps)?;
-    if let Some(rates) = rates {
-        shop.set_fault_rates(rates);
+    for shop in shops {
+        if new.clear {
+            shop.clear_scripts();
+        }
+        shop.script(new.on, &steps)?;
+        if let Some(rates) = &rates {
+            shop.set_fault_rates(rates.clone());
+        }
     }
     Ok(done())
 }
@@ -128,11 +201,12 @@ struct MoreOrders {
     days_ago: u32,
 }
 
-async fn add_orders(State(shop): State<Shop>, Json(more): Json<MoreOrders>) -> Json<Value> {
-    Json(json!({"ids": shop.add(more.count, more.days_ago)}))
+async fn add_orders(Shops(shops): Shops, Json(more): Json<MoreOrders>) -> Json<Value> {
+    let ids: Vec<OrderId> = shops.iter().flat_map(|shop| shop.add(more.count, more.days_ago)).collect();
+    Json(json!({"ids": ids}))
 }
 
-async fn insert_order(State(shop): State<Shop>, record: String) -> Answer {
+async fn insert_order(OneShop(shop): OneShop, record: String) -> Answer {
     Ok(Json(json!({"id": shop.insert(&record)?})))
 }
 
@@ -146,7 +220,7 @@ fn parse_ids(values: &[Value]) -> Result<Vec<OrderId>, Refusal> {
     values.iter().map(|value| order_id(value).ok_or_else(|| Refusal::NoId(value.clone()))).collect()
 }
 
-async fn unsynchronise(State(shop): State<Shop>, Json(Ids { ids }): Json<Ids>) -> Answer {
+async fn unsynchronise(OneShop(shop): OneShop, Json(Ids { ids }): Json<Ids>) -> Answer {
     shop.unsynchronise(&parse_ids(&ids)?)?;
     Ok(done())
 }
@@ -158,7 +232,7 @@ struct OrderChange {
     total: Option<Value>,
 }
 
-async fn change(State(shop): State<Shop>, Json(order): Json<OrderChange>) -> Answer {
+async fn change(OneShop(shop): OneShop, Json(order): Json<OrderChange>) -> Answer {
     let ids = parse_ids(std::slice::from_ref(&order.id))?;
     shop.change(&ids[0], Change { status: order.status, total: order.total })?;
     Ok(done())
@@ -178,7 +252,7 @@ fn yes() -> bool {
     true
 }
 
-async fn hide(State(shop): State<Shop>, Json(order): Json<Hide>) -> Answer {
+async fn hide(OneShop(shop): OneShop, Json(order): Json<Hide>) -> Answer {
     shop.hide(&parse_ids(&order.ids)?, order.from, order.hidden)?;
     Ok(done())
 }
@@ -189,7 +263,7 @@ struct NewToken {
     token: String,
 }
 
-async fn token(State(shop): State<Shop>, Json(NewToken { token }): Json<NewToken>) -> Json<Value> {
+async fn token(OneShop(shop): OneShop, Json(NewToken { token }): Json<NewToken>) -> Json<Value> {
     shop.set_token(&token);
     done()
 }
@@ -200,7 +274,7 @@ struct StartDate {
     configured: bool,
 }
 
-async fn start_date(State(shop): State<Shop>, Json(StartDate { configured }): Json<StartDate>) -> Json<Value> {
-    shop.set_start_date(configured);
+async fn start_date(Shops(shops): Shops, Json(StartDate { configured }): Json<StartDate>) -> Json<Value> {
+    shops.iter().for_each(|shop| shop.set_start_date(configured));
     done()
 }

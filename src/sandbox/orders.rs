@@ -29,12 +29,13 @@ pub(super) struct Orders {
 }
 
 impl Orders {
-    pub(super) fn new(country: Country, seed: u64) -> Self {
+    /// `first_id` is less than all IDs.
+    pub(super) fn new(country: Country, seed: u64, first_id: u64) -> Self {
         Self {
             chance: StdRng::seed_from_u64(seed),
             country,
             zone: TimeZone::get(country.time_zone()).unwrap_or(TimeZone::UTC),
-            last_id: 4_810_000,
+            last_id: first_id,
         }
     }
 
@@ -312,7 +313,7 @@ mod tests {
     use super::*;
 
     fn records(country: Country, seed: u64) -> Vec<Record> {
-        let mut orders = Orders::new(country, seed);
+        let mut orders = Orders::new(country, seed, 4_810_000);
         let time: Timestamp = "2026-11-20T19:03:11Z".parse().unwrap();
         (0..200).map(|_| orders.next(time)).collect()
     }

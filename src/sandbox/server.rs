@@ -1,5 +1,6 @@
 //! The HTTP server of the marketplace's three calls.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::Router;
@@ -13,7 +14,7 @@ use tokio::sync::watch;
 
 use super::answer::Answer;
 use super::faults::Call;
-use super::shop::Shop;
+use super::market::Market;
 use super::until;
 use super::wire::{Line, Plan};
 
@@ -27,7 +28,7 @@ pub const ORDER: &str = "/api/cart/transaction/order/{id}";
 /// The state that the handlers share.
 #[derive(Debug, Clone)]
 pub(super) struct Counter {
-    pub(super) shop: Shop,
+    pub(super) market: Market,
     /// How long every answer is held back after its orders were marked.
     pub(super) delay: Duration,
     pub(super) stop: watch::Receiver<bool>,
@@ -43,13 +44,8 @@ pub(super) fn routes(counter: Counter) -> Router {
 
 type Connection = ConnectInfo<Line>;
 
-async fn new_orders(
-    State(counter): State<Counter>,
-    ConnectInfo(line): Connection,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    counter.answer(&line, Call::NewOrders, &uri, None, &headers).await
+async fn new_orders(State(counter): State<Counter>, ConnectInfo(line): Connection, headers: HeaderMap) -> Response {
+    counter.answer(&line, Call::NewOrders, NEW_ORDERS.into(), None, &headers).await
 }
 
 async fn order_ids(
@@ -60,7 +56,7 @@ async fn order_ids(
 ) -> Response {
     let parameters = uri.query().into_iter().flat_map(|query| query.split('&'));
     let page = parameters.filter_map(|parameter| parameter.strip_prefix("page=")).next_back();
-    counter.answer(&line, Call::OrderIds, &uri, page, &headers).await
+    counter.answer(&line, Call::OrderIds, ORDER_IDS.into(), page, &headers).await
 }
 
 async fn order(
@@ -70,18 +66,33 @@ async fn order(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    counter.answer(&line, Call::Order, &uri, Some(&id), &headers).await
+    counter.answer(&line, Call::Order, uri.path().to_owned().into(), Some(&id), &headers).await
 }
 
 impl Counter {
-    async fn answer(self, line: &Line, call: Call, uri: &Uri, id: Option<&str>, headers: &HeaderMap) -> Response {
+    async fn answer(
+        self,
+        line: &Line,
+        call: Call,
+        path: Cow<'static, str>,
+        id: Option<&str>,
+        headers: &HeaderMap,
+    ) -> Response {
         let token = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
-        let (number, answer) = self.shop.call(call, uri.path(), id, token, self.delay);
+        let shop = self.market.shop_of(token.unwrap_or_default());
+        let (number, answer) = shop.call(call, path, id, token, self.delay);
         line.plan(answer.plan);
-        tracing::debug!(number, call = call.name(), status = answer.status.as_u16(), plan = ?answer.plan, "answered");
+        tracing::debug!(
+            shop = shop.name(),
+            number,
+            call = call.name(),
+            status = answer.status.as_u16(),
+            plan = ?answer.plan,
+            "answered"
+        );
         if !answer.wait.is_zero() {
             tokio::select! {
-                () = tokio::time::sleep(answer.wait) => self.shop.sent(number),
+                () = tokio::time::sleep(answer.wait) => shop.sent(number),
                 // A server that goes down cuts its answers.
                 () = until(self.stop) => line.plan(Plan::Cut),
             }

@@ -1,5 +1,7 @@
 //! Tests of the sandbox over real connections, as a client sees it.
 
+mod shops;
+
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -389,7 +391,7 @@ async fn the_control_refuses_what_makes_no_sense_with_a_reason() {
 #[tokio::test]
 async fn a_stopped_sandbox_is_unreachable_and_comes_back_as_it_was() {
     let Customer { sandbox, shop, client } = Customer::of(60).await;
-    let (addr, url) = (sandbox.addr(), format!("{}{NEW_ORDERS}", sandbox.base_url()));
+    let (market, addr, url) = (sandbox.market(), sandbox.addr(), format!("{}{NEW_ORDERS}", sandbox.base_url()));
     let read = || client.get(&url).header("Authorization", "sandbox-token").send();
     assert_eq!(read().await.unwrap().status(), 200);
 
@@ -400,7 +402,7 @@ async fn a_stopped_sandbox_is_unreachable_and_comes_back_as_it_was() {
     assert!(!held.await.unwrap().unwrap_err().is_connect());
     assert!(read().await.unwrap_err().is_connect());
 
-    let sandbox = Sandbox::serve(shop, addr, Duration::ZERO).await.unwrap();
+    let sandbox = Sandbox::serve(market, addr, Duration::ZERO).await.unwrap();
     assert_eq!(read().await.unwrap().status(), 200);
     assert_eq!(sandbox.shop().requests().len(), 3);
     sandbox.stop().await;
@@ -491,7 +493,7 @@ async fn an_order_hidden_from_new_orders_stays_pending_and_a_month_old_one_is_no
 
 #[test]
 fn an_order_says_what_became_of_each_of_its_readings() {
-    let shop = Shop::new(&SandboxArgs::with_orders(1));
+    let shop = Market::new(&SandboxArgs::with_orders(1)).shops()[0].clone();
     let id: OrderId = shop.orders()[0].id.clone().unwrap();
     let read = || shop.call(Call::NewOrders, NEW_ORDERS, None, Some(b"sandbox-token"), Duration::ZERO);
     shop.script(Call::NewOrders, &[Some(Fault::DropAfter)]).unwrap();
@@ -530,7 +532,18 @@ fn the_command_line_has_the_documented_defaults() {
     let args = ["--country", "mx", "--delay", "20ms", "--faults", "truncate=0.02,drop-after=0.01", "--older", "3"];
     let options = parse(&args).unwrap_or_else(|error| panic!("{error}")).sandbox;
     assert_eq!((options.country, options.delay), (Country::Mx, Duration::from_millis(20)));
-    assert!(parse(&["--faults", "melt=1"]).is_err());
+    assert_eq!((options.shops, options.arrivals), (None, None));
+    let options = parse(&["--shops", "200", "--arrivals", "0.5"]).unwrap_or_else(|error| panic!("{error}")).sandbox;
+    assert_eq!((options.shops, options.orders, options.arrivals), (NonZeroUsize::new(200), 30, Some(0.5)));
+    for bad in [
+        ["--faults", "melt=1"].as_slice(),
+        &["--shops", "0"],
+        &["--shops", "2", "--token", "one-for-all"],
+        &["--arrivals", "-1"],
+        &["--arrivals", "1", "--orders-per-minute", "1"],
+    ] {
+        assert!(parse(bad).is_err(), "{bad:?}");
+    }
     let help = parse(&["--help"]).err().unwrap().to_string();
     assert!(Fault::NAMES.iter().all(|name| help.contains(name)), "{help}");
 }

@@ -48,6 +48,35 @@ fn a_sandbox_that_is_killed_in_the_middle_of_a_drain_hands_out_nothing_again_and
 }
 
 #[test]
+fn shops_of_a_sandbox_that_is_killed_in_the_middle_of_a_drain_each_go_on_where_they_were() {
+    const SHOPS: usize = 3;
+    let listen = format!("127.0.0.1:{}", port::free());
+    let topics = Topics::unique("killed-sandbox-shops");
+    let settings = (1..=SHOPS).fold(Settings::new(kafka(), &topics), |settings, shop| {
+        settings.with_store(&format!("shop{shop}"), &format!("http://{listen}"), &format!("shop-{shop}"), "CO")
+    });
+    let start = |delay| {
+        let (shops, state) = (SHOPS.to_string(), settings.directory().join("shops.jsonl").display().to_string());
+        let arguments = ["sandbox", "--listen", &listen, "--shops", &shops, "--orders", "90", "--delay", delay];
+        let mut sandbox = settings.start(&[&arguments[..], &["--state", &state]].concat());
+        sandbox.wait_for_line("sandbox with 3 shops and 270 orders", RUN_DEADLINE);
+        sandbox
+    };
+    let mut sandbox = start("1s");
+    let mut drain = settings.start(&["drain"]);
+    wait::until("the drain is under way", RUN_DEADLINE, || pending(&listen) < SHOPS * 90);
+    sandbox.kill9();
+    drain.kill9();
+
+    let _sandbox = start("0s");
+    let left = pending(&listen);
+    assert!(0 < left && left < SHOPS * 90, "{left} are left: the kill came too late, or nothing was remembered");
+    settings.start(&["drain"]).expect_exit(0, RUN_DEADLINE);
+    let events = consume::committed(kafka(), &topics.orders);
+    assert_eq!((events.len(), keys(&events).len()), (SHOPS * 90, SHOPS * 90));
+}
+
+#[test]
 fn two_sandboxes_never_share_a_state_file() {
     let settings = Settings::of([]);
     let state = settings.directory().join("shop.jsonl");

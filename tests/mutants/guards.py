@@ -153,7 +153,7 @@ GUARDS = [
     Guard("a zero date is no date", part("EARLIEST", "Timestamp::MIN"),
           "mapping::date::tests::what_cannot_be_read_is_kept_and_has_no_instant"),
     # The fake shop.
-    Guard("what was handed over is remembered before the answer", head("false"), "sandbox::shop::journal::"),
+    Guard("what was handed over is remembered before the answer", head("false"), "sandbox::journal::"),
     # Bounds.
     Guard("a body has a limit", head("false"), "faults::an_answer_beyond_the_limits_is_an_unknown_outcome", "it"),
 ]

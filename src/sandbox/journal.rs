@@ -1,8 +1,10 @@
-//! The shop's state file: a sandbox that is restarted goes on where it was, as a real shop does.
+//! The state file: a sandbox that is restarted goes on where it was, as a real marketplace does.
 //!
 //! The file has a line of JSON for each change, written and synced before the call is answered. So an order that was
 //! handed over stays marked after a `kill -9`. If a kill leaves half a line at the end, it is cut off: that call was
 //! never answered. Requests, and the scripts and rates of faults, are not kept.
+//!
+//! A line is an [`Event`] of the first shop, or a pair: the index of another shop, and its event.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
@@ -14,11 +16,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::watch;
 
-use super::State;
+use super::faults::Call;
 use crate::order::ids::OrderId;
-use crate::sandbox::faults::Call;
 
-/// Why a shop's state file can't be used.
+/// Why a state file can't be used.
 #[derive(Debug, Clone, Error)]
 pub enum StateError {
     /// The file can't be opened, read or written.
@@ -35,6 +36,10 @@ pub enum StateError {
         /// Counted from 1.
         line: usize,
     },
+    /// The file is of a sandbox with more shops.
+    #[error("the state in {} is of {shops} shops or more: start the sandbox with --shops {shops}, or name another file \
+             with --state", path.display())]
+    MoreShops { path: PathBuf, shops: usize },
 }
 
 fn user() -> u32 {
@@ -73,8 +78,8 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens and locks the file, and returns its events.
-    pub(super) fn open(path: &Path) -> Result<(Self, Vec<Event>), StateError> {
+    /// Opens and locks the file, and returns its events, each with the index of its shop.
+    pub(super) fn open(path: &Path) -> Result<(Self, Vec<(usize, Event)>), StateError> {
         let unusable = |reason| StateError::Unusable { path: path.to_owned(), reason: Arc::new(reason) };
         let mut file = File::options().read(true).append(true).create(true).open(path).map_err(unusable)?;
         match file.try_lock() {
@@ -90,28 +95,31 @@ impl Journal {
         }
         let lines = bytes[..whole].split_inclusive(|byte| *byte == b'\n').enumerate();
         let events = lines.map(|(index, line)| {
-            serde_json::from_slice(line).map_err(|_| StateError::Damaged { path: path.to_owned(), line: index + 1 })
+            parse(line).map_err(|_| StateError::Damaged { path: path.to_owned(), line: index + 1 })
         });
         let events = events.collect::<Result<_, _>>()?;
         Ok((Self { file, path: path.to_owned(), failure: watch::channel(None).0 }, events))
     }
 
-    /// Appends events to the file. Returns whether they were written.
-    fn append(&mut self, events: &[Event]) -> bool {
+    /// Appends events of a shop to the file. Returns whether they were written.
+    pub(super) fn append(&mut self, shop: usize, events: &[Event]) -> bool {
         if self.failure.borrow().is_some() {
             return false;
         }
-        let Err(reason) = self.write(events) else { return true };
+        let Err(reason) = self.write(shop, events) else { return true };
         let failure = StateError::Unusable { path: self.path.clone(), reason: Arc::new(reason) };
         tracing::error!("{failure}");
         self.failure.send_replace(Some(failure));
         false
     }
 
-    fn write(&mut self, events: &[Event]) -> io::Result<()> {
+    fn write(&mut self, shop: usize, events: &[Event]) -> io::Result<()> {
         let mut lines = Vec::new();
         for event in events {
-            serde_json::to_writer(&mut lines, event)?;
+            match shop {
+                0 => serde_json::to_writer(&mut lines, event)?,
+                _ => serde_json::to_writer(&mut lines, &(shop, event))?,
+            }
             lines.push(b'\n');
         }
         self.file.write_all(&lines)?;
@@ -123,70 +131,13 @@ impl Journal {
     }
 }
 
-impl State {
-    /// Writes events to the file, if there is one, and then applies them. Returns false and applies none if the write
-    /// failed.
-    pub(super) fn record(&mut self, events: Vec<Event>) -> bool {
-        // guard: what was handed over is remembered before the answer
-        if self.journal.as_mut().is_some_and(|journal| !journal.append(&events)) {
-            return false;
-        }
-        events.into_iter().for_each(|event| self.apply(event));
-        true
-    }
-
-    /// Applies the events of a file, and writes later ones to it.
-    pub(super) fn resume(&mut self, path: &Path) -> Result<(), StateError> {
-        let (journal, events) = Journal::open(path)?;
-        for (index, event) in events.into_iter().enumerate() {
-            if !self.knows_orders_of(&event) {
-                return Err(StateError::Damaged { path: path.to_owned(), line: index + 1 });
-            }
-            if let Event::Placed { id, .. } = &event {
-                self.source.go_on_after(id);
-            }
-            self.apply(event);
-        }
-        self.journal = Some(journal);
-        Ok(())
-    }
-
-    fn knows_orders_of(&self, event: &Event) -> bool {
-        let known = |order: &usize| *order < self.entries.len();
-        match event {
-            Event::Marked(orders) | Event::Unsynchronised(orders) | Event::Hidden { orders, .. } => {
-                orders.iter().all(known)
-            }
-            Event::Changed { order, .. } => known(order),
-            Event::Placed { .. } | Event::Inserted { .. } | Event::Token(_) | Event::StartDate(_) => true,
-        }
-    }
-
-    fn apply(&mut self, event: Event) {
-        match event {
-            Event::Placed { id, created, record } => self.push(Some(id), record.into(), created),
-            Event::Inserted { id, created, record } => self.push(id, record.into(), created),
-            Event::Marked(orders) => orders.iter().for_each(|order| {
-                self.pending.remove(order);
-            }),
-            Event::Unsynchronised(orders) => self.pending.extend(orders),
-            Event::Changed { order, record } => self.entries[order].json = record.into(),
-            Event::Hidden { orders, from, hidden } => orders.into_iter().for_each(|order| {
-                let hidden_from = &mut self.entries[order].hidden_from;
-                if hidden {
-                    hidden_from.insert(from);
-                } else {
-                    hidden_from.remove(&from);
-                }
-            }),
-            Event::Token(token) => self.token = token,
-            Event::StartDate(configured) => self.start_date = configured,
-        }
-    }
+fn parse(line: &[u8]) -> serde_json::Result<(usize, Event)> {
+    if line.starts_with(b"[") { serde_json::from_slice(line) } else { Ok((0, serde_json::from_slice(line)?)) }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
     use std::time::Duration;
 
     use axum::http::StatusCode;
@@ -195,10 +146,15 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::sandbox::{Change, Fault, NEW_ORDERS, ORDER_IDS, Sandbox, SandboxArgs, Shop};
+    use crate::sandbox::{Change, Fault, Market, NEW_ORDERS, ORDER_IDS, Sandbox, SandboxArgs, Shop};
 
     fn kept_in(folder: &TempDir, orders: usize) -> SandboxArgs {
         SandboxArgs { state: Some(folder.path().join("state")), ..SandboxArgs::with_orders(orders) }
+    }
+
+    /// The only shop.
+    fn resume(args: &SandboxArgs) -> Result<Shop, StateError> {
+        Market::resume(args).map(|market| market.shops()[0].clone())
     }
 
     /// Reads without stopping the sandbox afterwards. Only what is in the file survives, as after a `kill -9`.
@@ -211,7 +167,7 @@ mod tests {
     fn a_shop_that_is_started_anew_hands_out_what_it_had_not_and_nothing_twice() {
         let folder = tempfile::tempdir().unwrap();
         let args = kept_in(&folder, 70);
-        let shop = Shop::resume(&args).unwrap();
+        let shop = resume(&args).unwrap();
         shop.script(Call::NewOrders, &[Some(Fault::DropAfter)]).unwrap();
         let first = read(&shop, b"sandbox-token");
         assert_eq!(shop.summary().faults.keys().collect::<Vec<_>>(), [&"drop-after"]);
@@ -224,7 +180,7 @@ mod tests {
         let (orders, summary) = (shop.orders(), shop.summary());
         drop(shop);
 
-        let shop = Shop::resume(&args).unwrap();
+        let shop = resume(&args).unwrap();
         assert_eq!((shop.summary().orders, shop.summary().pending), (summary.orders, summary.pending));
         for (before, after) in orders.iter().zip(shop.orders()) {
             assert_eq!((&before.id, before.pending, before.created), (&after.id, after.pending, after.created));
@@ -251,33 +207,33 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let args = kept_in(&folder, 3);
         let path = args.state.clone().unwrap();
-        drop(Shop::resume(&args).unwrap());
+        drop(resume(&args).unwrap());
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, [&whole[..], b"{\"marked\":[0,1"].concat()).unwrap();
-        let shop = Shop::resume(&args).unwrap();
+        let shop = resume(&args).unwrap();
         assert_eq!(shop.summary().pending, 3);
         assert_eq!(read(&shop, b"sandbox-token").len(), 3);
         drop(shop);
-        assert_eq!(Shop::resume(&args).unwrap().summary().pending, 0);
+        assert_eq!(resume(&args).unwrap().summary().pending, 0);
     }
 
     #[test]
     fn a_state_file_is_one_shops_alone_and_another_file_is_named_as_none() {
         let folder = tempfile::tempdir().unwrap();
         let args = kept_in(&folder, 1);
-        let shop = Shop::resume(&args).unwrap();
-        assert!(matches!(Shop::resume(&args), Err(StateError::Locked { .. })));
+        let shop = resume(&args).unwrap();
+        assert!(matches!(resume(&args), Err(StateError::Locked { .. })));
         drop(shop);
         for line in ["{\"marked\":[1]}", "[]", "{\"changed\":{\"order\":9,\"record\":\"\"}}"] {
             drop(std::fs::remove_file(args.state.as_ref().unwrap()));
-            drop(Shop::resume(&args).unwrap());
+            drop(resume(&args).unwrap());
             let mut text = std::fs::read_to_string(args.state.as_ref().unwrap()).unwrap();
             text.push_str(&format!("{line}\n"));
             std::fs::write(args.state.as_ref().unwrap(), text).unwrap();
-            assert!(matches!(Shop::resume(&args), Err(StateError::Damaged { line: 2, .. })), "{line}");
+            assert!(matches!(resume(&args), Err(StateError::Damaged { line: 2, .. })), "{line}");
         }
         let args = SandboxArgs { state: Some(folder.path().join("no/such/folder")), ..args };
-        assert!(matches!(Shop::resume(&args), Err(StateError::Unusable { .. })));
+        assert!(matches!(resume(&args), Err(StateError::Unusable { .. })));
     }
 
     #[tokio::test]
@@ -286,7 +242,8 @@ mod tests {
         let args = kept_in(&folder, 3);
         let sandbox = Sandbox::start(args.clone()).await.unwrap();
         let shop = sandbox.shop();
-        shop.state().journal.as_mut().unwrap().file = File::options().write(true).open("/dev/full").unwrap();
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        sandbox.market().host().journal().unwrap().file = full;
         let read = || shop.call(Call::NewOrders, NEW_ORDERS, None, Some(b"sandbox-token"), Duration::ZERO).1;
         assert_eq!(
             (read().status, read().status),
@@ -295,6 +252,25 @@ mod tests {
         assert_eq!((shop.summary().pending, shop.add(1, 0).len()), (3, 0));
         assert!(matches!(sandbox.failed().await, StateError::Unusable { .. }));
         drop((sandbox, shop));
-        assert_eq!(Shop::resume(&args).unwrap().summary().pending, 3);
+        assert_eq!(resume(&args).unwrap().summary().pending, 3);
+    }
+    #[test]
+    fn each_of_many_shops_goes_on_where_it_was_and_a_file_of_more_shops_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |shops| SandboxArgs { shops: NonZeroUsize::new(shops), ..kept_in(&folder, 40) };
+        let market = Market::resume(&of(3)).unwrap();
+        let first = read(&market.shops()[2], b"shop-3");
+        assert_eq!(read(&market.shops()[0], b"shop-1").len(), 30);
+        market.shops()[1].set_token("rotated");
+        drop(market);
+
+        assert!(matches!(Market::resume(&of(2)), Err(StateError::MoreShops { shops: 3, .. })));
+        // A fourth shop opens meanwhile.
+        let market = Market::resume(&of(4)).unwrap();
+        let pending: Vec<_> = market.shops().iter().map(|shop| shop.summary().pending).collect();
+        assert_eq!(pending, [10, 40, 10, 40]);
+        assert_eq!(market.shop_of(b"rotated").name(), "shop-2");
+        let rest = read(&market.shops()[2], b"shop-3");
+        assert!(rest.len() == 10 && !rest.iter().any(|id| first.contains(id)));
     }
 }

@@ -1,0 +1,158 @@
+//! Shops without orders.
+
+use std::io::{self, Write as _};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use imotriz_kafka::platform::clock;
+use jiff::Timestamp;
+
+use super::marketplace::Marketplace;
+use super::measure::{Usage, thousands};
+use super::process::{Held, written};
+use super::program::{Setup, disk_used, until};
+use super::support::program::Program;
+use super::{Kafka, Options, row};
+
+/// How many shops, and how many files the program may have open.
+const CASES: [(usize, Option<u64>); 4] = [(10, None), (100, None), (1_000, None), (10_000, Some(1_024))];
+
+/// For the parts of the program that work for a while after the first reads.
+const SETTLE: Duration = Duration::from_secs(5);
+
+pub fn measure(kafka: &Kafka, options: &Options) {
+    let cases = CASES.iter().filter(|(shops, _)| options.wants(&format!("idle-{shops}")));
+    let mut cases = cases.peekable();
+    if cases.peek().is_none() {
+        return;
+    }
+    println!(
+        "| idle shops | threads | open files | of these to the marketplace | memory (peak), MB | CPU, % of a core | polls /s | \
+         first read after, s | every shop read after, s | spool on the disk, MB | the marketplace's CPU, % of a core |"
+    );
+    println!("|{}", "---|".repeat(11));
+    for &(shops, limit) in cases {
+        Idle::measure(kafka, options, shops, limit).report(shops, limit);
+    }
+    println!(
+        "\nAims for 1,000: 16 threads, 200 files beside the marketplace's, 60 MB, 2 %. For 10,000: 250 MB, 8 %, first \
+         read within 5 s, 100 MB of disk.\n"
+    );
+}
+
+struct Idle {
+    held: Held,
+    memory: f64,
+    peak: f64,
+    /// Shares of a core.
+    cpu: f64,
+    marketplace_cpu: f64,
+    polls: f64,
+    first_read: f64,
+    all_read: f64,
+    disk: f64,
+}
+
+impl Idle {
+    fn measure(kafka: &Kafka, options: &Options, shops: usize, limit: Option<u64>) -> Self {
+        let marketplace = Marketplace::open(shops, 0, &[]);
+        let setup = Setup::new(kafka, &marketplace, shops, "30s", options.lanes);
+        let start = clock::now();
+        let mut program = setup.start(limit.unwrap_or_else(super::open_files), &["run"]);
+        until("every shop is read", &mut program, || marketplace.reads() >= shops as u64);
+        // A shop may have been read twice before another was read at all.
+        let mut reads = Vec::new();
+        until("every shop is read", &mut program, || {
+            reads = marketplace.first_reads();
+            reads.len() == shops
+        });
+        let after = |read: Timestamp| read.duration_since(start).as_secs_f64();
+        thread::sleep(SETTLE);
+
+        let begin = Moment::of(&program, &marketplace);
+        let mut held = Held::default();
+        let span = options.scaled(Duration::from_secs(60), Duration::from_secs(6));
+        while begin.at.elapsed() < span {
+            held = held.most(Held::by(program.pid(), marketplace.port()));
+            thread::sleep(span / 6);
+        }
+        let end = Moment::of(&program, &marketplace);
+        let seconds = end.at.duration_since(begin.at).as_secs_f64();
+        Self {
+            held,
+            memory: end.program.resident_mb,
+            peak: end.program.peak_mb,
+            cpu: (end.program.cpu - begin.program.cpu).as_secs_f64() / seconds,
+            marketplace_cpu: (end.marketplace.cpu - begin.marketplace.cpu).as_secs_f64() / seconds,
+            polls: (end.reads - begin.reads) as f64 / seconds,
+            first_read: after(reads[0]),
+            all_read: after(reads[shops - 1]),
+            disk: disk_used(&setup.spool()) as f64 / 1024.0 / 1024.0,
+        }
+    }
+
+    fn report(&self, shops: usize, limit: Option<u64>) {
+        let under = limit.map_or_else(String::new, |limit| format!(" (`ulimit -n {limit}`)"));
+        println!(
+            "| {}{under} | {} | {} | {} | {:.0} ({:.0}) | {:.2} | {:.1} | {:.1} | {:.1} | {:.1} | {:.2} |",
+            thousands(shops as f64),
+            self.held.threads,
+            self.held.files,
+            self.held.connections,
+            self.memory,
+            self.peak,
+            self.cpu * 100.0,
+            self.polls,
+            self.first_read,
+            self.all_read,
+            self.disk,
+            self.marketplace_cpu * 100.0,
+        );
+        io::stdout().flush().unwrap();
+    }
+}
+
+/// Counters at one moment.
+struct Moment {
+    at: Instant,
+    program: Usage,
+    marketplace: Usage,
+    reads: u64,
+    written: u64,
+}
+
+impl Moment {
+    fn of(program: &Program, marketplace: &Marketplace) -> Self {
+        let reads = marketplace.reads();
+        Self {
+            at: Instant::now(),
+            program: Usage::of(program.pid()).unwrap(),
+            marketplace: marketplace.usage(),
+            reads,
+            written: written(program.pid()),
+        }
+    }
+}
+
+/// What 20 s at this interval took of CPU time, how many polls they saw, and how many bytes were written.
+fn polled(kafka: &Kafka, options: &Options, poll_interval: &str) -> (f64, f64, f64) {
+    const SHOPS: usize = 100;
+    let marketplace = Marketplace::open(SHOPS, 0, &[]);
+    let setup = Setup::new(kafka, &marketplace, SHOPS, poll_interval, options.lanes);
+    let mut program = setup.start(super::open_files(), &["run"]);
+    until("every shop is read", &mut program, || marketplace.first_reads().len() == SHOPS);
+    thread::sleep(SETTLE);
+    let begin = Moment::of(&program, &marketplace);
+    thread::sleep(options.scaled(Duration::from_secs(20), Duration::from_secs(5)));
+    let end = Moment::of(&program, &marketplace);
+    let cpu = (end.program.cpu - begin.program.cpu).as_secs_f64();
+    (cpu, (end.reads - begin.reads) as f64, (end.written - begin.written) as f64)
+}
+
+pub fn measure_poll(kafka: &Kafka, options: &Options) {
+    let (few, many) = (polled(kafka, options, "30s"), polled(kafka, options, "100ms"));
+    let polls = many.1 - few.1;
+    row("polls of an idle shop measured", &thousands(many.1), "");
+    row("CPU of a poll of an idle shop, µs", &format!("{:.0}", (many.0 - few.0) / polls * 1e6), "≤ 60");
+    row("written to the disk by one, bytes", &format!("{:.0}", many.2 / many.1), "0");
+}
