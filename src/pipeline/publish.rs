@@ -24,10 +24,11 @@ mod status;
 mod work;
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::avro::schemas::SchemaResolver;
@@ -98,13 +99,23 @@ pub struct LaneHandle {
     pub work: mpsc::Sender<Work>,
     /// Whether the lane is ready for more work.
     pub status: watch::Receiver<LaneState>,
+    changed: Arc<Notify>,
 }
 
 impl LaneHandle {
     /// Waits until the lane is ready; `false` if it has ended.
-    pub async fn is_ready(&mut self) -> bool {
-        let state = self.status.wait_for(|state| matches!(state, LaneState::Ready | LaneState::Ended)).await;
-        state.is_ok_and(|state| *state == LaneState::Ready)
+    pub async fn is_ready(&self) -> bool {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            // From here on no change is missed.
+            changed.as_mut().enable();
+            match *self.status.borrow() {
+                LaneState::Ready => return true,
+                LaneState::Ended => return false,
+                LaneState::Opening { .. } | LaneState::Stalled => {}
+            }
+            changed.await;
+        }
     }
 }
 
@@ -122,9 +133,9 @@ pub struct Lane {
 pub fn spawn(parts: LaneParts, bound: usize) -> std::io::Result<Lane> {
     let (name, jobs) = (format!("lane-{}", parts.lane), parts.jobs.clone());
     let (work, inbox) = mpsc::channel(bound);
-    let (status, watched) = status::channel();
+    let (status, watched, changed) = status::channel();
     tokio::spawn(status.clone().watch_for_stalls());
     let publisher = Publisher::new(parts, inbox, status);
     let ended = jobs::dedicate(&*jobs, name, RuntimeOf::Starter, move || publisher.run())?;
-    Ok(Lane { handle: LaneHandle { work, status: watched }, ended })
+    Ok(Lane { handle: LaneHandle { work, status: watched, changed }, ended })
 }

@@ -44,7 +44,7 @@ use crate::pipeline::account::{Account, AccountError, Covered, KnownBefore, LIST
 use crate::pipeline::counters::{PassSummary, StoreCounters};
 use crate::pipeline::drain::CaughtUpReceiver;
 use crate::pipeline::index::Diff;
-use crate::pipeline::publish::{LaneHandle, LaneState, MissingQuery, Work};
+use crate::pipeline::publish::{LaneHandle, MissingQuery, Work};
 use crate::platform::backoff::Backoff;
 use crate::platform::clock;
 use crate::platform::jobs::in_place;
@@ -285,7 +285,7 @@ impl Reconciler {
     async fn ask_lane_for_missing(&mut self, listed: OrderIds, at: Instant) -> Result<Diff, ReconcileError> {
         let Self { store, lane, caught_up, stop, account, changes_per_second, .. } = self;
         let with_tracked = changes_per_second.is_some();
-        let (work, mut status) = (lane.work.clone(), lane.status.clone());
+        let work = lane.work.clone();
         let answer = async {
             tokio::select! {
                 biased;
@@ -294,7 +294,9 @@ impl Reconciler {
                 () = work.closed() => return Err(ReconcileError::LaneGone),
             }
             // Wait until the lane is ready, so that no query is left in the queue of a lane that can't open.
-            status.wait_for(|state| *state == LaneState::Ready).await.map_err(|_| ReconcileError::LaneGone)?;
+            if !lane.is_ready().await {
+                return Err(ReconcileError::LaneGone);
+            }
             let (reply, answer) = oneshot::channel();
             let (passes, known) = (account.passes_of(store), account.to_be_looked_for(store));
             let question = MissingQuery { store: store.clone(), listed, with_tracked, known, passes, reply };

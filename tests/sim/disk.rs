@@ -155,6 +155,11 @@ impl DiskState {
         self.live().values().any(|live| live.store == store && live.is_announced)
     }
 
+    /// Whether a read is announced, and it was not said since that it is over.
+    pub fn announces_now(&self, store: &str) -> bool {
+        self.live_now().values().any(|live| live.store == store && live.is_announced)
+    }
+
     /// Whether the next process will know that this one did not end well.
     pub fn says_alive(&self) -> bool {
         self.durable_text("lock").contains("alive: ")

@@ -17,6 +17,8 @@ pub struct Life {
     detect_changes: bool,
     /// As short as it may be. Otherwise nothing is forgotten within a run.
     forgets: bool,
+    /// Whether long pages fit into the log.
+    long_pages_fit: bool,
     /// Whether an operator puts things right in the end, by command, or the service by itself.
     pub by_command: bool,
 }
@@ -30,6 +32,7 @@ impl Life {
             detect_changes: random.one_in(2),
             forgets: random.one_in(2),
             by_command: random.one_in(4),
+            long_pages_fit: random.one_in(2),
         }
     }
 
@@ -43,6 +46,7 @@ impl Life {
 
     pub fn config(&self, tokens: &Tokens) -> Config {
         let Self { detect_changes, forgets, .. } = self;
+        let page_space = if self.long_pages_fit { "16KiB" } else { "8KiB" };
         let retention = if *forgets { "31d" } else { "10000d" };
         let stores: String = STORES
             .iter()
@@ -54,7 +58,7 @@ impl Life {
             .collect();
         Config::from_toml(&format!(
             "[kafka.topics]\norders = \"{ORDERS}\"\ntracking = \"{TRACKING}\"\ndead_letter = \"dlq\"\n\
-             [spool]\ndir = \"/nowhere/spool\"\nmax_pages = 8\npage_space = \"8KiB\"\n\
+             [spool]\ndir = \"/nowhere/spool\"\nmax_pages = 8\npage_space = \"{page_space}\"\n\
              [api]\npoll_interval = \"5s\"\n\
              [reconcile]\ninterval = \"1m\"\nconcurrency = 3\nretention = \"{retention}\"\n\
              detect_changes = {detect_changes}\nchanges_per_second = 20\n{stores}"

@@ -253,7 +253,8 @@ impl ModelMarket {
         if !is_announced && !(is_idle && world.disk.says_alive()) {
             world.breaks(format!("a destructive read of {name} that is neither announced nor a poll"));
         }
-        world.market.shops[self.shop].polled_by = (!is_announced).then_some(self.process);
+        let is_poll = !world.disk.announces_now(name);
+        world.market.shops[self.shop].polled_by = is_poll.then_some(self.process);
         if !world.broker.was_owned_by(name, self.process) {
             world.breaks(format!("a destructive read of {name} by a process that never owned the lane"));
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 /// A transaction that takes longer than this means a broker in trouble: no reads until it is over.
@@ -37,14 +37,17 @@ pub struct NotReadyReason {
 #[derive(Debug, Clone)]
 pub struct LaneStatus {
     state: watch::Sender<LaneState>,
+    /// Wakes those who wait for the lane in the order in which they came.
+    changed: Arc<Notify>,
     born: Instant,
     /// Milliseconds after `born` at which the transaction began; 0 while there is none.
     busy_since: Arc<AtomicU64>,
 }
 
-pub(super) fn channel() -> (LaneStatus, watch::Receiver<LaneState>) {
+pub(super) fn channel() -> (LaneStatus, watch::Receiver<LaneState>, Arc<Notify>) {
     let (state, watched) = watch::channel(LaneState::Opening { why: None });
-    (LaneStatus { state, born: Instant::now(), busy_since: Arc::default() }, watched)
+    let changed = Arc::<Notify>::default();
+    (LaneStatus { state, changed: changed.clone(), born: Instant::now(), busy_since: Arc::default() }, watched, changed)
 }
 
 impl LaneStatus {
@@ -55,6 +58,7 @@ impl LaneStatus {
             *current = state;
             changed
         });
+        self.changed.notify_waiters();
     }
 
     /// Marks a new attempt to open. Keeps the reason of the last failure until this attempt is over.
