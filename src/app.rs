@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::kafka::Connection;
 use crate::kafka::topics::{Layout, TopicNames, TopicPlan};
 use crate::marketplace::body::PageVerdict;
+use crate::marketplace::client::Hosts;
 use crate::order::ids::StoreName;
 use crate::pipeline::account::Account;
 use crate::pipeline::counters::{Counters, PassSummary};
@@ -106,6 +107,7 @@ impl App {
         let memory = TrackingMemory::open_on(disk.clone(), dir, &config.kafka.topics.tracking, layout.lanes)?;
         let template = LaneTemplate {
             environment,
+            hosts: Hosts::new(config.api.host_limits()),
             topics: TopicNames::from(&config.kafka),
             spool,
             account: account.clone(),

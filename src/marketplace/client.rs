@@ -9,8 +9,10 @@
 
 mod charset;
 mod chunks;
+mod host;
 mod pace;
 mod refusal;
+mod slow_down;
 
 use std::pin::Pin;
 use std::sync::LazyLock;
@@ -33,6 +35,7 @@ use crate::platform::clock;
 use crate::platform::root_cause::root_cause;
 use refusal::{refusal, said_by};
 
+pub use host::{HostLimits, Hosts, Turn};
 pub use pace::Pace;
 pub use refusal::{Front, Refusal};
 

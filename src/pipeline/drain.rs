@@ -23,13 +23,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{SecretError, Token, TokenSource};
 use crate::marketplace::body::{EmptyPage, PageError, PageSummary, PageVerdict};
-use crate::marketplace::client::{Fetched, Marketplace, Pace, Read, Refusal, UnknownOutcome};
+use crate::marketplace::client::{Fetched, Marketplace, Pace, Read, Refusal, Turn, UnknownOutcome};
 use crate::order::ids::{ReadId, StoreName};
 use crate::pipeline::account::{Account, PAGE};
 use crate::pipeline::counters::StoreCounters;
 use crate::pipeline::publish::{LaneHandle, LaneState, Unspooled, Work};
 use crate::platform::fail_point;
 use crate::platform::jobs::{self, Job, Jobs, RuntimeOf};
+use crate::platform::poll_schedule::PollSchedule;
 use crate::platform::shutdown::cancelled_within;
 use crate::spool::{Durable, Reservation, Spool, UnknownRead, WriteFailed};
 use error::MAX_FAILURES;
@@ -54,8 +55,8 @@ pub enum Until {
     Empty,
     /// When it is stopped; until then it polls.
     Stopped {
-        /// Pause from an empty answer to the next read.
-        poll_interval: Duration,
+        /// Pauses from an empty answer to the next read.
+        polls: PollSchedule,
     },
 }
 
@@ -143,9 +144,13 @@ impl Drain {
         let mut token = Token::read(&self.token).map_err(|error| self.no_token(&error))?;
         let mut failures = Failures::none();
         let mut hand_off = None;
-        while let Some(place) = self.may_read(&mut hand_off).await {
+        let spread = if self.until == Until::Empty { Duration::ZERO } else { self.pace.spread() };
+        if cancelled_within(&self.stop, spread).await {
+            return Ok(());
+        }
+        while let Some((place, turn)) = self.may_read(&mut hand_off).await {
             let began = Instant::now();
-            let stopped = match self.step(place, hand_off.take(), prefetch, &mut token, &mut failures).await? {
+            let stopped = match self.step(place, turn, hand_off.take(), prefetch, &mut token, &mut failures).await? {
                 Next::Again(page) => {
                     hand_off = page;
                     false
@@ -165,26 +170,32 @@ impl Drain {
 
     /// Sleeps until the next poll, a request of the reconciler, or the stop. Returns `true` if the drain is over.
     async fn wait_for_poll(&mut self) -> bool {
-        let Until::Stopped { poll_interval } = self.until else { return true };
+        let Until::Stopped { polls } = &mut self.until else { return true };
         tokio::select! {
             biased;
             () = self.stop.cancelled() => true,
-            () = self.caught_up.read_requested() => false,
-            () = tokio::time::sleep(poll_interval) => false,
+            () = self.caught_up.read_requested() => {
+                polls.busy();
+                false
+            }
+            () = tokio::time::sleep(polls.idle()) => false,
         }
     }
 
-    /// Waits for a place in a ready lane's queue; `None` if stopped or the lane is gone. Before it waits, for the lane
-    /// or for the marketplace's request rate, it sends the page in `hand_off`.
-    async fn may_read(&mut self, hand_off: &mut Option<HandOff>) -> Option<OwnedPermit<Work>> {
-        if !self.pace.try_turn() {
-            *hand_off = None;
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return None,
-                () = self.pace.turn() => {}
+    /// Waits for a turn at the marketplace and a place in a ready lane's queue; `None` if stopped or the lane is gone.
+    /// Before it waits, it sends the page in `hand_off`.
+    async fn may_read(&mut self, hand_off: &mut Option<HandOff>) -> Option<(OwnedPermit<Work>, Turn)> {
+        let turn = match self.pace.try_turn() {
+            Some(turn) => turn,
+            None => {
+                *hand_off = None;
+                tokio::select! {
+                    biased;
+                    () = self.stop.cancelled() => return None,
+                    turn = self.pace.turn() => turn,
+                }
             }
-        }
+        };
         let lane = &mut self.lane;
         let ready = async {
             let place = match lane.work.clone().try_reserve_owned() {
@@ -204,13 +215,14 @@ impl Drain {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => None,
-            place = ready => place,
+            place = ready => place.map(|place| (place, turn)),
         }
     }
 
     async fn step(
         &mut self,
         place: OwnedPermit<Work>,
+        turn: Turn,
         hand_off: Option<HandOff>,
         prefetch: &mut ReservationPrefetch,
         token: &mut Token,
@@ -236,6 +248,7 @@ impl Drain {
         };
         let asked_at = Instant::now();
         let (read, ()) = tokio::join!(self.client.new_orders(token.secret()), once_it_is_sent);
+        drop(turn);
         fail_point::reach("fetched");
         if !matches!(read, Read::Busy { .. } | Read::NotSent { .. } | Read::Unknown(_)) {
             self.pace.answered();
@@ -334,6 +347,9 @@ impl Drain {
     ) -> Result<Next, DrainError> {
         let PageSummary { records, pending, counted, disagreement, noise } = orders;
         self.seen.page();
+        if let Until::Stopped { polls } = &mut self.until {
+            polls.busy();
+        }
         self.note_noise(noise);
         let (read_id, read_at) = (page.read_id(), page.read_at());
         let hand_off = HandOff::new(place, Work::Page(page));
