@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::kafka::Connection;
 use crate::kafka::topics::{Layout, TopicNames, TopicPlan};
 use crate::marketplace::body::PageVerdict;
-use crate::marketplace::client::Hosts;
+use crate::marketplace::client::{Connections, Hosts};
 use crate::order::ids::StoreName;
 use crate::pipeline::account::Account;
 use crate::pipeline::counters::{Counters, PassSummary};
@@ -227,8 +227,9 @@ impl App {
 pub fn check(config: &Config) -> Result<(), AppError> {
     SchemaResolver::from_config(config)?;
     config.kafka.properties.check_files()?;
+    let connections = Connections::default();
     for store in config.stores_or_error()?.values() {
-        client(store)?;
+        client(store, &connections)?;
         store.token.read()?;
     }
     Ok(())

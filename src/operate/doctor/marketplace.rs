@@ -12,7 +12,7 @@ use url::Url;
 use super::{CHECK_TIMEOUT, Check};
 use crate::app;
 use crate::config::{Config, SecretError, Store};
-use crate::marketplace::client::{ApiError, Hosts, Pace, Refusal};
+use crate::marketplace::client::{ApiError, Connections, Hosts, Pace, Refusal};
 use crate::order::ids::{OrderId, StoreName};
 use crate::pipeline::reconcile::{AskError, Asker};
 
@@ -49,7 +49,7 @@ async fn ask(name: &StoreName, what: &str, store: &Store) -> Check {
         Ok(token) => token,
         Err(error) => return no_token(what, &error),
     };
-    let client = match app::client(store) {
+    let client = match app::client(store, &Connections::default()) {
         Ok(client) => client,
         Err(error) => return Check::bad(what, error.to_string(), "look at this machine's TLS certificates"),
     };
