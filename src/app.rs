@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::kafka::Connection;
 use crate::kafka::topics::{Layout, TopicNames, TopicPlan};
 use crate::marketplace::body::PageVerdict;
+use crate::marketplace::client::{Connections, Hosts};
 use crate::order::ids::StoreName;
 use crate::pipeline::account::Account;
 use crate::pipeline::counters::{Counters, PassSummary};
@@ -107,6 +108,7 @@ impl App {
         let memory = TrackingMemory::open_on(disk.clone(), dir, &config.kafka.topics.tracking, layout.lanes)?;
         let template = LaneTemplate {
             environment,
+            hosts: Hosts::new(config.api.host_limits()),
             topics: TopicNames::from(&config.kafka),
             spool: spool.clone(),
             account: account.clone(),
@@ -228,8 +230,9 @@ impl App {
 pub fn check(config: &Config) -> Result<(), AppError> {
     SchemaResolver::from_config(config)?;
     config.kafka.properties.check_files()?;
+    let connections = Connections::default();
     for store in config.stores_or_error()?.values() {
-        client(store)?;
+        client(store, &connections)?;
         store.token.read()?;
     }
     Ok(())

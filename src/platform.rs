@@ -9,6 +9,7 @@ pub mod clock;
 pub mod disk;
 pub mod fail_point;
 pub mod jobs;
+pub mod poll_schedule;
 pub(crate) mod root_cause;
 pub mod shutdown;
 pub mod text;

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::kafka::Connection;
 use crate::kafka::topics::{self, TopicPlan};
 use crate::kafka::tracking_reader::TrackingReader;
+use crate::marketplace::client::{Connections, Hosts, Pace};
 use crate::order::ids::{OrderId, StoreName};
 use crate::pipeline::index::{Index, diff};
 use crate::pipeline::publish::{self, OPEN_DEADLINE};
@@ -37,9 +38,10 @@ pub struct Missing {
 /// # Errors
 /// A list that can't be fetched, or a tracking topic that can't be read to its end.
 pub async fn dry_run(config: &Config) -> Result<Vec<Missing>, AppError> {
-    let mut lists = Vec::new();
+    let (hosts, connections, mut lists) = (Hosts::new(config.api.host_limits()), Connections::default(), Vec::new());
     for (name, store) in config.stores_or_error()? {
-        let asker = Asker::new(name, store, Arc::new(client(store)?));
+        let asker =
+            Asker::new(store, Arc::new(client(store, &connections)?), Pace::new(name.clone(), &hosts, &store.base_url));
         let ids = asker.order_ids().await.map_err(|error| ReconcileError::no_list(name, error))?;
         lists.push((name.clone(), ids));
     }

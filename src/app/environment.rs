@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::error::AppError;
 use crate::config::{self, Config};
 use crate::kafka::{Broker, Cluster, Connection};
-use crate::marketplace::client::{Client, ClientOptions, Marketplace, Paths};
+use crate::marketplace::client::{Client, ClientOptions, Connections, Marketplace, Paths};
 use crate::order::ids::StoreName;
 use crate::platform::disk::{Disk, RealDisk};
 use crate::platform::jobs::{Jobs, Threads};
@@ -33,13 +33,14 @@ impl Environment {
             disk: RealDisk::shared(),
             jobs: Threads::shared(),
             broker: Arc::new(Cluster { connection, tracking }),
-            marketplace: Arc::new(|_, store| Ok(Arc::new(client(store)?))),
+            // A drain's connections end with its thread, so nobody else may use them.
+            marketplace: Arc::new(|_, store| Ok(Arc::new(client(store, &Connections::default())?))),
         }
     }
 }
 
 /// Builds a store's HTTP client from its settings.
-pub(crate) fn client(store: &config::Store) -> Result<Client, AppError> {
+pub(crate) fn client(store: &config::Store, connections: &Connections) -> Result<Client, AppError> {
     let api = &store.api;
     let options = ClientOptions {
         base_url: store.base_url.clone(),
@@ -54,5 +55,6 @@ pub(crate) fn client(store: &config::Store) -> Result<Client, AppError> {
         total_timeout: api.total_timeout,
         max_body: usize::try_from(api.max_body).unwrap_or(usize::MAX),
     };
-    Client::new(options).map_err(|error| AppError::Start { what: "making the HTTP client", why: error.to_string() })
+    Client::new(options, connections)
+        .map_err(|error| AppError::Start { what: "making the HTTP client", why: error.to_string() })
 }

@@ -12,6 +12,7 @@ use super::error::AppError;
 use crate::avro::schemas::SchemaResolver;
 use crate::config::{self, Config};
 use crate::kafka::topics::{Layout, TopicNames};
+use crate::marketplace::client::{Hosts, Pace};
 use crate::order::ids::StoreName;
 use crate::order::mapping::Mapping;
 use crate::pipeline::account::{Account, Unaccounted};
@@ -20,10 +21,12 @@ use crate::pipeline::drain::{Drain, Seen, Until, caught_up};
 use crate::pipeline::publish::{self, Lane, LaneParts, StoreFacts};
 use crate::pipeline::reconcile::{Asker, Reconciler};
 use crate::pipeline::tracking_memory::{TrackingMemory, lane_of};
+use crate::platform::poll_schedule::PollSchedule;
 use crate::spool::{Durable, Spool, UnknownRead};
 
 pub(super) struct LaneTemplate {
     pub(super) environment: Environment,
+    pub(super) hosts: Hosts,
     pub(super) topics: TopicNames,
     pub(super) spool: Spool,
     pub(super) account: Account,
@@ -90,8 +93,9 @@ pub(super) fn tasks(
     let (unknown_sender, unknown) = mpsc::unbounded_channel();
     let (caught_up_sender, caught_up_receiver) = caught_up();
     let Environment { jobs, marketplace, .. } = &template.environment;
-    let asker = Asker::new(name, store, marketplace(name, store)?);
+    let asker = Asker::new(store, marketplace(name, store)?, Pace::new(name.clone(), &template.hosts, &store.base_url));
     let counters = template.counters.store(name);
+    let polls = PollSchedule::new(store.api.poll_interval, store.api.longest_poll_interval());
     let drain = Drain {
         store: name.clone(),
         client: marketplace(name, store)?,
@@ -107,7 +111,7 @@ pub(super) fn tasks(
         caught_up: caught_up_sender,
         counters: counters.clone(),
         stop: template.stop.clone(),
-        until: if once { Until::Empty } else { Until::Stopped { poll_interval: store.api.poll_interval } },
+        until: if once { Until::Empty } else { Until::Stopped { polls } },
     };
     let reconciler = Reconciler {
         store: name.clone(),

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::secret::{Secret, TokenSource};
 use super::values;
+use crate::marketplace::client::HostLimits;
 use crate::order::country::Country;
 
 /// `[api]`: how the marketplace is asked.
@@ -18,6 +19,15 @@ pub struct Api {
     /// The interval between two reads of new orders when none is pending.
     #[serde(with = "values::duration")]
     pub poll_interval: Duration,
+    /// What that interval grows to while a shop has no orders; see [`Api::longest_poll_interval`].
+    #[serde(deserialize_with = "values::duration::optional", serialize_with = "values::duration::serialize_optional")]
+    pub poll_interval_max: Option<Duration>,
+    /// How many requests to one host are in flight at most, of all stores together. `None` in a store's own settings.
+    #[serde(deserialize_with = "values::some_positive")]
+    pub max_in_flight_per_host: Option<u32>,
+    /// How many requests one host gets per second at most, from all stores together. `None` in a store's own settings.
+    #[serde(deserialize_with = "values::some_positive")]
+    pub requests_per_second_per_host: Option<u32>,
     /// Time limit for connecting.
     #[serde(with = "values::duration")]
     pub connect_timeout: Duration,
@@ -42,12 +52,42 @@ impl Default for Api {
     fn default() -> Self {
         Self {
             poll_interval: Duration::from_secs(30),
+            poll_interval_max: None,
+            max_in_flight_per_host: Some(Self::MAX_IN_FLIGHT),
+            requests_per_second_per_host: Some(Self::REQUESTS_PER_SECOND),
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(120),
             total_timeout: Duration::from_secs(300),
             max_body: 8 << 20,
             list_page_parameter: None,
             paths: Paths::default(),
+        }
+    }
+}
+
+impl Api {
+    /// The defaults must not slow down any one shop, which waits for each answer before it asks again: it makes some
+    /// 50 requests a second at 20 ms an answer, and about a thousand of a server on the same machine. They are there
+    /// for the moments when thousands of shops have something to read at once. Polling alone, ten thousand shops make
+    /// 333 requests a second at first, and 33 once they are idle.
+    const MAX_IN_FLIGHT: u32 = 64;
+    const REQUESTS_PER_SECOND: u32 = 1000;
+    /// How many poll intervals an idle shop may stay unread by default.
+    const LONGEST_IN_INTERVALS: u32 = 10;
+
+    /// What the interval between two reads grows to while a shop has no orders: never less than `poll_interval`.
+    #[must_use]
+    pub fn longest_poll_interval(&self) -> Duration {
+        let default = self.poll_interval.saturating_mul(Self::LONGEST_IN_INTERVALS);
+        self.poll_interval_max.unwrap_or(default).max(self.poll_interval)
+    }
+
+    /// The limits for each host.
+    #[must_use]
+    pub fn host_limits(&self) -> HostLimits {
+        HostLimits {
+            max_in_flight: self.max_in_flight_per_host.unwrap_or(Self::MAX_IN_FLIGHT),
+            requests_per_second: self.requests_per_second_per_host.unwrap_or(Self::REQUESTS_PER_SECOND),
         }
     }
 }
@@ -130,6 +170,8 @@ pub(super) struct StoreEntry {
     #[serde(default, deserialize_with = "values::duration::optional")]
     poll_interval: Option<Duration>,
     #[serde(default, deserialize_with = "values::duration::optional")]
+    poll_interval_max: Option<Duration>,
+    #[serde(default, deserialize_with = "values::duration::optional")]
     connect_timeout: Option<Duration>,
     #[serde(default, deserialize_with = "values::duration::optional")]
     idle_timeout: Option<Duration>,
@@ -183,6 +225,9 @@ impl StoreEntry {
         let path = |own: &Option<String>, general: &String| own.as_ref().unwrap_or(general).clone();
         Api {
             poll_interval: self.poll_interval.unwrap_or(general.poll_interval),
+            poll_interval_max: self.poll_interval_max.or(general.poll_interval_max),
+            max_in_flight_per_host: None,
+            requests_per_second_per_host: None,
             connect_timeout: self.connect_timeout.unwrap_or(general.connect_timeout),
             idle_timeout: self.idle_timeout.unwrap_or(general.idle_timeout),
             total_timeout: self.total_timeout.unwrap_or(general.total_timeout),

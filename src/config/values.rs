@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::{Span, SpanRelativeTo};
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize as _};
 use url::{Host, Url};
 
 /// Parses a value from text.
@@ -32,6 +32,13 @@ pub(super) fn positive<'de, D: Deserializer<'de>, T: Deserialize<'de> + PartialO
 ) -> Result<T, D::Error> {
     let number = T::deserialize(deserializer)?;
     if number < T::from(1) { Err(D::Error::custom("must be at least 1")) } else { Ok(number) }
+}
+
+/// Like [`positive`], for a setting that may be absent.
+pub(super) fn some_positive<'de, D: Deserializer<'de>, T: Deserialize<'de> + PartialOrd + From<u8>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    positive(deserializer).map(Some)
 }
 
 /// Parses an http or https URL without user, query and fragment: secrets have their own settings, which are never
@@ -73,6 +80,13 @@ pub(super) mod duration {
     /// Parses an optional setting.
     pub(in super::super) fn optional<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
         deserialize(from).map(Some)
+    }
+
+    pub(in super::super) fn serialize_optional<S: serde::Serializer>(
+        value: &Option<Duration>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.map(format).serialize(to)
     }
 
     pub(super) fn parse(text: &str) -> Result<Duration, String> {

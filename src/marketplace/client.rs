@@ -4,22 +4,23 @@
 //! waits minutes rather than seconds, and never repeats it. Each possible outcome is a [`Read`], and only the caller
 //! decides what follows. The other two reads may be repeated at will.
 //!
-//! Deliberately absent: retries, redirects, compression (a truncated answer must be recognised as such), and HTTP/2
+//! Deliberately absent: retries (see `connections.rs`), redirects, compression (a truncated answer must be recognised as such), and HTTP/2
 //! (its GOAWAY makes a client repeat requests).
 
 mod charset;
 mod chunks;
+mod connections;
+mod host;
 mod pace;
 mod refusal;
+mod slow_down;
 
 use std::pin::Pin;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
-use native_tls::TlsConnector;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, LINK, RETRY_AFTER};
 use reqwest::{Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
@@ -33,6 +34,8 @@ use crate::platform::clock;
 use crate::platform::root_cause::root_cause;
 use refusal::{refusal, said_by};
 
+pub use connections::Connections;
+pub use host::{HostLimits, Hosts, Turn};
 pub use pace::Pace;
 pub use refusal::{Front, Refusal};
 
@@ -199,10 +202,7 @@ impl Marketplace for Client {
     }
 }
 
-/// Shared by all stores, since loading the certificates of all authorities takes some 70 ms.
-static TLS: LazyLock<Option<TlsConnector>> = LazyLock::new(|| TlsConnector::new().ok());
-
-/// A store's HTTP client. Cheap to clone: clones share connections.
+/// A store's HTTP client. Cheap to clone: clones share connections, and so do stores that were given the same ones.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -217,34 +217,16 @@ struct CutBody {
 
 impl Client {
     /// Fails only if the TLS library can't be set up.
-    pub fn new(options: ClientOptions) -> Result<Self, reqwest::Error> {
-        let builder = match &*TLS {
-            Some(tls) => reqwest::Client::builder().tls_backend_preconfigured(tls.clone()),
-            // The builder tries again itself, and reports the error.
-            None => reqwest::Client::builder(),
-        };
-        let http = builder
-            .http1_only()
-            .tcp_nodelay(true)
-            .retry(reqwest::retry::never())
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .https_only(options.base_url.scheme() == "https")
-            .connect_timeout(options.connect_timeout)
-            .read_timeout(options.idle_timeout)
-            .timeout(options.total_timeout)
-            // A connection that the server closed while idle would turn a safe call into one of unknown outcome.
-            .pool_idle_timeout(Duration::from_secs(4))
-            .user_agent(concat!("imotriz-kafka/", env!("CARGO_PKG_VERSION")))
-            .build()?;
-        Ok(Self { http, options })
+    pub fn new(options: ClientOptions, connections: &Connections) -> Result<Self, reqwest::Error> {
+        Ok(Self { http: connections.client(&options)?, options })
     }
 
     /// The destructive read. The future must not be cancelled: the answer is the only copy.
     pub async fn new_orders(&self, token: &SecretString) -> Read {
         let response = match self.send(&self.options.paths.new_orders, token).await {
             Ok(response) => response,
-            Err(error) if error.is_connect() || error.is_builder() => return Read::NotSent { reason: plain(error) },
+            // guard: what was sent is never taken for not sent
+            Err(error) if connections::was_not_sent(&error) => return Read::NotSent { reason: plain(error) },
             Err(error) => return Read::unknown(plain(error), Bytes::new()),
         };
         let (status, retry_after) = (response.status(), retry_after(response.headers()));
@@ -444,7 +426,7 @@ fn extent_in(headers: &HeaderMap) -> Extent {
 
 /// The kind of error and its root cause in one line, without the URL.
 fn plain(error: reqwest::Error) -> String {
-    let kind = if error.is_connect() {
+    let kind = if connections::was_not_sent(&error) {
         "no connection to the marketplace"
     } else if error.is_timeout() {
         "the marketplace did not answer in time"

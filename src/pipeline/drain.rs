@@ -24,12 +24,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{SecretError, Token, TokenSource};
 use crate::marketplace::body::{EmptyPage, PageError, PageSummary, PageVerdict};
-use crate::marketplace::client::{Fetched, Marketplace, Pace, Read, Refusal, UnknownOutcome};
+use crate::marketplace::client::{Fetched, Marketplace, Pace, Read, Refusal, Turn, UnknownOutcome};
 use crate::order::ids::{ReadId, StoreName};
 use crate::pipeline::account::{Account, PAGE};
 use crate::pipeline::counters::StoreCounters;
 use crate::pipeline::publish::{LaneHandle, LaneState, Unspooled, Work};
 use crate::platform::jobs::{Job, Jobs};
+use crate::platform::poll_schedule::PollSchedule;
 use crate::platform::shutdown::cancelled_within;
 use crate::platform::{clock, fail_point};
 use crate::spool::{Durable, Reservation, Spool, UnknownRead, WriteFailed};
@@ -58,8 +59,8 @@ pub enum Until {
     Empty,
     /// When it is stopped; until then it polls.
     Stopped {
-        /// Pause from an empty answer to the next read.
-        poll_interval: Duration,
+        /// Pauses from an empty answer to the next read.
+        polls: PollSchedule,
     },
 }
 
@@ -140,9 +141,13 @@ impl Drain {
     async fn read_until_over(&mut self, course: &mut Course) -> Result<(), DrainError> {
         let mut token = Token::read(&self.token).map_err(|error| self.no_token(&error))?;
         let mut failures = Failures::none();
-        while self.may_read(course).await {
+        let spread = if self.until == Until::Empty { Duration::ZERO } else { self.pace.spread() };
+        if cancelled_within(&self.stop, spread).await {
+            return Ok(());
+        }
+        while let Some(turn) = self.may_read(course).await {
             let began = Instant::now();
-            let stopped = match self.step(course, &mut token, &mut failures).await? {
+            let stopped = match self.step(turn, course, &mut token, &mut failures).await? {
                 Next::Again => false,
                 Next::Wait(pause) => {
                     self.hand_over(course).await;
@@ -164,12 +169,15 @@ impl Drain {
 
     /// Sleeps until the next poll, a request of the reconciler, or the stop. Returns `true` if the drain is over.
     async fn wait_for_poll(&mut self) -> bool {
-        let Until::Stopped { poll_interval } = self.until else { return true };
+        let Until::Stopped { polls } = &mut self.until else { return true };
         tokio::select! {
             biased;
             () = self.stop.cancelled() => true,
-            () = self.caught_up.read_requested() => false,
-            () = tokio::time::sleep(poll_interval) => false,
+            () = self.caught_up.read_requested() => {
+                polls.busy();
+                false
+            }
+            () = tokio::time::sleep(polls.idle()) => false,
         }
     }
 
@@ -192,36 +200,41 @@ impl Drain {
         }
     }
 
-    /// Waits until the marketplace's request rate allows a read, and the lane is ready and has a place in its queue.
-    /// `false` if stopped or the lane is gone. No place is held during the read: a marketplace that does not answer for one
-    /// store must not keep the lane from the others.
-    async fn may_read(&mut self, course: &mut Course) -> bool {
-        let is_ready = |lane: &LaneHandle| lane.work.capacity() > 0 && *lane.status.borrow() == LaneState::Ready;
+    /// Waits until the lane is ready and has a place in its queue, and for a turn at the marketplace. `None` if stopped or
+    /// the lane is gone. No place in the queue is held during the read: a marketplace that does not answer for one store
+    /// must not keep the lane from the others.
+    async fn may_read(&self, course: &mut Course) -> Option<Turn> {
+        let is_ready = || self.lane.work.capacity() > 0 && *self.lane.status.borrow() == LaneState::Ready;
         // guard: no read without a ready lane
-        if self.pace.try_turn() && is_ready(&self.lane) && !self.stop.is_cancelled() {
-            return true;
+        if is_ready()
+            && !self.stop.is_cancelled()
+            && let Some(turn) = self.pace.try_turn()
+        {
+            return Some(turn);
         }
-        let stop = self.stop.clone();
-        let ready = async {
+        let turn = async {
             self.hand_over(course).await;
-            self.pace.turn().await;
-            while !is_ready(&self.lane) {
+            loop {
                 // A place is all that is waited for: it goes at once.
                 if !self.lane.is_ready().await || self.lane.work.reserve().await.is_err() {
-                    return false;
+                    return None;
+                }
+                let turn = self.pace.turn().await;
+                if is_ready() {
+                    return Some(turn);
                 }
             }
-            true
         };
         tokio::select! {
             biased;
-            () = stop.cancelled() => false,
-            ready = ready => ready,
+            () = self.stop.cancelled() => None,
+            turn = turn => turn,
         }
     }
 
     async fn step(
         &mut self,
+        turn: Turn,
         course: &mut Course,
         token: &mut Token,
         failures: &mut Failures,
@@ -241,6 +254,7 @@ impl Drain {
         };
         let asked_at = Instant::now();
         let (read, ()) = tokio::join!(self.client.new_orders(token.secret()), once_it_is_sent);
+        drop(turn);
         fail_point::reach("fetched");
         if !matches!(read, Read::Busy { .. } | Read::NotSent { .. } | Read::Unknown(_)) {
             self.pace.answered();
@@ -356,6 +370,9 @@ impl Drain {
     ) -> Result<Next, DrainError> {
         let PageSummary { records, pending, counted, disagreement, noise } = orders;
         self.seen.page();
+        if let Until::Stopped { polls } = &mut self.until {
+            polls.busy();
+        }
         self.note_noise(noise);
         let (read_id, read_at) = (page.read_id(), page.read_at());
         course.hand_off = Some(page);

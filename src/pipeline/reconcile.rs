@@ -48,6 +48,7 @@ use crate::pipeline::publish::{LaneHandle, MissingQuery, Work};
 use crate::platform::backoff::Backoff;
 use crate::platform::clock;
 use crate::platform::jobs::in_place;
+use crate::platform::poll_schedule::PollSchedule;
 use crate::spool::{Spool, SpoolError, UnknownRead};
 
 pub use ask::Asker;
@@ -55,6 +56,10 @@ pub use ask_error::AskError;
 use changes::Changes;
 use repair::Repair;
 pub use republish::{Republished, Republisher, Unfetched, Wanted};
+
+/// The first passes of many shops are spread over so many times the time that their first reads take: a pass makes
+/// several requests and has the lane look through its index.
+const COST_OF_A_PASS: u32 = 10;
 
 /// The reconciler of one store.
 pub struct Reconciler {
@@ -79,7 +84,7 @@ pub struct Reconciler {
     pub concurrency: usize,
     /// How many published orders are checked for changes per second; `None` for none.
     pub changes_per_second: Option<u16>,
-    /// Pause from the end of a pass to the next.
+    /// Pause from the end of a pass to the next, at most.
     pub interval: Duration,
     pub counters: Arc<StoreCounters>,
     pub stop: CancellationToken,
@@ -172,8 +177,8 @@ impl ReconcileError {
 }
 
 impl Reconciler {
-    /// Makes a pass at once, then one per interval and after each unknown read, until the stop. Errors are logged, and
-    /// the pass is tried again.
+    /// Makes a pass at the start, then one per interval and after each unknown read, until the stop. Errors are logged,
+    /// and the pass is tried again.
     pub async fn run(mut self) {
         let (lists, list) = watch::channel(Arc::default());
         // Ends with this task: its requests hold the lane open.
@@ -181,7 +186,10 @@ impl Reconciler {
         if let Some(changes) = self.changes() {
             change_task.spawn(changes.run(list));
         }
-        let mut pauses = self.pauses();
+        let (mut pauses, mut passes) = (self.pauses(), PollSchedule::new(self.interval, self.interval));
+        if self.unsettled.is_empty() && !self.wait(self.asker.pace.spread() * COST_OF_A_PASS).await {
+            return;
+        }
         loop {
             let pause = match self.pass().await {
                 Ok((_, tracked)) => {
@@ -190,7 +198,7 @@ impl Reconciler {
                         lists.send_replace(Arc::new(tracked));
                     }
                     pauses = self.pauses();
-                    self.interval
+                    passes.idle()
                 }
                 Err(error) if error.is_the_end() => return,
                 Err(error) => {

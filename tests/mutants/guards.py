@@ -134,6 +134,10 @@ GUARDS = [
     # The list, and the marketplace's pace.
     Guard("a list that is not whole is refused", instead("Some(_) => Ok(ids),"), "reconcile::whole_list::"),
     Guard("a list that changed while its pages were read is read anew", head("false"), "reconcile::whole_list::"),
+    Guard("what was sent is never taken for not sent", part("connections::was_not_sent(&error)", "true"),
+          "connections::tests::a_read_is_never_sent_twice_however_its_connection_ends"),
+    Guard("one shop's 429 is not the host's", part("busy_stores.len() >= SEVERAL", "true"),
+          "pace::tests::several_shops_with_a_429_slow_down_their_host_and_two_do_not"),
     Guard("a 429 is waited out", part(".is_hopeless", ".pause > std::time::Duration::ZERO"), "reconcile::ask::"),
     Guard("a drain that could not fetch all says so", part("1..", "u64::MAX.."),
           "reconcile::a_drain_that_could_not_fetch_all_that_was_missing_says_how_many_and_ends_with_11", "it"),

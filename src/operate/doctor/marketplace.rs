@@ -12,7 +12,7 @@ use url::Url;
 use super::{CHECK_TIMEOUT, Check};
 use crate::app;
 use crate::config::{Config, SecretError, Store};
-use crate::marketplace::client::{ApiError, Refusal};
+use crate::marketplace::client::{ApiError, Connections, Hosts, Pace, Refusal};
 use crate::order::ids::{OrderId, StoreName};
 use crate::pipeline::reconcile::{AskError, Asker};
 
@@ -49,12 +49,13 @@ async fn ask(name: &StoreName, what: &str, store: &Store) -> Check {
         Ok(token) => token,
         Err(error) => return no_token(what, &error),
     };
-    let client = match app::client(store) {
+    let client = match app::client(store, &Connections::default()) {
         Ok(client) => client,
         Err(error) => return Check::bad(what, error.to_string(), "look at this machine's TLS certificates"),
     };
     // Asks once, without a pass's retries: the check is to tell how it is now.
-    let error = match Asker::new(name, store, Arc::new(client.clone())).order_ids_at_once().await {
+    let pace = Pace::new(name.clone(), &Hosts::new(store.api.host_limits()), &store.base_url);
+    let error = match Asker::new(store, Arc::new(client.clone()), pace).order_ids_at_once().await {
         Ok(ids) => return Check::good(what, format!("accepted; {} orders are listed for the last 8 days", ids.len())),
         Err(AskError::Api(error)) => error,
         Err(AskError::NotWhole(why)) => {

@@ -12,7 +12,7 @@ use super::whole_list;
 use crate::config::{Store, TokenSource};
 use crate::marketplace::body::{self, IdList, PageError};
 use crate::marketplace::client::{ApiError, Marketplace, Pace, Refusal};
-use crate::order::ids::{OrderId, OrderIds, StoreName};
+use crate::order::ids::{OrderId, OrderIds};
 use crate::platform::backoff::Backoff;
 
 /// A store's client for repeatable requests, always with the newest token.
@@ -29,9 +29,9 @@ pub struct Asker {
 
 impl Asker {
     #[must_use]
-    pub fn new(name: &StoreName, store: &Store, client: Arc<dyn Marketplace>) -> Self {
+    pub fn new(store: &Store, client: Arc<dyn Marketplace>, pace: Pace) -> Self {
         let (token, list_in_pages) = (store.token.clone(), store.api.list_page_parameter.is_some());
-        Self { client, token, pace: Pace::new(name.clone()), list_in_pages }
+        Self { client, token, pace, list_in_pages }
     }
 
     /// Fetches the IDs of the last 8 days: all of them, or an error.
@@ -72,12 +72,13 @@ impl Asker {
     ) -> Result<T, AskError> {
         let mut pauses = pauses();
         loop {
-            self.pace.turn().await;
+            let turn = self.pace.turn().await;
             let asked_at = Instant::now();
             let (token, answer) = match self.token.read() {
                 Ok(token) => (Some(token.clone()), once(token).await),
                 Err(error) => (None, Err(error.into())),
             };
+            drop(turn);
             if !matches!(answer, Err(AskError::Token(_) | AskError::Api(ApiError::Busy(_) | ApiError::Failed(_)))) {
                 self.pace.answered();
             }
@@ -117,7 +118,7 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
-    use crate::marketplace::client::{ApiFuture, Read};
+    use crate::marketplace::client::{ApiFuture, HostLimits, Hosts, Read};
 
     #[test]
     fn only_what_may_pass_is_repeated() {
@@ -168,12 +169,9 @@ mod tests {
     }
 
     fn asker(client: Arc<dyn Marketplace>) -> Asker {
-        Asker {
-            client,
-            token: TokenSource::fixed("token"),
-            pace: Pace::new("bogota".parse().unwrap()),
-            list_in_pages: false,
-        }
+        let hosts = Hosts::new(HostLimits { max_in_flight: 1000, requests_per_second: 1000 });
+        let pace = Pace::new("bogota".parse().unwrap(), &hosts, &"https://localhost".parse().unwrap());
+        Asker { client, token: TokenSource::fixed("token"), pace, list_in_pages: false }
     }
 
     async fn ask_for_many(asker: &Asker, orders: usize) -> usize {
