@@ -48,6 +48,7 @@ pub struct App {
     stores: Vec<StoreTask>,
     once: bool,
     counters: Arc<Counters>,
+    spool: Spool,
     account: Account,
     schemas: SchemaResolver,
     stop: CancellationToken,
@@ -91,12 +92,12 @@ impl App {
     ) -> Result<Self, AppError> {
         config.kafka.properties.check_files()?;
         let (stores, disk, dir) = (config.stores_or_error()?, &environment.disk, &config.spool.dir);
-        let options = SpoolOptions { page_space: config.spool.page_space, ..SpoolOptions::new(dir) };
+        let options = SpoolOptions { page_space: config.spool.page_space, dir: dir.clone() };
         let (spool, mut recovery) = Spool::open_on(disk.clone(), options)?;
         // guard: what a kill left is looked into
-        recovery.disown(PageVerdict::why_no_page)?;
+        recovery.disown(&spool, PageVerdict::why_no_page).await?;
         counters.set_stores(stores.keys());
-        let account = Account::open_on(disk.clone(), dir, &recovery, counters.clone())?;
+        let account = Account::open_on(disk.clone(), dir, &recovery, stores.keys(), counters.clone())?;
         let layout = match layout {
             Some(known) => known,
             None => {
@@ -107,7 +108,7 @@ impl App {
         let template = LaneTemplate {
             environment,
             topics: TopicNames::from(&config.kafka),
-            spool,
+            spool: spool.clone(),
             account: account.clone(),
             schemas: SchemaResolver::from_config(config)?,
             memory: Arc::new(memory),
@@ -128,7 +129,7 @@ impl App {
             })
             .collect::<Result<_, AppError>>()?;
         let LaneTemplate { schemas, stop, .. } = template;
-        Ok(Self { lanes, layout, recovered: pages, stores, once, counters, account, schemas, stop })
+        Ok(Self { lanes, layout, recovered: pages, stores, once, counters, spool, account, schemas, stop })
     }
 
     /// Live counters; they grow while the program runs.
@@ -210,13 +211,15 @@ impl App {
         self,
         start: impl Fn(&mut JoinSet<StoreResult<T>>, StoreTask) + Clone + Send + 'static,
     ) -> End<T> {
-        let Self { lanes, layout, recovered, stores, schemas, stop, .. } = self;
-        // Dropping this set at the end of the function stops the background task.
+        let Self { lanes, layout, recovered, stores, spool, account, schemas, stop, .. } = self;
+        // Dropping this set at the end of the function stops the background tasks.
         let mut background = JoinSet::new();
+        background.spawn(spool.keep());
         if schemas.registry().is_some() {
             background.spawn(schemas.watch(stop.clone()));
         }
-        supervise::run(lanes, layout.lanes, recovered, stores, start, stop).await
+        let (done, result) = supervise::run(lanes, layout.lanes, recovered, stores, start, stop).await;
+        (done, result.and(account.close().map_err(AppError::from)))
     }
 }
 

@@ -15,9 +15,9 @@ pub(super) struct Recovered {
 }
 
 pub(super) fn accept(recovery: Recovery, stores: &BTreeMap<StoreName, config::Store>) -> Recovered {
-    let Recovery { pages, unknown: reads, corrupt } = recovery;
+    let Recovery { pages, unknown: reads, corrupt, .. } = recovery;
     for file in &corrupt {
-        tracing::error!(file = %file.path.display(), why = file.why, "spool file is damaged and was put aside");
+        tracing::error!(file = %file.path.display(), why = file.why, "a part of the spool is damaged and was put aside");
     }
     let mut unknown: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for read in reads {
@@ -30,7 +30,7 @@ pub(super) fn accept(recovery: Recovery, stores: &BTreeMap<StoreName, config::St
     let (pages, unconfigured): (Vec<_>, Vec<_>) = pages.into_iter().partition(|page| stores.contains_key(page.store()));
     for page in unconfigured {
         tracing::error!(
-            store = %page.store(), file = %page.path().display(),
+            store = %page.store(), read = %page.read_id(),
             "the spool holds a page of a store that the settings no longer name: it stays there until they do"
         );
     }

@@ -112,7 +112,7 @@ fn as_json(entry: &SpoolEntry) -> Value {
     let (state, bytes, note) = described(&entry.state);
     json!({
         "store": entry.store, "read_id": entry.read_id, "state": state, "bytes": bytes, "note": note,
-        "reserved_at": entry.reserved_at.map(|at| at.to_string()), "file": entry.path, "size": entry.size,
+        "reserved_at": entry.reserved_at.map(|at| at.to_string()), "file": entry.path, "size": entry.size(),
     })
 }
 
@@ -122,8 +122,7 @@ fn show(entries: &[SpoolEntry], read_id: &str) -> Result<u8> {
         eprintln!("imotriz-kafka: the spool holds no read `{read_id}`: see `imotriz-kafka spool list`");
         return Ok(exit::USAGE);
     };
-    let body = Spool::read_body(Path::new(&entry.path))?;
-    out::bytes(&body);
+    out::bytes(&entry.body()?);
     Ok(0)
 }
 

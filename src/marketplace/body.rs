@@ -9,6 +9,7 @@ mod document;
 mod extent;
 mod id_list;
 mod message;
+mod pending;
 mod record;
 mod verdict;
 
@@ -30,6 +31,7 @@ pub use document::Noise;
 pub use extent::Extent;
 pub use id_list::{IdList, read_id_list};
 pub use message::Message;
+pub use pending::Pending;
 pub use record::Record;
 pub use verdict::{EmptyPage, PageSummary, PageVerdict};
 

@@ -186,7 +186,7 @@ fn holds(config: &Config, entry: &SpoolEntry, id: &OrderId) -> bool {
     if !matches!(entry.state, FileState::Page { .. } | FileState::Unknown { .. }) {
         return false;
     }
-    let Ok(body) = Spool::read_body(&entry.path) else { return false };
+    let Ok(body) = entry.body() else { return false };
     let Ok(page) = Page::parse(&body) else { return false };
     // The ID is read alike in all countries, so any country will do if the settings no longer name the store.
     let store = entry.store.as_ref().and_then(|store| config.stores.get(store));

@@ -3,7 +3,8 @@
 //!
 //! # Life of an entry
 //! 1. A read ends without an answer. Its trace becomes durable in the spool, then the entry does, with the number of
-//!    orders pending before the read, where that is known.
+//!    orders pending before the read, where that is known. If the process dies instead, the spool's announcement of the
+//!    read is the trace; `cut_off.rs` has what is known of polls, which are not announced.
 //! 2. The next good answer tells how many orders were pending after it. The account records that before the page is
 //!    handed on.
 //! 3. A reconciler pass records here that it begins, publishes what is missing, and records how many orders that were.
@@ -19,7 +20,8 @@
 //! A loss that is only possible needs no action: the entry lapses once the orders would be too old to be handed over.
 //!
 //! # Files in the spool's folder
-//! `account.json`: all entries, replaced as a whole. `STORE.pending`: see `pending_note.rs`. `READ_ID.settled`: a
+//! `account.json`: all entries, replaced as a whole. `cut-off.json`: see `cut_off.rs`. `pending.json`: how many orders
+//! each store's last answer left pending, written when a process ends and taken up by the next one. `READ_ID.settled`: a
 //! person's request to settle an entry, carried out by the process that holds the spool. None of them names an order or
 //! a buyer.
 //!
@@ -28,10 +30,12 @@
 //! 2. Each found order is counted once, whatever is killed: passes are identified in the tracking topic, pages by their
 //!    read ID.
 
+mod cut_off;
+mod earlier;
 mod error;
 mod gap;
+mod last_answers;
 mod ledger;
-mod pending_note;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -40,17 +44,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::marketplace::body::{Counted, Page};
+use crate::marketplace::body::{Counted, Page, Pending};
 use crate::order::ids::{ReadId, StoreName};
 use crate::pipeline::counters::Counters;
 use crate::platform::clock;
 use crate::platform::disk::{Disk, RealDisk};
 use crate::spool::{Durable, Recovery, UnknownRead};
+use cut_off::{CutOff, CutOffs};
 pub use error::AccountError;
 use gap::{Gap, LostRead};
-pub use gap::{LISTED, Marked, OpenLoss, PAGE, Pending, REACH};
+pub use gap::{LISTED, Marked, OpenLoss, PAGE, REACH};
+use last_answers::LastAnswers;
 use ledger::Ledger;
-use pending_note::{PendingNote, PendingNotes};
 
 /// One entry of the account: consecutive reads of unknown outcome, without a good answer in between.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -161,7 +166,8 @@ struct Inner {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     ledger: Mutex<Ledger>,
-    notes: Mutex<BTreeMap<StoreName, PendingNotes>>,
+    last: Mutex<LastAnswers>,
+    cut_offs: Mutex<CutOffs>,
     counters: Arc<Counters>,
 }
 
@@ -173,25 +179,31 @@ enum LeftRead<'a> {
 
 impl Account {
     /// Reads the account of the spool in `dir`. Adds the recovered reads of unknown outcome that it does not hold yet,
-    /// and the counts in recovered pages. Keeps `counters` up to date from then on.
-    pub fn open(dir: &Path, recovery: &Recovery, counters: Arc<Counters>) -> Result<Self, AccountError> {
-        Self::open_on(RealDisk::shared(), dir, recovery, counters)
+    /// the counts in recovered pages, and, for these stores, polls that were cut off. Keeps `counters` up to date from then
+    /// on.
+    pub fn open<'a>(
+        dir: &Path,
+        recovery: &Recovery,
+        stores: impl IntoIterator<Item = &'a StoreName>,
+        counters: Arc<Counters>,
+    ) -> Result<Self, AccountError> {
+        Self::open_on(RealDisk::shared(), dir, recovery, stores, counters)
     }
 
     /// Like [`Account::open`], on any disk.
-    pub fn open_on(
+    pub fn open_on<'a>(
         disk: Arc<dyn Disk>,
         dir: &Path,
         recovery: &Recovery,
+        stores: impl IntoIterator<Item = &'a StoreName>,
         counters: Arc<Counters>,
     ) -> Result<Self, AccountError> {
         let before = Ledger::read(&*disk, dir)?;
         let mut ledger = before.clone();
         let requests = ledger.take_settlements(&*disk, dir)?;
-        let mut notes = BTreeMap::new();
+        let mut last = LastAnswers::take(&*disk, dir)?;
         for (store, left) in by_store(recovery) {
-            let last = ledger.take_up(&*disk, dir, &store, left);
-            notes.insert(store.clone(), PendingNotes::new(disk.clone(), dir, &store, last));
+            last.set(&store, ledger.take_up(&*disk, dir, &store, left));
         }
         let traced: BTreeSet<ReadId> = recovery.unknown.iter().map(|read| read.read_id).collect();
         ledger.forget_settled(|read| traced.contains(&read));
@@ -199,7 +211,21 @@ impl Account {
             ledger.write(&*disk, dir)?;
         }
         remove_requests(&*disk, &requests);
-        let inner = Inner { disk, dir: dir.to_owned(), ledger: Mutex::new(ledger), notes: Mutex::new(notes), counters };
+        let stores: BTreeSet<StoreName> = stores.into_iter().cloned().collect();
+        for store in &stores {
+            // Its last process ended cleanly.
+            if let Some(note) = earlier::note(&*disk, dir, store).filter(|note| note.next.is_none()) {
+                last.set(store, note.pending);
+            }
+        }
+        earlier::remove_notes(&*disk, dir);
+        let mut cut_offs = CutOffs::read(&*disk, dir)?;
+        if let Some(alive) = recovery.polls_cut_off.filter(|_| !stores.is_empty()) {
+            cut_offs.0.push(CutOff::new(alive, stores));
+            cut_offs.write(&*disk, dir)?;
+        }
+        let (ledger, last, cut_offs) = (Mutex::new(ledger), Mutex::new(last), Mutex::new(cut_offs));
+        let inner = Inner { disk, dir: dir.to_owned(), ledger, last, cut_offs, counters };
         let account = Self(Arc::new(inner));
         account.update_counters(&account.ledger());
         Ok(account)
@@ -247,34 +273,34 @@ impl Account {
         sum
     }
 
-    /// Before a read, records how many orders are pending. If the read is cut off, recovery finds the number.
-    pub fn note_next_read(&self, store: &StoreName, next: ReadId) -> Result<(), AccountError> {
-        self.note_of(store, |notes| notes.note(Some(next)))
+    /// How many orders the store's last answer left pending, if it said so and no read was lost since.
+    #[must_use]
+    pub fn pending(&self, store: &StoreName) -> Option<Pending> {
+        self.last().get(store)
     }
 
-    /// Records that this process makes no further read.
-    pub fn note_end_of_reads(&self, store: &StoreName) -> Result<(), AccountError> {
-        self.note_of(store, |notes| notes.note(None))
+    /// Records a good answer. Call it when the page is durable and before it is handed on.
+    pub fn note_answer(&self, store: &StoreName, counted: Counted, at: Timestamp) -> Result<(), AccountError> {
+        if self.ledger().unanswered(store).is_some() {
+            self.change(|ledger| {
+                if let Some(gap) = ledger.unanswered(store) {
+                    gap.answer(counted.before);
+                }
+            })?;
+        }
+        self.last().set(store, counted.after.map(|orders| Pending { orders, at }));
+        Ok(())
     }
 
-    /// Records a good answer. Call it when the page is durable and before it is handed on. `next`: the read that
-    /// follows, if its file is reserved.
-    pub fn note_answer(
-        &self,
-        store: &StoreName,
-        counted: Counted,
-        at: Timestamp,
-        next: Option<ReadId>,
-    ) -> Result<(), AccountError> {
-        self.change(|ledger| {
-            if let Some(gap) = ledger.unanswered(store) {
-                gap.answer(counted.before);
-            }
-        })?;
-        self.note_of(store, |notes| {
-            notes.last = counted.after.map(|orders| Pending { orders, at });
-            next.map_or(Ok(()), |next| notes.note(Some(next)))
-        })
+    /// Leaves the last answers to the next process. Call it when this one makes no read any more.
+    pub fn close(&self) -> Result<(), AccountError> {
+        self.last().write(&*self.0.disk, &self.0.dir)
+    }
+
+    /// Whether a former process may have polled this store when it ended, and no pass has looked since.
+    #[must_use]
+    pub fn is_cut_off(&self, store: &StoreName) -> bool {
+        self.cut_offs().has(store)
     }
 
     /// Records a read of unknown outcome, whose trace is durable. `at_most`: the orders that it can have marked;
@@ -283,11 +309,7 @@ impl Account {
     /// # Errors
     /// [`AccountError::File`]; the next process then finds the trace and records the read.
     pub fn note_lost_read(&self, read: &UnknownRead, at_most: u64) -> Result<(), AccountError> {
-        let mut before = None;
-        self.note_of(&read.store, |notes| {
-            before = notes.last.take();
-            Ok(())
-        })?;
+        let before = self.last().set(&read.store, None);
         self.change(|ledger| ledger.lost(&read.store, lost_read(read, at_most), before))
     }
 
@@ -322,13 +344,20 @@ impl Account {
     /// Records that a pass is over, and how many orders it found. `covered`: what the pass covers, if it could fetch
     /// every missing order.
     pub fn end(&self, store: &StoreName, found: u64, covered: Option<Covered<'_>>) -> Result<(), AccountError> {
+        let polls = covered.map(|covered| self.cut_offs().judge(store, covered.listed_at));
         self.change(|ledger| {
             ledger.credit(store, found);
             ledger.end(store);
             if let Some(covered) = covered {
                 ledger.looked(store, covered);
             }
-        })
+            ledger.gaps.extend(polls.into_iter().flatten());
+        })?;
+        let mut cut_offs = self.cut_offs();
+        if covered.is_some() && cut_offs.take_off(store) {
+            cut_offs.write(&*self.0.disk, &self.0.dir)?;
+        }
+        Ok(())
     }
 
     /// Removes entries that are settled or lapsed, and carries out settle requests. `traced`: the store's reads whose
@@ -380,32 +409,24 @@ impl Account {
         self.0.counters.possibly_unaccounted.set(sum.possible);
     }
 
-    fn note_of(
-        &self,
-        store: &StoreName,
-        change: impl FnOnce(&mut PendingNotes) -> Result<(), AccountError>,
-    ) -> Result<(), AccountError> {
-        let mut notes = self.0.notes.lock().unwrap_or_else(PoisonError::into_inner);
-        // Recovery found nothing of this store: its last process ended cleanly, or never read.
-        let notes = notes.entry(store.clone()).or_insert_with(|| {
-            let last = PendingNotes::left(&*self.0.disk, &self.0.dir, store)
-                .filter(|note| note.next.is_none())
-                .and_then(|note| note.pending);
-            PendingNotes::new(self.0.disk.clone(), &self.0.dir, store, last)
-        });
-        change(notes)
-    }
-
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         // The account changes in one assignment or not at all, so a poisoned lock is safe to use.
         self.0.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn last(&self) -> MutexGuard<'_, LastAnswers> {
+        self.0.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cut_offs(&self) -> MutexGuard<'_, CutOffs> {
+        self.0.cut_offs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Ledger {
     /// Records a store's recovered reads, in their order. Returns how many orders were pending after the last one.
     fn take_up(&mut self, disk: &dyn Disk, dir: &Path, store: &StoreName, left: Vec<LeftRead<'_>>) -> Option<Pending> {
-        let note = PendingNotes::left(disk, dir, store);
+        let note = earlier::note(disk, dir, store);
         let mut last = None;
         for read in left {
             match read {
@@ -418,9 +439,8 @@ impl Ledger {
                     last = counted.after.map(|orders| Pending { orders, at: page.read_at() });
                 }
                 LeftRead::Unknown(read) => {
-                    // guard: a note is believed for its own read alone
                     let noted = note.filter(|note| note.next.is_none_or(|next| next == read.read_id));
-                    let before = last.take().or_else(|| noted.and_then(|note: PendingNote| note.pending));
+                    let before = last.take().or(read.pending).or_else(|| noted.and_then(|note| note.pending));
                     self.lost(store, lost_read(read, PAGE), before);
                 }
             }

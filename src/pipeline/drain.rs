@@ -1,22 +1,23 @@
 //! The destructive reads of one store: fetch → spool, and nothing else.
 //!
-//! Before each read there is a reserved file in the spool, a place in the lane's queue, and a lane that is ready. So a
-//! full disk, a slow publisher or an unreachable broker is noticed while the orders are still safe on the marketplace.
-//! The next read needs the [`Durable`] of the last one. A read in flight is always awaited: dropping it would drop the
-//! only copy of a page. An answer is made durable before it is parsed. If it then turns out to be no page, its file
-//! becomes the trace of a read of unknown outcome, here or at the next start.
+//! Before each read there is space in the spool, and a lane that is ready and has a place in its queue. So a full disk, a
+//! slow publisher or an unreachable broker is noticed while the orders are still safe on the marketplace. The next read
+//! needs the [`Durable`] of the last one. A read in flight is always awaited: dropping it would drop the only copy of a
+//! page. An answer is made durable before it is parsed. If it then turns out to be no page, it becomes a read of unknown
+//! outcome, here or at the next start.
+//!
+//! A drain is a task: it has no thread, and while it waits it has no connection and no space in the spool.
 
 mod caught_up;
 mod error;
 mod failures;
 mod odd;
-mod prefetch;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use tokio::sync::mpsc::{OwnedPermit, UnboundedSender};
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::yield_now;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -28,13 +29,12 @@ use crate::order::ids::{ReadId, StoreName};
 use crate::pipeline::account::{Account, PAGE};
 use crate::pipeline::counters::StoreCounters;
 use crate::pipeline::publish::{LaneHandle, LaneState, Unspooled, Work};
-use crate::platform::fail_point;
-use crate::platform::jobs::{self, Job, Jobs, RuntimeOf};
+use crate::platform::jobs::{Job, Jobs};
 use crate::platform::shutdown::cancelled_within;
+use crate::platform::{clock, fail_point};
 use crate::spool::{Durable, Reservation, Spool, UnknownRead, WriteFailed};
 use error::MAX_FAILURES;
 use failures::Failures;
-use prefetch::ReservationPrefetch;
 
 pub use caught_up::{CaughtUpReceiver, CaughtUpSender, caught_up};
 pub use error::DrainError;
@@ -43,6 +43,10 @@ pub use odd::Seen;
 /// A shorter answer is parsed before it is written: parsing takes no longer than the hand-over to a thread that would
 /// do it in parallel.
 const SHORT_ANSWER: usize = 8 << 10;
+
+/// After an answer that nothing is pending, a read goes without an announcement for this long: less than the margin by
+/// which the account dates polls that were cut off.
+const LONGEST_IDLE: SignedDuration = SignedDuration::from_hours(12);
 
 /// Maximum `Retry-After` that is honoured after a read of unknown outcome.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
@@ -63,7 +67,7 @@ pub enum Until {
 #[derive(Clone)]
 pub struct Drain {
     pub store: StoreName,
-    /// The store's marketplace client. Connections that it opens here end with the drain.
+    /// The store's marketplace client.
     pub client: Arc<dyn Marketplace>,
     /// Whether the path of new orders is the documented one.
     pub documented_path: bool,
@@ -74,7 +78,7 @@ pub struct Drain {
     /// The store's request rate, shared with the reconciler.
     pub pace: Pace,
     pub spool: Spool,
-    /// Runs the drain's thread and reserves files in parallel to the reads.
+    /// Parses a page while the disk syncs it.
     pub jobs: Arc<dyn Jobs>,
     /// Account of reads that end without an answer.
     pub account: Account,
@@ -91,67 +95,62 @@ pub struct Drain {
 
 /// What to do after a read.
 enum Next {
-    Again(Option<HandOff>),
+    Again,
     Wait(Duration),
     NothingPending,
 }
 
-/// A durable page and its place in the lane's queue. Dropping it sends the page. That happens when the next request is
-/// on its way; or at once, if no request follows or it would have to wait for the lane.
-struct HandOff(Option<(OwnedPermit<Work>, Work)>);
-
-impl HandOff {
-    fn new(place: OwnedPermit<Work>, work: Work) -> Self {
-        Self(Some((place, work)))
-    }
+/// A drain between two reads.
+#[derive(Default)]
+struct Course {
+    /// The reservation for the next read, if the last page announced it.
+    next: Option<Reservation>,
+    /// When the last answer said that nothing is pending, if nothing else happened since.
+    idle_since: Option<Timestamp>,
+    /// A durable page that the lane does not have yet. It gets it when the next request is on its way, or at once, if no
+    /// request follows.
+    hand_off: Option<Durable>,
 }
 
-impl Drop for HandOff {
-    fn drop(&mut self) {
-        if let Some((place, work)) = self.0.take() {
-            drop(place.send(work));
-        }
+impl Course {
+    /// Whether a read may go without an announcement, as a poll.
+    fn is_idle(&self) -> bool {
+        // guard: only a poll goes without an announcement
+        self.idle_since.is_some_and(|since| {
+            let age = clock::now().duration_since(since);
+            !age.is_negative() && age < LONGEST_IDLE
+        })
     }
 }
 
 impl Drain {
-    /// Reads until the drain ends, on a thread of its own, and leaves no reservation behind. A read in flight is
-    /// completed even if this future is dropped.
+    /// Reads until the drain ends, and leaves no reservation behind. Must not be dropped while it runs: a read may be in
+    /// flight.
     ///
-    /// Between the last byte of a page and the next request there is one sync. Waiting for another thread there may
-    /// mean waiting for a core as well, because the lane is about to use one. So only parsing, which takes less time
-    /// than the sync, runs on another thread meanwhile. The file for the next read is reserved while the page is
-    /// fetched.
-    ///
-    /// # Panics
-    /// If the drain's thread panicked.
-    pub async fn run(self) -> Result<(), DrainError> {
-        let (name, jobs) = (format!("drain-{}", self.store), self.jobs.clone());
-        let ended = jobs::dedicate(&*jobs, name, RuntimeOf::Thread, move || self.read_to_the_end());
-        ended.map_err(DrainError::Thread)?.await.expect("the drain's thread does not panic")
+    /// Between the last byte of a page and the next request there is one sync. What else has to be done for the page is
+    /// done while the next request is on its way.
+    pub async fn run(mut self) -> Result<(), DrainError> {
+        let mut course = Course::default();
+        let result = self.read_until_over(&mut course).await;
+        self.hand_over(&mut course).await;
+        let left = course.next.take().map_or(Ok(()), Reservation::cancel);
+        result.and(left.map_err(DrainError::from))
     }
 
-    async fn read_to_the_end(mut self) -> Result<(), DrainError> {
-        let mut prefetch = ReservationPrefetch::new(self.jobs.clone(), self.spool.clone(), self.store.clone());
-        let result = self.read_until_over(&mut prefetch).await;
-        let left = prefetch.discard().await;
-        let noted = self.account.note_end_of_reads(&self.store);
-        result.and(left.map_err(DrainError::from)).and(noted.map_err(DrainError::from))
-    }
-
-    async fn read_until_over(&mut self, prefetch: &mut ReservationPrefetch) -> Result<(), DrainError> {
+    async fn read_until_over(&mut self, course: &mut Course) -> Result<(), DrainError> {
         let mut token = Token::read(&self.token).map_err(|error| self.no_token(&error))?;
         let mut failures = Failures::none();
-        let mut hand_off = None;
-        while let Some(place) = self.may_read(&mut hand_off).await {
+        while self.may_read(course).await {
             let began = Instant::now();
-            let stopped = match self.step(place, hand_off.take(), prefetch, &mut token, &mut failures).await? {
-                Next::Again(page) => {
-                    hand_off = page;
-                    false
+            let stopped = match self.step(course, &mut token, &mut failures).await? {
+                Next::Again => false,
+                Next::Wait(pause) => {
+                    self.hand_over(course).await;
+                    cancelled_within(&self.stop, pause).await
                 }
-                Next::Wait(pause) => cancelled_within(&self.stop, pause).await,
                 Next::NothingPending => {
+                    // Before anybody concludes that the lane has all pages.
+                    self.hand_over(course).await;
                     self.caught_up.nothing_pending(began);
                     self.wait_for_poll().await
                 }
@@ -174,45 +173,56 @@ impl Drain {
         }
     }
 
-    /// Waits for a place in a ready lane's queue; `None` if stopped or the lane is gone. Before it waits, for the lane
-    /// or for the marketplace's request rate, it sends the page in `hand_off`.
-    async fn may_read(&mut self, hand_off: &mut Option<HandOff>) -> Option<OwnedPermit<Work>> {
-        if !self.pace.try_turn() {
-            *hand_off = None;
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return None,
-                () = self.pace.turn() => {}
-            }
+    /// Gives the lane the last page. If the lane has ended, the page stays in the spool, and the lane tells why.
+    async fn hand_over(&self, course: &mut Course) {
+        if let Some(page) = course.hand_off.take()
+            && self.lane.work.send(Work::Page(page)).await.is_err()
+        {
+            tracing::debug!(store = %self.store, "the lane has ended: the page stays in the spool");
         }
-        let lane = &mut self.lane;
+    }
+
+    /// Gives the lane the last page if its queue has a place.
+    fn try_hand_over(&self, course: &mut Course) {
+        if course.hand_off.is_some()
+            && let Ok(place) = self.lane.work.try_reserve()
+            && let Some(page) = course.hand_off.take()
+        {
+            place.send(Work::Page(page));
+        }
+    }
+
+    /// Waits until the marketplace's request rate allows a read, and the lane is ready and has a place in its queue.
+    /// `false` if stopped or the lane is gone. No place is held during the read: a marketplace that does not answer for one
+    /// store must not keep the lane from the others.
+    async fn may_read(&mut self, course: &mut Course) -> bool {
+        let is_ready = |lane: &LaneHandle| lane.work.capacity() > 0 && *lane.status.borrow() == LaneState::Ready;
+        // guard: no read without a ready lane
+        if self.pace.try_turn() && is_ready(&self.lane) && !self.stop.is_cancelled() {
+            return true;
+        }
+        let stop = self.stop.clone();
         let ready = async {
-            let place = match lane.work.clone().try_reserve_owned() {
-                // guard: no read without a ready lane
-                Ok(place) if *lane.status.borrow() == LaneState::Ready => return Some(place),
-                Ok(place) => place,
-                Err(_) => {
-                    *hand_off = None;
-                    lane.work.clone().reserve_owned().await.ok()?
+            self.hand_over(course).await;
+            self.pace.turn().await;
+            while !is_ready(&self.lane) {
+                // A place is all that is waited for: it goes at once.
+                if !self.lane.is_ready().await || self.lane.work.reserve().await.is_err() {
+                    return false;
                 }
-            };
-            *hand_off = None;
-            let state =
-                lane.status.wait_for(|state| matches!(state, LaneState::Ready | LaneState::Ended)).await.ok()?;
-            (*state == LaneState::Ready).then_some(place)
+            }
+            true
         };
         tokio::select! {
             biased;
-            () = self.stop.cancelled() => None,
-            place = ready => place,
+            () = stop.cancelled() => false,
+            ready = ready => ready,
         }
     }
 
     async fn step(
         &mut self,
-        place: OwnedPermit<Work>,
-        hand_off: Option<HandOff>,
-        prefetch: &mut ReservationPrefetch,
+        course: &mut Course,
         token: &mut Token,
         failures: &mut Failures,
     ) -> Result<Next, DrainError> {
@@ -222,17 +232,12 @@ impl Drain {
         if let Some(pause) = self.is_away(token, failures).await {
             return Ok(Next::Wait(pause));
         }
-        let reservation = prefetch.take().await?;
-        if let Err(error) = self.account.note_next_read(&self.store, reservation.read_id()) {
-            prefetch.give_back(reservation);
-            return Err(error.into());
-        }
+        let reservation = self.reserve(course).await?;
         fail_point::reach("reserved");
         // Yield first: a woken thread may take the core at once, and the request would wait for it.
         let once_it_is_sent = async {
             yield_now().await;
-            drop(hand_off);
-            prefetch.reserve_next();
+            self.try_hand_over(course);
         };
         let asked_at = Instant::now();
         let (read, ()) = tokio::join!(self.client.new_orders(token.secret()), once_it_is_sent);
@@ -240,13 +245,13 @@ impl Drain {
         if !matches!(read, Read::Busy { .. } | Read::NotSent { .. } | Read::Unknown(_)) {
             self.pace.answered();
         }
+        let last_idle = course.idle_since.take();
         match read {
-            Read::Fetched(fetched) => self.keep_answer(reservation, place, fetched, prefetch, token, failures).await,
-            Read::Unknown(outcome) => self.note_unknown(reservation, outcome, failures),
+            Read::Fetched(fetched) => self.keep_answer(reservation, fetched, course, token, failures).await,
+            Read::Unknown(outcome) => self.note_unknown(reservation, outcome, failures).await,
             Read::NoOrders(how) => {
-                let read_id = reservation.read_id();
-                prefetch.give_back(reservation);
-                self.no_orders_in_other_words(how, Some(read_id), token, failures)
+                reservation.cancel()?;
+                self.no_orders_in_other_words(how, course, token, failures)
             }
             // guard: an answer that is kept back is an unknown outcome
             Read::Refused(Refusal::InFront(front)) if !self.is_shut_out(token).await => {
@@ -254,15 +259,30 @@ impl Drain {
                     "something in front of the marketplace refused it ({front}), and lets other requests pass: it may have \
                      kept back the answer"
                 );
-                self.note_unknown(reservation, UnknownOutcome::without_body(reason), failures)
+                self.note_unknown(reservation, UnknownOutcome::without_body(reason), failures).await
             }
             nothing => {
-                // Give back first: a drain that ends here must not leave a reservation that looks like a read in
-                // flight.
-                prefetch.give_back(reservation);
+                reservation.cancel()?;
+                if matches!(nothing, Read::Busy { .. }) {
+                    course.idle_since = last_idle;
+                }
                 self.nothing_read(nothing, asked_at, token, failures)
             }
         }
+    }
+
+    /// The space for the next read, which is announced unless it is a poll.
+    async fn reserve(&self, course: &mut Course) -> Result<Reservation, DrainError> {
+        let mut reservation = course.next.take().map_or_else(|| self.spool.reserve(&self.store), Ok)?;
+        if course.is_idle() && reservation.may_poll() {
+            return Ok(reservation);
+        }
+        if let Err(error) = reservation.announce(self.account.pending(&self.store)).await {
+            // No read was made with it.
+            reservation.cancel().ok();
+            return Err(error.into());
+        }
+        Ok(reservation)
     }
 
     /// Makes an answer durable and parses it meanwhile. A short answer is parsed first: without orders it needs no
@@ -270,55 +290,58 @@ impl Drain {
     async fn keep_answer(
         &mut self,
         reservation: Reservation,
-        place: OwnedPermit<Work>,
         fetched: Fetched,
-        prefetch: &mut ReservationPrefetch,
+        course: &mut Course,
         token: &mut Token,
         failures: &mut Failures,
     ) -> Result<Next, DrainError> {
         let Fetched { body, read_at } = fetched;
-        let read_id = reservation.read_id();
         let verdict = if body.len() < SHORT_ANSWER {
             match PageVerdict::of(&body) {
                 PageVerdict::Empty(nothing) => {
-                    prefetch.give_back(reservation);
-                    return self.no_orders(nothing, read_at, Some(read_id), failures);
+                    reservation.cancel()?;
+                    return self.no_orders(nothing, read_at, course, failures);
                 }
                 PageVerdict::Message(message, reason) => {
                     let Some(how) = self.seen.no_orders(message, &body) else {
-                        return self.note_unknown(reservation, UnknownOutcome::with_body(reason, body), failures);
+                        return self.note_unknown(reservation, UnknownOutcome::with_body(reason, body), failures).await;
                     };
-                    prefetch.give_back(reservation);
-                    return self.no_orders_in_other_words(how, Some(read_id), token, failures);
+                    reservation.cancel()?;
+                    return self.no_orders_in_other_words(how, course, token, failures);
                 }
                 PageVerdict::Unreadable(reason) => {
-                    return self.note_unknown(reservation, UnknownOutcome::with_body(reason, body), failures);
+                    return self.note_unknown(reservation, UnknownOutcome::with_body(reason, body), failures).await;
                 }
                 orders @ PageVerdict::Orders(_) => Job::done(orders),
             }
         } else {
             let body = body.clone();
-            Job::start(&*self.jobs, move || PageVerdict::of(&body))
+            Job::start(&*self.jobs, &format!("drain-{}", self.store), move || PageVerdict::of(&body))
         };
-        let durable = match reservation.write(read_at, body) {
-            Ok(durable) => durable,
-            Err(failed) => return Err(self.write_failed(verdict.ended().await, read_id, read_at, failed, place)),
+        let (durable, next) = match reservation.write(read_at, body).await {
+            Ok(written) => written,
+            Err(failed) => return Err(self.write_failed(verdict.ended().await, read_at, failed, course).await),
         };
         fail_point::reach("durable");
+        // The page before it comes first.
+        self.hand_over(course).await;
+        course.next = next;
         match verdict.ended().await {
             PageVerdict::Orders(orders) => {
                 *failures = Failures::none();
-                self.record_page(orders, durable, place, prefetch).await
+                self.record_page(orders, durable, course).await
             }
             PageVerdict::Empty(nothing) => {
-                // The lane finds no order in it and releases the file, after the account has recorded the answer.
-                let _kept = HandOff::new(place, Work::Page(durable));
-                self.no_orders(nothing, read_at, prefetch.next().await, failures)
+                // The lane finds no order in it and releases it, after the account has recorded the answer.
+                let next = self.no_orders(nothing, read_at, course, failures);
+                course.hand_off = Some(durable);
+                next
             }
             PageVerdict::Unreadable(reason) | PageVerdict::Message(_, reason) => {
-                self.warn_unknown(read_id, &reason, durable.length());
+                self.warn_unknown(durable.read_id(), &reason);
                 // guard: what is no page is a read of unknown outcome
-                self.put_on_account(durable.disown(&reason)?, PAGE)?;
+                let unknown = self.spool.disown(durable, &reason).await?;
+                self.put_on_account(unknown, PAGE)?;
                 self.after_unknown(reason, None, failures)
             }
         }
@@ -329,15 +352,14 @@ impl Drain {
         &mut self,
         orders: PageSummary,
         page: Durable,
-        place: OwnedPermit<Work>,
-        prefetch: &mut ReservationPrefetch,
+        course: &mut Course,
     ) -> Result<Next, DrainError> {
         let PageSummary { records, pending, counted, disagreement, noise } = orders;
         self.seen.page();
         self.note_noise(noise);
         let (read_id, read_at) = (page.read_id(), page.read_at());
-        let hand_off = HandOff::new(place, Work::Page(page));
-        self.account.note_answer(&self.store, counted, read_at, prefetch.next().await)?;
+        course.hand_off = Some(page);
+        self.account.note_answer(&self.store, counted, read_at)?;
         self.counters.last_drained.now();
         self.counters.not_read.clear();
         self.counters.pages_read.add(1);
@@ -345,85 +367,98 @@ impl Drain {
         self.counters.pending.set(pending.unwrap_or(0));
         if let Some(error) = disagreement {
             // The page is published like any other; orders that may be missing are recorded under a read of their own.
-            drop(hand_off);
+            self.hand_over(course).await;
             let reason = format!("{error}; the page itself is read {read_id} and was kept");
-            let spare = prefetch.take().await.inspect_err(|_| self.warn_unknown(read_id, &reason, 0))?;
             let at_most = match error {
                 PageError::CountsDisagree { returned, records } => returned.saturating_sub(records as u64).min(PAGE),
                 _ => PAGE,
             };
-            self.note(spare, &UnknownOutcome::without_body(reason), at_most)?;
+            let spare = self.spool.reserve(&self.store).inspect_err(|_| self.warn_unknown(read_id, &reason))?;
+            self.note(spare, &UnknownOutcome::without_body(reason), at_most).await?;
             // Nor does its claim count that nothing is pending.
-            return Ok(Next::Again(None));
+            return Ok(Next::Again);
         }
-        Ok(if pending == Some(0) { Next::NothingPending } else { Next::Again(Some(hand_off)) })
+        if pending == Some(0) {
+            return self.nothing_pending(read_at, course);
+        }
+        Ok(Next::Again)
+    }
+
+    /// Until something else happens, reads are polls.
+    fn nothing_pending(&self, at: Timestamp, course: &mut Course) -> Result<Next, DrainError> {
+        course.idle_since = Some(at);
+        course.next.take().map_or(Ok(()), Reservation::cancel)?;
+        Ok(Next::NothingPending)
     }
 
     /// Handles an answer that the disk did not take.
-    fn write_failed(
+    async fn write_failed(
         &self,
         verdict: PageVerdict,
-        read_id: ReadId,
         read_at: Timestamp,
         failed: WriteFailed,
-        place: OwnedPermit<Work>,
+        course: &mut Course,
     ) -> DrainError {
+        self.hand_over(course).await;
         match verdict {
-            PageVerdict::Orders(_) => return self.rescue(read_id, read_at, failed, place),
-            // The next start finds its file, which serves as the trace.
+            PageVerdict::Orders(_) => return self.rescue(read_at, failed).await,
+            // The next start finds its announcement, which serves as the trace.
             PageVerdict::Unreadable(reason) | PageVerdict::Message(_, reason) => {
-                self.warn_unknown(read_id, &reason, failed.body.len());
+                self.warn_unknown(failed.read_id(), &reason);
             }
             PageVerdict::Empty(_) => {
-                if let Err(error) = self.spool.discard_unwritten(read_id) {
-                    tracing::warn!(read = %read_id, %error, "it brought no order, but its torn file stays in the spool");
+                if let Err(error) = self.spool.discard_unwritten(failed.seq()) {
+                    let read = failed.read_id();
+                    tracing::warn!(%read, %error, "it brought no order, but what was written of it stays in the spool");
                 }
             }
         }
         failed.error.into()
     }
 
-    /// The disk failed while the page exists in memory only: tries one more file, else sends the page to Kafka from
+    /// The disk failed while the page exists in memory only: tries a file of its own, else sends the page to Kafka from
     /// memory. The drain then stops.
-    fn rescue(&self, read_id: ReadId, read_at: Timestamp, failed: WriteFailed, place: OwnedPermit<Work>) -> DrainError {
-        let why = failed.error.to_string();
-        tracing::error!(store = %self.store, read = %read_id, error = why, "the page's file failed: keeping it elsewhere");
-        let body = failed.body;
-        let work = match self.spool.rescue(&self.store, read_id, read_at, body) {
+    async fn rescue(&self, read_at: Timestamp, failed: WriteFailed) -> DrainError {
+        let (why, read_id) = (failed.error.to_string(), failed.read_id());
+        tracing::error!(store = %self.store, read = %read_id, error = why, "the page was not written: keeping it elsewhere");
+        let work = match self.spool.rescue(failed, read_at) {
             Ok(durable) => Work::Page(durable),
             Err(failed) => {
                 self.counters.unspooled.add(1);
-                Work::Unspooled(Unspooled { store: self.store.clone(), read_id, read_at, body: failed.body })
+                let (store, seq) = (self.store.clone(), failed.seq());
+                Work::Unspooled(Unspooled { store, read_id, seq, read_at, body: failed.body })
             }
         };
         // guard: a page that the disk refuses goes to Kafka from memory
-        drop(place.send(work));
+        if self.lane.work.send(work).await.is_err() {
+            tracing::error!(store = %self.store, read = %read_id, "the lane has ended before it got the page");
+        }
         DrainError::PageNotKept(why)
     }
 
-    fn note_unknown(
+    async fn note_unknown(
         &self,
         reservation: Reservation,
         outcome: UnknownOutcome,
         failures: &mut Failures,
     ) -> Result<Next, DrainError> {
-        self.note(reservation, &outcome, PAGE)?;
+        self.note(reservation, &outcome, PAGE).await?;
         self.after_unknown(outcome.reason, outcome.retry_after, failures)
     }
 
     /// Writes and logs the durable trace of a read of unknown outcome.
-    fn note(&self, reservation: Reservation, outcome: &UnknownOutcome, at_most: u64) -> Result<(), DrainError> {
-        self.warn_unknown(reservation.read_id(), &outcome.reason, outcome.partial.len());
+    async fn note(&self, reservation: Reservation, outcome: &UnknownOutcome, at_most: u64) -> Result<(), DrainError> {
+        self.warn_unknown(reservation.read_id(), &outcome.reason);
         // guard: a trace of each unknown read
-        let unknown = reservation.write_unknown(&outcome.reason, &outcome.partial);
-        self.put_on_account(unknown.map_err(|failed| failed.error)?, at_most)
+        let unknown = reservation.write_unknown(&outcome.reason, &outcome.partial).await?;
+        self.put_on_account(unknown, at_most)
     }
 
-    fn warn_unknown(&self, read_id: ReadId, reason: &str, bytes: usize) {
+    fn warn_unknown(&self, read_id: ReadId, reason: &str) {
         self.counters.unknown_reads.add(1);
         self.counters.unsettled_reads.add(1);
         tracing::warn!(
-            store = %self.store, read = %read_id, reason, bytes,
+            store = %self.store, read = %read_id, reason,
             "read with an unknown outcome: the marketplace may have marked orders that did not reach us"
         );
     }
@@ -450,17 +485,17 @@ impl Drain {
         Ok(Next::Wait(pause))
     }
 
-    /// Handles a page without orders. `next`: the read that follows it, if its file is reserved.
+    /// Handles a page without orders.
     fn no_orders(
         &self,
         nothing: EmptyPage,
         read_at: Timestamp,
-        next: Option<ReadId>,
+        course: &mut Course,
         failures: &mut Failures,
     ) -> Result<Next, DrainError> {
         let EmptyPage { pending, counted, noise } = nothing;
         self.note_noise(noise);
-        self.account.note_answer(&self.store, counted, read_at, next)?;
+        self.account.note_answer(&self.store, counted, read_at)?;
         if pending > 0 {
             let error = DrainError::NothingHandedOver { store: self.store.clone(), pending };
             return self.try_again(error, None, failures);
@@ -469,7 +504,7 @@ impl Drain {
         self.counters.last_drained.now();
         self.counters.not_read.clear();
         self.counters.pending.set(0);
-        Ok(Next::NothingPending)
+        self.nothing_pending(read_at, course)
     }
 
     /// Handles reads that certainly marked nothing.
@@ -490,7 +525,7 @@ impl Drain {
                     _ => (false, false),
                 };
                 let error = match token.read_again() {
-                    Ok(true) if about_the_token => return Ok(Next::Again(None)),
+                    Ok(true) if about_the_token => return Ok(Next::Again),
                     // A token rotation may empty the file before filling it.
                     Err(unreadable) if about_the_token => self.no_token(&unreadable),
                     _ if self.until == Until::Empty && !may_pass => return Err(DrainError::Refused { store, refusal }),

@@ -100,6 +100,14 @@ pub struct LaneHandle {
     pub status: watch::Receiver<LaneState>,
 }
 
+impl LaneHandle {
+    /// Waits until the lane is ready; `false` if it has ended.
+    pub async fn is_ready(&mut self) -> bool {
+        let state = self.status.wait_for(|state| matches!(state, LaneState::Ready | LaneState::Ended)).await;
+        state.is_ok_and(|state| *state == LaneState::Ready)
+    }
+}
+
 /// A started lane.
 pub struct Lane {
     pub handle: LaneHandle,

@@ -263,8 +263,7 @@ impl Reconciler {
         // A wrong path answers with an empty list too, so that is no proof that nothing is missing.
         // guard: an unknown read is settled by a clean pass alone
         let covers = (summary.failed == 0 && summary.listed > 0).then_some(covers);
-        let Unaccounted { orders, reads, possible } =
-            in_place(|| self.settle_accounts(&summary, covers, taken, &known))?;
+        let Unaccounted { orders, reads, possible } = self.settle_accounts(&summary, covers, taken, &known).await?;
         let summary =
             PassSummary { unaccounted: orders, unaccounted_reads: reads, possibly_unaccounted: possible, ..summary };
         self.counters.reconciled(summary.clone());
@@ -307,7 +306,7 @@ impl Reconciler {
 
     /// Records the pass's result in the account, durably, before it removes the traces of the unknown reads that the
     /// pass covers. Returns what is missing for good.
-    fn settle_accounts(
+    async fn settle_accounts(
         &mut self,
         summary: &PassSummary,
         covers: Option<usize>,
@@ -317,13 +316,13 @@ impl Reconciler {
         let reads: Option<Vec<ReadId>> =
             covers.map(|covers| self.unsettled[..covers].iter().map(|read| read.read_id).collect());
         let covered = reads.as_deref().map(|reads| Covered { reads, listed_at, known });
-        self.account.end(&self.store, summary.missing - summary.failed, covered)?;
+        in_place(|| self.account.end(&self.store, summary.missing - summary.failed, covered))?;
         for read in self.unsettled.drain(..covers.unwrap_or(0)) {
             tracing::info!(store = %read.store, read = %read.read_id, "an unknown read is settled: nothing listed is missing");
-            self.spool.settle(read)?;
+            self.spool.settle(read).await?;
             self.counters.unsettled_reads.take_one();
         }
-        self.account.forget_settled(&self.store, &self.unsettled)?;
+        in_place(|| self.account.forget_settled(&self.store, &self.unsettled))?;
         let unaccounted = self.account.unaccounted_of(&self.store);
         if unaccounted != self.reported {
             self.reported = unaccounted;

@@ -24,6 +24,8 @@ pub trait Disk: Debug + Send + Sync {
     fn lock(&self, path: &Path) -> std::result::Result<Box<dyn DiskFile>, TryLockError>;
     /// Reads a whole file.
     fn read(&self, path: &Path) -> Result<Vec<u8>>;
+    /// Reads so many bytes of a file at `offset`.
+    fn read_part(&self, path: &Path, offset: usize, length: usize) -> Result<Vec<u8>>;
     /// Renames a file, and replaces a file that has the new name.
     fn rename(&self, from: &Path, to: &Path) -> Result<()>;
     fn remove(&self, path: &Path) -> Result<()>;
@@ -39,8 +41,6 @@ pub trait Disk: Debug + Send + Sync {
 pub trait DiskFile: Debug + Send + Sync {
     /// Writes all of `bytes` at `offset`.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()>;
-    /// Truncates the file, or extends it with zeros.
-    fn set_len(&self, len: u64) -> Result<()>;
     /// `fdatasync`: makes the written bytes durable. It avoids a journal commit where only bytes changed.
     fn sync_data(&self) -> Result<()>;
 }
@@ -83,6 +83,12 @@ impl Disk for RealDisk {
         fs::read(path)
     }
 
+    fn read_part(&self, path: &Path, offset: usize, length: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        File::open(path)?.read_exact_at(&mut bytes, offset as u64)?;
+        Ok(bytes)
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         fs::rename(from, to)
     }
@@ -115,10 +121,6 @@ impl Disk for RealDisk {
 impl DiskFile for File {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         self.write_all_at(bytes, offset)
-    }
-
-    fn set_len(&self, len: u64) -> Result<()> {
-        File::set_len(self, len)
     }
 
     fn sync_data(&self) -> Result<()> {

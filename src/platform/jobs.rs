@@ -13,8 +13,8 @@ use tokio::task::{block_in_place, spawn_blocking};
 
 /// Runs jobs in the background. Both methods need a runtime around them and return at once.
 pub trait Jobs: Debug + Send + Sync {
-    /// Runs a blocking job on another thread.
-    fn start(&self, job: Box<dyn FnOnce() + Send>);
+    /// Runs a blocking job on another thread. `whose`: the task that waits for it.
+    fn start(&self, whose: &str, job: Box<dyn FnOnce() + Send>);
     /// Gives a task its own thread, which it may block.
     ///
     /// # Errors
@@ -47,7 +47,7 @@ impl Threads {
 }
 
 impl Jobs for Threads {
-    fn start(&self, job: Box<dyn FnOnce() + Send>) {
+    fn start(&self, _whose: &str, job: Box<dyn FnOnce() + Send>) {
         drop(spawn_blocking(job));
     }
 
@@ -91,12 +91,15 @@ pub(crate) fn dedicate<F: Future<Output: Send> + 'static>(
 pub(crate) struct Job<T>(oneshot::Receiver<T>);
 
 impl<T: Send + 'static> Job<T> {
-    pub(crate) fn start(jobs: &dyn Jobs, job: impl FnOnce() -> T + Send + 'static) -> Self {
+    pub(crate) fn start(jobs: &dyn Jobs, whose: &str, job: impl FnOnce() -> T + Send + 'static) -> Self {
         let (done, told) = oneshot::channel();
-        jobs.start(Box::new(move || {
-            // The receiver may be gone: nobody has to wait for the result.
-            drop(done.send(job()));
-        }));
+        jobs.start(
+            whose,
+            Box::new(move || {
+                // The receiver may be gone: nobody has to wait for the result.
+                drop(done.send(job()));
+            }),
+        );
         Self(told)
     }
 

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::SpoolError;
-use super::format::BODY;
 use crate::platform::disk::{Disk, DiskFile, RealDisk, gone_is_as_good};
 
 type Result<T> = std::result::Result<T, SpoolError>;
@@ -47,6 +46,10 @@ impl SpoolDisk {
     }
 
     /// `fdatasync` of a file that is not open.
+    pub(super) fn read_part(&self, path: &Path, offset: usize, length: usize) -> Result<Vec<u8>> {
+        self.0.read_part(path, offset, length).map_err(SpoolError::disk("read", path))
+    }
+
     pub(super) fn sync_file(&self, path: &Path) -> Result<()> {
         sync_data(&*self.open_for_writing(path)?, path)
     }
@@ -80,16 +83,6 @@ impl SpoolDisk {
 
 pub(super) fn write_at(file: &dyn DiskFile, path: &Path, offset: usize, bytes: &[u8]) -> Result<()> {
     file.write_at(offset as u64, bytes).map_err(SpoolError::disk("write to", path))
-}
-
-pub(super) fn set_len(file: &dyn DiskFile, path: &Path, len: u64) -> Result<()> {
-    file.set_len(len).map_err(SpoolError::disk("cut", path))
-}
-
-/// Cuts off the space behind a body: a trace's file is not reused, and a long outage leaves many traces. If a power
-/// failure undoes the cut, nobody reads that space.
-pub(super) fn cut_space(file: &dyn DiskFile, body: usize) {
-    file.set_len((BODY + body) as u64).ok();
 }
 
 /// `fdatasync`: makes the written bytes durable, and needs no journal commit where only bytes changed.

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use thiserror::Error;
 
+use super::format::Head;
+use crate::order::ids::ReadId;
+
 /// An error of the spool. No message holds a byte of a page.
 #[derive(Debug, Error)]
 pub enum SpoolError {
@@ -36,6 +39,21 @@ pub enum SpoolError {
 }
 
 impl SpoolError {
+    /// The same error for somebody else who waited for the same sync.
+    pub(super) fn again(&self) -> Self {
+        match self {
+            Self::Locked { dir, pid } => Self::Locked { dir: dir.clone(), pid: *pid },
+            Self::Disk { doing, path, cause } => {
+                let cause = match cause.raw_os_error() {
+                    Some(code) => io::Error::from_raw_os_error(code),
+                    None => io::Error::new(cause.kind(), cause.to_string()),
+                };
+                Self::Disk { doing, path: path.clone(), cause }
+            }
+            Self::Damaged { path, why } => Self::Damaged { path: path.clone(), why },
+        }
+    }
+
     pub(super) fn disk(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |cause| Self::Disk { doing, path: path.to_owned(), cause }
     }
@@ -51,15 +69,29 @@ impl SpoolError {
     }
 }
 
-/// A page or a trace could not be made durable. Don't trust its file any more, even if a retry succeeds: after a failed
-/// fsync the kernel drops the pages that it could not write. This error still holds the bytes. Write them to a new file
-/// with [`Spool::rescue`](super::Spool::rescue), or publish them from memory, then stop.
+/// A page could not be made durable. Don't trust what is on the disk, even if a retry succeeds: after a failed fsync the
+/// kernel drops what it could not write. This error still holds the bytes. Write them to a file of their own with [`Spool::rescue`](super::Spool::rescue), or publish them from memory, then stop.
 #[derive(Debug, Error)]
 #[error("{error}")]
 pub struct WriteFailed {
+    pub(super) head: Head,
     /// The bytes that were to be written.
     pub body: Bytes,
     pub error: SpoolError,
+}
+
+impl WriteFailed {
+    /// The read that brought the page.
+    #[must_use]
+    pub fn read_id(&self) -> ReadId {
+        self.head.read_id
+    }
+
+    /// The read's number, for [`Spool::release_unwritten`](super::Spool::release_unwritten).
+    #[must_use]
+    pub fn seq(&self) -> u64 {
+        self.head.seq
+    }
 }
 
 fn is_full(cause: &io::Error) -> bool {

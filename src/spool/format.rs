@@ -180,18 +180,18 @@ fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
     writeln!(text, "{line}").expect("a String takes all that is written to it");
 }
 
-fn padded(text: String, size: usize) -> Vec<u8> {
+pub(super) fn padded(text: String, size: usize) -> Vec<u8> {
     let mut block = text.into_bytes();
     debug_assert!(block.len() <= size);
     block.resize(size, 0);
     block
 }
 
-fn text(block: &[u8]) -> Option<&str> {
+pub(super) fn text(block: &[u8]) -> Option<&str> {
     let end = block.iter().position(|byte| *byte == 0)?;
     std::str::from_utf8(&block[..end]).ok()
 }
 
-fn field<T: FromStr>(line: Option<&str>, name: &str) -> Option<T> {
+pub(super) fn field<T: FromStr>(line: Option<&str>, name: &str) -> Option<T> {
     line?.strip_prefix(name)?.parse().ok()
 }

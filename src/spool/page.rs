@@ -1,37 +1,48 @@
 //! What the spool hands out: durable pages, and traces of reads of unknown outcome.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::UNKNOWN;
-use super::disk::{self, SpoolDisk};
+use super::Inner;
+use super::disk::SpoolDisk;
 use super::error::SpoolError;
-use super::format::{Found, HEAD, Head, Outcome, Seal, examine, one_line};
+use super::format::{Found, Head, Outcome, Seal, examine};
+use super::log::Log;
+use crate::marketplace::body::Pending;
 use crate::order::ids::{ReadId, StoreName};
 
-/// An answer that is durable on the disk; a page, unless it is [disowned](Self::disown). Only
+/// Where the bytes of a read are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    Log,
+    /// A file of its own.
+    File(PathBuf),
+}
+
+/// An answer that is durable on the disk; a page, unless it is [disowned](super::Spool::disown). Only
 /// [`Reservation::write`](super::Reservation::write), a rescue and recovery create one. Whoever holds it may make the
 /// next read: nothing is lost if the process dies now.
 #[derive(Debug)]
 pub struct Durable {
     disk: SpoolDisk,
+    log: Arc<Log>,
     head: Head,
     read_at: Timestamp,
-    path: PathBuf,
-    length: usize,
+    place: Place,
     body: Option<Bytes>,
 }
 
 impl Durable {
-    pub(super) fn written(disk: SpoolDisk, head: Head, read_at: Timestamp, path: PathBuf, body: Bytes) -> Self {
-        Self { disk, head, read_at, path, length: body.len(), body: Some(body) }
+    pub(super) fn new(spool: &Inner, head: Head, read_at: Timestamp, place: Place, body: Bytes) -> Self {
+        Self { disk: spool.disk.clone(), log: spool.log.clone(), head, read_at, place, body: Some(body) }
     }
 
     /// The body stays on the disk until it is requested: a long outage may leave many pages.
-    pub(super) fn recovered(disk: SpoolDisk, head: Head, read_at: Timestamp, path: PathBuf, length: usize) -> Self {
-        Self { disk, head, read_at, path, length, body: None }
+    pub(super) fn recovered(disk: &SpoolDisk, log: &Arc<Log>, head: Head, read_at: Timestamp, place: Place) -> Self {
+        Self { disk: disk.clone(), log: log.clone(), head, read_at, place, body: None }
     }
 
     #[must_use]
@@ -56,25 +67,24 @@ impl Durable {
         self.read_at
     }
 
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub(super) fn head(&self) -> &Head {
+        &self.head
     }
 
-    #[must_use]
-    pub fn length(&self) -> usize {
-        self.length
+    pub(super) fn place(&self) -> &Place {
+        &self.place
     }
 
-    /// Returns the answer's bytes: from memory, or read from the file and verified again.
+    /// Returns the answer's bytes: from memory, or read from the disk and verified again.
     ///
     /// # Errors
-    /// [`SpoolError::Disk`] when the file can't be read, [`SpoolError::Damaged`] when it is no longer what was written.
+    /// [`SpoolError::Disk`] when they can't be read, [`SpoolError::Damaged`] when they are no longer what was written.
     pub fn body(&self) -> Result<Bytes, SpoolError> {
         if let Some(body) = &self.body {
             return Ok(body.clone());
         }
-        let bytes = Bytes::from(self.disk.read(&self.path)?);
+        let Place::File(path) = &self.place else { return self.log.bytes(self.head.seq) };
+        let bytes = Bytes::from(self.disk.read(path)?);
         let why = match examine(&bytes) {
             Found::Sealed(head, Seal { outcome: Outcome::Page, .. }, body) if head == self.head => {
                 return Ok(bytes.slice(body));
@@ -82,57 +92,35 @@ impl Durable {
             Found::Torn(.., why) | Found::Corrupt(why) => why,
             _ => "the file holds something else now",
         };
-        Err(SpoolError::Damaged { path: self.path.clone(), why })
+        Err(SpoolError::Damaged { path: path.clone(), why })
     }
 
-    /// Turns an answer that is no page into the trace of a read of unknown outcome. The bytes stay in the file.
-    ///
-    /// # Errors
-    /// [`SpoolError`]. The next start then finds either the page, and disowns it again, or the finished trace.
-    pub fn disown(self, reason: &str) -> Result<UnknownRead, SpoolError> {
-        let body = self.body()?;
-        let reason = one_line(reason);
-        let seal = Seal { outcome: Outcome::Unknown(reason.clone()), at: self.read_at };
-        let file = self.disk.open_for_writing(&self.path)?;
-        disk::write_at(&*file, &self.path, HEAD, &seal.render(&self.head.render(), &body))?;
-        disk::sync_data(&*file, &self.path)?;
-        disk::cut_space(&*file, body.len());
-        UnknownRead::named(&self.disk, self.head, reason, &self.path)
-    }
-
-    /// Frees the memory: the next [`body`](Self::body) reads the file.
+    /// Frees the memory: the next [`body`](Self::body) reads the disk.
     pub fn drop_body(&mut self) {
         self.body = None;
     }
 }
 
-/// A read after which nobody knows whether the marketplace handed orders over. Its file, whose name ends in `.unknown`,
-/// stays in the spool until [`Spool::settle`](super::Spool::settle).
+/// A read after which nobody knows whether the marketplace handed orders over. Its trace stays in the spool until
+/// [`Spool::settle`](super::Spool::settle).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownRead {
     pub store: StoreName,
     pub read_id: ReadId,
-    /// When its file was reserved. The read began after that: long after, if the answers before it had no orders.
+    /// When its space was reserved. The read began after that.
     pub since: Timestamp,
     /// How the read ended, as far as known, in a sentence.
     pub reason: String,
-    /// The trace file, with the bytes that came.
-    pub path: PathBuf,
+    /// How many orders were pending before it, if a former process noted that.
+    pub pending: Option<Pending>,
+    pub(super) place: Place,
     /// Sequence number in the order of reservations.
     pub(crate) seq: u64,
 }
 
 impl UnknownRead {
-    /// Durably renames a file, whose seal already says so, to the name of an unknown read.
-    pub(super) fn named(disk: &SpoolDisk, head: Head, reason: String, path: &Path) -> Result<Self, SpoolError> {
-        let named = path.with_file_name(head.file_name(UNKNOWN));
-        disk.rename(path, &named)?;
-        disk.sync_dir(named.parent().unwrap_or(Path::new(".")))?;
-        Ok(Self::new(head, reason, named))
-    }
-
-    pub(super) fn new(head: Head, reason: String, path: PathBuf) -> Self {
+    pub(super) fn new(head: Head, reason: String, pending: Option<Pending>, place: Place) -> Self {
         let Head { seq, store, read_id, reserved_at } = head;
-        Self { store, read_id, since: reserved_at, reason, path, seq }
+        Self { store, read_id, since: reserved_at, reason, pending, place, seq }
     }
 }

@@ -1,13 +1,18 @@
-//! Recovery: classifies the files that the former process left.
+//! Recovery: what the former process left. The log tells by itself; files of single pages are classified here.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
 
 use super::disk::{self, SpoolDisk};
 use super::error::SpoolError;
 use super::format::{Found, Head, Outcome, Seal, examine, named};
-use super::page::{Durable, UnknownRead};
-use super::{CORRUPT, FREE, PAGE, UNKNOWN, has_suffix, is_ours};
+use super::log::Log;
+use super::log::replay::{Live, What};
+use super::page::{Durable, Place, UnknownRead};
+use super::{CORRUPT, FREE, PAGE, Spool, UNKNOWN, has_suffix, is_page_file};
 use crate::order::ids::{ReadId, StoreName};
 
 pub(super) const KILLED: &str = "the process ended in mid-read: no answer was written";
@@ -24,20 +29,31 @@ pub struct Recovery {
     pub pages: Vec<Durable>,
     /// Reads of unknown outcome, in the order of their reservation.
     pub unknown: Vec<UnknownRead>,
-    /// Files that could not be read.
+    /// What could not be read.
     pub corrupt: Vec<CorruptFile>,
+    /// When the former process was last alive, if it did not end well. Polls of any store may have been under way, which
+    /// have no trace of their own: see the second invariant of the [spool](super).
+    pub polls_cut_off: Option<Timestamp>,
 }
 
-/// A file that could not be read and was moved to `corrupt/`. It may have been a page: the reconciler has to look for
+/// What the files of single pages hold.
+#[derive(Default)]
+pub(super) struct PageFiles {
+    pages: Vec<(Head, Timestamp, PathBuf)>,
+    unknown: Vec<UnknownRead>,
+    corrupt: Vec<CorruptFile>,
+}
+
+/// Bytes that could not be read and were moved to `corrupt/`. It may have been a page: the reconciler has to look for
 /// its orders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CorruptFile {
     /// Its new path.
     pub path: PathBuf,
     pub why: String,
-    /// The store, if the file's name tells it.
+    /// The store, if its name or what is left of its text tells it.
     pub store: Option<StoreName>,
-    /// The read, if the file's name tells it.
+    /// The read, likewise.
     pub read_id: Option<ReadId>,
 }
 
@@ -49,17 +65,17 @@ struct Known {
 }
 
 enum Rest {
-    Sealed(Seal, usize),
+    Sealed(Seal),
     Torn(&'static str),
     Nothing,
 }
 
 /// Reads all files, restores their names and removes those that hold nothing. Also returns the next free sequence
 /// number.
-pub(super) fn recover(disk: &SpoolDisk, dir: &Path) -> Result<(Recovery, u64), SpoolError> {
-    let mut recovery = Recovery::default();
+pub(super) fn recover_files(disk: &SpoolDisk, dir: &Path) -> Result<(PageFiles, u64), SpoolError> {
+    let mut recovery = PageFiles::default();
     let mut known = Vec::new();
-    for path in disk.list(dir)?.into_iter().filter(|path| is_ours(path)) {
+    for path in disk.list(dir)?.into_iter().filter(|path| is_page_file(path)) {
         match content(disk, &path)?.and_then(|found| content_to_keep(&path, found)) {
             Ok(Some((head, rest))) => {
                 // The bytes may be in memory only: the process can have been killed between its write and its
@@ -82,18 +98,24 @@ pub(super) fn recover(disk: &SpoolDisk, dir: &Path) -> Result<(Recovery, u64), S
 impl Recovery {
     /// Turns each recovered answer that is no page into a read of unknown outcome. The former process may have ended
     /// between making an answer durable and parsing it. `why_no_page` returns the reason if a body is no page.
-    pub fn disown(&mut self, why_no_page: impl Fn(&[u8]) -> Option<String>) -> Result<(), SpoolError> {
+    pub async fn disown(
+        &mut self,
+        spool: &Spool,
+        why_no_page: impl Fn(&[u8]) -> Option<String>,
+    ) -> Result<(), SpoolError> {
         for page in std::mem::take(&mut self.pages) {
             // A page that can't be read any more is reported by the lane that publishes it.
             match page.body().ok().and_then(|body| why_no_page(&body)) {
                 None => self.pages.push(page),
-                Some(reason) => self.unknown.push(page.disown(&reason)?),
+                Some(reason) => self.unknown.push(spool.disown(page, &reason).await?),
             }
         }
         self.unknown.sort_by_key(|read| read.seq);
         Ok(())
     }
+}
 
+impl PageFiles {
     /// Reads of a store follow each other and use their reservations in order. So among reservations without any bytes,
     /// only the first after the last finished one can have been in flight; later ones were waiting.
     fn classify(&mut self, disk: &SpoolDisk, known: Vec<Known>) -> Result<(), SpoolError> {
@@ -102,12 +124,12 @@ impl Recovery {
             // An earlier recovery decided this one: it says nothing about the last process's reservations.
             let decided = has_suffix(&path, UNKNOWN);
             match rest {
-                Rest::Sealed(Seal { outcome: Outcome::Page, at }, length) => {
+                Rest::Sealed(Seal { outcome: Outcome::Page, at }) => {
                     in_flight.remove(&head.store);
                     let path = restore_name(disk, path, &head, PAGE)?;
-                    self.pages.push(Durable::recovered(disk.clone(), head, at, path, length));
+                    self.pages.push((head, at, path));
                 }
-                Rest::Sealed(Seal { outcome: Outcome::Unknown(reason), .. }, _) => {
+                Rest::Sealed(Seal { outcome: Outcome::Unknown(reason), .. }) => {
                     in_flight.remove(&head.store);
                     self.push_unknown(disk, head, reason, path)?;
                 }
@@ -128,14 +150,56 @@ impl Recovery {
 
     fn push_unknown(&mut self, disk: &SpoolDisk, head: Head, reason: String, path: PathBuf) -> Result<(), SpoolError> {
         let path = restore_name(disk, path, &head, UNKNOWN)?;
-        self.unknown.push(UnknownRead::new(head, reason, path));
+        self.unknown.push(UnknownRead::new(head, reason, None, Place::File(path)));
         Ok(())
+    }
+
+    /// Adds what the log tells. Of one read, a whole page counts before a trace: a rescue that was killed leaves both.
+    pub(super) fn merged(self, disk: &SpoolDisk, log: &Arc<Log>) -> Result<Recovery, SpoolError> {
+        let Self { pages, unknown, corrupt } = self;
+        let mut recovery = Recovery { corrupt, ..Recovery::default() };
+        let mut seen = HashSet::new();
+        let live = log.live();
+        for Live { head, what, .. } in &live {
+            if let What::Page { read_at } = what {
+                seen.insert(head.read_id);
+                recovery.pages.push(Durable::recovered(disk, log, head.clone(), *read_at, Place::Log));
+            }
+        }
+        for (head, read_at, path) in pages {
+            if seen.insert(head.read_id) {
+                recovery.pages.push(Durable::recovered(disk, log, head, read_at, Place::File(path)));
+            } else {
+                disk.remove(&path)?;
+            }
+        }
+        for Live { head, what, .. } in live {
+            let (reason, pending) = match what {
+                What::Page { .. } => continue,
+                What::Reading { pending } => (KILLED.to_owned(), pending),
+                What::Unknown { reason, pending } => (reason, pending),
+            };
+            if seen.insert(head.read_id) {
+                recovery.unknown.push(UnknownRead::new(head, reason, pending, Place::Log));
+            } else {
+                log.done(&[head.seq])?;
+            }
+        }
+        for read in unknown {
+            match &read.place {
+                Place::File(path) if !seen.insert(read.read_id) => disk.remove(path)?,
+                _ => recovery.unknown.push(read),
+            }
+        }
+        recovery.pages.sort_by_key(Durable::seq);
+        recovery.unknown.sort_by_key(|read| read.seq);
+        Ok(recovery)
     }
 }
 
 impl Known {
     fn is_page(&self) -> bool {
-        matches!(&self.rest, Rest::Sealed(seal, _) if seal.outcome == Outcome::Page)
+        matches!(&self.rest, Rest::Sealed(seal) if seal.outcome == Outcome::Page)
     }
 }
 
@@ -169,7 +233,7 @@ fn content_to_keep(path: &Path, found: Found) -> Result<Option<(Head, Rest)>, St
         Found::Blank if has_suffix(path, FREE) => Ok(None),
         Found::Blank => Err("the file is empty".to_owned()),
         Found::Unfinished(head) => Ok(Some((head, Rest::Nothing))),
-        Found::Sealed(head, seal, body) => Ok(Some((head, Rest::Sealed(seal, body.len())))),
+        Found::Sealed(head, seal, _) => Ok(Some((head, Rest::Sealed(seal)))),
         Found::Torn(head, _, why) => Ok(Some((head, Rest::Torn(why)))),
         Found::Corrupt(why) => Err(why.to_owned()),
     }
@@ -185,7 +249,7 @@ fn restore_name(disk: &SpoolDisk, path: PathBuf, head: &Head, suffix: &str) -> R
 }
 
 /// If a file can't be moved, for lack of space perhaps, the other files must still get published.
-fn put_aside(disk: &SpoolDisk, dir: &Path, path: PathBuf, why: String) -> CorruptFile {
+pub(super) fn put_aside(disk: &SpoolDisk, dir: &Path, path: PathBuf, why: String) -> CorruptFile {
     let (store, read_id) = path.file_stem().and_then(|stem| named(stem.to_str()?)).unzip();
     match move_to_corrupt(disk, dir, &path) {
         Ok(path) => CorruptFile { path, why, store, read_id },
@@ -193,21 +257,59 @@ fn put_aside(disk: &SpoolDisk, dir: &Path, path: PathBuf, why: String) -> Corrup
     }
 }
 
+/// Durably writes damaged bytes of a segment to `corrupt/`. If they can't be written, the segment keeps them.
+pub(super) fn put_bytes_aside(
+    disk: &SpoolDisk,
+    dir: &Path,
+    segment: &str,
+    bytes: &[u8],
+    (store, read_id): (Option<StoreName>, Option<ReadId>),
+) -> Result<CorruptFile, CorruptFile> {
+    let why = "a part of the log is damaged".to_owned();
+    let write = || {
+        let known = (store.as_ref().map(|store| format!("-{store}")), read_id.map(|read| format!("-{read}")));
+        let path = name_in_corrupt(
+            disk,
+            dir,
+            &format!("{segment}{}{}", known.0.unwrap_or_default(), known.1.unwrap_or_default()),
+        )?;
+        let file = disk.create(&path)?;
+        disk::write_at(&*file, &path, 0, bytes)?;
+        disk::sync_data(&*file, &path)?;
+        disk.sync_dir(&dir.join(CORRUPT))?;
+        disk.sync_dir(dir)?;
+        Ok(path)
+    };
+    match write() {
+        Ok(path) => Ok(CorruptFile { path, why, store, read_id }),
+        Err(error @ SpoolError::Disk { .. }) => {
+            let path = dir.join(format!("{segment}.{}", super::SEGMENT));
+            Err(CorruptFile { path, why: format!("{why}; it was not put aside: {error}"), store, read_id })
+        }
+        Err(error) => Err(CorruptFile { path: dir.to_owned(), why: error.to_string(), store, read_id }),
+    }
+}
+
 /// Durably moves a file to `corrupt/` under an unused name.
-pub(super) fn move_to_corrupt(disk: &SpoolDisk, dir: &Path, path: &Path) -> Result<PathBuf, SpoolError> {
+fn move_to_corrupt(disk: &SpoolDisk, dir: &Path, path: &Path) -> Result<PathBuf, SpoolError> {
+    let target = name_in_corrupt(disk, dir, &path.file_name().unwrap_or_default().to_string_lossy())?;
+    disk.rename(path, &target)?;
+    disk.sync_dir(&dir.join(CORRUPT))?;
+    disk.sync_dir(dir)?;
+    Ok(target)
+}
+
+/// An unused name in `corrupt/`.
+fn name_in_corrupt(disk: &SpoolDisk, dir: &Path, name: &str) -> Result<PathBuf, SpoolError> {
     let corrupt = dir.join(CORRUPT);
     disk.create_dir(&corrupt)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
     let taken: HashSet<PathBuf> = disk.list(&corrupt)?.into_iter().collect();
-    let mut target = corrupt.join(&*name);
+    let mut target = corrupt.join(name);
     for copy in 1.. {
         if !taken.contains(&target) {
             break;
         }
         target = corrupt.join(format!("{copy}.{name}"));
     }
-    disk.rename(path, &target)?;
-    disk.sync_dir(&corrupt)?;
-    disk.sync_dir(dir)?;
     Ok(target)
 }

@@ -17,6 +17,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::consume::{self, Record};
+use crate::support::http::block_on;
 use crate::support::scene::{RUN_DEADLINE, Scene};
 use crate::support::{kafka, python, wait};
 
@@ -212,7 +213,8 @@ fn a_page_that_waited_in_another_spool_while_its_order_was_reconciled_is_not_pub
     let (spool, _) = Spool::open(SpoolOptions::new(scene.settings.directory().join("spool"))).unwrap();
     let record = String::from_utf8(scene.shop().record(&id).unwrap().to_vec()).unwrap();
     let body = Bytes::from(format!(r#"{{"data":[{record}]}}"#));
-    drop(spool.reserve(&store).unwrap().write(clock::now() - 2.minutes(), body).unwrap());
+    let written = block_on(spool.reserve(&store).unwrap().write(clock::now() - 2.minutes(), body));
+    written.unwrap().1.unwrap().cancel().unwrap();
     drop(spool);
     let drained = scene.drain();
     assert!(drained.stdout().contains("1 already known"), "{}", drained.output());

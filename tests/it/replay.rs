@@ -8,6 +8,7 @@ use imotriz_kafka::platform::clock;
 use imotriz_kafka::sandbox::SandboxArgs;
 use imotriz_kafka::spool::{Spool, SpoolOptions};
 
+use crate::support::http::block_on;
 use crate::support::scene::{RUN_DEADLINE, Scene, was_killed};
 
 /// So many pages with the same order wait in the spool: the seller asked for it again before they were published. The
@@ -20,7 +21,8 @@ fn spool_again_and_again(scene: &Scene, id: &OrderId) {
     let record = String::from_utf8(scene.shop().record(id).unwrap().to_vec()).unwrap();
     for _ in 0..PAGES {
         let body = Bytes::from(format!(r#"{{"data":[{record}]}}"#));
-        drop(spool.reserve(&store).unwrap().write(clock::now(), body).unwrap());
+        let written = block_on(spool.reserve(&store).unwrap().write(clock::now(), body));
+        written.unwrap().1.unwrap().cancel().unwrap();
     }
 }
 

@@ -9,13 +9,14 @@ use imotriz_kafka::platform::disk::{Disk, DiskFile};
 
 use xxhash_rust::xxh3::Xxh3Default;
 
+use crate::log::{self, BLOCK, Frame, Live};
 use crate::random::Random;
 use crate::world::{Shared, World};
 
 const SECTOR: usize = 512;
 const BODY: usize = 4608;
 const PAGE: &[u8] = b"imotriz-spool/1 page";
-const FREE: &[u8] = b"imotriz-spool/1 free";
+const SEGMENT: &[u8] = b"imotriz-spool/2 segment";
 
 #[derive(Default, Clone)]
 struct File {
@@ -83,6 +84,11 @@ fn holds_orders(body: &[u8]) -> bool {
     holds(body, br#""key":"#)
 }
 
+/// What was made durable before it was looked into may be none: HTML, or an empty page that says that it is none.
+fn is_page(body: &[u8]) -> bool {
+    holds_orders(body) || holds(body, br#""returned_transactions":0"#)
+}
+
 fn sealed_page(bytes: &[u8]) -> Option<(String, &[u8])> {
     let seal = bytes.get(4096..BODY)?;
     if !bytes.starts_with(PAGE) || text_field(seal, "outcome: ")? != "page" {
@@ -90,8 +96,7 @@ fn sealed_page(bytes: &[u8]) -> Option<(String, &[u8])> {
     }
     let length: usize = text_field(seal, "length: ")?.parse().ok()?;
     let body = bytes.get(BODY..BODY + length)?;
-    // Nor is what was made durable before it was looked into: HTML, or an empty page that says that it is none.
-    if !holds_orders(body) && !holds(body, br#""returned_transactions":0"#) {
+    if !is_page(body) {
         return None;
     }
     // What is torn is no page.
@@ -130,28 +135,53 @@ impl DiskState {
         self.durable.values().map(|file| &self.files[*file].durable[..])
     }
 
-    /// Whether a file is reserved for a read, durably.
-    pub fn holds_a_reservation(&self, store: &str) -> bool {
-        self.durable_files().any(|file| is_of(file, store) && file[4096..].iter().all(|byte| *byte == 0))
+    fn durable_text(&self, name: &str) -> String {
+        let file = self.durable.iter().find(|(path, _)| path.ends_with(name));
+        file.map_or_else(String::new, |(_, file)| String::from_utf8_lossy(&self.files[*file].durable).into_owned())
     }
 
-    /// A reservation, an unknown read, a torn page, or an entry on the account.
+    /// What the log says, whatever happens.
+    fn live(&self) -> BTreeMap<u64, Live<'_>> {
+        log::live(self.durable_files())
+    }
+
+    /// What the log says now.
+    fn live_now(&self) -> BTreeMap<u64, Live<'_>> {
+        log::live(self.names.values().map(|file| &self.files[*file].now[..]))
+    }
+
+    /// Whether a read is announced, durably.
+    pub fn holds_an_announcement(&self, store: &str) -> bool {
+        self.live().values().any(|live| live.store == store && live.is_announced)
+    }
+
+    /// Whether the next process will know that this one did not end well.
+    pub fn says_alive(&self) -> bool {
+        self.durable_text("lock").contains("alive: ")
+    }
+
+    /// An announcement, an unknown read, a torn page, an entry on the account, or word of polls that were cut off.
     pub fn holds_a_trace(&self, store: &str) -> bool {
         let entry = format!("\"store\": \"{store}\",\n      \"reads\"");
-        let account = self.durable.iter().any(|(path, file)| {
-            path.ends_with("account.json") && String::from_utf8_lossy(&self.files[*file].durable).contains(&entry)
-        });
-        account || self.durable_files().any(|file| is_of(file, store) && sealed_page(file).is_none())
+        self.durable_text("account.json").contains(&entry)
+            || self.durable_text("cut-off.json").contains(&format!("\"{store}\""))
+            || self.durable_files().any(|file| is_of(file, store) && sealed_page(file).is_none())
+            || self.live().values().any(|live| live.store == store && live.page.is_none_or(|page| !is_page(page)))
+    }
+
+    fn holds_a_page(&self, which: impl Fn(&[u8]) -> bool) -> bool {
+        self.durable_files().filter_map(sealed_page).any(|(_, body)| which(body))
+            || self.live().values().any(|live| live.page.is_some_and(|body| is_page(body) && which(body)))
     }
 
     pub fn holds_order(&self, key: &str) -> bool {
         let needle = format!("\"key\":\"{key}\"");
-        self.durable_files().filter_map(sealed_page).any(|(_, body)| holds(body, needle.as_bytes()))
+        self.holds_a_page(|body| holds(body, needle.as_bytes()))
     }
 
     /// Whether this body is on the disk whatever happens.
     pub fn holds_body(&self, body: &[u8]) -> bool {
-        self.durable_files().filter_map(sealed_page).any(|(_, page)| page == body)
+        self.holds_a_page(|page| page == body)
     }
 
     /// Whether a page is still in the spool, or a read whose outcome nobody has settled.
@@ -160,7 +190,7 @@ impl DiskState {
         let mut waiting = self.names.iter().filter(|(path, _)| path.parent() == Some(Path::new("/nowhere/spool")));
         waiting.any(|(path, file)| {
             path.extension().is_some_and(|suffix| suffix == "unknown") || sealed_page(&self.files[*file].now).is_some()
-        })
+        }) || !self.live_now().is_empty()
     }
 }
 
@@ -221,6 +251,26 @@ fn check_release(world: &mut World, file: usize) {
     }
 }
 
+/// The same for pages in the log. `offset`: of the body that was written.
+fn check_done(world: &mut World, file: usize, offset: usize) {
+    let disk = &world.disk;
+    let bytes = &disk.files[file].now;
+    let Some(done) = offset.checked_sub(BLOCK).and_then(|at| Frame::at(bytes, at)).map(|frame| frame.done()) else {
+        return;
+    };
+    // As it was before.
+    let others = disk.names.values().filter(|other| **other != file).map(|other| &disk.files[*other].now[..]);
+    let live = log::live(others.chain([&bytes[..offset - BLOCK]]));
+    let rescued: BTreeSet<String> =
+        disk.names.values().filter_map(|file| Some(sealed_page(&disk.files[*file].now)?.0)).collect();
+    let lost = done.iter().filter_map(|seq| live.get(seq)).find(|live| {
+        live.page.is_some_and(holds_orders) && !rescued.contains(&live.read) && !world.broker.reads.contains(&live.read)
+    });
+    if let Some(read) = lost.map(|live| live.read.clone()) {
+        world.breaks(format!("the page of read {read} left the spool before its commit"));
+    }
+}
+
 fn name(world: &mut World, name: Name) {
     name.apply(&mut world.disk.names);
     world.disk.pending.push(name);
@@ -259,6 +309,13 @@ impl Disk for ModelDisk {
 
     fn read(&self, path: &Path) -> Result<Vec<u8>> {
         self.with("read", path, |world| Ok(world.disk.files[found(world, path)?].now.clone()))
+    }
+
+    fn read_part(&self, path: &Path, offset: usize, length: usize) -> Result<Vec<u8>> {
+        self.with("read", path, |world| {
+            let bytes = &world.disk.files[found(world, path)?].now;
+            bytes.get(offset..offset + length).map(<[u8]>::to_vec).ok_or_else(|| ErrorKind::UnexpectedEof.into())
+        })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
@@ -302,21 +359,12 @@ impl DiskFile for Open {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         self.disk.with("write", Path::new(""), |world| {
             ModelDisk::fails(world)?;
-            if offset == 0 && bytes.starts_with(FREE) {
-                check_release(world, self.file);
-            }
             let file = &mut world.disk.files[self.file];
             write(&mut file.now, offset as usize, bytes);
             file.pending.push((offset as usize, bytes.to_vec()));
-            Ok(())
-        })
-    }
-
-    fn set_len(&self, len: u64) -> Result<()> {
-        self.disk.with("cut", Path::new(""), |world| {
-            let file = &mut world.disk.files[self.file];
-            file.now.resize(len as usize, 0);
-            file.durable.truncate(len as usize);
+            if file.now.starts_with(SEGMENT) && bytes.len() < BLOCK {
+                check_done(world, self.file, offset as usize);
+            }
             Ok(())
         })
     }
@@ -327,11 +375,18 @@ impl DiskFile for Open {
             let file = &mut world.disk.files[self.file];
             file.pending.clear();
             file.durable = file.now.clone();
-            if let Some((read, body)) = sealed_page(&file.durable)
-                && holds_orders(body)
-            {
-                world.disk.pages.insert(read);
+            let mut reads: Vec<String> = sealed_page(&file.durable)
+                .filter(|(_, body)| holds_orders(body))
+                .map(|(read, _)| read)
+                .into_iter()
+                .collect();
+            if file.durable.starts_with(SEGMENT) {
+                let live = log::live([&file.durable[..]].into_iter());
+                reads.extend(
+                    live.into_values().filter(|live| live.page.is_some_and(holds_orders)).map(|live| live.read),
+                );
             }
+            world.disk.pages.extend(reads);
             Ok(())
         })
     }

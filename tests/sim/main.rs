@@ -10,6 +10,7 @@ mod broker;
 mod clock;
 mod disk;
 mod life;
+mod log;
 mod market;
 mod ops;
 mod process;

@@ -43,6 +43,10 @@ pub struct Shop {
     /// The last page that came to its end, and to which process.
     last: Option<(u64, Bytes, Vec<u64>)>,
     gap: Gap,
+    /// The process that was told last, and by the last answer, that nothing is pending.
+    idle: Option<u64>,
+    /// The process whose last read was a poll, which is not announced.
+    pub polled_by: Option<u64>,
 }
 
 /// Reads without a good answer. Where as many orders became pending meanwhile as they marked, the counts show nothing of
@@ -83,7 +87,17 @@ pub struct MarketState {
 impl Shop {
     pub fn new(name: &'static str) -> Self {
         let (orders, hidden) = (BTreeMap::new(), BTreeSet::new());
-        Self { name, orders, token: 1, token_in_file: 1, hidden, last: None, gap: Gap::default() }
+        Self {
+            name,
+            orders,
+            token: 1,
+            token_in_file: 1,
+            hidden,
+            last: None,
+            gap: Gap::default(),
+            idle: None,
+            polled_by: None,
+        }
     }
 
     pub fn key(&self, id: u64) -> String {
@@ -233,11 +247,13 @@ impl ModelMarket {
     }
 
     fn check_read(&self, world: &mut World) {
-        let shop = &world.market.shops[self.shop];
-        let name = shop.name;
-        if !world.disk.holds_a_reservation(name) {
-            world.breaks(format!("a destructive read of {name} without a reserved file"));
+        let shop = &mut world.market.shops[self.shop];
+        let (name, is_idle) = (shop.name, shop.idle.take() == Some(self.process));
+        let is_announced = world.disk.holds_an_announcement(name);
+        if !is_announced && !(is_idle && world.disk.says_alive()) {
+            world.breaks(format!("a destructive read of {name} that is neither announced nor a poll"));
         }
+        world.market.shops[self.shop].polled_by = (!is_announced).then_some(self.process);
         if !world.broker.was_owned_by(name, self.process) {
             world.breaks(format!("a destructive read of {name} by a process that never owned the lane"));
         }
@@ -286,6 +302,8 @@ impl ModelMarket {
             if !ids.is_empty() {
                 shop.last = Some((self.process, body.clone(), ids.clone()));
             }
+            let is_empty = shop.pending(now).next().is_none();
+            shop.idle = is_empty.then_some(self.process);
             Read::fetched(body)
         };
         let name = shop.name;
@@ -306,12 +324,17 @@ impl Marketplace for ModelMarket {
                 let refused = self.is_refused(token);
                 let now = self.shared.clock.true_time();
                 let mut world = self.shared.lock();
+                let was_idle = world.market.shops[self.shop].idle;
                 self.check_read(&mut world);
                 let fault = world.faults.read.take();
                 let shop = &world.market.shops[self.shop];
                 let read = match fault {
                     Some(ReadFault::NotSent) => Read::NotSent { reason: "refused".to_owned() },
-                    Some(ReadFault::Busy) => Read::Busy { retry_after: None },
+                    Some(ReadFault::Busy) => {
+                        // Nobody looked at the orders: what was said of them before still holds.
+                        world.market.shops[self.shop].idle = was_idle;
+                        Read::Busy { retry_after: None }
+                    }
                     Some(ReadFault::CutBefore) => cut(),
                     _ if refused => Read::Refused(Refusal::Token),
                     Some(ReadFault::EmptyPage) if shop.pending(now).next().is_some() => {

@@ -95,14 +95,19 @@ struct InTurn {
     dedicated: Mutex<Vec<AbortHandle>>,
 }
 
-tokio::task_local! {
-    /// Whose thread it would be.
-    static THREAD: Actor;
+impl InTurn {
+    fn actor(&self, name: &str) -> Actor {
+        match name.split_once('-').unwrap() {
+            ("lane", lane) => Actor::lane(lane.parse().unwrap()),
+            (_, store) => Actor::drain(self.shared.lock().market.shop(store)),
+        }
+    }
 }
 
 impl Jobs for InTurn {
-    fn start(&self, job: Box<dyn FnOnce() + Send>) {
-        let pause = self.shared.lock().pause(THREAD.get(), &[0, 0, 1, 10, 70]);
+    fn start(&self, whose: &str, job: Box<dyn FnOnce() + Send>) {
+        let actor = self.actor(whose);
+        let pause = self.shared.lock().pause(actor, &[0, 0, 1, 10, 70]);
         tokio::spawn(async move {
             tokio::time::sleep(pause).await;
             job();
@@ -110,17 +115,14 @@ impl Jobs for InTurn {
     }
 
     fn dedicate(&self, name: String, _runtime: RuntimeOf, task: Task) -> io::Result<()> {
-        let actor = match name.split_once('-').unwrap() {
-            ("lane", lane) => Actor::lane(lane.parse().unwrap()),
-            (_, store) => Actor::drain(self.shared.lock().market.shop(store)),
-        };
+        let actor = self.actor(&name);
         let pause = self.shared.lock().pause(actor, &[0, 1]);
         let thread = async move {
             // It takes a moment to start.
             tokio::time::sleep(pause).await;
             task().await;
         };
-        self.dedicated.lock().unwrap().push(spawn_local(THREAD.scope(actor, thread)).abort_handle());
+        self.dedicated.lock().unwrap().push(spawn_local(thread).abort_handle());
         Ok(())
     }
 }

@@ -224,6 +224,7 @@ impl World {
         let silent = self
             .lost()
             .filter(|(shop, id)| counts(shop, id))
+            .filter(|(shop, _)| shop.polled_by != Some(self.process))
             .find(|(shop, id)| !self.disk.holds_order(&shop.key(*id)) && !self.disk.holds_a_trace(shop.name));
         if let Some(key) = silent.map(|(shop, id)| shop.key(id)) {
             self.breaks(format!("order {key} was marked, is nowhere, and no trace says so"));

@@ -37,6 +37,7 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::marketplace::body::Pending;
 use crate::order::ids::{ReadId, StoreName};
 
 /// Maximum number of orders that one read marks, according to the marketplace.
@@ -45,15 +46,6 @@ pub const PAGE: u64 = 30;
 pub const LISTED: SignedDuration = SignedDuration::from_hours(8 * 24);
 /// How far back the marketplace hands over orders at all, however they are requested.
 pub const REACH: SignedDuration = SignedDuration::from_hours(30 * 24);
-
-/// The number of orders that an answer reported as pending after it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Pending {
-    pub orders: u64,
-    /// When the answer came.
-    pub at: Timestamp,
-}
 
 /// A read of unknown outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

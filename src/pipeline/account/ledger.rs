@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::error::AccountError;
-use super::gap::{Gap, LostRead, OpenLoss, Pending, Share};
+use super::gap::{Gap, LostRead, OpenLoss, Share};
 use super::{Covered, KnownBefore};
+use crate::marketplace::body::Pending;
 use crate::order::ids::{ReadId, StoreName};
 use crate::platform::disk::{self, Disk, RealDisk, gone_is_as_good};
 

@@ -27,7 +27,7 @@ fn start(dir: &Path) -> Process {
         }
     };
     let counters = Arc::<Counters>::default();
-    let account = Account::open(dir, &recovery, counters.clone()).unwrap();
+    let account = Account::open(dir, &recovery, &[store()], counters.clone()).unwrap();
     Process { spool, account, counters, recovery }
 }
 
@@ -43,22 +43,26 @@ fn counted(before: u64, after: u64) -> Counted {
     Counted { before: Some(before), after: Some(after) }
 }
 
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
 impl Process {
     /// Begins a read, and records it as the drain does.
     fn begin(&self) -> Reservation {
-        let reservation = self.spool.reserve(&store()).unwrap();
-        self.account.note_next_read(&store(), reservation.read_id()).unwrap();
+        let mut reservation = self.spool.reserve(&store()).unwrap();
+        wait(reservation.announce(self.account.pending(&store()))).unwrap();
         reservation
     }
 
     fn lose(&self) -> UnknownRead {
-        let lost = self.begin().write_unknown("cut", b"").unwrap();
+        let lost = wait(self.begin().write_unknown("cut", b"")).unwrap();
         self.account.note_lost_read(&lost, PAGE).unwrap();
         lost
     }
 
     fn answer(&self, counted: Counted) {
-        self.account.note_answer(&store(), counted, clock::now(), None).unwrap();
+        self.account.note_answer(&store(), counted, clock::now()).unwrap();
     }
 
     fn pass(&self, found: u64, covered: Vec<UnknownRead>) {
@@ -66,7 +70,7 @@ impl Process {
         self.account.begin(&store(), pass, 0).unwrap();
         let reads: Vec<ReadId> = covered.iter().map(|read| read.read_id).collect();
         self.account.end(&store(), found, Some(covering(&reads))).unwrap();
-        covered.into_iter().for_each(|read| self.spool.settle(read).unwrap());
+        covered.into_iter().for_each(|read| wait(self.spool.settle(read)).unwrap());
         self.account.forget_settled(&store(), &[]).unwrap();
     }
 
@@ -164,9 +168,9 @@ fn start_again(process: Process, dir: &Path) -> Recovery {
 fn the_last_word_of_a_process_that_ended_well_is_the_first_of_the_next() {
     let dir = tempfile::tempdir().unwrap();
     let process = start(dir.path());
-    process.begin().discard().unwrap();
+    process.begin().cancel().unwrap();
     process.answer(counted(5, 0));
-    process.account.note_end_of_reads(&store()).unwrap();
+    process.account.close().unwrap();
     drop(process);
     let process = start(dir.path());
     process.lose();
@@ -175,17 +179,41 @@ fn the_last_word_of_a_process_that_ended_well_is_the_first_of_the_next() {
 }
 
 #[test]
-fn a_note_for_another_read_is_not_believed() {
+fn what_a_process_said_at_its_end_is_believed_once() {
     let dir = tempfile::tempdir().unwrap();
     let process = start(dir.path());
     process.answer(counted(95, 65));
-    process.begin().discard().unwrap();
-    // The note for the next read did not reach the disk before the power failed.
-    drop(process.spool.reserve(&store()).unwrap());
+    process.account.close().unwrap();
     drop(process);
+    // The next one is killed before its first read.
+    drop(start(dir.path()));
     let process = start(dir.path());
+    process.lose();
     process.answer(counted(35, 5));
     assert!(!process.only().marked.counted);
+}
+
+#[test]
+fn polls_that_a_kill_cut_off_are_looked_for_once_and_leave_an_entry_only_if_that_is_too_late() {
+    for days in [0, 8] {
+        let dir = tempfile::tempdir().unwrap();
+        let process = start(dir.path());
+        process.answer(counted(5, 0));
+        assert!(!process.account.is_cut_off(&store()));
+        drop(process.spool.reserve(&store()).unwrap());
+        drop(process);
+        let process = start(dir.path());
+        assert!(process.account.is_cut_off(&store()) && process.recovery.unknown.is_empty());
+        let listed_at = clock::now() + SignedDuration::from_hours(24 * days);
+        process.account.end(&store(), 0, None).unwrap();
+        assert!(process.account.is_cut_off(&store()), "a pass that could not fetch everything proves nothing");
+        process.account.end(&store(), 0, Some(Covered { reads: &[], listed_at, known: &[] })).unwrap();
+        assert!(!process.account.is_cut_off(&store()));
+        let open: Vec<_> = process.account.entries().iter().map(|entry| entry.open).collect();
+        assert_eq!(open, if days == 0 { vec![] } else { vec![OpenLoss::UnknownUpTo(PAGE)] });
+        drop(process);
+        assert!(!start(dir.path()).account.is_cut_off(&store()), "it ended well");
+    }
 }
 
 #[test]
@@ -194,7 +222,8 @@ fn a_page_that_was_kept_before_a_kill_is_the_answer_after_the_reads_before_it() 
     let process = start(dir.path());
     process.answer(counted(70, 40));
     process.lose();
-    let _kept = process.begin().write(clock::now(), page(20, 25, 5)).unwrap();
+    let (_, next) = wait(process.begin().write(clock::now(), page(20, 25, 5))).unwrap();
+    next.unwrap().cancel().unwrap();
     drop(process);
     let process = start(dir.path());
     process.answer(counted(5, 0));
@@ -205,8 +234,8 @@ fn a_page_that_was_kept_before_a_kill_is_the_answer_after_the_reads_before_it() 
 fn a_page_that_was_kept_before_a_kill_tells_what_was_pending_before_the_read_after_it() {
     let dir = tempfile::tempdir().unwrap();
     let process = start(dir.path());
-    let _kept = process.begin().write(clock::now(), page(30, 95, 65)).unwrap();
-    let _lost = process.begin().write_unknown("cut", b"").unwrap();
+    let (_kept, next) = wait(process.begin().write(clock::now(), page(30, 95, 65))).unwrap();
+    wait(next.unwrap().write_unknown("cut", b"")).unwrap();
     drop(process);
     let process = start(dir.path());
     process.answer(counted(35, 5));
@@ -304,11 +333,12 @@ fn a_person_settles_what_was_looked_for_and_nothing_else() {
 fn nothing_is_written_while_nothing_is_lost() {
     let dir = tempfile::tempdir().unwrap();
     let process = start(dir.path());
-    let page = process.begin().write(clock::now(), page(30, 95, 65)).unwrap();
+    let (page, _next) = wait(process.begin().write(clock::now(), page(30, 95, 65))).unwrap();
     process.answer(counted(95, 65));
     process.pass(3, Vec::new());
     process.account.credit_page(&store(), page.read_id(), &[clock::now()]).unwrap();
-    process.spool.release(page, &Committed::seen()).unwrap();
+    let removal = process.spool.release(vec![page], &Committed::seen()).unwrap();
+    wait(process.spool.durable(removal)).unwrap();
     assert!(!dir.path().join("account.json").exists());
 }
 
@@ -326,7 +356,7 @@ fn an_order_that_was_known_before_the_read_and_is_listed_is_not_unaccounted() {
     let reads = [lost.read_id];
     let covered = Covered { known: &known, ..covering(&reads) };
     process.account.end(&store(), 0, Some(covered)).unwrap();
-    process.spool.settle(lost).unwrap();
+    wait(process.spool.settle(lost)).unwrap();
     process.account.forget_settled(&store(), &[]).unwrap();
     assert_eq!(process.only().open, OpenLoss::UnknownUpTo(30));
     assert_eq!(process.account.unaccounted(), Unaccounted { orders: 0, reads: 1, possible: 30 });

@@ -45,12 +45,12 @@ impl CaughtUpSender {
 }
 
 impl CaughtUpReceiver {
-    /// Returns once a read that *began* after `moment` has found nothing pending; `false` if the drain ends first. A
+    /// Returns once a read that *began* at `moment` or later has found nothing pending; `false` if the drain ends first. A
     /// read that was in flight at `moment` proves nothing: an order placed after that read looked would pass for not
     /// pending.
     pub async fn after(&mut self, moment: Instant) -> bool {
         self.read_requested.notify_one();
-        self.read_began.wait_for(|began| began.is_some_and(|began| began > moment)).await.is_ok()
+        self.read_began.wait_for(|began| began.is_some_and(|began| began >= moment)).await.is_ok()
     }
 }
 
@@ -62,11 +62,11 @@ mod tests {
     async fn a_read_that_began_before_the_moment_proves_nothing() {
         let (report, mut watch) = caught_up();
         let before = Instant::now();
-        let moment = Instant::now();
+        let moment = before + std::time::Duration::from_nanos(1);
         report.nothing_pending(before);
         let waiting = tokio::time::timeout(std::time::Duration::from_millis(1), watch.after(moment));
         assert!(waiting.await.is_err());
-        report.nothing_pending(Instant::now());
+        report.nothing_pending(moment);
         assert!(watch.after(moment).await);
     }
 

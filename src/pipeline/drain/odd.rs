@@ -8,13 +8,13 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::failures::Failures;
-use super::{Drain, DrainError, Next};
+use super::{Course, Drain, DrainError, Next};
 use tokio::time::Instant;
 
 use crate::config::Token;
 use crate::marketplace::body::{Counted, EmptyPage, Message, Noise};
 use crate::marketplace::client::{ApiError, NoOrders, Read, Refusal};
-use crate::order::ids::{OrderId, ReadId};
+use crate::order::ids::OrderId;
 use crate::platform::clock;
 
 /// What a store's answers have shown so far. Clones share it.
@@ -75,11 +75,11 @@ impl Drain {
         }
     }
 
-    /// Handles "no orders" in another form than a page without records. The reservation has been given back.
+    /// Handles "no orders" in another form than a page without records. The reservation has been cancelled.
     pub(super) fn no_orders_in_other_words(
         &self,
         how: NoOrders,
-        next: Option<ReadId>,
+        course: &mut Course,
         token: &mut Token,
         failures: &mut Failures,
     ) -> Result<Next, DrainError> {
@@ -103,7 +103,7 @@ impl Drain {
                  `api.paths.new_orders`. Logged once for each kind; `imotriz_irregular_answers_total` counts on"
             );
         }
-        self.no_orders(EmptyPage { pending: 0, counted, noise: None }, clock::now(), next, failures)
+        self.no_orders(EmptyPage { pending: 0, counted, noise: None }, clock::now(), course, failures)
     }
 
     /// Whether a 404 can come from the API: any server answers 404 under a wrong path.

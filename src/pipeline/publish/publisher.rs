@@ -80,10 +80,10 @@ impl Publisher {
         let reader = tracking_reader(&parts);
         let counters = parts.counters.lane(parts.lane);
         let decoder = parts.schemas.tracking_decoder();
-        let releasing = Releasing::new(parts.jobs.clone(), parts.spool.clone());
+        let releasing = Releasing::new(parts.spool.clone());
         let retention = parts.retention.map(|keep| {
             let stores = parts.stores.keys().cloned();
-            Retention::new(keep, parts.jobs.clone(), parts.stop.clone(), parts.left, stores)
+            Retention::new(parts.lane, keep, parts.jobs.clone(), parts.stop.clone(), parts.left, stores)
         });
         Self {
             parts,
@@ -272,7 +272,10 @@ impl Publisher {
         let pages = work.iter().filter(|work| !work.is_query()).count();
         let stores = Arc::<Stores>::clone(&self.parts.stores);
         let map = move || work.into_iter().map(|work| Mapped::from_work(work, &stores)).collect();
-        self.mapping = Some(MappingJob { pages, mapped: Job::start(&*self.parts.jobs, map) });
+        self.mapping = Some(MappingJob {
+            pages,
+            mapped: Job::start(&*self.parts.jobs, &format!("lane-{}", self.parts.lane), map),
+        });
     }
 
     /// Publishes pending work in one transaction.
@@ -354,7 +357,7 @@ impl Publisher {
                     pages.push(page);
                 }
                 Work::Unspooled(page) => {
-                    if let Err(error) = self.parts.spool.release_unwritten(page.read_id, &committed) {
+                    if let Err(error) = self.parts.spool.release_unwritten(page.seq, &committed) {
                         tracing::warn!(read = %page.read_id, %error, "published, but its torn file stays in the spool");
                     }
                 }
@@ -379,7 +382,7 @@ impl Publisher {
         if let Some(retention) = &mut self.retention {
             retention.published(pages.len());
         }
-        self.releasing.begin(pages, committed);
+        self.releasing.begin(pages, &committed);
     }
 }
 

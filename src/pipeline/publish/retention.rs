@@ -49,6 +49,7 @@ const MAX_DATE_AHEAD_MS: i64 = 24 * 3600 * 1000;
 
 /// The retention of one lane.
 pub(super) struct Retention {
+    lane: i32,
     keep: Duration,
     jobs: Arc<dyn Jobs>,
     stop: CancellationToken,
@@ -75,6 +76,7 @@ struct Old {
 
 impl Retention {
     pub(super) fn new(
+        lane: i32,
         keep: Duration,
         jobs: Arc<dyn Jobs>,
         stop: CancellationToken,
@@ -84,7 +86,7 @@ impl Retention {
         let now = Instant::now();
         let old = Old { before: Millis48::from_millis(0), keys: Vec::new() };
         let (stores, unlisted) = (stores.collect(), Vec::new());
-        Self { keep, jobs, stop, left, stores, old, unlisted, scan: None, next_scan: now, next_idle: now }
+        Self { lane, keep, jobs, stop, left, stores, old, unlisted, scan: None, next_scan: now, next_idle: now }
     }
 
     /// Counts published pages; those of an earlier process come first.
@@ -103,7 +105,9 @@ impl Retention {
         } else if self.scan.is_none() && now >= self.next_scan {
             let (reader, decoder) = scan();
             let (keep, stop) = (self.keep, self.stop.clone());
-            self.scan = Some(Job::start(&*self.jobs, move || find_old(keep, reader, decoder, &stop)));
+            self.scan = Some(Job::start(&*self.jobs, &format!("lane-{}", self.lane), move || {
+                find_old(keep, reader, decoder, &stop)
+            }));
             self.next_scan = now + SCAN_INTERVAL;
         }
     }
@@ -260,7 +264,7 @@ mod tests {
 
     fn retention(left: usize) -> Retention {
         let stores = ["bogota".parse().unwrap()].into_iter();
-        Retention::new(Duration::from_secs(90 * 86_400), Threads::shared(), CancellationToken::new(), left, stores)
+        Retention::new(0, Duration::from_secs(90 * 86_400), Threads::shared(), CancellationToken::new(), left, stores)
     }
 
     fn old(keys: &[&str]) -> Old {

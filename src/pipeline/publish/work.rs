@@ -61,6 +61,8 @@ pub struct MissingQuery {
 pub struct Unspooled {
     pub store: StoreName,
     pub read_id: ReadId,
+    /// The read's number in the spool.
+    pub seq: u64,
     /// When the answer was complete.
     pub read_at: Timestamp,
     /// The answer as it came.

@@ -13,7 +13,7 @@ impl SmallDisk {
     /// Where mounting is not allowed: a full disk can't be had otherwise, and a test that passes without one says nothing.
     fn mount() -> Self {
         let dir = TempDir::new().unwrap();
-        let options = ["-t", "tmpfs", "-o", "size=256k", "tmpfs"];
+        let options = ["-t", "tmpfs", "-o", "size=512k", "tmpfs"];
         let mounted = Command::new("mount").args(options).arg(dir.path()).stderr(Stdio::null()).status();
         let may_mount = mounted.is_ok_and(|status| status.success());
         assert!(may_mount, "this test mounts a small tmpfs: run it as root, or in `unshare --map-root-user --mount`");
@@ -40,7 +40,7 @@ fn a_full_disk_is_met_by_the_reservation_and_opening_it_again_needs_no_room() {
     let mut pages = Vec::new();
     let error = loop {
         match spool.reserve(&store("bogota")) {
-            Ok(reservation) => pages.push(write(reservation, "page")),
+            Ok(reservation) => pages.push(write(reservation, &"page".repeat(4000))),
             Err(error) => break error,
         }
     };
@@ -50,28 +50,29 @@ fn a_full_disk_is_met_by_the_reservation_and_opening_it_again_needs_no_room() {
     drop(spool);
     // Not a byte is left, for the lock file or anything else.
     std::fs::write(dir.join(lock::NAME), "").unwrap();
-    std::fs::write(disk.0.path().join("filler"), vec![1; 256 * 1024]).unwrap_err();
+    std::fs::write(disk.0.path().join("filler"), vec![1; 512 * 1024]).unwrap_err();
 
     let (spool, recovery) = open(&dir);
     assert_eq!(recovery.pages.len(), pages.len());
     assert!(recovery.unknown.is_empty() && recovery.corrupt.is_empty());
     for page in recovery.pages {
-        spool.release(page, &Committed::seen()).unwrap();
+        release(&spool, page);
     }
-    spool.reserve(&store("bogota")).unwrap().discard().unwrap();
+    spool.0.log.upkeep().unwrap();
+    spool.0.log.upkeep().unwrap();
+    reserve(&spool, "bogota").cancel().unwrap();
 }
 
 #[test]
 fn a_disk_that_fills_up_in_the_middle_of_a_page_gives_the_page_back() {
     let disk = SmallDisk::mount();
     let (spool, _) = open(disk.0.path());
-    let [reservation, spare] = ["bogota", "bogota"].map(|name| spool.reserve(&store(name)).unwrap());
-    spare.discard().unwrap();
-    let (store, read_id) = (reservation.store().clone(), reservation.read_id());
-    let body = Bytes::from(vec![b'x'; 300 * 1024]);
-    let failed = reservation.write(clock::now(), body.clone()).unwrap_err();
+    let reservation = announced(&spool, "bogota");
+    let read_id = reservation.read_id();
+    let body = Bytes::from(vec![b'x'; 600 * 1024]);
+    let failed = wait(reservation.write(clock::now(), body.clone())).unwrap_err();
     assert!(failed.error.disk_is_full());
-    let failed = spool.rescue(&store, read_id, clock::now(), failed.body).unwrap_err();
+    let failed = spool.rescue(failed, clock::now()).unwrap_err();
     assert_eq!(failed.body, body);
     drop(spool);
 
@@ -117,7 +118,7 @@ const CHILD: &str = "SPOOL_TEST_HOLDS";
 fn holder() {
     let Ok(dir) = std::env::var(CHILD) else { return };
     let (spool, _) = open(Path::new(&dir));
-    let _reservation = spool.reserve(&store("bogota")).unwrap();
+    let _reservation = announced(&spool, "bogota");
     // Ends when it is killed, or when the test that started it is gone.
     std::io::read_to_string(std::io::stdin()).unwrap();
 }
@@ -138,7 +139,7 @@ fn a_second_process_is_told_who_has_the_spool_and_gets_it_once_that_one_is_kille
     command.args(["--exact", "spool::tests::faults::holder"]).env(CHILD, dir.path());
     let holder = Holder(command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap());
     let deadline = Instant::now() + Duration::from_secs(30);
-    while !files(dir.path()).iter().any(|path| has_suffix(path, PAGE)) {
+    while Spool::inspect(dir.path()).unwrap().is_empty() {
         assert!(Instant::now() < deadline, "the other process never made its reservation");
         thread::sleep(Duration::from_millis(5));
     }

@@ -14,6 +14,7 @@ enum Op {
     Discard,
     Release,
     Settle,
+    Upkeep,
     Crash,
 }
 
@@ -28,35 +29,39 @@ impl Model {
     fn step(&mut self, spool: &Spool, op: Op, lane: usize) {
         match op {
             Op::Reserve => {
-                let store = store(["bogota", "cali"][lane]);
-                self.reserved[lane].push_back(spool.reserve(&store).unwrap());
+                if self.reserved[lane].is_empty() {
+                    self.reserved[lane].push_back(announced(spool, ["bogota", "cali"][lane]));
+                }
             }
             Op::Write => {
                 if let Some(first) = self.reserved[lane].pop_front() {
-                    let body = Bytes::from(first.read_id().to_string());
-                    self.pages.push(first.write(clock::now(), body).unwrap());
+                    let body = Bytes::from(first.read_id().to_string().repeat(200));
+                    let (page, next) = wait(first.write(clock::now(), body)).unwrap();
+                    self.pages.push(page);
+                    self.reserved[lane].extend(next);
                 }
             }
             Op::WriteUnknown => {
                 if let Some(first) = self.reserved[lane].pop_front() {
-                    self.unknown.push(first.write_unknown("cut off", b"some").unwrap());
+                    self.unknown.push(wait(first.write_unknown("cut off", b"some")).unwrap());
                 }
             }
             Op::Discard => {
                 if let Some(last) = self.reserved[lane].pop_back() {
-                    last.discard().unwrap();
+                    last.cancel().unwrap();
                 }
             }
             Op::Release => {
                 if !self.pages.is_empty() {
-                    spool.release(self.pages.remove(0), &Committed::seen()).unwrap();
+                    release(spool, self.pages.remove(0));
                 }
             }
             Op::Settle => {
                 if !self.unknown.is_empty() {
-                    spool.settle(self.unknown.remove(0)).unwrap();
+                    wait(spool.settle(self.unknown.remove(0))).unwrap();
                 }
             }
+            Op::Upkeep => spool.0.log.upkeep().unwrap(),
             Op::Crash => unreachable!("needs the spool itself"),
         }
     }
@@ -67,6 +72,7 @@ impl Model {
         let in_flight = self.reserved.iter().filter_map(|lane| lane.front().map(Reservation::read_id));
         let expected_unknown: BTreeSet<_> = self.unknown.iter().map(|read| read.read_id).chain(in_flight).collect();
         self.reserved = Default::default();
+        self.pages.clear();
         drop(spool);
 
         let (spool, recovery) = open(dir);
@@ -74,9 +80,9 @@ impl Model {
         assert_eq!(recovery.unknown.iter().map(|read| read.read_id).collect::<BTreeSet<_>>(), expected_unknown);
         assert!(recovery.corrupt.is_empty());
         for page in &recovery.pages {
-            assert_eq!(page.body().unwrap(), page.read_id().to_string());
+            assert_eq!(page.body().unwrap(), page.read_id().to_string().repeat(200));
         }
-        assert!(recovery.pages.is_sorted_by_key(|page| page.path().to_owned()));
+        assert!(recovery.pages.is_sorted_by_key(Durable::seq));
         (self.pages, self.unknown) = (recovery.pages, recovery.unknown);
         spool
     }
@@ -90,6 +96,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Discard),
         4 => Just(Op::Release),
         1 => Just(Op::Settle),
+        2 => Just(Op::Upkeep),
         2 => Just(Op::Crash),
     ]
 }
@@ -99,11 +106,10 @@ proptest! {
 
     #[test]
     fn whatever_happens_the_next_process_finds_the_pages_and_the_reads_in_flight(
-        ops in proptest::collection::vec((op(), 0..2_usize), 1..40),
-        spare_files in 0..3_usize,
+        ops in proptest::collection::vec((op(), 0..2_usize), 1..80),
     ) {
         let dir = TempDir::new().unwrap();
-        let (mut spool, _) = open_with(SpoolOptions { spare_files, ..options(dir.path()) });
+        let (mut spool, _) = open(dir.path());
         let mut model = Model::default();
         for (op, lane) in ops {
             match op {
