@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::avro::schemas::SchemaResolver;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::kafka::Connection;
 use crate::kafka::topics::{Layout, TopicNames, TopicPlan};
 use crate::marketplace::body::PageVerdict;
@@ -225,15 +225,21 @@ impl App {
     }
 }
 
-/// Checks the settings without contacting anybody: that there are stores, that their HTTP clients can be built, and
-/// that tokens and the registry's password can be read.
+/// Checks the settings without contacting anybody: that there are stores or may be some later, and that the registry's
+/// password and Kafka's secrets can be read.
 pub fn check(config: &Config) -> Result<(), AppError> {
     SchemaResolver::from_config(config)?;
     config.kafka.properties.check_files()?;
-    let connections = Connections::default();
-    for store in config.stores_or_error()?.values() {
-        client(store, &connections)?;
-        store.token.read()?;
+    if config.stores_dir.is_none() {
+        config.stores_or_error()?;
     }
+    Ok(())
+}
+
+/// Checks a store's settings without contacting anybody: that its HTTP client can be built, and that its token can be
+/// read.
+pub fn check_store(store: &config::Store) -> Result<(), AppError> {
+    client(store, &Connections::default())?;
+    store.token.read()?;
     Ok(())
 }

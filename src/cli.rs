@@ -20,6 +20,8 @@ pub mod sandbox;
 pub mod schemas;
 pub mod spool;
 pub mod status;
+pub mod stores;
+mod stores_watch;
 pub mod style;
 pub mod table;
 pub mod tail;
@@ -175,6 +177,15 @@ pub enum Command {
         after_help = "Examples:\n  imotriz-kafka spool list\n  imotriz-kafka spool verify\n  imotriz-kafka spool account"
     )]
     Spool(spool::SpoolCommand),
+    /// List, check, add or remove stores
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  imotriz-kafka stores list\n  imotriz-kafka stores check --online\n  \
+                      imotriz-kafka stores add bogota\n  \
+                      imotriz-kafka stores add cali --country CO --token-file /run/secrets/cali\n  \
+                      imotriz-kafka stores remove bogota"
+    )]
+    Stores(stores::StoresCommand),
     /// Show or check the settings
     #[command(subcommand, after_help = "Examples:\n  imotriz-kafka config show\n  imotriz-kafka config check")]
     Config(config::ConfigCommand),

@@ -3,39 +3,49 @@
 //! An unknown key is an error, since a misspelt setting would silently keep its default. Secrets have types of their
 //! own that never show their value. Files with secrets are read on demand, not here.
 
+mod changes;
+mod document;
 mod error;
+mod folder;
 mod kafka;
 mod key;
 mod layers;
+mod origins;
 mod secret;
 mod sections;
 mod service_link;
 mod settings;
 mod show;
+mod sources;
+mod stamp;
 mod store;
 mod values;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+pub use changes::{StoreChange, changes};
 pub use error::{ConfigError, Origin};
+pub use folder::{FolderVersion, FolderWatch};
 pub use kafka::{Kafka, Properties, Topics};
 pub use key::Key;
+pub use layers::RefusedStore;
 pub use secret::{PasswordSource, SecretError, Token, TokenSource};
 pub use sections::{Admin, Reconcile, Resync, ResyncPolicy, SchemaRegistry, Spool};
 pub use settings::reference;
+pub use sources::Sources;
 pub use store::{Api, Paths, Store};
 
 use crate::order::ids::StoreName;
-use layers::{Layers, Origins};
+use layers::Layers;
+use origins::Origins;
 use secret::{Secret, SecretSource};
 use sections::SchemaRegistryEntry;
+use stamp::Stamp;
 use store::StoreEntry;
 
 /// The settings file that is read if none is named and it exists.
@@ -46,6 +56,8 @@ pub use crate::order::mapping::Mapping;
 /// All settings, validated.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Config {
+    /// The folder whose files define further stores.
+    pub stores_dir: Option<PathBuf>,
     pub kafka: Kafka,
     /// The schema registry, if there is one.
     pub schema_registry: Option<SchemaRegistry>,
@@ -62,14 +74,24 @@ pub struct Config {
     pub resync: Resync,
     /// The stores by name. There may be none: see [`Config::stores_or_error`].
     pub stores: BTreeMap<StoreName, Store>,
+    /// What the folder `stores_dir` defines and can't be used. The other stores don't depend on it.
+    #[serde(skip)]
+    pub refused: Vec<RefusedStore>,
+    /// The state of the folder when it was read.
+    #[serde(skip)]
+    pub folder_version: Option<FolderVersion>,
+    /// The versions of the files that hold the secrets of Kafka and of the registry.
+    #[serde(skip)]
+    secret_files: Vec<Option<Stamp>>,
     #[serde(skip)]
     origins: Origins,
 }
 
-/// The settings as written, before checks across several of them.
+/// The settings as written but for the stores, before checks across several of them.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
+    stores_dir: Option<PathBuf>,
     #[serde(default)]
     kafka: Kafka,
     schema_registry: Option<SchemaRegistryEntry>,
@@ -85,13 +107,10 @@ struct Written {
     mapping: Mapping,
     #[serde(default)]
     resync: Resync,
-    #[serde(default)]
-    stores: BTreeMap<StoreName, StoreEntry>,
 }
 
 impl Config {
-    /// Loads the settings. The file is `file`, or else the one named by the variable `IMOTRIZ_CONFIG`, or else
-    /// [`DEFAULT_FILE`] in the working directory if it exists. `overrides` are dotted names and their values.
+    /// Loads the settings: see [`Sources`].
     ///
     /// # Errors
     /// A file can't be read, a key is unknown, or a value can't be used. The message names the place.
@@ -100,54 +119,65 @@ impl Config {
         environment: impl IntoIterator<Item = (String, String)>,
         overrides: &[(&str, String)],
     ) -> Result<Self, ConfigError> {
-        let variables: Vec<_> = environment.into_iter().collect();
-        let mut layers = Layers::default();
-        if let Some(path) = Self::file(file, &variables) {
-            let text =
-                fs::read_to_string(&path).map_err(|reason| ConfigError::Unreadable { path: path.clone(), reason })?;
-            layers.add_file(&path, &text)?;
-        }
-        layers.add_environment(&variables)?;
-        layers.add_command_line(overrides)?;
-        Self::of_layers(layers)
+        Sources::read(file, environment, overrides)?.load()
     }
 
     /// Loads settings only from a TOML text.
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
         let mut layers = Layers::default();
         layers.add_file(Path::new(DEFAULT_FILE), text)?;
-        Self::of_layers(layers)
+        Self::of_layers(layers, Some(Path::new(DEFAULT_FILE)), None)
     }
 
     /// Loads settings only from environment variables.
     pub fn from_environment(environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let mut layers = Layers::default();
         layers.add_environment(&environment.into_iter().collect::<Vec<_>>())?;
-        Self::of_layers(layers)
+        Self::of_layers(layers, None, None)
     }
 
     /// The stores, of which there is at least one.
     ///
     /// # Errors
-    /// No store is set up.
+    /// No store is set up, or none can be used.
     pub fn stores_or_error(&self) -> Result<&BTreeMap<StoreName, Store>, ConfigError> {
-        if self.stores.is_empty() { Err(ConfigError::NoStores) } else { Ok(&self.stores) }
+        if !self.stores.is_empty() {
+            return Ok(&self.stores);
+        }
+        self.refused_or_none()?;
+        Err(ConfigError::NoStores)
     }
 
-    fn file(named: Option<&Path>, variables: &[(String, String)]) -> Option<PathBuf> {
-        let variable = || {
-            let set = variables.iter().find(|(name, value)| name == "IMOTRIZ_CONFIG" && !value.is_empty());
-            set.map(|(_, value)| PathBuf::from(value))
-        };
-        // Only a clear "not found" means absent. Any other error shows when the file is read, so that settings are
-        // never overlooked.
-        let is_there = |path: &PathBuf| !path.symlink_metadata().is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
-        let default = || Some(PathBuf::from(DEFAULT_FILE)).filter(is_there);
-        named.map(Path::to_owned).or_else(variable).or_else(default)
+    /// # Errors
+    /// Some of the stores can't be used.
+    pub fn refused_or_none(&self) -> Result<(), ConfigError> {
+        match self.refused.first() {
+            Some(first) => Err(ConfigError::Refused { count: self.refused.len(), first: first.reason.clone() }),
+            None => Ok(()),
+        }
     }
 
-    fn of_layers(layers: Layers) -> Result<Self, ConfigError> {
-        let (mut written, origins): (Written, _) = layers.extract()?;
+    /// The store as a file of the folder `stores_dir` would define it, whose text this is. No variable counts.
+    ///
+    /// # Errors
+    /// As for any settings, or the file defines no store of this name.
+    pub fn store_in_file(&self, name: &StoreName, path: &Path, text: &str) -> Result<Store, ConfigError> {
+        let mut layers = Layers::default();
+        layers.add_file(path, text)?;
+        let entries = layers.take_stores::<StoreEntry>();
+        let (_, origins, _) = layers.extract::<Written>()?;
+        let entry = entries.into_iter().find_map(|(found, entry)| (found == *name).then_some(entry));
+        store(name, entry.ok_or(ConfigError::Missing { key: Key::of_store(name) })??, &self.api, &origins)
+    }
+
+    /// `file`: the settings file.
+    fn of_layers(
+        mut layers: Layers,
+        file: Option<&Path>,
+        folder_version: Option<FolderVersion>,
+    ) -> Result<Self, ConfigError> {
+        let entries = layers.take_stores::<StoreEntry>();
+        let (mut written, origins, mut refused): (Written, _, _) = layers.extract()?;
         check_kafka(&written.kafka, &origins)?;
         settle_properties(&mut written.kafka.properties, &origins)?;
         if written.reconcile.retention < Reconcile::LEAST_RETENTION {
@@ -155,12 +185,26 @@ impl Config {
             return Err(origins.invalid(Key::dotted("reconcile.retention"), reason));
         }
         let schema_registry = written.schema_registry.map(|entry| registry(entry, &origins)).transpose()?;
-        let stores = written.stores.into_iter().map(|(name, entry)| {
-            let store = store(&name, entry, &written.api, &origins)?;
-            Ok((name, store))
-        });
-        let stores = stores.collect::<Result<_, ConfigError>>()?;
+        let mut stores = BTreeMap::new();
+        for (name, entry) in entries {
+            match entry.and_then(|entry| store(&name, entry, &written.api, &origins)) {
+                Ok(store) => drop(stores.insert(name, store)),
+                Err(error) => {
+                    let place = origins.get(&Key::of_store(&name)).and_then(Origin::file);
+                    // What is wrong in the settings file concerns all, as it does without a folder.
+                    if folder_version.is_none() || place.is_some() && place == file {
+                        return Err(error);
+                    }
+                    let (file, reason) = (place.map(Path::to_owned), error.to_string());
+                    refused.push(RefusedStore { store: Some(name), file, reason });
+                }
+            }
+        }
+        let password = schema_registry.as_ref().and_then(|registry| registry.password.as_ref()?.file());
+        let properties = written.kafka.properties.files().map(|(_, path)| Path::new(path));
+        let secret_files = properties.chain(password).map(|path| Stamp::of(path).ok()).collect();
         Ok(Self {
+            stores_dir: written.stores_dir,
             kafka: written.kafka,
             schema_registry,
             spool: written.spool,
@@ -170,6 +214,9 @@ impl Config {
             mapping: written.mapping,
             resync: written.resync,
             stores,
+            refused,
+            folder_version,
+            secret_files,
             origins,
         })
     }
@@ -230,7 +277,7 @@ fn registry(entry: SchemaRegistryEntry, origins: &Origins) -> Result<SchemaRegis
 }
 
 fn store(name: &StoreName, entry: StoreEntry, general: &Api, origins: &Origins) -> Result<Store, ConfigError> {
-    let section = Key::new(["stores", name.as_str()]);
+    let section = Key::of_store(name);
     let api = entry.api(general);
     let StoreEntry { country, token, token_file, base_url, allow_insecure_http, .. } = entry;
     let token = secret(&section, "token", token, token_file, origins)?

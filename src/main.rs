@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::{CommandFactory as _, Parser as _};
 use imotriz_kafka::cli::{self, Cli, Command, error_code};
-use imotriz_kafka::config::{self, Config};
+use imotriz_kafka::config::{self, Config, Sources};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -44,9 +44,10 @@ fn run(cli: &Cli) -> Result<u8> {
         let config = || Ok(Config::load(cli.config.as_deref(), config::environment(), &[])?);
         return runtime.block_on(cli::doctor::quick(args.url.as_ref(), config));
     }
-    let config = Config::load(cli.config.as_deref(), config::environment(), &[])?;
+    let sources = Sources::read(cli.config.as_deref(), config::environment(), &[])?;
+    let config = sources.load()?;
     match &cli.command {
-        Command::Run => runtime.block_on(cli::run::run(cli.config.as_deref(), config, cli.json))?,
+        Command::Run => runtime.block_on(cli::run::run(cli.config.as_deref(), sources, config, cli.json))?,
         Command::Drain => runtime.block_on(cli::drain::run(&config, cli.json, &bars))?,
         Command::Reconcile(args) => return runtime.block_on(cli::reconcile::run(*args, &config, cli.json, &bars)),
         Command::Republish(args) => return runtime.block_on(cli::republish::run(args.clone(), &config, cli.json)),
@@ -58,6 +59,7 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::Topics(command) => runtime.block_on(cli::topics::run(*command, &config, cli.json))?,
         Command::Schemas(command) => runtime.block_on(cli::schemas::run(*command, &config, cli.json))?,
         Command::Spool(command) => return cli::spool::run(command, &config, cli.json),
+        Command::Stores(command) => return runtime.block_on(cli::stores::run(command.clone(), &config, cli.json)),
         Command::Config(command) => cli::config::run(*command, &config, cli.json)?,
         Command::Sandbox(_) | Command::Demo(_) | Command::Completions { .. } => {
             unreachable!("needs no settings and has returned")

@@ -1,6 +1,6 @@
 //! Builds the lanes, and the tasks of each store, from the settings. Starts no read.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::order::mapping::Mapping;
 use crate::pipeline::account::{Account, Unaccounted};
 use crate::pipeline::counters::Counters;
 use crate::pipeline::drain::{Drain, Seen, Until, caught_up};
-use crate::pipeline::publish::{self, Lane, LaneParts, StoreFacts};
+use crate::pipeline::publish::{self, Lane, LaneParts, StoreFacts, Stores};
 use crate::pipeline::reconcile::{Asker, Reconciler};
 use crate::pipeline::tracking_memory::{TrackingMemory, lane_of};
 use crate::platform::poll_schedule::PollSchedule;
@@ -45,22 +45,23 @@ pub(super) fn start_lanes(
     left: &[Durable],
 ) -> Result<BTreeMap<i32, Lane>, AppError> {
     let mapping = Arc::new(config.mapping.clone());
-    let mut stores: BTreeMap<i32, HashMap<StoreName, StoreFacts>> = BTreeMap::new();
+    let (stores, mut lanes) = (Stores::default(), BTreeSet::new());
     for (name, store) in &config.stores {
         let (mapping, counters) = (Arc::<Mapping>::clone(&mapping), template.counters.store(name));
         let facts = StoreFacts { country: store.country, mapping, counters };
-        stores.entry(lane_of(name, layout.lanes)).or_default().insert(name.clone(), facts);
+        stores.set(name.clone(), facts);
+        lanes.insert(lane_of(name, layout.lanes));
     }
     let bound = usize::try_from(config.spool.max_pages).unwrap_or(usize::MAX);
-    stores
+    lanes
         .into_iter()
-        .map(|(lane, stores)| {
+        .map(|lane| {
             let parts = LaneParts {
                 lane,
                 broker: template.environment.broker.clone(),
                 jobs: template.environment.jobs.clone(),
                 topics: template.topics.clone(),
-                stores: Arc::new(stores),
+                stores: stores.clone(),
                 spool: template.spool.clone(),
                 account: template.account.clone(),
                 resync: config.resync.policy,

@@ -38,6 +38,7 @@ fn check(config: &Config, json: bool) -> Result<String> {
         password.read().context("schema registry")?;
     }
     config.kafka.properties.check_files().context("kafka.properties")?;
+    config.refused_or_none()?;
     let names: Vec<_> = stores.keys().map(ToString::to_string).collect();
     Ok(match json {
         true => format!("{}\n", serde_json::json!({ "ok": true, "stores": names })),

@@ -56,7 +56,7 @@ pub async fn run(config: &Config, json: bool) -> Result<u8> {
 }
 
 /// Prints a line per check if the terminal is wide enough. Findings that wrap stay in their own column.
-fn print(checks: &[Check]) {
+pub(super) fn print(checks: &[Check]) {
     let style = TerminalStyle::of_stdout();
     let names = checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0).min(wrap::columns() / 2);
     let margin = names + 3;

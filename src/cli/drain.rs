@@ -44,7 +44,9 @@ pub async fn run(config: &Config, json: bool, bars: &MultiProgress) -> Result<()
     if stop.is_cancelled() && pending > 0 && !json {
         out::report(format_args!("stopped: {} still pending on the marketplace", plural(pending, "order")));
     }
-    Ok(result?)
+    result?;
+    // The other stores are drained all the same.
+    Ok(config.refused_or_none()?)
 }
 
 /// Updates the progress bar for ever.

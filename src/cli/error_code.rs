@@ -4,6 +4,7 @@ use super::dlq::NoLetter;
 use super::exit::{KAFKA, MARKETPLACE, NOT_REPAIRED, REGISTRY, SPOOL, STOPPED, UNEXPECTED, USAGE};
 use super::republish::WhichStore;
 use super::schemas::NoRegistry;
+use super::stores::StoresError;
 use crate::app::AppError;
 use crate::app::control_socket::ControlError;
 use crate::avro::registry::RegistryError;
@@ -53,6 +54,12 @@ fn known(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             // The error of the lock, further down the chain, is the cause to report.
             ControlError::NobodyThere => None,
         };
+    }
+    if let Some(error) = cause.downcast_ref::<StoresError>() {
+        return Some(match error {
+            StoresError::Refused { .. } | StoresError::WhichCountry(_) => MARKETPLACE,
+            _ => USAGE,
+        });
     }
     let is = [
         (cause.is::<NoLetter>(), USAGE),

@@ -3,17 +3,22 @@
 //! A reload is an orderly stop and a new start in the same process: reads in flight are awaited and committed, and the
 //! spool is released and locked again. So at no time does one part of the program use the old settings and another part
 //! the new ones. The counters and the admin server outlive a reload.
+//!
+//! SIGHUP reads the settings file again. A change in the folder of stores does not: what somebody is editing there
+//! meanwhile waits for the signal.
 
 use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use super::drain::summarize;
+use super::stores_watch::StoresWatch;
 use crate::app::{self, App, AppError};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Sources, StoreChange};
 use crate::kafka::KafkaFault;
 use crate::operate::admin::{AdminState, Phase, Server};
 use crate::pipeline::counters::Counters;
@@ -24,12 +29,16 @@ use crate::platform::shutdown::{ProcessSignal, Signals};
 ///
 /// # Errors
 /// See [`AppError`], and an `admin.listen` address that can't be bound.
-pub async fn run(file: Option<&Path>, config: Config, json: bool) -> Result<()> {
+pub async fn run(file: Option<&Path>, sources: Sources, config: Config, json: bool) -> Result<()> {
     let counters = Arc::<Counters>::default();
     let admin = Arc::new(AdminState::new(counters.clone()));
     let server = Server::start(config.admin.listen, admin.clone()).await?;
     let signals = Signals::listen().context("can't listen to signals")?;
-    let mut runner = Runner { file, counters: counters.clone(), admin, server, signals, stopping: false };
+    warn_of_refused(&config);
+    let stores = StoresWatch::of(&config);
+    let sources = Arc::new(sources);
+    let mut runner =
+        Runner { file, sources, stores, counters: counters.clone(), admin, server, signals, stopping: false };
     let result = runner.run(config).await;
     summarize(&counters, json);
     Ok(result?)
@@ -38,6 +47,10 @@ pub async fn run(file: Option<&Path>, config: Config, json: bool) -> Result<()> 
 /// The parts that outlive a reload.
 struct Runner<'a> {
     file: Option<&'a Path>,
+    /// The settings file in force, as it was read.
+    sources: Arc<Sources>,
+    /// Sees changes in the folder of stores.
+    stores: StoresWatch,
     counters: Arc<Counters>,
     admin: Arc<AdminState>,
     server: Server,
@@ -82,6 +95,11 @@ impl Runner<'_> {
         let mut next = None;
         let mut had_started = false;
         let work = async {
+            if config.stores.is_empty() && config.stores_dir.is_some() {
+                tracing::info!("no store can be used yet: waiting for a file in `stores_dir`");
+                stopped.cancelled().await;
+                return Ok(());
+            }
             let app = App::build_counting(counters, config, stopped).await?;
             admin.at_work(config, &app);
             had_started = true;
@@ -107,6 +125,13 @@ impl Runner<'_> {
                             stop.cancel();
                         },
                     },
+                    () = self.stores.changed() => if let Some(new) = self.look_at_stores(next.as_deref().unwrap_or(config)).await
+                        && !self.stopping
+                    {
+                        next = Some(new);
+                        self.admin.set_phase(Phase::Reloading);
+                        stop.cancel();
+                    },
                 }
             }
         };
@@ -123,7 +148,11 @@ impl Runner<'_> {
 
     /// Reads the settings again. Returns none if they can't be used.
     async fn reload(&mut self, now: &Config) -> Option<Box<Config>> {
-        match self.load(now).await {
+        let loaded = match Sources::read(self.file, config::environment(), &[]) {
+            Ok(sources) => self.load(Arc::new(sources), now).await,
+            Err(error) => Err(error.into()),
+        };
+        match loaded {
             Ok(new) => {
                 tracing::info!("the settings were read again: starting anew once the reads in flight are committed");
                 Some(Box::new(new))
@@ -138,12 +167,34 @@ impl Runner<'_> {
         }
     }
 
-    async fn load(&mut self, now: &Config) -> Result<Config> {
-        let new = Config::load(self.file, config::environment(), &[])?;
+    /// Reads the folder of stores again. Returns none if no store has changed.
+    async fn look_at_stores(&mut self, now: &Config) -> Option<Box<Config>> {
+        match self.load(self.sources.clone(), now).await {
+            Ok(new) => Some(Box::new(new)).filter(|new| !config::changes(&now.stores, &new.stores).is_empty()),
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::error!(error, "the folder of stores can't be used: going on with the stores as they were");
+                None
+            }
+        }
+    }
+
+    async fn load(&mut self, sources: Arc<Sources>, now: &Config) -> Result<Config> {
+        let source = sources.clone();
+        let mut new = spawn_blocking(move || source.load()).await??;
+        new.keep_refused(now);
+        check_stores(&mut new, now)?;
+        new.keep_refused(now);
         app::check(&new)?;
         if new.admin.listen != now.admin.listen {
             self.server = Server::start(new.admin.listen, self.admin.clone()).await?;
         }
+        warn_of_refused(&new);
+        for (store, change) in config::changes(&now.stores, &new.stores) {
+            tracing::info!(%store, "the store was {}", told(change));
+        }
+        self.sources = sources;
+        self.stores = StoresWatch::of(&new);
         Ok(new)
     }
 
@@ -155,6 +206,35 @@ impl Runner<'_> {
                 Err(error) => tracing::error!(%error, "still listening at the new address"),
             }
         }
+    }
+}
+
+/// Checks the stores that are new or changed. One of the folder is refused alone.
+fn check_stores(new: &mut Config, now: &Config) -> Result<(), AppError> {
+    for (name, change) in config::changes(&now.stores, &new.stores) {
+        if change == StoreChange::Removed {
+            continue;
+        }
+        match app::check_store(&new.stores[&name]) {
+            Err(error) if new.is_in_folder(&name) => new.refuse(&name, format!("store `{name}`: {error}")),
+            checked => checked?,
+        }
+    }
+    Ok(())
+}
+
+fn warn_of_refused(config: &Config) {
+    for refused in &config.refused {
+        let store = refused.store.as_ref().map(ToString::to_string);
+        tracing::error!(store, reason = refused.reason, "settings of a store are refused; former ones stay in force");
+    }
+}
+
+fn told(change: StoreChange) -> &'static str {
+    match change {
+        StoreChange::Added => "added",
+        StoreChange::Changed => "changed",
+        StoreChange::Removed => "removed",
     }
 }
 

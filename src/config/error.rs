@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -14,13 +15,22 @@ use super::secret::access;
 pub enum Origin {
     Default,
     /// A settings file, and the line, counted from 1.
-    File(PathBuf, usize),
+    File(Arc<Path>, usize),
     /// An environment variable, by its name.
     Variable(String),
     CommandLine,
 }
 
 impl Origin {
+    /// The settings file.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path, _) => Some(path),
+            _ => None,
+        }
+    }
+
     /// Whether both are in the same layer.
     pub(super) fn same_layer(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)
@@ -44,7 +54,10 @@ pub enum ConfigError {
     /// The settings file can't be read.
     #[error("can't read the settings file {}: {reason}{}. Name another with --config or IMOTRIZ_CONFIG.", path.display(), access(reason))]
     Unreadable { path: PathBuf, reason: io::Error },
-    /// The settings file is not valid TOML.
+    /// The folder `stores_dir` or one of its files can't be read.
+    #[error("can't read {} for stores (`stores_dir`): {reason}{}.", path.display(), access(reason))]
+    UnreadableStores { path: PathBuf, reason: io::Error },
+    /// A settings file is not valid TOML.
     #[error("{}, line {line}, is not valid TOML: {reason}.", path.display())]
     Syntax {
         path: PathBuf,
@@ -82,8 +95,15 @@ pub enum ConfigError {
     Missing { key: Key },
     /// The command needs a store, and none is set up.
     #[error(
-        "no store is set up. Add a [stores.NAME] table to the settings file, or set IMOTRIZ_STORES__NAME__COUNTRY=CO \
+        "no store is set up. Add a [stores.NAME] table to the settings file or to a file of `stores_dir`, or set IMOTRIZ_STORES__NAME__COUNTRY=CO \
          (or MX, EC, CR) and IMOTRIZ_STORES__NAME__TOKEN_FILE=/path/to/token (or IMOTRIZ_STORES__NAME__TOKEN)."
     )]
     NoStores,
+    /// Stores that are defined can't be used.
+    #[error("{count} of the stores can't be used: {first}{}", if *count > 1 { " `imotriz-kafka stores check` tells of all." } else { "" })]
+    Refused {
+        count: usize,
+        /// What is wrong with the first of them.
+        first: String,
+    },
 }

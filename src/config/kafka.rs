@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::secret::{REDACTED, SecretError, SecretSource};
 use super::values;
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Kafka {
     /// The first brokers to contact: `host:port`, separated by commas.
@@ -58,7 +58,7 @@ impl Default for Kafka {
 }
 
 /// `[kafka.topics]`: three different names.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Topics {
     /// Order events.
@@ -165,7 +165,7 @@ pub(super) const FILE: &str = "_file";
 
 /// `[kafka.properties]`: librdkafka's names and values. With the suffix `_file` the value is the path of a file that
 /// holds the property's value. Values that may be secrets are redacted when printed.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq)]
 pub struct Properties(BTreeMap<String, String>);
 
 impl Properties {

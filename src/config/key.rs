@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::kafka::FILE;
+use crate::order::ids::StoreName;
 
 /// Prefix of all environment variables of this program.
 pub(super) const PREFIX: &str = "IMOTRIZ_";
@@ -19,6 +20,11 @@ impl Key {
     /// Parses a dotted name without dots inside a segment.
     pub(super) fn dotted(name: &str) -> Self {
         Self::new(name.split('.'))
+    }
+
+    /// The section of a store.
+    pub(super) fn of_store(name: &StoreName) -> Self {
+        Self::new(["stores", name.as_str()])
     }
 
     /// Parses the name of an environment variable, without the prefix. Names of Kafka properties have dots where the

@@ -1,21 +1,22 @@
-//! Merges the layers of settings: a file, the environment, the command line.
+//! Merges the layers of settings: the files, the environment, the command line.
 //!
 //! Each key is checked when its layer is added, so that an error can name the place. Values from the environment are
 //! always text: a token that looks like a number stays text, and numeric settings parse text.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use figment::error::Kind;
 use figment::providers::Serialized;
 use figment::value::{Dict, Value};
 use figment::{Figment, Profile};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
 
+use super::document::Document;
 use super::error::{ConfigError, Origin};
 use super::key::{Key, PREFIX};
+use super::origins::Origins;
 use super::service_link::is_service_link;
 use super::settings::{self, Known};
 use crate::order::ids::StoreName;
@@ -23,80 +24,82 @@ use crate::order::ids::StoreName;
 /// The values set so far, and where.
 #[derive(Default)]
 pub(super) struct Layers {
-    values: Figment,
+    values: Dict,
     origins: Origins,
+    refused: Vec<RefusedStore>,
 }
 
-/// The place where each setting or section was set, by the layer that wins. Contains no values.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Origins(BTreeMap<Key, Origin>);
+/// Settings of stores that can't be used, and do not keep the others from being used.
+#[derive(Debug, Clone)]
+pub struct RefusedStore {
+    /// The store; none if nothing of the file can be used.
+    pub store: Option<StoreName>,
+    /// The file of the folder `stores_dir`; none if only variables name the store.
+    pub file: Option<PathBuf>,
+    /// What is wrong, and where.
+    pub reason: String,
+}
 
-impl Origins {
-    /// Where a setting was set. For a store's setting that the store does not set, where `[api]` sets it.
-    pub(super) fn of(&self, key: &Key) -> Origin {
-        let general = match key.segments() {
-            [stores, _, rest @ ..] if stores == "stores" => {
-                Some(Key::new(["api"]).segments().iter().chain(rest).cloned().collect::<Vec<_>>())
-            }
-            _ => None,
-        };
-        let own = self.0.get(key);
-        own.or_else(|| self.0.get(&Key::new(general?))).cloned().unwrap_or(Origin::Default)
-    }
-
-    /// Where a person should look: the place of the setting, or else of the nearest section around it.
-    fn nearest(&self, key: &Key) -> Origin {
-        let mut key = Some(key.clone());
-        while let Some(here) = key {
-            if let Some(origin) = self.0.get(&here) {
-                return origin.clone();
-            }
-            key = here.parent();
-        }
-        Origin::Default
-    }
-
-    /// The error for an unusable value.
-    pub(super) fn invalid(&self, key: Key, reason: impl Into<String>) -> ConfigError {
-        ConfigError::Invalid { origin: self.nearest(&key), key, reason: reason.into() }
-    }
+/// A store as a file of the folder defines it.
+struct Definition {
+    file: PathBuf,
+    place: Origin,
+    /// The values, and where each key stands.
+    settings: Result<(Dict, Vec<(Key, Origin)>), ConfigError>,
 }
 
 impl Layers {
     /// Adds the settings of a TOML file; `path` is for messages.
     pub(super) fn add_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
-        let line = |offset: usize| 1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count();
-        let syntax = |error: toml::de::Error| ConfigError::Syntax {
-            path: path.to_owned(),
-            line: error.span().map_or(1, |span| line(span.start)),
-            reason: error.message().trim_end_matches('.').to_owned(),
-        };
-        let table = DeTable::parse(text).map_err(syntax)?;
-        let place = |offset| Origin::File(path.to_owned(), line(offset));
-        self.note_table(&Key::default(), table.get_ref(), &place)?;
-        let values = Dict::deserialize(toml::de::Deserializer::from(table)).map_err(syntax)?;
-        self.merge(values);
+        let document = Document::parse(path, text)?;
+        document.each_key(&Key::default(), document.table(), &mut |key, origin, is_table| {
+            check(&key, &origin, is_table)?;
+            self.origins.set(key, origin);
+            Ok(())
+        })?;
+        merge(&mut self.values, document.values()?);
         Ok(())
     }
 
-    fn note_table(
-        &mut self,
-        section: &Key,
-        table: &DeTable<'_>,
-        place: &impl Fn(usize) -> Origin,
-    ) -> Result<(), ConfigError> {
-        for (name, value) in table {
-            let key = section.child(name.get_ref().as_ref());
-            let nested = match value.get_ref() {
-                DeValue::Table(nested) => Some(nested),
-                _ => None,
-            };
-            self.note(&key, place(name.span().start), nested.is_some())?;
-            if let Some(nested) = nested {
-                self.note_table(&key, nested, place)?;
+    /// Adds the stores of a folder's files. What is wrong with one of them is noted, and the others are added. A store
+    /// that is defined twice is added from neither place: nobody knows which one is meant.
+    pub(super) fn add_folder(&mut self, files: Vec<(PathBuf, Result<String, ConfigError>)>) {
+        let mut defined = BTreeMap::<StoreName, Vec<Definition>>::new();
+        for (path, text) in files {
+            let read = text.and_then(|text| stores_in(&path, &text, &mut defined));
+            if let Err(error) = read {
+                self.refused.push(RefusedStore { store: None, file: Some(path), reason: error.to_string() });
             }
         }
-        Ok(())
+        let mut values = Dict::new();
+        for (name, mut definitions) in defined {
+            let section = Key::of_store(&name);
+            let elsewhere = self.origins.get(&section).cloned().into_iter();
+            let places: Vec<_> = elsewhere.chain(definitions.iter().map(|one| one.place.clone())).collect();
+            let Some(Definition { file, place, settings }) = definitions.pop() else { continue };
+            let settings = match places.as_slice() {
+                [_] => settings,
+                [first, .., last] => Err(defined_twice(section.clone(), first, last)),
+                [] => continue,
+            };
+            match settings {
+                Ok((store, origins)) => {
+                    self.origins.set(section, place);
+                    origins.into_iter().for_each(|(key, origin)| self.origins.set(key, origin));
+                    values.insert(name.to_string(), store.into());
+                }
+                Err(error) => {
+                    let (store, file) = (Some(name), Some(file));
+                    self.refused.push(RefusedStore { store, file, reason: error.to_string() });
+                }
+            }
+        }
+        merge(&mut self.values, Dict::from([(STORES.to_owned(), values.into())]));
+    }
+
+    /// The text of a setting, as the layers so far have it.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.values.get(name)?.as_str()
     }
 
     /// Adds the environment variables that begin with `IMOTRIZ_`. An empty variable counts as unset, since compose
@@ -116,7 +119,7 @@ impl Layers {
                 self.set(&mut values, key, Origin::Variable(name.clone()), value);
             }
         }
-        self.merge(values);
+        merge(&mut self.values, values);
         Ok(())
     }
 
@@ -131,19 +134,19 @@ impl Layers {
         };
         match hint {
             Some(hint) => Err(ConfigError::UnknownVariable { name: name.to_owned(), hint }),
-            None => self.check(key, &Origin::Variable(name.to_owned()), false),
+            None => check(key, &Origin::Variable(name.to_owned()), false),
         }
     }
 
     /// Adds settings of the command line, by their dotted names.
-    pub(super) fn add_command_line(&mut self, overrides: &[(&str, String)]) -> Result<(), ConfigError> {
+    pub(super) fn add_command_line(&mut self, overrides: &[(String, String)]) -> Result<(), ConfigError> {
         let mut values = Dict::new();
         for (name, value) in overrides {
             let key = Key::dotted(name);
-            self.check(&key, &Origin::CommandLine, false)?;
+            check(&key, &Origin::CommandLine, false)?;
             self.set(&mut values, key, Origin::CommandLine, value);
         }
-        self.merge(values);
+        merge(&mut self.values, values);
         Ok(())
     }
 
@@ -151,16 +154,11 @@ impl Layers {
     /// and no `bogota_norte`.
     fn with_store_of_file(&self, key: Key) -> Key {
         let [stores, name, rest @ ..] = key.segments() else { return key };
-        let known = |store: &str| self.origins.0.contains_key(&Key::new(["stores", store]));
-        if stores != "stores" || known(name) {
+        if stores != STORES || self.origins.get(&Key::new([STORES, name])).is_some() {
             return key;
         }
-        let stores = self.origins.0.keys().filter_map(|known| match known.segments() {
-            [section, store] if section == "stores" => Some(store),
-            _ => None,
-        });
-        match stores.into_iter().find(|store| store.replace('-', "_") == *name) {
-            Some(store) => Key::new(["stores", store].into_iter().chain(rest.iter().map(String::as_str))),
+        match self.origins.stores().find(|store| store.replace('-', "_") == *name) {
+            Some(store) => Key::new([STORES, store].into_iter().chain(rest.iter().map(String::as_str))),
             None => key,
         }
     }
@@ -170,53 +168,126 @@ impl Layers {
         let mut section = key.parent();
         while let Some(here) = section {
             section = here.parent();
-            self.origins.0.entry(here).or_insert_with(|| origin.clone());
+            self.origins.set_if_absent(here, &origin);
         }
-        self.origins.0.insert(key, origin);
+        self.origins.set(key, origin);
     }
 
-    fn note(&mut self, key: &Key, origin: Origin, is_table: bool) -> Result<(), ConfigError> {
-        self.check(key, &origin, is_table)?;
-        self.origins.0.insert(key.clone(), origin);
-        Ok(())
-    }
-
-    fn check(&self, key: &Key, origin: &Origin, is_table: bool) -> Result<(), ConfigError> {
-        let invalid = |reason: String| ConfigError::Invalid { key: key.clone(), origin: origin.clone(), reason };
-        if let [stores, name, ..] = key.segments()
-            && stores == "stores"
-        {
-            name.parse::<StoreName>().map_err(|error| {
-                invalid(format!("{error}; a store's name has lower-case letters, digits, `-` and `_`"))
-            })?;
-        }
-        match settings::look_up(key) {
-            _ if settings::is_mapping(key) && key.segments().len() > 1 => Ok(()),
-            Known::Section if is_table => Ok(()),
-            Known::Section => Err(invalid(format!("is a section, not a setting. {}", settings::inside(key)))),
-            Known::Setting(_) if !is_table => Ok(()),
-            Known::Setting(_) => Err(invalid(
-                "is a setting, not a section; a name with dots needs quotes, as in \"security.protocol\" = \"SSL\""
-                    .into(),
-            )),
-            Known::Unknown => {
-                Err(ConfigError::Unknown { key: key.clone(), origin: origin.clone(), hint: settings::hint(key) })
-            }
-        }
-    }
-
-    fn merge(&mut self, values: Dict) {
-        let values = Serialized::from(values, Profile::Default);
-        self.values = std::mem::take(&mut self.values).merge(values);
+    /// Takes the stores out, each with what is wrong with it.
+    pub(super) fn take_stores<T: DeserializeOwned>(&mut self) -> Vec<(StoreName, Result<T, ConfigError>)> {
+        let Some(Value::Dict(_, stores)) = self.values.remove(STORES) else { return Vec::new() };
+        let refused: BTreeSet<_> = self.refused.iter().filter_map(|refused| refused.store.as_ref()).collect();
+        let named = stores.into_iter().filter_map(|(name, values)| Some((name.parse::<StoreName>().ok()?, values)));
+        let usable = named.filter(|(name, _)| !refused.contains(name));
+        let store = |(name, values)| {
+            let store = match values {
+                Value::Dict(_, values) => deserialize(values, &Key::of_store(&name), &self.origins),
+                _ => Err(self.origins.invalid(Key::of_store(&name), "is a section, not a setting")),
+            };
+            (name, store)
+        };
+        usable.map(store).collect()
     }
 
     /// Deserialises the merged settings.
-    pub(super) fn extract<T: DeserializeOwned>(self) -> Result<(T, Origins), ConfigError> {
-        match self.values.extract_lossy() {
-            Ok(settings) => Ok((settings, self.origins)),
-            Err(error) => Err(explain(error, &self.origins)),
+    pub(super) fn extract<T: DeserializeOwned>(self) -> Result<(T, Origins, Vec<RefusedStore>), ConfigError> {
+        let settings = deserialize(self.values, &Key::default(), &self.origins)?;
+        Ok((settings, self.origins, self.refused))
+    }
+}
+
+const STORES: &str = "stores";
+
+/// Reads the stores that a file of the folder defines.
+fn stores_in(path: &Path, text: &str, defined: &mut BTreeMap<StoreName, Vec<Definition>>) -> Result<(), ConfigError> {
+    let document = Document::parse(path, text)?;
+    let mut noted = Vec::new();
+    for (name, value) in document.table() {
+        let (key, place) = (Key::new([name.get_ref().as_ref()]), document.place(name.span().start));
+        let DeValue::Table(stores) = value.get_ref() else { return Err(only_stores(key, place)) };
+        if name.get_ref() != STORES {
+            return Err(only_stores(key, place));
+        }
+        for (name, value) in stores {
+            let (key, place) = (key.child(name.get_ref().as_ref()), document.place(name.span().start));
+            let table = value.get_ref().as_table();
+            check(&key, &place, table.is_some())?;
+            let mut origins = Vec::new();
+            let keys = table.map_or(Ok(()), |table| {
+                document.each_key(&key, table, &mut |key, origin, is_table| {
+                    check(&key, &origin, is_table)?;
+                    origins.push((key, origin));
+                    Ok(())
+                })
+            });
+            noted.push((name.get_ref().to_string(), place, keys.map(|()| origins)));
         }
     }
+    let mut values = document.values()?;
+    let mut values = match values.remove(STORES) {
+        Some(Value::Dict(_, values)) => values,
+        _ => Dict::new(),
+    };
+    for (name, place, origins) in noted {
+        let store = match values.remove(&name) {
+            Some(Value::Dict(_, store)) => store,
+            _ => Dict::new(),
+        };
+        let definition = Definition { file: path.to_owned(), place, settings: origins.map(|origins| (store, origins)) };
+        // A name that is none was refused by `check`.
+        if let Ok(name) = name.parse() {
+            defined.entry(name).or_default().push(definition);
+        }
+    }
+    Ok(())
+}
+
+fn only_stores(key: Key, origin: Origin) -> ConfigError {
+    let reason = "a file of `stores_dir` has [stores.NAME] tables and nothing else".to_owned();
+    ConfigError::Invalid { key, origin, reason }
+}
+
+fn defined_twice(key: Key, first: &Origin, last: &Origin) -> ConfigError {
+    let reason = format!("is defined twice, here and in {last}; keep one");
+    ConfigError::Invalid { key, origin: first.clone(), reason }
+}
+
+fn check(key: &Key, origin: &Origin, is_table: bool) -> Result<(), ConfigError> {
+    let invalid = |reason: String| ConfigError::Invalid { key: key.clone(), origin: origin.clone(), reason };
+    if let [stores, name, ..] = key.segments()
+        && stores == STORES
+    {
+        name.parse::<StoreName>()
+            .map_err(|error| invalid(format!("{error}; a store's name has lower-case letters, digits, `-` and `_`")))?;
+    }
+    match settings::look_up(key) {
+        _ if settings::is_mapping(key) && key.segments().len() > 1 => Ok(()),
+        Known::Section if is_table => Ok(()),
+        Known::Section => Err(invalid(format!("is a section, not a setting. {}", settings::inside(key)))),
+        Known::Setting(_) if !is_table => Ok(()),
+        Known::Setting(_) => Err(invalid(
+            "is a setting, not a section; a name with dots needs quotes, as in \"security.protocol\" = \"SSL\"".into(),
+        )),
+        Known::Unknown => {
+            Err(ConfigError::Unknown { key: key.clone(), origin: origin.clone(), hint: settings::hint(key) })
+        }
+    }
+}
+
+/// Later values win; sections are merged.
+fn merge(into: &mut Dict, values: Dict) {
+    for (name, value) in values {
+        match (into.get_mut(&name), value) {
+            (Some(Value::Dict(_, into)), Value::Dict(_, values)) => merge(into, values),
+            (_, value) => drop(into.insert(name, value)),
+        }
+    }
+}
+
+/// Deserialises the values of a section. Numbers and flags may be texts, since the environment has nothing else.
+fn deserialize<T: DeserializeOwned>(values: Dict, section: &Key, origins: &Origins) -> Result<T, ConfigError> {
+    let values = Figment::from(Serialized::from(values, Profile::Default));
+    values.extract_lossy().map_err(|error| explain(error, section, origins))
 }
 
 /// Whether a variable belongs to the settings. Excluded are the name of the settings file, the variables for tests, and
@@ -245,14 +316,15 @@ fn insert(dict: &mut Dict, segments: &[String], value: &str) {
 }
 
 /// Converts figment's error into this program's words, because figment quotes the value, which may be a secret.
-fn explain(error: figment::Error, origins: &Origins) -> ConfigError {
-    let key = Key::new(error.path);
+fn explain(error: figment::Error, section: &Key, origins: &Origins) -> ConfigError {
+    let key = Key::new(section.segments().iter().chain(&error.path));
     match error.kind {
         Kind::Message(reason) => origins.invalid(key, reason),
         Kind::MissingField(name) => ConfigError::Missing { key: key.child(name) },
         Kind::UnknownField(name, _) => {
             let key = key.child(name);
-            ConfigError::Unknown { origin: origins.nearest(&key), hint: settings::hint(&key), key }
+            let hint = settings::hint(&key);
+            origins.unknown(key, hint)
         }
         _ => {
             let reason = match settings::look_up(&key) {

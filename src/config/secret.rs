@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
+
+use super::stamp::Stamp;
 
 /// Replaces a secret wherever settings are shown.
 pub(super) const REDACTED: &str = "[redacted]";
@@ -47,6 +48,13 @@ pub(super) fn access(reason: &io::Error) -> String {
 #[derive(Debug, Clone)]
 pub(super) struct Secret(SecretString);
 
+/// Tells whether a setting has changed.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.expose_secret() == other.0.expose_secret()
+    }
+}
+
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(|text| Self(text.into()))
@@ -54,7 +62,7 @@ impl<'de> Deserialize<'de> for Secret {
 }
 
 /// Where a secret comes from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum SecretSource {
     Inline(Secret),
     File(PathBuf),
@@ -96,7 +104,7 @@ impl SecretSource {
 }
 
 /// Where a store's token comes from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TokenSource(pub(super) SecretSource);
 
 impl TokenSource {
@@ -136,30 +144,17 @@ pub struct Token {
     stamp: Option<Stamp>,
 }
 
-/// Identifies a version of a file: it differs if the content changes or another file takes its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    /// `None` if there is no file.
-    fn of(source: &TokenSource) -> Option<Self> {
-        let SecretSource::File(path) = &source.0 else { return None };
-        let file = fs::metadata(path).ok()?;
-        let (device, inode, size) = (file.dev(), file.ino(), file.size());
-        Some(Self { device, inode, size, changed: (file.ctime(), file.ctime_nsec()) })
-    }
+/// The version of the token's file; `None` if there is no file.
+fn stamp(source: &TokenSource) -> Option<Stamp> {
+    let SecretSource::File(path) = &source.0 else { return None };
+    Stamp::of(path).ok()
 }
 
 impl Token {
     /// Reads the token.
     pub fn read(source: &TokenSource) -> Result<Self, SecretError> {
         // Take the stamp first: a file that changes in between is read once too often, never once too few.
-        let stamp = Stamp::of(source);
+        let stamp = stamp(source);
         Ok(Self { source: source.clone(), secret: source.read()?, stamp })
     }
 
@@ -172,7 +167,7 @@ impl Token {
     /// one `stat`. A file that can't be used at the moment, because somebody is about to fill it, leaves the token as
     /// it is.
     pub fn refresh(&mut self) -> bool {
-        let stamp = Stamp::of(&self.source);
+        let stamp = stamp(&self.source);
         stamp.is_some() && stamp != self.stamp && self.read_again().unwrap_or(false)
     }
 
@@ -192,10 +187,17 @@ impl Serialize for TokenSource {
 }
 
 /// Where a password comes from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PasswordSource(pub(super) SecretSource);
 
 impl PasswordSource {
+    pub(super) fn file(&self) -> Option<&Path> {
+        match &self.0 {
+            SecretSource::File(path) => Some(path),
+            SecretSource::Inline(_) => None,
+        }
+    }
+
     /// Reads the current password; reads the file if one is set.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use super::secret::{PasswordSource, Secret};
 use super::values;
 
 /// `[schema_registry]`: a registry with Confluent's API. Without it, events are in Avro's single-object encoding.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SchemaRegistry {
     pub url: Url,
     /// Whether missing schemas are registered.
@@ -49,7 +49,7 @@ fn ten_seconds() -> Duration {
 }
 
 /// `[spool]`: where pages are until they are published.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Spool {
     /// The folder; only one process may use it at a time. A relative path is relative to the working directory.
@@ -69,7 +69,7 @@ impl Default for Spool {
 }
 
 /// `[admin]`: health, metrics and the status page.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
     /// The address to listen on; port 0 takes any free port.
@@ -84,7 +84,7 @@ impl Default for Admin {
 }
 
 /// `[reconcile]`: compares the list of IDs with the published orders.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Reconcile {
     /// The interval between two passes.
@@ -122,7 +122,7 @@ impl Reconcile {
 }
 
 /// `[resync]`: what happens when a seller asks for an order again.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Resync {
     /// Whether to publish it always, or only if it changed.

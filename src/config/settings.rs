@@ -119,6 +119,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     set("reconcile.retention", Duration, "How long it is remembered that an order was published. At least 31d: the marketplace lists orders up to 30 days back."),
     set_or("mapping.FIELD", Any, "see Mapping", "Where in a record the fields of an order are."),
     set("resync.policy", OneOf("publish, suppress_unchanged"), "What to do when a seller asks for a published order again: publish it with the next revision always, or only if it changed."),
+    set_or("stores_dir", File, "none", "Folder whose `*.toml` files have further `[stores.NAME]` tables, for one store or for several. What is added, changed or removed there takes effect while the program runs."),
     set_or("stores.NAME.country", OneOf("CO, MX, EC, CR"), "required", "Settles host, currency and time zone."),
     set_or("stores.NAME.token", Secret, "required", "The bare token of the shop's settings. Either this or `token_file`."),
     set_or("stores.NAME.token_file", File, "required", "File that holds the token; read again when it has changed and on 401, so that a rotated token needs no restart."),
@@ -195,7 +196,7 @@ pub(super) fn inside(section: &Key) -> String {
     names.dedup();
     let names = names.join(", ");
     match depth {
-        0 => format!("The sections are {names}"),
+        0 => format!("There are {names}"),
         _ if names.is_empty() => format!("`{section}` has nothing below it"),
         _ => format!("In `{section}` there are {names}"),
     }

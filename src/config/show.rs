@@ -52,7 +52,10 @@ impl Config {
         let (sections, values): (Vec<_>, Vec<_>) = table.iter().partition(|(_, value)| value.is_object());
         if !values.is_empty() {
             let gap = if text.is_empty() { "" } else { "\n" };
-            writeln!(text, "{gap}[{key}]").unwrap_or_default();
+            match key.segments() {
+                [] => {}
+                _ => writeln!(text, "{gap}[{key}]").unwrap_or_default(),
+            }
         }
         for (name, value) in values {
             let source = self.origins.of(&key.child(name));

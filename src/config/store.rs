@@ -13,7 +13,7 @@ use crate::marketplace::client::HostLimits;
 use crate::order::country::Country;
 
 /// `[api]`: how the marketplace is asked.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Api {
     /// The interval between two reads of new orders when none is pending.
@@ -93,7 +93,7 @@ impl Api {
 }
 
 /// `[api.paths]`: each begins with `/`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Paths {
     /// Path of the destructive read.
@@ -141,7 +141,7 @@ fn is_path(text: &str) -> bool {
 }
 
 /// `[stores.NAME]`, completed with the values of `[api]`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Store {
     /// Determines host, currency and time zone.
     pub country: Country,

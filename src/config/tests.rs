@@ -1,8 +1,12 @@
 //! What a user may write, and the messages for what can't be used.
 
+use std::fs;
+
 use secrecy::ExposeSecret;
 
 use super::*;
+
+mod folder;
 
 const STORE: &str = "[stores.bogota]\ncountry = \"CO\"\ntoken = \"s3cret\"\n";
 
@@ -147,7 +151,7 @@ fn what_is_wrong_in_the_file_is_named_with_its_line() {
     let cases = [
         ("[kafka]\nbootstrap_server = \"x\"", none, "`kafka.bootstrap_server` (settings.toml, line 2) is no setting"),
         ("[kafka]\nx.y = 1", none, "`kafka.x` (settings.toml, line 2) is no setting of this program. In `kafka` there"),
-        ("\n[kafak]", none, "`kafak` (settings.toml, line 2) is no setting of this program. The sections are kafka, "),
+        ("\n[kafak]", none, "`kafak` (settings.toml, line 2) is no setting of this program. There are kafka, "),
         ("[[stores]]\nname = 1", none, "`stores` (settings.toml, line 1): is a section, not a setting"),
         ("kafka = 5", none, "`kafka` (settings.toml, line 1): is a section, not a setting"),
         ("[kafka]\nlanes.x = 5", none, "`kafka.lanes` (settings.toml, line 2): is a setting, not a section"),

@@ -5,15 +5,20 @@
 //! own on the broker, because they open a producer as a drain does.
 
 mod broker;
+mod each_store;
 mod marketplace;
 mod registry;
 mod spool;
+mod stores;
 
 use std::future::Future;
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::timeout;
+
+pub use marketplace::check_token;
+pub use stores::examine_stores;
 
 use crate::config::Config;
 
@@ -80,7 +85,7 @@ pub async fn examine(config: &Config) -> Vec<Check> {
         true => in_time("records", "see that all brokers and the registry run", registry::records(config)).await,
         false => Vec::new(),
     };
-    [spool, broker, registry, records, marketplace].concat()
+    [spool, broker, registry, records, stores::refused(config, |_| true), marketplace].concat()
 }
 
 async fn in_time(name: &str, cure: &str, check: impl Future<Output = Vec<Check>>) -> Vec<Check> {

@@ -21,9 +21,9 @@ mod reading;
 mod release;
 mod retention;
 mod status;
+mod stores;
 mod work;
 
-use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,11 +35,8 @@ use crate::avro::schemas::SchemaResolver;
 use crate::config::ResyncPolicy;
 use crate::kafka::broker::Broker;
 use crate::kafka::topics::TopicNames;
-use crate::order::country::Country;
-use crate::order::ids::StoreName;
-use crate::order::mapping::Mapping;
 use crate::pipeline::account::Account;
-use crate::pipeline::counters::{Counters, StoreCounters};
+use crate::pipeline::counters::Counters;
 use crate::pipeline::tracking_memory::TrackingMemory;
 use crate::platform::jobs::{self, Jobs, RuntimeOf};
 use crate::spool::Spool;
@@ -49,20 +46,11 @@ pub use error::LaneError;
 pub use load::catch_up;
 use publisher::Publisher;
 pub use status::{LaneState, LaneStatus, NotReadyReason};
+pub use stores::{StoreFacts, Stores};
 pub use work::{FetchedOrders, MissingQuery, Unspooled, Work};
 
 /// How long a broker may take for each step of opening a lane, or without any progress while a partition is read.
 pub const OPEN_DEADLINE: Duration = Duration::from_secs(20);
-
-/// What a lane needs to know of a store.
-#[derive(Debug, Clone)]
-pub struct StoreFacts {
-    /// Determines currency and time zone.
-    pub country: Country,
-    /// Where the fields are in a record.
-    pub mapping: Arc<Mapping>,
-    pub counters: Arc<StoreCounters>,
-}
 
 /// The parts of one lane.
 pub struct LaneParts {
@@ -72,7 +60,7 @@ pub struct LaneParts {
     /// Runs the lane's thread, and background jobs: mapping, release, and the scan for old records.
     pub jobs: Arc<dyn Jobs>,
     pub topics: TopicNames,
-    pub stores: Arc<HashMap<StoreName, StoreFacts>>,
+    pub stores: Stores,
     pub spool: Spool,
     /// Account of lost orders: a page may bring some of them back.
     pub account: Account,

@@ -42,5 +42,6 @@ mod secured;
 mod signals;
 mod soak;
 mod stack;
+mod stores;
 mod support;
 mod tls;

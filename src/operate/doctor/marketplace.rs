@@ -9,6 +9,7 @@ use reqwest::{Client, redirect};
 use tokio::time::timeout;
 use url::Url;
 
+use super::each_store::each_store;
 use super::{CHECK_TIMEOUT, Check};
 use crate::app;
 use crate::config::{Config, SecretError, Store};
@@ -23,19 +24,19 @@ const TOO_FAR: u64 = 60;
 const FAR: u64 = 5;
 
 pub(super) async fn check(config: &Config) -> Vec<Check> {
-    if config.stores.is_empty() {
+    if config.stores.is_empty() && config.refused.is_empty() {
         let cure = "set one up: `[stores.NAME]` with `country` and `token_file`";
         return vec![Check::bad("stores", "no store is set up", cure)];
     }
-    let mut checks = Vec::new();
-    for (name, store) in &config.stores {
-        let (token, clock) = tokio::join!(token(name, store), clock(name, &store.base_url));
-        checks.extend([token, clock]);
-    }
-    checks
+    let token_and_clock = async |name: StoreName, store: Store| {
+        let (token, clock) = tokio::join!(check_token(&name, &store), clock(&name, &store.base_url));
+        vec![token, clock]
+    };
+    each_store(config.stores.iter(), token_and_clock).await
 }
 
-async fn token(name: &StoreName, store: &Store) -> Check {
+/// Asks the marketplace for the list of IDs, which tells whether it accepts the store's token.
+pub async fn check_token(name: &StoreName, store: &Store) -> Check {
     let what = format!("token {name}");
     let late = "see whether the marketplace can be reached from this machine: `curl -I` its base URL";
     match timeout(CHECK_TIMEOUT, ask(name, &what, store)).await {
@@ -89,7 +90,7 @@ async fn ask(name: &StoreName, what: &str, store: &Store) -> Check {
     }
 }
 
-fn no_token(what: &str, error: &SecretError) -> Check {
+pub(super) fn no_token(what: &str, error: &SecretError) -> Check {
     Check::bad(what, error.to_string(), "correct the store's `token_file` or `token`")
 }
 

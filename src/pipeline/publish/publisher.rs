@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::plan::Plan;
-use super::reading::{Mapped, Stores};
+use super::reading::Mapped;
 use super::release::Releasing;
 use super::retention::Retention;
 use super::status::{LaneState, LaneStatus};
@@ -82,7 +82,7 @@ impl Publisher {
         let decoder = parts.schemas.tracking_decoder();
         let releasing = Releasing::new(parts.spool.clone());
         let retention = parts.retention.map(|keep| {
-            let stores = parts.stores.keys().cloned();
+            let stores = parts.stores.clone();
             Retention::new(parts.lane, keep, parts.jobs.clone(), parts.stop.clone(), parts.left, stores)
         });
         Self {
@@ -270,7 +270,7 @@ impl Publisher {
             return;
         }
         let pages = work.iter().filter(|work| !work.is_query()).count();
-        let stores = Arc::<Stores>::clone(&self.parts.stores);
+        let stores = self.parts.stores.clone();
         let map = move || work.into_iter().map(|work| Mapped::from_work(work, &stores)).collect();
         self.mapping = Some(MappingJob {
             pages,

@@ -1,9 +1,7 @@
 //! Maps the records of queued work. Mapping needs neither index nor broker and takes as long as the rest of publishing.
 //! So it runs on another thread, while the lane is busy with the previous transaction.
 
-use std::collections::HashMap;
-
-use super::{FetchedOrders, LaneError, StoreFacts, Work};
+use super::{FetchedOrders, LaneError, StoreFacts, Stores, Work};
 use crate::avro::event::ContentHash;
 use crate::marketplace::body::{self, Page};
 use crate::order::ids::{OrderId, StoreName};
@@ -26,8 +24,6 @@ pub(super) struct Mapped {
     pub(super) records: Vec<MappedRecord>,
 }
 
-pub(super) type Stores = HashMap<StoreName, StoreFacts>;
-
 impl Mapped {
     /// Maps a piece of work. Blocks: a recovered page is read from its file.
     ///
@@ -36,19 +32,19 @@ impl Mapped {
     pub(super) fn from_work(mut work: Work, stores: &Stores) -> Result<Self, LaneError> {
         let records = match &mut work {
             Work::Page(page) => {
-                let records = read_page(facts(stores, page.store())?, &page.body()?);
+                let records = read_page(&facts(stores, page.store())?, &page.body()?);
                 page.drop_body();
                 records
             }
-            Work::Unspooled(page) => read_page(facts(stores, &page.store)?, &page.body),
-            Work::Fetched(fetched) => read_answers(facts(stores, &fetched.store)?, fetched),
+            Work::Unspooled(page) => read_page(&facts(stores, &page.store)?, &page.body),
+            Work::Fetched(fetched) => read_answers(&facts(stores, &fetched.store)?, fetched),
             Work::FindMissing(_) => Vec::new(),
         };
         Ok(Self { work, records })
     }
 }
 
-fn facts<'a>(stores: &'a Stores, store: &StoreName) -> Result<&'a StoreFacts, LaneError> {
+fn facts(stores: &Stores, store: &StoreName) -> Result<StoreFacts, LaneError> {
     stores.get(store).ok_or_else(|| LaneError::UnknownStore(store.clone()))
 }
 

@@ -24,8 +24,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::LaneError;
 use super::load::read_tracking_entry;
+use super::{LaneError, Stores};
 use crate::avro::decoder::Decoder;
 use crate::avro::tracking::TrackingEntry;
 use crate::kafka::KafkaFault;
@@ -56,7 +56,7 @@ pub(super) struct Retention {
     /// Pages of an earlier process that are not published yet.
     left: usize,
     /// Stores whose lists come to this lane.
-    stores: HashSet<StoreName>,
+    stores: Stores,
     old: Old,
     /// Old keys that a list did not name, or that no list can name: due for removal.
     unlisted: Vec<Vec<u8>>,
@@ -81,11 +81,11 @@ impl Retention {
         jobs: Arc<dyn Jobs>,
         stop: CancellationToken,
         left: usize,
-        stores: impl Iterator<Item = StoreName>,
+        stores: Stores,
     ) -> Self {
         let now = Instant::now();
         let old = Old { before: Millis48::from_millis(0), keys: Vec::new() };
-        let (stores, unlisted) = (stores.collect(), Vec::new());
+        let unlisted = Vec::new();
         Self { lane, keep, jobs, stop, left, stores, old, unlisted, scan: None, next_scan: now, next_idle: now }
     }
 
@@ -140,7 +140,7 @@ impl Retention {
 
     fn take_over(&mut self, Old { before, keys }: Old) {
         // A store that the settings no longer name has no list, and brings no orders.
-        let (keys, unlisted) = keys.into_iter().partition(|key| store_of(key).is_none_or(|s| self.stores.contains(&s)));
+        let (keys, unlisted) = keys.into_iter().partition(|key| store_of(key).is_none_or(|s| self.stores.knows(&s)));
         self.old = Old { before, keys };
         self.unlisted = unlisted;
     }
@@ -245,8 +245,10 @@ mod tests {
     use crate::avro::event::{ContentHash, Reason, Revision};
     use crate::avro::tracking::{OrderState, OrderTracking};
     use crate::kafka::broker::Apply;
+    use crate::order::country::Country;
     use crate::order::ids::{OrderId, ReadId};
     use crate::pipeline::index::{IndexEntry, IndexUpdate};
+    use crate::pipeline::publish::StoreFacts;
     use crate::platform::jobs::Threads;
 
     const DAY: i64 = 86_400_000;
@@ -263,7 +265,9 @@ mod tests {
     }
 
     fn retention(left: usize) -> Retention {
-        let stores = ["bogota".parse().unwrap()].into_iter();
+        let facts = StoreFacts { country: Country::Co, mapping: Arc::default(), counters: Arc::default() };
+        let stores = Stores::default();
+        stores.set("bogota".parse().unwrap(), facts);
         Retention::new(0, Duration::from_secs(90 * 86_400), Threads::shared(), CancellationToken::new(), left, stores)
     }
 
