@@ -27,7 +27,7 @@ use crate::platform::shutdown::{ProcessSignal, Signals};
 pub async fn run(file: Option<&Path>, config: Config, json: bool) -> Result<()> {
     let counters = Arc::<Counters>::default();
     let admin = Arc::new(AdminState::new(counters.clone()));
-    let server = Server::start(config.admin.listen, admin.clone()).await?;
+    let server = Server::start(&config.admin, admin.clone()).await?;
     let signals = Signals::listen().context("can't listen to signals")?;
     let mut runner = Runner { file, counters: counters.clone(), admin, server, signals, stopping: false };
     let result = runner.run(config).await;
@@ -142,7 +142,7 @@ impl Runner<'_> {
         let new = Config::load(self.file, config::environment(), &[])?;
         app::check(&new)?;
         if new.admin.listen != now.admin.listen {
-            self.server = Server::start(new.admin.listen, self.admin.clone()).await?;
+            self.server = Server::start(&new.admin, self.admin.clone()).await?;
         }
         Ok(new)
     }
@@ -150,7 +150,7 @@ impl Runner<'_> {
     /// Listens at the address of the old settings again, if the new settings had another one.
     async fn listen_again(&mut self, failed: &Config, now: &Config) {
         if failed.admin.listen != now.admin.listen {
-            match Server::start(now.admin.listen, self.admin.clone()).await {
+            match Server::start(&now.admin, self.admin.clone()).await {
                 Ok(server) => self.server = server,
                 Err(error) => tracing::error!(%error, "still listening at the new address"),
             }
