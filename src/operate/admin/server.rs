@@ -60,7 +60,10 @@ pub struct CannotListen {
 
 /// A running server. Dropping it stops it.
 #[derive(Debug)]
-pub struct Server(#[expect(dead_code, reason = "it stops the server when it is dropped")] DropGuard);
+pub struct Server {
+    address: SocketAddr,
+    _stop: DropGuard,
+}
 
 impl Server {
     /// Listens at the address, and logs the actual one: port 0 takes any free port.
@@ -84,7 +87,13 @@ impl Server {
             }
         };
         tokio::spawn(serve);
-        Ok(Self(stop.drop_guard()))
+        Ok(Self { address: bound, _stop: stop.drop_guard() })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::header::DATE;
 use reqwest::{Client, redirect};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use url::Url;
 
@@ -15,7 +17,10 @@ use crate::config::{Config, SecretError, Store};
 use crate::marketplace::client::{ApiError, Refusal};
 use crate::order::ids::{OrderId, StoreName};
 use crate::pipeline::reconcile::{AskError, Asker};
+use crate::platform::text::natural_order;
 
+/// How many stores are checked at a time.
+const AT_ONCE: usize = 16;
 /// Seconds of difference up to which a page that waited is judged right. Beyond, it may be taken for newer or older
 /// than it is.
 const TOO_FAR: u64 = 60;
@@ -27,12 +32,20 @@ pub(super) async fn check(config: &Config) -> Vec<Check> {
         let cure = "set one up: `[stores.NAME]` with `country` and `token_file`";
         return vec![Check::bad("stores", "no store is set up", cure)];
     }
-    let mut checks = Vec::new();
-    for (name, store) in &config.stores {
-        let (token, clock) = tokio::join!(token(name, store), clock(name, &store.base_url));
-        checks.extend([token, clock]);
+    let mut stores: Vec<_> = config.stores.iter().map(|(name, store)| (name.clone(), store.clone())).collect();
+    stores.sort_by(|(one, _), (other, _)| natural_order(one.as_str(), other.as_str()));
+    let (places, mut running) = (Arc::new(Semaphore::new(AT_ONCE)), JoinSet::new());
+    for (index, (name, store)) in stores.into_iter().enumerate() {
+        let places = places.clone();
+        running.spawn(async move {
+            let _place = places.acquire_owned().await;
+            let checks = tokio::join!(token(&name, &store), clock(&name, &store.base_url));
+            (index, <[Check; 2]>::from(checks).map(|check| check.of_store(&name)))
+        });
     }
-    checks
+    let mut checks = running.join_all().await;
+    checks.sort_by_key(|(index, _)| *index);
+    checks.into_iter().flat_map(|(_, checks)| checks).collect()
 }
 
 async fn token(name: &StoreName, store: &Store) -> Check {
