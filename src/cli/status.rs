@@ -127,7 +127,10 @@ fn print_totals(totals: &Value, style: TerminalStyle) {
         ("pending", number(&totals["pending"])),
         ("published", count(published)),
         ("dead letters", number(&totals["dead_letters"])),
-        ("cut reads", format!("{}, {} not settled", number(&totals["unknown_reads"]), number(&totals["unsettled_unknown_reads"]))),
+        (
+            "cut reads",
+            format!("{}, {} not settled", number(&totals["unknown_reads"]), number(&totals["unsettled_unknown_reads"])),
+        ),
         ("unaccounted", number(&totals["unaccounted_orders"])),
         ("oldest read", format!("{} UTC", when(&totals["last_good_read_at"]))),
     ] {
@@ -155,7 +158,9 @@ fn print_store(name: &str, store: &Value, style: TerminalStyle) {
             None => "",
         };
         let tried = match problem["last_tried_at"].as_str() {
-            Some(_) => format!("failing since {}, last tried {} UTC", when(&problem["since"]), when(&problem["last_tried_at"])),
+            Some(_) => {
+                format!("failing since {}, last tried {} UTC", when(&problem["since"]), when(&problem["last_tried_at"]))
+            }
             None => format!("since {} UTC", when(&problem["since"])),
         };
         let told = format!("{}: {} ({tried})", style.bad(what), text(&problem["reason"]));
