@@ -101,17 +101,20 @@ const ADVICE: &[Advice] = &[
 /// The reason and the cure of a problem. `why`: the pipeline's own sentence.
 #[must_use]
 pub fn advice(kind: &str, why: &str, language: Language) -> (String, &'static str) {
-    let known = ADVICE.iter().find(|advice| advice.kind == kind).map(|advice| match language {
-        Language::English => &advice.english,
-        Language::Spanish => &advice.spanish,
-    });
-    match known {
-        Some(Told { reason: "", cure }) => (why.to_owned(), cure),
-        Some(Told { reason, cure }) if why.is_empty() || language == Language::English => ((*reason).to_owned(), cure),
-        // What exactly came is not translated.
-        Some(Told { reason, cure }) => (format!("{reason}: {why}"), cure),
-        None => (why.to_owned(), language.look_at_doctor()),
-    }
+    let Some(Advice { english, spanish, .. }) = ADVICE.iter().find(|advice| advice.kind == kind) else {
+        return (why.to_owned(), language.look_at_doctor());
+    };
+    let told = match language {
+        Language::English => english,
+        Language::Spanish => spanish,
+    };
+    let reason = match (told.reason, english.reason) {
+        ("", _) => why.to_owned(),
+        // What exactly happened is not translated.
+        (reason, "") => format!("{reason}: {why}"),
+        (reason, _) => reason.to_owned(),
+    };
+    (reason, told.cure)
 }
 
 impl Language {
