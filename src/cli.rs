@@ -154,8 +154,9 @@ pub enum Command {
     /// Say how it stands: asks the running instance, or, where none answers, the topics and the spool
     ///
     /// Safe at any time; changes nothing.
-    #[command(after_help = "Examples:\n  imotriz-kafka status\n  imotriz-kafka --json status")]
-    Status,
+    #[command(after_help = "Examples:\n  imotriz-kafka status\n  imotriz-kafka --json status\n  \
+                            imotriz-kafka status --store bogota\n  imotriz-kafka status --state parked")]
+    Status(status::StatusArgs),
     /// List, show or retry dead letters: what came and could not be mapped
     #[command(
         subcommand,

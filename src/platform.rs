@@ -1,5 +1,5 @@
 //! Access to the operating system: time, files, threads and signals. Also what every room needs: pauses between attempts,
-//! the root cause of an error, numbers as text.
+//! the root cause of an error, numbers and names for people.
 //!
 //! Time, files and threads are the seams at which a simulation replaces the real thing. Nothing here knows of orders,
 //! marketplaces or Kafka.

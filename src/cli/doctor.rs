@@ -1,5 +1,6 @@
 //! `doctor`: prints each check of [`doctor::examine`], with its remedy.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -14,6 +15,7 @@ use super::{out, wrap};
 use crate::config::Config;
 use crate::operate::admin;
 use crate::operate::doctor::{self, Check, Health};
+use crate::platform::text::plural;
 
 /// Timeout of `--quick`. A container health check runs it every few seconds.
 const QUICK: Duration = Duration::from_secs(3);
@@ -55,13 +57,61 @@ pub async fn run(config: &Config, json: bool) -> Result<u8> {
     Ok(if bad == 0 { 0 } else { exit::FINDING })
 }
 
-/// Prints a line per check if the terminal is wide enough. Findings that wrap stay in their own column.
+/// What is told of a check, or of those of several stores that found the same.
+struct Finding<'a> {
+    check: &'a Check,
+    stores: u64,
+}
+
+impl Finding<'_> {
+    fn name(&self) -> String {
+        match self.stores {
+            0 | 1 => self.check.name.clone(),
+            several => format!("{} and {}", self.check.name, plural(several - 1, "other")),
+        }
+    }
+}
+
+/// What is not well comes first, the worst before the rest. Stores of which the same was found share a line, and those
+/// that are well are a number.
+fn findings(checks: &[Check]) -> (Vec<Finding<'_>>, u64) {
+    let (mut findings, mut well) = (Vec::<Finding<'_>>::new(), BTreeSet::new());
+    well.extend(checks.iter().filter_map(|check| check.store.as_ref()));
+    for check in checks {
+        let kind = |check: &'_ Check| check.name.split(' ').next().map(str::to_owned);
+        let same = findings.iter_mut().find(|Finding { check: it, .. }| {
+            it.store.is_some()
+                && check.store.is_some()
+                && (it.health, &it.found, &it.cure, kind(it)) == (check.health, &check.found, &check.cure, kind(check))
+        });
+        if check.health != Health::Good {
+            well.retain(|store| Some(*store) != check.store.as_ref());
+        }
+        match same {
+            _ if check.store.is_some() && check.health == Health::Good => {}
+            Some(finding) => finding.stores += 1,
+            None => findings.push(Finding { check, stores: u64::from(check.store.is_some()) }),
+        }
+    }
+    findings.sort_by_key(|finding| match finding.check.health {
+        Health::Bad => 0,
+        Health::Doubtful => 1,
+        Health::Skipped => 2,
+        Health::Good => 3,
+    });
+    (findings, well.len() as u64)
+}
+
+/// Prints a line per finding if the terminal is wide enough. Findings that wrap stay in their own column.
 pub(super) fn print(checks: &[Check]) {
     let style = TerminalStyle::of_stdout();
-    let names = checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0).min(wrap::columns() / 2);
+    let (findings, well) = findings(checks);
+    let lengths = findings.iter().map(|finding| finding.name().chars().count());
+    let names = lengths.max().unwrap_or(0).min(wrap::columns() / 2);
     let margin = names + 3;
-    for check in checks {
-        let name = format!("{:<names$}", check.name);
+    for finding in &findings {
+        let check = finding.check;
+        let name = format!("{:<names$}", finding.name());
         let (sign, name) = match check.health {
             Health::Good => (style.good("✓"), name),
             Health::Doubtful => (style.bold("!"), style.bold(name)),
@@ -76,6 +126,10 @@ pub(super) fn print(checks: &[Check]) {
         if let Some(cure) = &check.cure {
             out::report(format_args!("{:margin$}→ {}", "", wrap::hanging(cure, margin + 2)));
         }
+    }
+    if well > 0 {
+        let found = format!("{} well: token accepted, list of orders whole, clock right", plural(well, "store"));
+        out::report(format_args!("{} {:<names$} {found}", style.good("✓"), "stores"));
     }
 }
 
@@ -100,4 +154,31 @@ async fn status_of(url: &Url) -> Result<u16> {
     let client = Client::builder().no_proxy().redirect(redirect::Policy::none()).timeout(QUICK).build()?;
     let answer = client.get(url.clone()).send().await.map_err(reqwest::Error::without_url);
     Ok(answer.with_context(|| format!("nobody answers at {url}"))?.status().as_u16())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: &str, store: Option<&str>, health: Health, found: &str) -> Check {
+        let store = store.map(|name| name.parse().unwrap());
+        Check { name: name.to_owned(), store, health, found: found.to_owned(), cure: None }
+    }
+
+    #[test]
+    fn what_is_not_well_comes_first_and_stores_of_which_the_same_was_found_share_a_line() {
+        let checks = [
+            check("broker", None, Health::Good, "3 brokers"),
+            check("token s1", Some("s1"), Health::Good, "accepted; 7 orders"),
+            check("clock s1", Some("s1"), Health::Good, "right"),
+            check("token s2", Some("s2"), Health::Bad, "401"),
+            check("clock s2", Some("s2"), Health::Good, "right"),
+            check("token s3", Some("s3"), Health::Bad, "401"),
+            check("clock s3", Some("s3"), Health::Doubtful, "7 s"),
+            check("token s10", Some("s10"), Health::Bad, "401"),
+        ];
+        let (findings, well) = findings(&checks);
+        let told: Vec<_> = findings.iter().map(Finding::name).collect();
+        assert_eq!((told, well), (["token s2 and 2 others", "clock s3", "broker"].map(str::to_owned).to_vec(), 1));
+    }
 }

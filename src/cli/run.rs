@@ -32,7 +32,7 @@ use crate::platform::shutdown::{ProcessSignal, Signals};
 pub async fn run(file: Option<&Path>, sources: Sources, config: Config, json: bool) -> Result<()> {
     let counters = Arc::<Counters>::default();
     let admin = Arc::new(AdminState::new(counters.clone()));
-    let server = Server::start(config.admin.listen, admin.clone()).await?;
+    let server = Server::start(&config.admin, admin.clone()).await?;
     let signals = Signals::listen().context("can't listen to signals")?;
     warn_of_refused(&config);
     let stores = StoresWatch::of(&config);
@@ -187,7 +187,7 @@ impl Runner<'_> {
         new.keep_refused(now);
         app::check(&new)?;
         if new.admin.listen != now.admin.listen {
-            self.server = Server::start(new.admin.listen, self.admin.clone()).await?;
+            self.server = Server::start(&new.admin, self.admin.clone()).await?;
         }
         warn_of_refused(&new);
         for (store, change) in config::changes(&now.stores, &new.stores) {
@@ -201,7 +201,7 @@ impl Runner<'_> {
     /// Listens at the address of the old settings again, if the new settings had another one.
     async fn listen_again(&mut self, failed: &Config, now: &Config) {
         if failed.admin.listen != now.admin.listen {
-            match Server::start(now.admin.listen, self.admin.clone()).await {
+            match Server::start(&now.admin, self.admin.clone()).await {
                 Ok(server) => self.server = server,
                 Err(error) => tracing::error!(%error, "still listening at the new address"),
             }

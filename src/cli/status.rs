@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
+use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
+use url::form_urlencoded;
 
 use super::out;
 use super::style::TerminalStyle;
@@ -13,10 +15,10 @@ use super::table::Rows;
 use super::wrap;
 use crate::avro::tracking::OrderState;
 use crate::config::Config;
-use crate::operate::admin::client;
+use crate::operate::admin::{State, client};
 use crate::operate::queries;
 use crate::pipeline::account::{Account, OpenLoss};
-use crate::platform::text::{count, plural};
+use crate::platform::text::{count, natural_order, plural};
 use crate::spool::{FileState, Holder, Spool};
 
 /// What the tracking records say of a store.
@@ -28,12 +30,56 @@ struct Tally {
     last_published: Option<Timestamp>,
 }
 
+/// How many stores that are not well are told. Whoever has more of them has one cause to look for.
+const TOLD: usize = 20;
+
+/// What to show of a running instance.
+#[derive(Debug, Clone, Default, Args)]
+pub struct StatusArgs {
+    /// Only this store
+    #[arg(long)]
+    pub store: Option<String>,
+    /// Only stores in this state
+    #[arg(long, value_enum)]
+    pub state: Option<State>,
+    /// At most so many stores
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub limit: Option<u16>,
+    /// Only stores behind this name, in natural order
+    #[arg(long)]
+    pub after: Option<String>,
+}
+
+impl StatusArgs {
+    /// The path to ask for. Without a wish a person is told what is not well, and a program everything.
+    fn path(&self, json: bool) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        let state = match self {
+            Self { store: None, state: None, after: None, .. } if !json => Some(State::NotWell),
+            Self { state, .. } => *state,
+        };
+        let limit = self.limit.map(usize::from).or((!json).then_some(TOLD));
+        let wishes = [
+            ("store", self.store.clone()),
+            ("state", state.map(|state| state.word().to_owned())),
+            ("limit", limit.map(|limit| limit.to_string())),
+            ("after", self.after.clone()),
+        ];
+        for (name, wish) in wishes {
+            if let Some(wish) = wish {
+                query.append_pair(name, &wish);
+            }
+        }
+        format!("/status?{}", query.finish())
+    }
+}
+
 /// Prints the status.
 ///
 /// # Errors
 /// No instance answers, and Kafka or the spool can't be read either.
-pub async fn run(config: &Config, json: bool) -> Result<()> {
-    match client::get(config.admin.listen, "/status").await {
+pub async fn run(config: &Config, wished: &StatusArgs, json: bool) -> Result<()> {
+    match client::get(config.admin.listen, &wished.path(json)).await {
         Ok(answer) if answer.is_good() => of_instance(&answer.body, json),
         _ => from_topics(config, json).await,
     }
@@ -47,8 +93,6 @@ fn of_instance(body: &str, json: bool) -> Result<()> {
         return Ok(());
     }
     let style = TerminalStyle::of_stdout();
-    let number = |value: &Value| value.as_u64().map(count).unwrap_or_default();
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let ready = match &status["ready"] {
         Value::Bool(true) => style.good("ready"),
         _ => style.bad("not ready"),
@@ -61,33 +105,76 @@ fn of_instance(body: &str, json: bool) -> Result<()> {
     for reason in status["not_ready"].as_array().into_iter().flatten() {
         out::line(format_args!("  {}: {}", text(&reason["what"]), text(&reason["why"])));
     }
-    let mut rows = Rows::new(["store", "pending", "published", "dead", "unknown", "unaccounted", "last read (UTC)"]);
-    for (name, store) in status["stores"].as_object().into_iter().flatten() {
-        let published = match &store["published"] {
-            Value::Object(reasons) => count(reasons.values().filter_map(Value::as_u64).sum()),
-            other => text(other),
-        };
-        rows.add([
-            name.clone(),
-            number(&store["pending"]),
-            published,
-            number(&store["dead_letters"]),
-            number(&store["unknown_reads"]),
-            number(&store["unaccounted_orders"]),
-            when(&store["last_good_read_at"]),
-        ]);
-    }
-    out::line(format_args!("\n{rows}"));
-    for (name, store) in status["stores"].as_object().into_iter().flatten() {
-        for (what, trouble) in [("not read", &store["not_read"]), ("not reconciled", &store["not_reconciled"])] {
-            if let Some(why) = trouble["why"].as_str() {
-                let (since, tried) = (when(&trouble["since"]), when(&trouble["last_tried_at"]));
-                let told = format!("{}: {why} (failing since {since}, last tried {tried} UTC)", style.bad(what));
-                out::line(format_args!("{}  {}", style.bold(name), wrap::hanging(&told, 2)));
-            }
-        }
+    print_totals(&status["totals"], style);
+    let stores = status["stores"].as_object().into_iter().flatten();
+    stores.for_each(|(name, store)| print_store(name, store, style));
+    if let Some(after) = status["next_after"].as_str() {
+        out::line(format_args!("\nmore of the {} are shown with --after {after}", number(&status["stores_found"])));
     }
     Ok(())
+}
+
+fn print_totals(totals: &Value, style: TerminalStyle) {
+    let (well, not_well) = (&totals["well"], totals["not_well"].as_u64().unwrap_or(0));
+    let stores = plural(totals["stores"].as_u64().unwrap_or(0), "store");
+    let well = match not_well {
+        0 => style.good(format!("{} well", number(well))),
+        some => format!("{}, {} well", style.bad(format!("{} not well", count(some))), number(well)),
+    };
+    let published: u64 = totals["published"].as_object().into_iter().flatten().filter_map(|(_, it)| it.as_u64()).sum();
+    out::line(format_args!("\nstores        {stores}: {well}"));
+    for (name, value) in [
+        ("pending", number(&totals["pending"])),
+        ("published", count(published)),
+        ("dead letters", number(&totals["dead_letters"])),
+        (
+            "cut reads",
+            format!("{}, {} not settled", number(&totals["unknown_reads"]), number(&totals["unsettled_unknown_reads"])),
+        ),
+        ("unaccounted", number(&totals["unaccounted_orders"])),
+        ("oldest read", format!("{} UTC", when(&totals["last_good_read_at"]))),
+    ] {
+        out::line(format_args!("{name:<12}  {value}"));
+    }
+}
+
+/// Prints what is wrong with a store and what to do about it, or how it stands if it is well.
+fn print_store(name: &str, store: &Value, style: TerminalStyle) {
+    let problems = store["problems"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if problems.is_empty() {
+        out::line(format_args!(
+            "\n{} {}  well; {} pending, last read {} UTC",
+            style.good("✓"),
+            style.bold(name),
+            number(&store["pending"]),
+            when(&store["last_good_read_at"])
+        ));
+    }
+    for problem in problems {
+        let what = match problem["state"].as_str() {
+            Some("parked" | "not_read") => "not read",
+            Some("not_reconciled") => "not reconciled",
+            Some(other) => other,
+            None => "",
+        };
+        let tried = match problem["last_tried_at"].as_str() {
+            Some(_) => {
+                format!("failing since {}, last tried {} UTC", when(&problem["since"]), when(&problem["last_tried_at"]))
+            }
+            None => format!("since {} UTC", when(&problem["since"])),
+        };
+        let told = format!("{}: {} ({tried})", style.bad(what), text(&problem["reason"]));
+        out::line(format_args!("\n{} {}  {}", style.bad("✗"), style.bold(name), wrap::hanging(&told, 2)));
+        out::line(format_args!("  → {}", wrap::hanging(&text(&problem["cure"]), 4)));
+    }
+}
+
+fn number(value: &Value) -> String {
+    value.as_u64().map(count).unwrap_or_default()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn when(value: &Value) -> String {
@@ -125,7 +212,9 @@ async fn from_topics(config: &Config, json: bool) -> Result<()> {
     let style = TerminalStyle::of_stdout();
     out::line(format_args!("{}\n", style.dim("no running instance answers; from the topics and the spool:")));
     let mut rows = Rows::new(["store", "published", "dead", "gone", "last published (UTC)"]);
-    for (name, tally) in &stores {
+    let mut in_order: Vec<_> = stores.iter().collect();
+    in_order.sort_by(|(one, _), (other, _)| natural_order(one, other));
+    for (name, tally) in in_order {
         rows.add([
             name.clone(),
             count(tally.published),

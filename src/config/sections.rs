@@ -9,6 +9,7 @@ use url::Url;
 
 use super::secret::{PasswordSource, Secret};
 use super::values;
+use crate::order::ids::StoreName;
 
 /// `[schema_registry]`: a registry with Confluent's API. Without it, events are in Avro's single-object encoding.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -75,11 +76,18 @@ pub struct Admin {
     /// The address to listen on; port 0 takes any free port.
     #[serde(deserialize_with = "values::address")]
     pub listen: SocketAddr,
+    /// Stores whose metrics have series of their own.
+    #[serde(deserialize_with = "values::list")]
+    pub metrics_stores: Vec<StoreName>,
+    /// Names under which the server may be asked, besides addresses, `localhost` and names without a dot.
+    #[serde(deserialize_with = "values::list")]
+    pub hosts: Vec<String>,
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }
+        let listen = SocketAddr::from(([127, 0, 0, 1], 9464));
+        Self { listen, metrics_stores: Vec::new(), hosts: Vec::new() }
     }
 }
 

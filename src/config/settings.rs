@@ -27,6 +27,7 @@ pub(super) enum Kind {
     Size,
     Url,
     Address,
+    List,
     OneOf(&'static str),
     Any,
 }
@@ -43,6 +44,7 @@ impl Kind {
             Self::Size => "size",
             Self::Url => "URL",
             Self::Address => "address",
+            Self::List => "list",
             Self::OneOf(values) => values,
             Self::Any => "see Mapping",
         }
@@ -58,6 +60,7 @@ impl Kind {
             Self::Size => r#"takes a size in quotes, such as "256KiB" or "8MiB""#.to_owned(),
             Self::Url => r#"takes a URL in quotes, such as "https://www.imotriz.com""#.to_owned(),
             Self::Address => r#"takes an address and a port in quotes, such as "127.0.0.1:9464""#.to_owned(),
+            Self::List => r#"takes a list such as ["one", "two"], or a text in quotes with commas"#.to_owned(),
             Self::OneOf(values) => format!("takes one of {values}, in quotes"),
             Self::Any => "has the wrong type".to_owned(),
         }
@@ -72,7 +75,7 @@ const fn set_or(name: &'static str, kind: Kind, default: &'static str, meaning: 
     Setting { name, kind, default: Some(default), meaning }
 }
 
-use Kind::{Address, Any, Duration, File, Flag, Number, OneOf, Secret, Size, Text, Url};
+use Kind::{Address, Any, Duration, File, Flag, List, Number, OneOf, Secret, Size, Text, Url};
 
 const AS_API: Option<&str> = Some("as in `[api]`");
 
@@ -100,6 +103,8 @@ pub(super) static SETTINGS: &[Setting] = &[
     set("spool.max_pages", Number, "How many pages may wait; at this bound nothing more is drained."),
     set("spool.page_space", Size, "Space that is reserved before each destructive read."),
     set("admin.listen", Address, "Where `/livez`, `/readyz`, `/metrics` and the status page are; port 0 takes any free one."),
+    set("admin.metrics_stores", List, "Stores whose metrics always have series of their own, with the label `store`. The others have them only while they are in trouble."),
+    set("admin.hosts", List, "Names with a dot under which the admin server may be asked, such as `producer.shop.svc`. Addresses, `localhost` and names without a dot always may."),
     set("api.poll_interval", Duration, "Between two reads of new orders when nothing is pending."),
     set_or("api.poll_interval_max", Duration, "ten times `poll_interval`", "What `poll_interval` grows to, twice as long after each read that brought nothing. A page of orders and the reconciler's request bring it back."),
     set("api.max_in_flight_per_host", Number, "How many requests to one host are in flight at a time, of all stores together. First come, first served."),
@@ -302,7 +307,7 @@ mod tests {
         for setting in SETTINGS.iter().filter(|setting| !matches!(setting.kind, Any)) {
             let value = match setting.kind {
                 Text if setting.name.contains("paths") => "/orders/{id}",
-                Text | Secret | File => "text",
+                Text | Secret | File | List => "text",
                 Flag => "true",
                 Number => "7",
                 Duration => "40d",

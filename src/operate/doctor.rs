@@ -21,6 +21,7 @@ pub use marketplace::check_token;
 pub use stores::examine_stores;
 
 use crate::config::Config;
+use crate::order::ids::StoreName;
 
 /// Timeout of each check. Whoever waits takes a later answer for none.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(12);
@@ -43,6 +44,9 @@ pub enum Health {
 pub struct Check {
     /// What was checked, such as `token bogota`.
     pub name: String,
+    /// The store that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreName>,
     pub health: Health,
     pub found: String,
     /// What to do about it.
@@ -52,19 +56,23 @@ pub struct Check {
 
 impl Check {
     fn good(name: impl Into<String>, found: impl Into<String>) -> Self {
-        Self { name: name.into(), health: Health::Good, found: found.into(), cure: None }
+        Self { name: name.into(), store: None, health: Health::Good, found: found.into(), cure: None }
     }
 
     fn doubtful(name: impl Into<String>, found: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self { name: name.into(), health: Health::Doubtful, found: found.into(), cure: Some(cure.into()) }
+        Self { name: name.into(), store: None, health: Health::Doubtful, found: found.into(), cure: Some(cure.into()) }
     }
 
     fn bad(name: impl Into<String>, found: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self { name: name.into(), health: Health::Bad, found: found.into(), cure: Some(cure.into()) }
+        Self { name: name.into(), store: None, health: Health::Bad, found: found.into(), cure: Some(cure.into()) }
+    }
+
+    fn of_store(self, store: &StoreName) -> Self {
+        Self { store: Some(store.clone()), ..self }
     }
 
     fn skipped(name: impl Into<String>, why: impl Into<String>) -> Self {
-        Self { name: name.into(), health: Health::Skipped, found: why.into(), cure: None }
+        Self { name: name.into(), store: None, health: Health::Skipped, found: why.into(), cure: None }
     }
 }
 

@@ -21,16 +21,16 @@ use crate::order::ids::StoreName;
 use crate::platform::clock;
 
 pub use latency::Latency;
-pub use number::{Number, Time};
+pub use number::{Number, Start, Time};
 pub use published::Published;
 pub use summary::PassSummary;
 pub use tally::Tally;
-pub use trouble::{LastTrouble, Trouble};
+pub use trouble::{FailedTries, LastTrouble, Trouble};
 
 /// Counters over all stores and lanes.
 #[derive(Debug, Default)]
 pub struct Counters {
-    stores: RwLock<BTreeMap<StoreName, Arc<StoreCounters>>>,
+    stores: RwLock<Stores>,
     lanes: RwLock<BTreeMap<i32, Arc<LaneCounters>>>,
     /// Minimum number of orders that reads of unknown outcome marked and that a reconciler pass did not find. See
     /// [`crate::pipeline::account`].
@@ -44,9 +44,20 @@ pub struct Counters {
     pub last_commit: Time,
 }
 
+/// The counters of all stores.
+#[derive(Debug, Default)]
+struct Stores {
+    current: BTreeMap<StoreName, Arc<StoreCounters>>,
+    /// Stores that are no longer among the settings. Pages of theirs may still be published, and no sum over all stores
+    /// may ever shrink.
+    removed: BTreeMap<StoreName, Arc<StoreCounters>>,
+}
+
 /// Counters of one store.
 #[derive(Debug, Default)]
 pub struct StoreCounters {
+    /// When the counting began.
+    pub since: Start,
     /// Pages made durable in the spool.
     pub pages_read: Number,
     /// Orders in those pages.
@@ -128,19 +139,27 @@ pub struct LastPass {
 }
 
 impl Counters {
-    /// Sets the current stores. Drops the counters of other stores and keeps those of these.
+    /// Sets the current stores. The others keep their counters, and are no longer among [`Self::stores`].
     pub fn set_stores<'a>(&self, names: impl IntoIterator<Item = &'a StoreName>) {
         let names: BTreeSet<_> = names.into_iter().collect();
         let mut stores = self.stores.write().unwrap_or_else(PoisonError::into_inner);
-        stores.retain(|name, _| names.contains(name));
+        let Stores { current, removed } = &mut *stores;
+        removed.extend(current.extract_if(.., |name, _| !names.contains(name)));
         for name in names {
-            stores.entry(name.clone()).or_default();
+            let returned = removed.remove(name);
+            current.entry(name.clone()).or_insert_with(|| returned.unwrap_or_default());
         }
     }
 
+    /// The counters of a store, also of one that was removed. A name that was never heard of becomes a current store.
     #[must_use]
     pub fn store(&self, name: &StoreName) -> Arc<StoreCounters> {
-        self.stores.write().unwrap_or_else(PoisonError::into_inner).entry(name.clone()).or_default().clone()
+        let known = |stores: &Stores| stores.current.get(name).or_else(|| stores.removed.get(name)).cloned();
+        if let Some(counters) = known(&self.stores.read().unwrap_or_else(PoisonError::into_inner)) {
+            return counters;
+        }
+        let mut stores = self.stores.write().unwrap_or_else(PoisonError::into_inner);
+        known(&stores).unwrap_or_else(|| stores.current.entry(name.clone()).or_default().clone())
     }
 
     #[must_use]
@@ -150,7 +169,13 @@ impl Counters {
 
     #[must_use]
     pub fn stores(&self) -> BTreeMap<StoreName, Arc<StoreCounters>> {
-        self.stores.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.stores.read().unwrap_or_else(PoisonError::into_inner).current.clone()
+    }
+
+    /// Stores that were counted and are no longer among the settings.
+    #[must_use]
+    pub fn removed_stores(&self) -> BTreeMap<StoreName, Arc<StoreCounters>> {
+        self.stores.read().unwrap_or_else(PoisonError::into_inner).removed.clone()
     }
 
     #[must_use]
@@ -158,10 +183,10 @@ impl Counters {
         self.lanes.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Sums a number over all stores.
+    /// Sums a number over all current stores.
     #[must_use]
     pub fn total(&self, number: impl Fn(&StoreCounters) -> u64) -> u64 {
-        self.stores.read().unwrap_or_else(PoisonError::into_inner).values().map(|store| number(store)).sum()
+        self.stores.read().unwrap_or_else(PoisonError::into_inner).current.values().map(|store| number(store)).sum()
     }
 }
 
@@ -232,6 +257,22 @@ mod tests {
         counters.set_stores([&cdmx, &quito]);
         assert_eq!(counters.stores().keys().cloned().collect::<Vec<_>>(), [cdmx.clone(), quito]);
         assert_eq!(counters.store(&cdmx).orders_read.get(), 30);
+    }
+
+    #[test]
+    fn a_store_that_was_removed_keeps_its_counts_and_goes_on_with_them_when_it_returns() {
+        let counters = Counters::default();
+        let (bogota, cdmx) = (name("bogota"), name("cdmx"));
+        counters.set_stores([&bogota, &cdmx]);
+        let publisher = counters.store(&bogota);
+        publisher.dead_letters.add(1);
+        counters.set_stores([&cdmx]);
+        publisher.dead_letters.add(1);
+        assert_eq!(counters.store(&bogota).dead_letters.get(), 2, "a page that waited");
+        assert_eq!(counters.stores().into_keys().collect::<Vec<_>>(), [cdmx.clone()]);
+        assert_eq!(counters.removed_stores()[&bogota].dead_letters.get(), 2);
+        counters.set_stores([&bogota, &cdmx]);
+        assert_eq!((counters.stores()[&bogota].dead_letters.get(), counters.removed_stores().len()), (2, 0));
     }
 
     #[test]

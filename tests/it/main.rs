@@ -31,6 +31,7 @@ mod network;
 mod operators;
 mod outage;
 mod ownership;
+mod page;
 mod pause;
 mod reconcile;
 mod reload;

@@ -152,7 +152,7 @@ fn the_status_of_a_running_instance_is_its_own_word() {
         status["source"] == "instance" && status["status"]["ready"] == true
     });
     let text = scene.run(&["status"], 0).stdout();
-    assert!(text.contains("running, ready") && text.contains("bogota"), "{text}");
+    assert!(text.contains("running, ready") && text.contains("1 store: 1 well"), "{text}");
     assert!(scene.run(&["doctor", "--quick"], 0).stdout().contains("it lives"));
     let lock = check(&scene, "lock", 0);
     assert!(lock["found"].as_str().unwrap().contains(&format!("held by process {}", program.pid())), "{lock}");

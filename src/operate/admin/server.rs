@@ -3,20 +3,52 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::body::Body;
+use axum::extract::{Query, Request, State};
+use axum::http::header::{self, ACCEPT_LANGUAGE, CONTENT_TYPE, HOST, HeaderName};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use serde::Deserialize;
 use serde_json::json;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::task::{AbortHandle, spawn_blocking};
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::io::ReaderStream;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::advice::Language;
+use super::history::{STEP, Sample};
+use super::live::{self, Watcher};
+use super::page::{self, View};
+use super::snapshot::{Look, Wanted};
 use super::state::AdminState;
-use super::{Snapshot, health, metrics, page};
+use super::{Snapshot, health, metrics, origin};
+use crate::config::Admin;
+
+/// What one event may take while its reader is slow.
+const EVENT_BUFFER: usize = 64 << 10;
+
+/// What a browser is told with every answer: to load nothing from elsewhere, to run no script but the page's own, and to
+/// show the page in no other page.
+const SECURITY: [(HeaderName, &str); 7] = [
+    (header::CACHE_CONTROL, "no-store"),
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; \
+         frame-ancestors 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+];
 
 /// The address can't be bound.
 #[derive(Debug, Error)]
@@ -28,12 +60,9 @@ pub struct CannotListen {
 
 /// A running server. Dropping it stops it.
 #[derive(Debug)]
-pub struct Server(AbortHandle);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+pub struct Server {
+    address: SocketAddr,
+    _stop: DropGuard,
 }
 
 impl Server {
@@ -41,31 +70,96 @@ impl Server {
     ///
     /// # Errors
     /// [`CannotListen`].
-    pub async fn start(address: SocketAddr, state: Arc<AdminState>) -> Result<Self, CannotListen> {
+    pub async fn start(settings: &Admin, state: Arc<AdminState>) -> Result<Self, CannotListen> {
+        let address = settings.listen;
         let cannot = |cause| CannotListen { address, cause };
         let listener = TcpListener::bind(address).await.map_err(cannot)?;
         let bound = listener.local_addr().map_err(cannot)?;
+        state.configure(settings);
         tracing::info!(address = %bound, "status page, health and metrics are at http://{bound}/");
+        let stop = CancellationToken::new();
+        tokio::spawn(stop.clone().run_until_cancelled_owned(note_history(state.clone())));
+        let stopped = stop.clone();
         let serve = async move {
-            if let Err(error) = axum::serve(listener, routes(state)).await {
+            let routes = routes(state, stopped.clone());
+            if let Some(Err(error)) = stopped.run_until_cancelled(axum::serve(listener, routes).into_future()).await {
                 tracing::error!(%error, "the admin server has ended");
             }
         };
-        Ok(Self(tokio::spawn(serve).abort_handle()))
+        tokio::spawn(serve);
+        Ok(Self { address: bound, _stop: stop.drop_guard() })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 }
 
-fn routes(state: Arc<AdminState>) -> Router {
+async fn note_history(state: Arc<AdminState>) {
+    let mut ticks = interval(STEP);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        state.history.note(Sample::of(&state.counters));
+    }
+}
+
+fn routes(state: Arc<AdminState>, stop: CancellationToken) -> Router {
+    let events = EventsState { admin: state.clone(), stop, watchers: Arc::default() };
     Router::new()
         .route("/", get(show_page))
+        .route("/status.css", get(async || ([(CONTENT_TYPE, "text/css; charset=utf-8")], page::STYLE)))
+        .route("/status.js", get(async || ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], page::SCRIPT)))
+        .route("/events", get(move |query, headers| show_events(events.clone(), query, headers)))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(show_metrics))
         .route("/status", get(status))
+        .layer(from_fn_with_state(state.clone(), guard))
         .with_state(state)
 }
 
+/// Answers nobody who was led here under a foreign name, and adds the headers of [`SECURITY`].
+async fn guard(State(state): Shared, request: Request, next: Next) -> Response {
+    let host = request.uri().host().or_else(|| request.headers().get(HOST)?.to_str().ok());
+    let mut response = if origin::is_expected(host, &state.hosts()) {
+        next.run(request).await
+    } else {
+        let why = "this name of the server is not known: ask for its address, or add the name to `admin.hosts`\n";
+        (StatusCode::FORBIDDEN, why).into_response()
+    };
+    for (name, value) in SECURITY {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
 type Shared = State<Arc<AdminState>>;
+
+/// What the page and its events are asked for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct PageQuery {
+    lang: Option<Language>,
+    #[serde(flatten)]
+    wanted: Wanted,
+}
+
+impl PageQuery {
+    fn language(&self, headers: &HeaderMap) -> Language {
+        let accepted = headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+        self.lang.unwrap_or_else(|| Language::preferred(accepted.unwrap_or_default()))
+    }
+}
+
+#[derive(Clone)]
+struct EventsState {
+    admin: Arc<AdminState>,
+    stop: CancellationToken,
+    watchers: Arc<AtomicUsize>,
+}
 
 async fn livez(State(state): Shared) -> Response {
     if health::is_alive(&state.program()) {
@@ -76,45 +170,56 @@ async fn livez(State(state): Shared) -> Response {
 
 async fn readyz(State(state): Shared) -> Response {
     state.look_at_registry().await;
-    answer(state, |snapshot| {
-        let status = if snapshot.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        (status, as_json(&json!({ "ready": snapshot.ready, "not_ready": snapshot.not_ready }))).into_response()
+    answer(move || {
+        let not_ready = Look::of(&state).not_ready;
+        let ready = not_ready.is_empty();
+        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        (status, as_json(&json!({ "ready": ready, "not_ready": not_ready }))).into_response()
     })
     .await
 }
 
-async fn status(State(state): Shared) -> Response {
-    answer(state, |snapshot| as_json(&json!(snapshot)).into_response()).await
+async fn status(State(state): Shared, Query(wanted): Query<Wanted>) -> Response {
+    answer(move || as_json(&Snapshot::of(&state, &wanted, Language::English)).into_response()).await
 }
 
 async fn show_metrics(State(state): Shared) -> Response {
-    answer(state, |snapshot| match metrics::render(snapshot) {
+    answer(move || match metrics::render(&state) {
         Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     })
     .await
 }
 
-async fn show_page(State(state): Shared) -> Response {
-    // Forbids the page to load or run anything, whatever text gets into it.
-    let headers = [
-        (CONTENT_TYPE, "text/html; charset=utf-8"),
-        (CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
-    ];
-    answer(state, move |snapshot| (headers, page::render(&snapshot)).into_response()).await
+async fn show_page(State(state): Shared, Query(query): Query<PageQuery>, headers: HeaderMap) -> Response {
+    let language = query.language(&headers);
+    answer(move || {
+        let page = View::of(&state, query.wanted, language).page();
+        ([(CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response()
+    })
+    .await
 }
 
-fn as_json(value: &serde_json::Value) -> impl IntoResponse + use<> {
-    ([(CONTENT_TYPE, "application/json")], format!("{value:#}\n"))
+async fn show_events(events: EventsState, Query(query): Query<PageQuery>, headers: HeaderMap) -> Response {
+    let EventsState { admin, stop, watchers } = events;
+    let Some(place) = Watcher::enter(&watchers) else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "too many watch already\n").into_response();
+    };
+    let language = query.language(&headers);
+    let (from, to) = tokio::io::duplex(EVENT_BUFFER);
+    tokio::spawn(live::stream(admin, query.wanted, language, to, stop, place));
+    ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(ReaderStream::new(from))).into_response()
 }
 
-/// Answers on a blocking thread. The snapshot reads the spool's disk, and a disk that hangs must not hang the runtime.
-async fn answer(state: Arc<AdminState>, render: impl FnOnce(Snapshot) -> Response + Send + 'static) -> Response {
-    match spawn_blocking(move || render(Snapshot::of(&state))).await {
-        Ok(mut response) => {
-            response.headers_mut().insert(CACHE_CONTROL, axum::http::HeaderValue::from_static("no-store"));
-            response
-        }
-        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "please report this\n").into_response(),
+fn as_json(value: &impl serde::Serialize) -> Response {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => ([(CONTENT_TYPE, "application/json")], text + "\n").into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
+}
+
+/// Answers on a blocking thread. It reads the spool's disk, and a disk that hangs must not hang the runtime.
+async fn answer(render: impl FnOnce() -> Response + Send + 'static) -> Response {
+    let broken = |_| (StatusCode::INTERNAL_SERVER_ERROR, "please report this\n").into_response();
+    spawn_blocking(render).await.unwrap_or_else(broken)
 }

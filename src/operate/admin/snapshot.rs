@@ -1,21 +1,26 @@
 //! The state of a running instance at one moment. Metrics, status and page are all rendered from it.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::AdminState;
+use super::advice::Language;
+use super::counts::{Counts, Gauges, seconds};
 use super::health::{self, NotReady};
+use super::problem::{self, Judge, Problem, State};
 use super::state::{Phase, ProgramState, RunningPipeline};
-use crate::avro::event::Reason;
 use crate::order::ids::StoreName;
-use crate::pipeline::account::{LossEntry, OpenLoss};
-use crate::pipeline::counters::{Counters, LaneCounters, Latency, PassSummary, Published, StoreCounters, Trouble};
+use crate::pipeline::account::LossEntry;
+use crate::pipeline::counters::{Counters, LaneCounters, Latency, PassSummary, StoreCounters, Trouble};
 use crate::pipeline::publish::LaneState;
 use crate::platform::clock;
+use crate::platform::text::natural_order;
 use crate::spool::{Spool, Survey};
 
 /// The answer of `/status`. Times are RFC 3339 in UTC, and null if the event has not happened yet.
@@ -35,7 +40,14 @@ pub struct Snapshot {
     pub ready: bool,
     /// The parts that are not ready, with the reasons.
     pub not_ready: Vec<NotReady>,
-    pub stores: BTreeMap<StoreName, Store>,
+    pub totals: Totals,
+    /// The wanted stores by their names, in natural order, or as many of them as fit.
+    #[serde(serialize_with = "by_name")]
+    pub stores: Vec<(StoreName, Store)>,
+    /// How many stores are wanted.
+    pub stores_found: u64,
+    /// What to ask for with `after` to get the next ones, or null if these are the last.
+    pub next_after: Option<StoreName>,
     pub lanes: BTreeMap<i32, Lane>,
     /// The spool, or null if it can't be read.
     pub spool: Option<SpoolView>,
@@ -43,72 +55,39 @@ pub struct Snapshot {
     pub page_commit: Commits,
 }
 
+/// All stores together.
+#[derive(Debug, Clone, Serialize)]
+pub struct Totals {
+    pub stores: u64,
+    /// Stores with which nothing is wrong.
+    pub well: u64,
+    pub not_well: u64,
+    /// How many stores suffer from what. One store may suffer from several things.
+    pub troubles: BTreeMap<&'static str, u64>,
+    /// The counts, those of removed stores included.
+    #[serde(flatten)]
+    pub counts: Counts,
+    #[serde(flatten)]
+    pub gauges: Gauges,
+}
+
 #[derive(Debug, Clone, Serialize)]
 pub struct Store {
-    /// Orders that the marketplace still holds, by its latest answer.
-    pub pending: u64,
-    /// When a read last returned a page or found nothing pending.
-    pub last_good_read_at: Option<Timestamp>,
-    /// Why reads fail since then, or null if they don't.
+    /// The worst that is wrong with the store, or `well`.
+    pub state: State,
+    /// What is wrong with it, the worst first.
+    pub problems: Vec<Problem>,
+    /// Why reads fail since the last good one, or null if they don't.
     pub not_read: Option<Trouble>,
-    pub pages_read: u64,
-    pub orders_read: u64,
-    /// Committed events, by reason.
-    #[serde(serialize_with = "by_reason")]
-    pub published: Published,
-    /// Orders written to the dead-letter topic.
-    pub dead_letters: u64,
-    /// Orders that needed no event, because they were known already.
-    pub skipped: u64,
-    /// Reads that the marketplace refused, by status.
-    pub refused: Refused,
-    /// Answers that were understood although they are no regular page.
-    pub irregular_answers: Irregular,
-    pub unknown_reads: u64,
-    /// Reads of unknown outcome that no pass of the reconciler has settled.
-    pub unsettled_unknown_reads: u64,
-    /// Orders that the marketplace listed and that had not arrived.
-    pub missing: u64,
-    /// Missing orders that the marketplace no longer has.
-    pub gone: u64,
     /// Why passes of the reconciler fail since the last good one, or null if they don't.
     pub not_reconciled: Option<Trouble>,
+    #[serde(flatten)]
+    pub counts: Counts,
+    #[serde(flatten)]
+    pub gauges: Gauges,
     pub last_reconcile: Option<Reconciled>,
-    /// Orders that reads of unknown outcome have marked and that have not been found. A read that no pass has examined
-    /// counts with the most that it can have marked.
-    pub unaccounted_orders: u64,
-    /// The most orders that such reads can have marked besides, although no listed order is missing.
-    pub possibly_unaccounted_orders: u64,
-    /// How long the marketplace still lists the missing orders that fall out of its list first.
-    pub unaccounted_window_seconds: Option<u64>,
     /// The reads that may have lost orders.
     pub account: Vec<LossEntry>,
-}
-
-/// Refused reads, by the status of the answer.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct Refused {
-    /// Status 401.
-    #[serde(rename = "401")]
-    pub token: u64,
-    /// Status 403.
-    #[serde(rename = "403")]
-    pub start_date: u64,
-    /// Any other 4xx status.
-    pub other: u64,
-}
-
-/// Irregular answers to the destructive read, by kind.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct Irregular {
-    /// Text before or behind the JSON.
-    pub noise: u64,
-    /// Status 204.
-    pub no_content: u64,
-    /// Status 404 that means: no orders.
-    pub not_found: u64,
-    /// A message that means: no orders.
-    pub message: u64,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -163,87 +142,171 @@ pub struct Commits {
     pub buckets: Vec<(f64, u64)>,
 }
 
-impl Snapshot {
-    /// Takes a snapshot. It reads the spool's folder, so don't call it on a thread of the async runtime.
-    #[must_use]
-    pub fn of(admin: &AdminState) -> Self {
+/// Which stores to show. Each condition that is set must hold.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Wanted {
+    /// The store with this name.
+    pub store: Option<String>,
+    /// Stores whose names contain this text.
+    pub search: Option<String>,
+    /// Stores in this state.
+    #[serde(deserialize_with = "state")]
+    pub state: Option<State>,
+    /// At most this many.
+    pub limit: Option<usize>,
+    /// Stores behind this name, in natural order.
+    pub after: Option<String>,
+}
+
+impl Wanted {
+    /// How many stores are shown if nothing else is wanted.
+    pub const LIMIT: usize = 100;
+    /// How many stores are shown at most.
+    pub const MAX_LIMIT: usize = 1000;
+
+    /// Whether not all stores are wanted.
+    pub(super) fn is_narrowed(&self) -> bool {
+        let Self { store, search, state, after, limit: _ } = self;
+        store.is_some() || search.as_ref().is_some_and(|text| !text.is_empty()) || state.is_some() || after.is_some()
+    }
+
+    fn has_name(&self, name: &StoreName) -> bool {
+        let Self { store, search, .. } = self;
+        store.as_ref().is_none_or(|store| name.as_str() == store)
+            && search.as_ref().is_none_or(|text| name.as_str().contains(text.trim().to_lowercase().as_str()))
+    }
+
+    fn is_behind(&self, name: &StoreName) -> bool {
+        let Self { after, .. } = self;
+        after.as_ref().is_none_or(|after| natural_order(name.as_str(), after) == Ordering::Greater)
+    }
+}
+
+/// What a snapshot begins with, before it looks at the stores.
+pub(super) struct Look {
+    pub(super) at: Timestamp,
+    pub(super) not_ready: Vec<NotReady>,
+    pub(super) judge: Judge,
+    pub(super) account: BTreeMap<StoreName, Vec<LossEntry>>,
+    pub(super) lanes: BTreeMap<i32, Lane>,
+    pub(super) spool: Option<SpoolView>,
+    phase: Phase,
+    settings_since: Option<Timestamp>,
+}
+
+impl Look {
+    /// Reads the spool's folder, so don't call it on a thread of the async runtime.
+    pub(super) fn of(admin: &AdminState) -> Self {
         let (at, state) = (clock::now(), admin.program());
         let survey =
             state.pipeline.as_ref().map(|pipeline| Spool::survey(&pipeline.spool).map_err(|error| error.to_string()));
         let not_ready = health::not_ready(&state, survey.as_ref());
+        let judge = Judge { at, reading: state.reading() };
         let ProgramState { phase, pipeline } = state;
         let account = pipeline.as_ref().map(|pipeline| pipeline.account.entries()).unwrap_or_default();
-        let counters = &admin.counters;
-        let store = |(name, store): (StoreName, Arc<StoreCounters>)| {
-            let entries = account.iter().filter(|entry| entry.store == name).cloned().collect();
-            (name, Store::of(&store, entries, at))
+        Self {
+            at,
+            not_ready,
+            judge,
+            account: problem::by_store(account),
+            lanes: pipeline.as_ref().map(|pipeline| lanes(pipeline, &admin.counters)).unwrap_or_default(),
+            spool: survey.and_then(Result::ok).map(SpoolView::from),
+            phase,
+            settings_since: pipeline.as_ref().map(|pipeline| pipeline.since),
+        }
+    }
+
+    pub(super) fn losses(&self, store: &StoreName) -> &[LossEntry] {
+        self.account.get(store).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    pub(super) fn gauges(&self, name: &StoreName, store: &StoreCounters) -> Gauges {
+        Gauges::of(store, self.losses(name), self.at)
+    }
+
+    pub(super) fn totals(&self, counters: &Counters, stores: &BTreeMap<StoreName, Arc<StoreCounters>>) -> Totals {
+        let mut totals = Totals {
+            stores: stores.len() as u64,
+            well: 0,
+            not_well: 0,
+            troubles: State::TROUBLES.map(|trouble| (trouble.word(), 0)).into(),
+            counts: counters
+                .removed_stores()
+                .values()
+                .map(|store| Counts::of(store))
+                .fold(Counts::default(), Counts::plus),
+            gauges: Gauges::default(),
         };
+        let mut all: Option<Gauges> = None;
+        for (name, store) in stores {
+            let gauges = self.gauges(name, store);
+            totals.counts = totals.counts.plus(Counts::of(store));
+            all = Some(all.map_or(gauges, |all| all.with(gauges)));
+            for trouble in State::TROUBLES.iter().filter(|trouble| self.judge.is_in(**trouble, store, &gauges)) {
+                *totals.troubles.entry(trouble.word()).or_default() += 1;
+            }
+            totals.not_well += u64::from(self.judge.is_in(State::NotWell, store, &gauges));
+        }
+        totals.well = totals.stores - totals.not_well;
+        totals.gauges = all.unwrap_or_default();
+        totals
+    }
+
+    pub(super) fn store(&self, name: &StoreName, counters: &StoreCounters, language: Language) -> Store {
+        let (gauges, account) = (self.gauges(name, counters), self.losses(name).to_vec());
+        let problems = self.judge.problems(counters, &gauges, &account, language);
+        Store {
+            state: problems.first().map_or(State::Well, |problem| problem.state),
+            problems,
+            not_read: counters.not_read.get(),
+            not_reconciled: counters.not_reconciled.get(),
+            counts: Counts::of(counters),
+            gauges,
+            last_reconcile: counters.last_pass().map(|pass| Reconciled { at: pass.at, summary: pass.summary }),
+            account,
+        }
+    }
+}
+
+impl Snapshot {
+    /// Takes a snapshot. It reads the spool's folder, so don't call it on a thread of the async runtime.
+    #[must_use]
+    pub fn of(admin: &AdminState, wanted: &Wanted, language: Language) -> Self {
+        let look = Look::of(admin);
+        let stores = admin.counters.stores();
+        let totals = look.totals(&admin.counters, &stores);
+        let is_wanted = |(name, store): &(&StoreName, &Arc<StoreCounters>)| {
+            let in_state = |state| look.judge.is_in(state, store, &look.gauges(name, store));
+            wanted.has_name(name) && wanted.state.is_none_or(in_state)
+        };
+        let mut found: Vec<_> = stores.iter().filter(is_wanted).collect();
+        let stores_found = found.len() as u64;
+        found.retain(|(name, _)| wanted.is_behind(name));
+        found.sort_by(|(one, _), (other, _)| natural_order(one.as_str(), other.as_str()));
+        let limit = wanted.limit.unwrap_or(Wanted::LIMIT).clamp(1, Wanted::MAX_LIMIT);
+        let next_after = found.get(limit - 1).filter(|_| found.len() > limit).map(|(name, _)| (*name).clone());
+        let shown = found.into_iter().take(limit);
+        let stores = shown.map(|(name, store)| (name.clone(), look.store(name, store, language))).collect();
+        let Look { at, not_ready, lanes, spool, phase, settings_since, .. } = look;
         Self {
             version: env!("CARGO_PKG_VERSION"),
             at,
             phase,
             started_at: admin.started_at,
             uptime_seconds: seconds(admin.started_at, at),
-            settings_since: pipeline.as_ref().map(|pipeline| pipeline.since),
+            settings_since,
             ready: not_ready.is_empty(),
             not_ready,
-            stores: counters.stores().into_iter().map(store).collect(),
-            lanes: pipeline.as_ref().map(|pipeline| lanes(pipeline, counters)).unwrap_or_default(),
-            spool: survey.and_then(Result::ok).map(SpoolView::from),
-            page_commit: Commits::of(&counters.page_commit),
+            totals,
+            stores,
+            stores_found,
+            next_after,
+            lanes,
+            spool,
+            page_commit: Commits::of(&admin.counters.page_commit),
         }
     }
-}
-
-impl Store {
-    fn of(counters: &StoreCounters, account: Vec<LossEntry>, at: Timestamp) -> Self {
-        let StoreCounters { refused, irregular, .. } = counters;
-        let open: Vec<_> = account.iter().filter(|entry| open_orders(entry) > 0).collect();
-        Self {
-            pending: counters.pending.get(),
-            last_good_read_at: counters.last_drained.get(),
-            not_read: counters.not_read.get(),
-            pages_read: counters.pages_read.get(),
-            orders_read: counters.orders_read.get(),
-            published: counters.published.get(),
-            dead_letters: counters.dead_letters.get(),
-            skipped: counters.skipped.get(),
-            refused: Refused {
-                token: refused.token.get(),
-                start_date: refused.start_date.get(),
-                other: refused.other.get(),
-            },
-            irregular_answers: Irregular {
-                noise: irregular.noise.get(),
-                no_content: irregular.no_content.get(),
-                not_found: irregular.not_found.get(),
-                message: irregular.message.get(),
-            },
-            unknown_reads: counters.unknown_reads.get(),
-            unsettled_unknown_reads: counters.unsettled_reads.get(),
-            missing: counters.missing.get(),
-            gone: counters.gone.get(),
-            not_reconciled: counters.not_reconciled.get(),
-            last_reconcile: counters.last_pass().map(|pass| Reconciled { at: pass.at, summary: pass.summary }),
-            possibly_unaccounted_orders: account.iter().map(possible_orders).sum(),
-            unaccounted_orders: open.iter().map(|entry| open_orders(entry)).sum(),
-            unaccounted_window_seconds: open.iter().map(|entry| seconds(at, entry.listed_until)).min(),
-            account,
-        }
-    }
-}
-
-/// Orders certainly missing. If no pass has examined the read yet, the most that it can have lost.
-fn open_orders(entry: &LossEntry) -> u64 {
-    match entry.open {
-        OpenLoss::Nothing | OpenLoss::UnknownUpTo(_) => 0,
-        OpenLoss::AtLeast(orders) => orders,
-        OpenLoss::NotLookedFor => entry.marked.at_most.saturating_sub(entry.found),
-    }
-}
-
-fn possible_orders(entry: &LossEntry) -> u64 {
-    if let OpenLoss::UnknownUpTo(orders) = entry.open { orders } else { 0 }
 }
 
 fn lanes(pipeline: &RunningPipeline, counters: &Counters) -> BTreeMap<i32, Lane> {
@@ -283,7 +346,7 @@ impl Commits {
     /// Bounds in microseconds, as powers of two from 1 ms to 67 s: [`Latency`] counts these exactly.
     const BOUNDS: std::ops::RangeInclusive<u32> = 10..=26;
 
-    fn of(latency: &Latency) -> Self {
+    pub(super) fn of(latency: &Latency) -> Self {
         let mut counted = 0;
         let mut buckets: Vec<_> = Self::BOUNDS
             .map(|bits| {
@@ -307,13 +370,21 @@ impl Commits {
     }
 }
 
-/// Whole seconds from `from` to `to`, or 0 if `to` is earlier.
-fn seconds(from: Timestamp, to: Timestamp) -> u64 {
-    u64::try_from(to.duration_since(from).as_secs()).unwrap_or(0)
+/// A form that leaves the state open sends an empty text.
+fn state<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<State>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let known = [State::NotWell, State::Well].into_iter().chain(State::TROUBLES);
+    match known.clone().find(|state| state.word() == text) {
+        None if !text.is_empty() => {
+            let words: Vec<_> = known.map(State::word).collect();
+            Err(D::Error::custom(format!("there is no state `{text}`, but {}", words.join(", "))))
+        }
+        state => Ok(state),
+    }
 }
 
-fn by_reason<S: Serializer>(published: &Published, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(Reason::WRITTEN.map(|reason| (reason.as_str().to_lowercase(), published.of(reason))))
+fn by_name<S: Serializer>(stores: &[(StoreName, Store)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(stores.iter().map(|(name, store)| (name, store)))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,9 +10,12 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::history::History;
+use super::problem::Reading;
+use super::series::OwnSeries;
 use crate::app::App;
 use crate::avro::schemas::SchemaResolver;
-use crate::config::Config;
+use crate::config::{Admin, Config};
 use crate::pipeline::account::Account;
 use crate::pipeline::counters::Counters;
 use crate::pipeline::publish::LaneState;
@@ -22,6 +25,11 @@ use crate::platform::clock;
 const LOOK_FRESH: Duration = Duration::from_secs(5);
 /// The longest that a probe waits for the registry.
 const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// A store that has not been read for this long is late, unless it is polled less often.
+const LATE: Duration = Duration::from_secs(15 * 60);
+/// The number of polls after which a store is late.
+const LATE_POLLS: u32 = 3;
 
 /// What the program is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -40,6 +48,9 @@ pub enum Phase {
 pub struct AdminState {
     pub(super) counters: Arc<Counters>,
     pub(super) started_at: Timestamp,
+    pub(super) history: History,
+    pub(super) series: Mutex<OwnSeries>,
+    hosts: RwLock<Vec<String>>,
     program: RwLock<ProgramState>,
 }
 
@@ -59,6 +70,8 @@ pub(super) struct RunningPipeline {
     pub(super) schemas: SchemaResolver,
     pub(super) spool: PathBuf,
     pub(super) page_space: u64,
+    /// How long a store may go without a good read.
+    pub(super) late_after: Duration,
 }
 
 impl AdminState {
@@ -66,11 +79,24 @@ impl AdminState {
     #[must_use]
     pub fn new(counters: Arc<Counters>) -> Self {
         let program = RwLock::new(ProgramState { phase: Phase::Starting, pipeline: None });
-        Self { counters, started_at: clock::now(), program }
+        let (history, series, hosts) = <(History, Mutex<OwnSeries>, RwLock<Vec<String>>)>::default();
+        Self { counters, started_at: clock::now(), history, series, hosts, program }
+    }
+
+    /// Puts `[admin]` into force, but for the address.
+    pub(super) fn configure(&self, admin: &Admin) {
+        *self.hosts.write().unwrap_or_else(PoisonError::into_inner) = admin.hosts.clone();
+        self.series.lock().unwrap_or_else(PoisonError::into_inner).name(admin.metrics_stores.iter().cloned());
+    }
+
+    pub(super) fn hosts(&self) -> Vec<String> {
+        self.hosts.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Notes a pipeline that has begun to work.
     pub fn at_work(&self, config: &Config, app: &App) {
+        self.configure(&config.admin);
+        let slowest = config.stores.values().map(|store| store.api.poll_interval).max().unwrap_or_default();
         let pipeline = RunningPipeline {
             since: clock::now(),
             lanes: app.lanes(),
@@ -78,6 +104,7 @@ impl AdminState {
             schemas: app.schemas(),
             spool: config.spool.dir.clone(),
             page_space: config.spool.page_space,
+            late_after: LATE.max(slowest * LATE_POLLS),
         };
         let mut state = self.program.write().unwrap_or_else(PoisonError::into_inner);
         // A stop that was requested during the build stays in force.
@@ -102,5 +129,13 @@ impl AdminState {
 
     pub(super) fn program(&self) -> ProgramState {
         self.program.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl ProgramState {
+    /// Since when stores are read, while they are.
+    pub(super) fn reading(&self) -> Option<Reading> {
+        let pipeline = self.pipeline.as_ref().filter(|_| self.phase == Phase::Running)?;
+        Some(Reading { since: pipeline.since, late_after: pipeline.late_after })
     }
 }

@@ -16,6 +16,7 @@ use crate::config::{Config, SecretError, Store};
 use crate::marketplace::client::{ApiError, Connections, Hosts, Pace, Refusal};
 use crate::order::ids::{OrderId, StoreName};
 use crate::pipeline::reconcile::{AskError, Asker};
+use crate::platform::text::natural_order;
 
 /// Seconds of difference up to which a page that waited is judged right. Beyond, it may be taken for newer or older
 /// than it is.
@@ -28,11 +29,13 @@ pub(super) async fn check(config: &Config) -> Vec<Check> {
         let cure = "set one up: `[stores.NAME]` with `country` and `token_file`";
         return vec![Check::bad("stores", "no store is set up", cure)];
     }
+    let mut stores: Vec<_> = config.stores.iter().collect();
+    stores.sort_by(|(one, _), (other, _)| natural_order(one.as_str(), other.as_str()));
     let token_and_clock = async |name: StoreName, store: Store| {
         let (token, clock) = tokio::join!(check_token(&name, &store), clock(&name, &store.base_url));
-        vec![token, clock]
+        [token, clock].map(|check| check.of_store(&name)).into()
     };
-    each_store(config.stores.iter(), token_and_clock).await
+    each_store(stores.into_iter(), token_and_clock).await
 }
 
 /// Asks the marketplace for the list of IDs, which tells whether it accepts the store's token.

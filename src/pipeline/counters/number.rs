@@ -1,4 +1,4 @@
-//! An atomic number and an atomic point in time.
+//! An atomic number, an atomic point in time, and the time of a beginning.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -48,5 +48,22 @@ impl Time {
     pub fn get(&self) -> Option<Timestamp> {
         let millis = self.0.load(Ordering::Relaxed);
         (millis > 0).then(|| Timestamp::from_millisecond(millis).ok()).flatten()
+    }
+}
+
+/// The time at which this value was made.
+#[derive(Debug, Clone, Copy)]
+pub struct Start(Timestamp);
+
+impl Start {
+    #[must_use]
+    pub fn at(self) -> Timestamp {
+        self.0
+    }
+}
+
+impl Default for Start {
+    fn default() -> Self {
+        Self(clock::now())
     }
 }

@@ -28,11 +28,20 @@ impl Published {
     }
 }
 
+impl Published {
+    /// Combines the numbers of each reason.
+    #[must_use]
+    pub fn zip(mut self, other: Self, combine: impl Fn(u64, u64) -> u64) -> Self {
+        for (number, other) in self.0.iter_mut().zip(other.0) {
+            *number = combine(*number, other);
+        }
+        self
+    }
+}
+
 impl AddAssign for Published {
     fn add_assign(&mut self, other: Self) {
-        for (number, more) in self.0.iter_mut().zip(other.0) {
-            *number += more;
-        }
+        *self = self.zip(other, |number, more| number + more);
     }
 }
 

@@ -20,6 +20,14 @@ pub struct Trouble {
     pub last_tried_at: Timestamp,
 }
 
+/// How often an operation has failed since its last success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FailedTries {
+    None,
+    Once,
+    Again,
+}
+
 /// The current trouble, if there is any.
 #[derive(Debug, Default)]
 pub struct LastTrouble(Mutex<Option<Trouble>>);
@@ -36,6 +44,16 @@ impl LastTrouble {
     /// Records a success.
     pub fn clear(&self) {
         *self.lock() = None;
+    }
+
+    /// How often it was tried in vain: not at all, once, or again.
+    #[must_use]
+    pub fn tries(&self) -> FailedTries {
+        match &*self.lock() {
+            None => FailedTries::None,
+            Some(trouble) if trouble.last_tried_at > trouble.since => FailedTries::Again,
+            Some(_) => FailedTries::Once,
+        }
     }
 
     #[must_use]

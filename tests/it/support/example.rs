@@ -1,5 +1,5 @@
 //! Builds the consumers under `examples/consumers`, each from a copy of its folder, as a reader would begin with it;
-//! and, in the same way, a checker of AsyncAPI documents.
+//! and, in the same way, a checker of AsyncAPI documents and one of the status page.
 
 use std::env;
 use std::fs;
@@ -74,6 +74,11 @@ fn started(folder: &Path, start: &[String], options: &[&str]) -> Command {
 /// The folder of the program that checks AsyncAPI documents, ready to run.
 pub fn asyncapi() -> PathBuf {
     built("tests/it/asyncapi", NODE, &[&["npm", "ci"], QUIETLY].concat())
+}
+
+/// The folder of the program that looks at the status page in a browser, ready to run.
+pub fn browser() -> PathBuf {
+    built("tests/it/browser", NODE, &[&["npm", "ci"], QUIETLY].concat())
 }
 
 /// Python with the packages of all examples in Python, in an environment of its own, which is made once: as the README of

@@ -22,6 +22,8 @@ pub const CONTRACT: &[&str] = &[
     "imotriz_spool_free_bytes",
     "imotriz_spool_oldest_page_timestamp_seconds",
     "imotriz_spool_pages",
+    "imotriz_stores",
+    "imotriz_stores_in_trouble",
     "imotriz_transactions_total",
     "imotriz_unaccounted_orders",
     "imotriz_unaccounted_window_seconds",
