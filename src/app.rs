@@ -30,11 +30,12 @@ use crate::pipeline::publish::{Lane, LaneState, Source};
 use crate::pipeline::reconcile::{Republished, Wanted};
 use crate::pipeline::tracking_memory::{TrackingMemory, lane_of};
 use crate::spool::{Durable, Spool, SpoolOptions};
+use control_socket::{ControlSocket, Republishers};
 use lanes::{LaneTemplate, start_lanes, tasks};
 use recover::{Recovered, accept};
 use startup::{STARTUP_TIMEOUT, ensure_topics};
 use store::StoreTask;
-use supervise::{End, StoreResult, open_control_socket, serve};
+use supervise::{End, StoreResult};
 
 pub use dry_run::{Missing, dry_run};
 pub(crate) use environment::client;
@@ -165,6 +166,12 @@ impl App {
     /// Returns the first error. A store's failure lets the other stores go on where possible.
     pub async fn run(self) -> Result<(), AppError> {
         let once = self.once;
+        let republishers = Republishers::default();
+        // Dropping this set at the end of the function closes the socket.
+        let mut background = JoinSet::new();
+        if !once {
+            background.spawn(ControlSocket::open_and_serve(self.spool.dir().to_owned(), republishers.clone()));
+        }
         let start = move |tasks: &mut JoinSet<StoreResult<()>>, store: StoreTask| {
             if once {
                 tasks.spawn(async move { store.drain().await.map(|()| None) });
@@ -172,13 +179,11 @@ impl App {
             }
             let StoreTask { drain, reconciler, .. } = store;
             tasks.spawn(async move { Ok(drain.run().await.map(|()| None)?) });
+            let republishers = republishers.clone();
             tasks.spawn(async move {
-                // The control socket ends with the reconciler, because its lane handle keeps the lane open.
-                let control_socket = open_control_socket(&reconciler);
-                tokio::select! {
-                    () = reconciler.run() => Ok(None),
-                    () = serve(control_socket) => unreachable!("it goes on until the reconciler ends"),
-                }
+                let _takes_requests = republishers.add(&reconciler.store, reconciler.republisher());
+                reconciler.run().await;
+                Ok(None)
             });
         };
         self.run_stores(start).await.1

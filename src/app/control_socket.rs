@@ -1,17 +1,19 @@
-//! A store's control socket: through it a command asks the running program to publish orders again.
+//! The control socket: through it a command asks the running program to publish orders again.
 //!
-//! The socket is `STORE.sock` in the spool's folder and exists while `run` is running. A request is one line of JSON.
+//! The socket is `control.sock` in the spool's folder and exists while `run` is running. A request is one line of JSON.
 //! The answer is another line, sent once everything is committed; then the connection is closed. Requests are served
-//! one after the other.
+//! one after the other, whatever store they are for.
 //!
 //! There is no password: whoever may open the socket may also write into the spool. Deliberately absent: the same
 //! operation on `admin.listen`. Other users may read that port, and a browser on this machine can be made to post to
 //! it.
 
+use std::collections::HashMap;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -57,6 +59,7 @@ pub enum ControlError {
 
 #[derive(Serialize, Deserialize)]
 struct ControlRequest {
+    store: StoreName,
     orders: Vec<Order>,
 }
 
@@ -74,16 +77,46 @@ enum ControlResponse {
     Failed(String),
 }
 
-fn path(spool: &Path, store: &StoreName) -> PathBuf {
-    spool.join(format!("{store}.sock"))
+fn path(spool: &Path) -> PathBuf {
+    spool.join("control.sock")
 }
 
-/// The control socket of one store.
+/// Who publishes orders of a store again, for the stores that are at work. Clones share the list.
+#[derive(Debug, Clone, Default)]
+pub struct Republishers(Arc<Mutex<HashMap<StoreName, Republisher>>>);
+
+/// A store that takes requests until this is dropped.
+#[derive(Debug)]
+pub struct TakesRequests {
+    republishers: Republishers,
+    store: StoreName,
+}
+
+impl Republishers {
+    /// Takes requests for a store. It has to end with the store's reconciler: a republisher keeps its lane open.
+    #[must_use]
+    pub fn add(&self, store: &StoreName, republisher: Republisher) -> TakesRequests {
+        self.lock().insert(store.clone(), republisher);
+        TakesRequests { republishers: self.clone(), store: store.clone() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<StoreName, Republisher>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for TakesRequests {
+    fn drop(&mut self) {
+        self.republishers.lock().remove(&self.store);
+    }
+}
+
+/// The control socket of a running program.
 #[derive(Debug)]
 pub struct ControlSocket {
     listener: UnixListener,
     path: PathBuf,
-    republisher: Republisher,
+    republishers: Republishers,
 }
 
 /// Closes the socket: a later client gets a connection error at once.
@@ -100,15 +133,24 @@ impl ControlSocket {
     ///
     /// # Errors
     /// The file system's error. A socket path has at most about a hundred characters.
-    pub fn open(spool: &Path, store: &StoreName, republisher: Republisher) -> io::Result<Self> {
-        let path = path(spool, store);
+    pub fn open(spool: &Path, republishers: Republishers) -> io::Result<Self> {
+        let path = path(spool);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         let listener = UnixListener::bind(&path)?;
         fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-        Ok(Self { listener, path, republisher })
+        Ok(Self { listener, path, republishers })
+    }
+
+    /// Opens and serves the socket, and never returns. Without one the program still runs; `republish` then needs the
+    /// program to be stopped first.
+    pub async fn open_and_serve(spool: PathBuf, republishers: Republishers) {
+        match Self::open(&spool, republishers) {
+            Ok(socket) => socket.serve().await,
+            Err(error) => tracing::warn!(%error, "no requests can be taken: `republish` wants a stop"),
+        }
     }
 
     /// Serves requests and never returns. When dropped, it closes the connection of a waiting client, which then sees
@@ -140,8 +182,12 @@ impl ControlSocket {
 
     async fn publish(&self, request: ControlRequest) -> ControlResponse {
         let kept = |kept: Option<String>| kept.map(Bytes::from);
-        let orders = request.orders.into_iter().map(|order| Wanted { id: order.id, kept: kept(order.kept) });
-        match self.republisher.publish(orders.collect::<Vec<_>>(), Source::Operator).await {
+        let ControlRequest { store, orders } = request;
+        let orders = orders.into_iter().map(|order| Wanted { id: order.id, kept: kept(order.kept) });
+        let Some(republisher) = self.republishers.lock().get(&store).cloned() else {
+            return ControlResponse::Failed(format!("the store `{store}` is not at work there"));
+        };
+        match republisher.publish(orders.collect::<Vec<_>>(), Source::Operator).await {
             Ok(republished) => ControlResponse::Republished(republished),
             Err(error) => ControlResponse::Failed(error.to_string()),
         }
@@ -155,21 +201,21 @@ pub async fn ask(
     orders: &[Wanted],
     stop: &CancellationToken,
 ) -> Result<Republished, ControlError> {
-    let client = UnixStream::connect(path(spool, store)).await.map_err(|_| ControlError::NobodyThere)?;
+    let client = UnixStream::connect(path(spool)).await.map_err(|_| ControlError::NobodyThere)?;
     tokio::select! {
         () = stop.cancelled() => Err(ControlError::Left),
-        answer = exchange(client, orders) => match answer.map_err(|_| ControlError::Unanswered)? {
+        answer = exchange(client, store, orders) => match answer.map_err(|_| ControlError::Unanswered)? {
             ControlResponse::Republished(republished) => Ok(republished),
             ControlResponse::Failed(why) => Err(ControlError::Failed(why)),
         },
     }
 }
 
-async fn exchange(mut client: UnixStream, orders: &[Wanted]) -> io::Result<ControlResponse> {
+async fn exchange(mut client: UnixStream, store: &StoreName, orders: &[Wanted]) -> io::Result<ControlResponse> {
     // A body that is not UTF-8 can't be mapped, so nobody asks to republish one.
     let kept = |kept: &Bytes| String::from_utf8_lossy(kept).into_owned();
     let orders = orders.iter().map(|Wanted { id, kept: it }| Order { id: id.clone(), kept: it.as_ref().map(kept) });
-    let request = serde_json::to_string(&ControlRequest { orders: orders.collect() })? + "\n";
+    let request = serde_json::to_string(&ControlRequest { store: store.clone(), orders: orders.collect() })? + "\n";
     client.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     BufReader::new(client).read_line(&mut answer).await?;

@@ -29,12 +29,12 @@ impl Environment {
     #[must_use]
     pub fn real(config: &Config) -> Self {
         let (connection, tracking) = (Connection::from(&config.kafka), config.kafka.topics.tracking.clone());
+        let connections = Connections::default();
         Self {
             disk: RealDisk::shared(),
             jobs: Threads::shared(),
             broker: Arc::new(Cluster { connection, tracking }),
-            // A drain's connections end with its thread, so nobody else may use them.
-            marketplace: Arc::new(|_, store| Ok(Arc::new(client(store, &Connections::default())?))),
+            marketplace: Arc::new(move |_, store| Ok(Arc::new(client(store, &connections)?))),
         }
     }
 }

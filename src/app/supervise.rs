@@ -6,12 +6,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::control_socket::ControlSocket;
 use super::error::AppError;
 use super::store::StoreTask;
 use crate::pipeline::drain::DrainError;
 use crate::pipeline::publish::{Lane, Work};
-use crate::pipeline::reconcile::Reconciler;
 use crate::pipeline::tracking_memory::lane_of;
 use crate::spool::Durable;
 
@@ -51,23 +49,6 @@ fn by_lane<T>(all: Vec<T>, lane: impl Fn(&T) -> i32) -> BTreeMap<i32, Vec<T>> {
         sorted.entry(lane(&one)).or_default().push(one);
     }
     sorted
-}
-
-/// Without a control socket the program still runs; `republish` then needs the program to be stopped first.
-pub(super) fn open_control_socket(reconciler: &Reconciler) -> Option<ControlSocket> {
-    let Reconciler { store, spool, .. } = reconciler;
-    let control_socket = ControlSocket::open(spool.dir(), store, reconciler.republisher());
-    control_socket
-        .inspect_err(|error| tracing::warn!(%store, %error, "no requests can be taken: `republish` wants a stop"))
-        .ok()
-}
-
-/// Never returns.
-pub(super) async fn serve(control_socket: Option<ControlSocket>) {
-    match control_socket {
-        Some(control_socket) => control_socket.serve().await,
-        None => std::future::pending().await,
-    }
 }
 
 /// Queues the pages of a former process before it starts the lane's stores. Otherwise an order's older content could

@@ -48,12 +48,12 @@ fn orders_are_published_anew_by_the_program_that_is_at_work() {
     program.expect_exit(0, RUN_DEADLINE);
     scene.run(&["republish", id], 0);
     assert_eq!(scene.events().len(), 34);
-    assert!(!scene.settings.directory().join("spool/bogota.sock").exists());
+    assert!(!scene.settings.directory().join("spool/control.sock").exists());
 }
 
 /// Clients at the desk, by the kernel's table: those that were not accepted yet have no inode.
 fn connections(scene: &Scene) -> usize {
-    let socket = scene.settings.directory().join("spool/bogota.sock").display().to_string();
+    let socket = scene.settings.directory().join("spool/control.sock").display().to_string();
     let table = std::fs::read_to_string("/proc/net/unix").unwrap();
     table.lines().filter(|line| line.ends_with(&socket)).count() - 1
 }
