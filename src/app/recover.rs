@@ -15,7 +15,14 @@ pub(super) struct Recovered {
 }
 
 pub(super) fn accept(recovery: Recovery, stores: &BTreeMap<StoreName, config::Store>) -> Recovered {
-    let Recovery { pages, unknown: reads, corrupt, .. } = recovery;
+    let Recovery { pages, unknown: reads, corrupt, polls_cut_off } = recovery;
+    if let Some(alive) = polls_cut_off {
+        tracing::warn!(
+            last_seen = %alive,
+            "the program did not end well the last time: polls may have been under way. What they marked is in the list of \
+             IDs, and the next pass over each store finds it"
+        );
+    }
     for file in &corrupt {
         tracing::error!(file = %file.path.display(), why = file.why, "a part of the spool is damaged and was put aside");
     }

@@ -20,11 +20,13 @@ pub(super) struct StoreTask {
 
 impl StoreTask {
     /// Drains until nothing is pending. If a read had an unknown outcome or a page was damaged, in this run or an
-    /// earlier one, it then fetches what may have been lost. If that fails it logs a warning and keeps the unknown
+    /// earlier one, or an earlier one did not end well, it then fetches what may have been lost. If that fails it logs a warning and keeps the unknown
     /// reads in the spool. Returns `Ok` only if every order found missing was fetched.
     pub(super) async fn drain(mut self) -> Result<(), AppError> {
         self.drain.clone().run().await?;
-        if !self.damaged && !self.reconciler.has_unsettled_reads() {
+        // guard: polls that were cut off are looked for
+        let is_cut_off = self.reconciler.account.is_cut_off(&self.reconciler.store);
+        if !self.damaged && !is_cut_off && !self.reconciler.has_unsettled_reads() {
             return Ok(());
         }
         match self.repair().await {

@@ -204,8 +204,8 @@ impl Drain {
     /// the lane is gone. No place in the queue is held during the read: a marketplace that does not answer for one store
     /// must not keep the lane from the others.
     async fn may_read(&self, course: &mut Course) -> Option<Turn> {
-        let is_ready = || self.lane.work.capacity() > 0 && *self.lane.status.borrow() == LaneState::Ready;
         // guard: no read without a ready lane
+        let is_ready = || self.lane.work.capacity() > 0 && *self.lane.status.borrow() == LaneState::Ready;
         if is_ready()
             && !self.stop.is_cancelled()
             && let Some(turn) = self.pace.try_turn()

@@ -166,6 +166,11 @@ impl Log {
     /// [`SpoolError::Disk`]: nothing may be read.
     pub(super) fn claim(&self) -> Result<(), SpoolError> {
         let mut state = self.state();
+        if let Some(last) = state.segments.back() {
+            // A file that somebody removed takes every write, and nobody finds it again.
+            // guard: a spool that was taken away is met before the read
+            self.disk.size(&last.file.path)?;
+        }
         // Besides what is claimed, there is always room for one frame: releasing pages must not need new space.
         while self.room(&state) < state.claims + 2 {
             let spare = self.create_spare(&mut state)?;
@@ -468,7 +473,7 @@ impl SegmentFile {
 }
 
 fn take_retired(state: &mut State) -> Option<Retired> {
-    // guard: a page that is let go stays gone
+    // Otherwise a power failure could leave a part of a page whose end is forgotten: a trace of a read that was none.
     state.retired.pop_front_if(|retired| state.commits.covers(retired.ticket))
 }
 

@@ -230,7 +230,7 @@ pub(in crate::spool) fn scan(segment: &[u8]) -> Option<Contents> {
         match header {
             Some(Header { frame, length, check, .. }) => {
                 let body = at + BLOCK..(at + BLOCK).saturating_add(length);
-                // guard: a torn page is no page
+                // guard: a torn frame is no frame
                 let is_whole = segment.get(body.clone()).is_some_and(|body| xxh3_128(body) == check);
                 at += size(length).min(segment.len());
                 contents.end = at.min(segment.len());

@@ -84,6 +84,7 @@ pub(in crate::spool) fn replay<'a>(segments: impl IntoIterator<Item = (&'a Conte
             }
         }
     }
+    // guard: a page that is let go stays gone
     replay.live.retain(|seq, _| !done.contains(seq));
     replay
 }
