@@ -100,6 +100,9 @@ impl App {
         recovery.disown(&spool, PageVerdict::why_no_page).await?;
         counters.set_stores(stores.keys());
         let account = Account::open_on(disk.clone(), dir, &recovery, stores.keys(), counters.clone())?;
+        if recovery.polls_cut_off.is_some() {
+            spool.forget_cut_off_polls()?;
+        }
         let layout = match layout {
             Some(known) => known,
             None => {

@@ -12,14 +12,14 @@
 //!   │  fdatasync ► read on     │                      │  are not tracked ► fetch │
 //!   └───────────┬──────────────┘                      └────────────────┬─────────┘
 //!               │ Durable                                              │
-//!   ┌─ spool ───▼──────────────┐  a file per read; what a crash left   │
+//!   ┌─ spool ───▼──────────────┐  one log of reads; what a crash left  │
 //!   │  a folder, one process   │  is published first                   │
 //!   └───────────┬──────────────┘                                       │
 //!               │ Durable                                              │
 //!   ┌─ publish ─▼──────────────────────────────────────────────────────▼─────────┐  a thread per lane: it alone
 //!   │  fence ► load the index ► take what queued up ► decide ► transaction       │  has the producer and the index
 //!   └───────────┬────────────────────────────────────────────────────────────────┘
-//!               │ one Kafka transaction ► Committed ► the spool lets go of the files
+//!               │ one Kafka transaction ► Committed ► the spool lets go of the pages
 //!      ┌────────┼──────────────────────┐
 //!      ▼        ▼                      ▼
 //!   orders   tracking (compacted)   dead letters
@@ -29,7 +29,7 @@
 //! - **lane**: the unit of ownership. Lane *p* is partition *p* of the tracking topic, the transactional producer whose
 //!   ID ends in *p*, and the index of that partition. One thread owns all three. A stable hash of a store's name gives
 //!   it one lane for ever, so no two producers ever decide about the same order.
-//! - **spool**: the folder that holds the answers of destructive reads, one file each, from before the read until their
+//! - **spool**: the folder with the log of the destructive reads: it holds each answer from before the next read until its
 //!   orders are in a committed transaction.
 //! - **revision**: the number of an event among the events of its order, from 1. It grows when the marketplace hands an
 //!   order over again because the seller requested it, when the order has changed, and when an operator requests it.
@@ -48,8 +48,9 @@
 //!
 //! What it rests on, with the place that enforces it:
 //!
-//! 4. A destructive read is made only with a durable reservation. So a full disk is noticed while the orders are still
-//!    on the server, and a crash in mid-read is noticed afterwards. [`spool::Spool::reserve`]
+//! 4. A destructive read is made only with space for its page, and announced durably unless the answer before it said
+//!    that nothing is pending. So a full disk is noticed while the orders are still on the server, and a crash in
+//!    mid-read is noticed afterwards. [`spool::Spool::reserve`], [`spool::Reservation::announce`]
 //! 5. The next read of a store needs the [`spool::Durable`] of the last one, or its durable trace. A durable answer that
 //!    turns out to be no page becomes such a trace, after a kill too. [`pipeline::drain`], [`spool::Recovery::disown`]
 //! 6. A read in flight is awaited, never cancelled and never repeated. [`marketplace::client::Marketplace::new_orders`]

@@ -160,6 +160,14 @@ impl Spool {
         &self.0.dir
     }
 
+    /// Forgets [`Recovery::polls_cut_off`], once the account has noted it.
+    ///
+    /// # Errors
+    /// [`SpoolError::Disk`]; the next start then tells it again.
+    pub fn forget_cut_off_polls(&self) -> Result<(), SpoolError> {
+        self.0.lock.forget_last_owner()
+    }
+
     /// Claims space for a store's next page.
     ///
     /// # Errors

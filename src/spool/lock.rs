@@ -11,7 +11,7 @@ use crate::platform::clock;
 use crate::platform::disk::DiskFile;
 
 /// Name of the lock file. Its first line is the process ID of its last owner, for the error message of a second process.
-/// The second one is `ended`, or `alive:` and a time.
+/// The second one is `ended`, or, once it has polled, `alive:` and a time.
 pub(super) const NAME: &str = "lock";
 
 /// Bytes of the lock file: one sector, written whole or not at all.
@@ -22,7 +22,7 @@ const LENGTH: usize = 512;
 pub(super) struct Lock {
     file: Box<dyn DiskFile>,
     path: PathBuf,
-    tells: AtomicBool,
+    has_polled: AtomicBool,
 }
 
 impl Lock {
@@ -33,27 +33,40 @@ impl Lock {
             return Err(SpoolError::Locked { dir: dir.to_owned(), pid: holder(disk, &path) });
         };
         let left = disk.read(&path).ok().and_then(|text| last_seen(&text));
-        let lock = Self { file, path, tells: false.into() };
+        let lock = Self { file, path, has_polled: false.into() };
         // A full disk must not keep the program from publishing, which is what frees space.
-        let told =
-            lock.write(Some(left.unwrap_or_else(clock::now))).and_then(|()| disk::sync_data(&*lock.file, &lock.path));
-        lock.tells.store(told.is_ok(), Ordering::Relaxed);
+        lock.write(left).ok();
         Ok((lock, left))
     }
 
-    /// Whether the next process will know if this one did not end well.
-    pub(super) fn tells_the_end(&self) -> bool {
-        self.tells.load(Ordering::Relaxed)
+    /// Forgets how the last owner ended, once that is noted elsewhere.
+    pub(super) fn forget_last_owner(&self) -> Result<(), SpoolError> {
+        self.write(None)
+    }
+
+    /// Makes sure, before the first poll, that the next process will know if this one does not end well. `false` if it
+    /// can't.
+    pub(super) fn begin_polls(&self) -> bool {
+        if !self.has_polled.load(Ordering::Relaxed) {
+            // guard: that a process polls is durable before it does
+            let told = self.write(Some(clock::now())).and_then(|()| disk::sync_data(&*self.file, &self.path));
+            self.has_polled.store(told.is_ok(), Ordering::Relaxed);
+        }
+        self.has_polled.load(Ordering::Relaxed)
     }
 
     /// Says that the process is alive. If it can't, the next process believes that this one died earlier.
     pub(super) fn beat(&self) {
-        self.write(Some(clock::now())).ok();
+        if self.has_polled.load(Ordering::Relaxed) {
+            self.write(Some(clock::now())).ok();
+        }
     }
 
     /// Says that no read is under way any more. If it can't, the next process looks for reads that there were not.
     pub(super) fn end(&self) {
-        self.write(None).ok();
+        if self.has_polled.load(Ordering::Relaxed) {
+            self.write(None).ok();
+        }
     }
 
     fn write(&self, alive: Option<Timestamp>) -> Result<(), SpoolError> {

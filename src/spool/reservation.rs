@@ -66,7 +66,7 @@ impl Reservation {
     /// word that it did not end well.
     #[must_use]
     pub fn may_poll(&self) -> bool {
-        self.spool.lock.tells_the_end()
+        self.spool.lock.begin_polls()
     }
 
     /// Makes a complete answer durable, and announces the read after it. Returns the page, and the reservation for that

@@ -142,12 +142,20 @@ fn a_process_that_did_not_end_well_is_told_of_once_for_all_polls() {
     let dir = TempDir::new().unwrap();
     let (spool, recovery) = open(dir.path());
     assert_eq!(recovery.polls_cut_off, None, "the first of all");
-    drop(reserve(&spool, "bogota"));
-    let before = clock::now();
-    spool.0.lock.beat();
-    drop(spool);
+    drop((reserve(&spool, "bogota"), spool));
     let (spool, recovery) = open(dir.path());
-    assert!(recovery.polls_cut_off.is_some_and(|alive| alive >= before), "{recovery:?}");
+    assert_eq!(recovery.polls_cut_off, None, "it did not poll");
+    let before = clock::now();
+    let poll = reserve(&spool, "bogota");
+    assert!(poll.may_poll());
+    drop((poll, spool));
+    for _ in 0..2 {
+        let (spool, recovery) = open(dir.path());
+        assert!(recovery.polls_cut_off.is_some_and(|alive| alive >= before), "{recovery:?}");
+        drop(spool);
+    }
+    let (spool, _) = open(dir.path());
+    spool.forget_cut_off_polls().unwrap();
     let reservation = reserve(&spool, "bogota");
     assert!(reservation.may_poll());
     reservation.cancel().unwrap();

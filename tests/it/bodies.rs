@@ -1,6 +1,5 @@
 //! Tests of irregular answers: what a PHP back end, or a proxy in front of it, returns instead of a regular page.
 
-
 use imotriz_kafka::sandbox::{Call, Fault, SandboxArgs};
 use rustix::process::Signal;
 use serde_json::Value;

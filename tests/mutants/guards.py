@@ -32,6 +32,7 @@ GUARDS = [
     Guard("space before the read", instead("self.0.log.claim().ok();"), "spool::tests::faults::"),
     Guard("a spool that was taken away is met before the read", drop(),
           "network::a_spool_that_is_removed_under_a_running_program_ends_it_and_loses_nothing", "it"),
+    Guard("that a process polls is durable before it does", instead("let told = self.write(Some(clock::now()));"), SIM, "sim"),
     Guard("only a poll goes without an announcement", instead("true"), SIM, "sim"),
     Guard("polls that were cut off are looked for", instead("let is_cut_off = false;"),
           "account::a_program_that_is_killed_while_nothing_is_pending_raises_no_alarm", "it"),
