@@ -11,7 +11,7 @@ use super::error::SpoolError;
 use super::format::{Found, Head, Outcome, examine, named};
 use super::log::frame::{Contents, scan};
 use super::log::replay::{Live, What, replay};
-use super::recovery::{KILLED, torn};
+use super::recovery::{KILLED, TORN, torn};
 use super::{CORRUPT, SEGMENT, UNKNOWN, has_suffix, is_page_file};
 use crate::order::ids::{ReadId, StoreName};
 
@@ -114,6 +114,7 @@ fn segments(dir: &Path) -> Result<(Vec<(u64, SpoolEntry)>, Vec<SpoolEntry>), Spo
         let state = match what {
             What::Reading { .. } => return Some((seq, entry(path_of(segment)?, head, FileState::Unfinished, 0..0))),
             What::Page { read_at } => FileState::Page { read_at, bytes: bytes.len() },
+            What::Torn { .. } => FileState::Corrupt { why: torn(TORN) },
             What::Unknown { reason, .. } => FileState::Unknown { reason, bytes: bytes.len() },
         };
         Some((seq, entry(path_of(segment)?, head, state, bytes)))

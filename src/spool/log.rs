@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 use super::disk::{self, SpoolDisk};
 use super::error::SpoolError;
 use super::format::Head;
-use super::recovery::{CorruptFile, put_bytes_aside};
+use super::recovery::{CorruptFile, TORN, put_bytes_aside, torn};
 use super::{SEGMENT, has_suffix};
 use crate::marketplace::body::Pending;
 use crate::platform::disk::DiskFile;
@@ -322,6 +322,10 @@ impl Log {
             let (frame, body) = match what {
                 What::Reading { pending } => (Frame::Reading { head, pending }, Bytes::new()),
                 What::Page { read_at } => (Frame::Page { head, read_at, next: None }, Bytes::copy_from_slice(bytes)),
+                What::Torn { pending } => {
+                    let at = head.reserved_at;
+                    (Frame::Unknown { head, at, pending }, frame::render_unknown(&torn(TORN), bytes).into())
+                }
                 What::Unknown { reason, pending } => {
                     let at = head.reserved_at;
                     (Frame::Unknown { head, at, pending }, frame::render_unknown(&reason, bytes).into())
@@ -347,6 +351,16 @@ impl Log {
     /// Ends reads. They are gone for good once the ticket is durable.
     pub(super) fn done(&self, reads: &[u64]) -> Result<Ticket, SpoolError> {
         self.append(&Frame::Done, &frame::render_done(reads))
+    }
+
+    /// Turns what was torn into a read of unknown outcome. If it can't be written, it stays torn.
+    pub(super) fn keep_torn(&self, torn_read: &Live) -> Result<(), SpoolError> {
+        let Live { head, what: What::Torn { pending }, segment, bytes } = torn_read else { return Ok(()) };
+        let path = self.state().segments.iter().find(|it| it.number == *segment).map(|it| it.file.path.clone());
+        let Some(path) = path else { return Ok(()) };
+        let came = self.disk.read_part(&path, bytes.start, bytes.len())?;
+        let frame = Frame::Unknown { head: head.clone(), at: head.reserved_at, pending: *pending };
+        self.append(&frame, &frame::render_unknown(&torn(TORN), &came)).map(drop)
     }
 
     /// The bytes of a read that is still live.

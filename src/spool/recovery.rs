@@ -17,6 +17,9 @@ use crate::order::ids::{ReadId, StoreName};
 
 pub(super) const KILLED: &str = "the process ended in mid-read: no answer was written";
 
+/// Why a page of the log is torn.
+pub(super) const TORN: &str = "the checksum does not fit";
+
 pub(super) fn torn(why: &str) -> String {
     format!("the page is torn or damaged: {why}")
 }
@@ -173,10 +176,16 @@ impl PageFiles {
                 disk.remove(&path)?;
             }
         }
-        for Live { head, what, .. } in live {
+        for read in live {
+            if matches!(read.what, What::Torn { .. }) && !seen.contains(&read.head.read_id) {
+                // The torn frame says the same.
+                log.keep_torn(&read).ok();
+            }
+            let Live { head, what, .. } = read;
             let (reason, pending) = match what {
                 What::Page { .. } => continue,
                 What::Reading { pending } => (KILLED.to_owned(), pending),
+                What::Torn { pending } => (torn(TORN), pending),
                 What::Unknown { reason, pending } => (reason, pending),
             };
             if seen.insert(head.read_id) {

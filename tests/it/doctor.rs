@@ -171,7 +171,8 @@ fn a_doctor_looks_at_the_spools_folder_its_room_and_its_files() {
     let page = scene.spool().into_iter().find(|entry| entry["state"] == "page").expect("a page waits");
     let file = page["file"].as_str().unwrap();
     let mut bytes = fs::read(file).unwrap();
-    bytes[5000] ^= 1;
+    let position = bytes.windows(6).position(|part| part == b"\"data\"").unwrap();
+    bytes[position] ^= 1;
     fs::write(file, &bytes).unwrap();
     assert_bad(&check(&scene, "pages", 7), "1 damaged", "imotriz-kafka spool verify");
 }

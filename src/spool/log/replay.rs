@@ -6,7 +6,6 @@ use std::ops::Range;
 use jiff::Timestamp;
 
 use super::super::format::Head;
-use super::super::recovery::torn;
 use super::frame::{BLOCK, Contents, Found, Frame, parse_done, parse_unknown};
 use crate::marketplace::body::{Page, Pending};
 use crate::order::ids::{ReadId, StoreName};
@@ -29,6 +28,8 @@ pub(in crate::spool) enum What {
     Reading { pending: Option<Pending> },
     /// Its answer is whole.
     Page { read_at: Timestamp },
+    /// Its answer, or the trace of it, is not whole.
+    Torn { pending: Option<Pending> },
     /// Nobody knows what it marked.
     Unknown { reason: String, pending: Option<Pending> },
 }
@@ -36,8 +37,10 @@ pub(in crate::spool) enum What {
 impl Live {
     /// What was pending before a read stays known when it has ended.
     pub(in crate::spool) fn follow(&mut self, earlier: Option<&Self>) {
-        if let (What::Unknown { pending: pending @ None, .. }, Some(What::Reading { pending: known })) =
-            (&mut self.what, earlier.map(|live| &live.what))
+        if let (
+            What::Unknown { pending: pending @ None, .. } | What::Torn { pending },
+            Some(What::Reading { pending: known } | What::Torn { pending: known }),
+        ) = (&mut self.what, earlier.map(|live| &live.what))
         {
             *pending = *known;
         }
@@ -113,7 +116,7 @@ impl Replay {
                 }
             }
             Frame::Page { head, .. } | Frame::Unknown { head, .. } if !is_whole => {
-                let what = What::Unknown { reason: torn("the checksum does not fit"), pending: None };
+                let what = What::Torn { pending: None };
                 let end = all[body.clone()]
                     .iter()
                     .rposition(|byte| *byte != 0)
