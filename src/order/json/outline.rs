@@ -12,8 +12,8 @@ pub(crate) struct Outline<'a>(Vec<Item<'a>>);
 pub(crate) struct Item<'a> {
     /// The key, if the value is in an object and the key is Unicode text.
     pub(crate) key: Option<Cow<'a, str>>,
-    /// The key's [`mark`]; no bit is set where there is no key.
-    pub(crate) mark: u64,
+    /// The key's [`key_bit`]; no bit is set where there is no key.
+    pub(crate) key_bit: u64,
     /// The text of the value.
     pub(crate) raw: Raw<'a>,
     /// How many items the value takes up, itself and all nested ones: the next sibling is this many items further on.
@@ -22,9 +22,9 @@ pub(crate) struct Item<'a> {
     pub(crate) unreadable: bool,
 }
 
-/// One bit of 64, chosen by a key's length and some of its letters: two keys with different marks differ, and the marks
-/// of an object's keys tell at once that most other keys are not there.
-pub(crate) fn mark(key: &str) -> u64 {
+/// One bit of 64, chosen by a key's length and some of its letters. The bits of all keys of an object tell at once that
+/// most other keys are not there.
+pub(crate) fn key_bit(key: &str) -> u64 {
     let letters = key.as_bytes();
     let letter = |at: usize| letters.get(at).map_or(0, |letter| u32::from(*letter));
     let (middle, last) = (letter(letters.len() / 2), letter(letters.len().wrapping_sub(1)));
@@ -130,8 +130,8 @@ impl<'a> Scan<'a> {
             Key::Read(key) => key,
             Key::None | Key::Next => None,
         };
-        let mark = key.as_deref().map_or(0, mark);
-        self.items.push(Item { key, mark, raw: Raw(&self.text[start..end]), size: 1, unreadable: false });
+        let key_bit = key.as_deref().map_or(0, key_bit);
+        self.items.push(Item { key, key_bit, raw: Raw(&self.text[start..end]), size: 1, unreadable: false });
     }
 
     fn close(&mut self, end: usize) {

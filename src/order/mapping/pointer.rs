@@ -7,7 +7,7 @@ use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
-use crate::order::json::mark;
+use crate::order::json::key_bit;
 
 /// Why a text is not a usable pointer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -31,13 +31,13 @@ pub struct Pointer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Step {
     pub(super) name: String,
-    /// The [`mark`] of such a key.
-    pub(super) mark: u64,
+    /// The [`key_bit`] of such a key.
+    pub(super) key_bit: u64,
 }
 
 impl From<String> for Step {
     fn from(name: String) -> Self {
-        Self { mark: mark(&name), name }
+        Self { key_bit: key_bit(&name), name }
     }
 }
 

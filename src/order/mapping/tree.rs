@@ -43,7 +43,8 @@ impl<'o, 'a> Found<'o, 'a> {
             let place = step.name.parse::<usize>().ok().filter(|place| place.to_string() == step.name);
             return Ok(place.and_then(|place| Item::inside(self.0).nth(place)).map(|(far, items)| (far, Self(items))));
         }
-        let is_there = |items: &[Item<'_>]| items[0].mark == step.mark && items[0].key.as_deref() == Some(&step.name);
+        let is_there =
+            |items: &[Item<'_>]| items[0].key_bit == step.key_bit && items[0].key.as_deref() == Some(&step.name);
         let mut same = Item::inside(self.0).filter(|(_, items)| is_there(items));
         let found = same.next();
         if same.next().is_some() {
@@ -52,9 +53,12 @@ impl<'o, 'a> Found<'o, 'a> {
         Ok(found.map(|(far, items)| (far, Self(items))))
     }
 
-    /// The marks of all keys of an object.
-    fn marks(self) -> u64 {
-        Item::inside(self.0).fold(0, |marks, (_, items)| marks | items[0].mark)
+    /// The bits of all keys of an object. An index of a list may always be there.
+    fn key_bits(self) -> u64 {
+        if self.kind() == Kind::List {
+            return u64::MAX;
+        }
+        Item::inside(self.0).fold(0, |bits, (_, items)| bits | items[0].key_bit)
     }
 }
 
@@ -64,8 +68,8 @@ pub(super) struct Tree<'o, 'a> {
     root: Found<'o, 'a>,
     /// One mark for each item.
     marks: Vec<Mark>,
-    /// The keys' marks of each object that a pointer led into, by place.
-    keys: Vec<(usize, u64)>,
+    /// The [`Found::key_bits`] of what pointers led into, by place.
+    key_bits: Vec<(usize, u64)>,
 }
 
 /// What happened to an item.
@@ -83,7 +87,7 @@ impl<'o, 'a> Tree<'o, 'a> {
     /// Opens an object or a list.
     pub(super) fn open(root: Found<'o, 'a>) -> Result<Self, Fault> {
         open(root)?;
-        Ok(Self { root, marks: vec![Mark::Left; root.0.len()], keys: Vec::with_capacity(2) })
+        Ok(Self { root, marks: vec![Mark::Left; root.0.len()], key_bits: Vec::with_capacity(2) })
     }
 
     /// Finds the value at the path, and its index for [`Tree::take`].
@@ -110,13 +114,13 @@ impl<'o, 'a> Tree<'o, 'a> {
         value: Found<'o, 'a>,
         step: &Step,
     ) -> Result<Option<(usize, Found<'o, 'a>)>, Fault> {
-        let known = self.keys.iter().find(|(of, _)| *of == place).map(|(_, marks)| *marks);
-        let marks = known.unwrap_or_else(|| {
-            let marks = if value.kind() == Kind::List { u64::MAX } else { value.marks() };
-            self.keys.push((place, marks));
-            marks
+        let known = self.key_bits.iter().find(|(of, _)| *of == place).map(|(_, bits)| *bits);
+        let bits = known.unwrap_or_else(|| {
+            let bits = value.key_bits();
+            self.key_bits.push((place, bits));
+            bits
         });
-        if marks & step.mark == 0 { Ok(None) } else { value.at(step) }
+        if bits & step.key_bit == 0 { Ok(None) } else { value.at(step) }
     }
 
     /// Takes the value at `place`, so that it is not among the leftovers. Idempotent.
