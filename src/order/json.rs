@@ -20,6 +20,11 @@ pub(crate) use outline::{Item, Outline, key_bit};
 pub(crate) struct Raw<'a>(&'a str);
 
 impl<'a> Raw<'a> {
+    /// `text`: what a parser has accepted before, as a value or as a part of one.
+    pub(crate) fn parsed_before(text: &'a str) -> Self {
+        Self(text)
+    }
+
     pub(crate) fn get(self) -> &'a str {
         self.0
     }

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{SecretError, Token, TokenSource};
-use crate::marketplace::body::{EmptyPage, PageError, PageSummary, PageVerdict};
+use crate::marketplace::body::{EmptyPage, PageError, PageSummary, PageVerdict, RecordPlaces};
 use crate::marketplace::client::{Fetched, Marketplace, Pace, Read, Refusal, UnknownOutcome};
 use crate::order::ids::{ReadId, StoreName};
 use crate::pipeline::account::{Account, PAGE};
@@ -312,7 +312,7 @@ impl Drain {
             }
             PageVerdict::Empty(nothing) => {
                 // The lane finds no order in it and releases the file, after the account has recorded the answer.
-                let _kept = HandOff::new(place, Work::Page(durable));
+                let _kept = HandOff::new(place, Work::Page(durable, Some(RecordPlaces::default())));
                 self.no_orders(nothing, read_at, prefetch.next().await, failures)
             }
             PageVerdict::Unreadable(reason) | PageVerdict::Message(_, reason) => {
@@ -336,12 +336,13 @@ impl Drain {
         self.seen.page();
         self.note_noise(noise);
         let (read_id, read_at) = (page.read_id(), page.read_at());
-        let hand_off = HandOff::new(place, Work::Page(page));
+        let count = records.len() as u64;
+        let hand_off = HandOff::new(place, Work::Page(page, Some(records)));
         self.account.note_answer(&self.store, counted, read_at, prefetch.next().await)?;
         self.counters.last_drained.now();
         self.counters.not_read.clear();
         self.counters.pages_read.add(1);
-        self.counters.orders_read.add(records as u64);
+        self.counters.orders_read.add(count);
         self.counters.pending.set(pending.unwrap_or(0));
         if let Some(error) = disagreement {
             // The page is published like any other; orders that may be missing are recorded under a read of their own.
@@ -369,7 +370,7 @@ impl Drain {
         place: OwnedPermit<Work>,
     ) -> DrainError {
         match verdict {
-            PageVerdict::Orders(_) => return self.rescue(read_id, read_at, failed, place),
+            PageVerdict::Orders(orders) => return self.rescue(read_id, read_at, failed, orders.records, place),
             // The next start finds its file, which serves as the trace.
             PageVerdict::Unreadable(reason) | PageVerdict::Message(_, reason) => {
                 self.warn_unknown(read_id, &reason, failed.body.len());
@@ -385,15 +386,22 @@ impl Drain {
 
     /// The disk failed while the page exists in memory only: tries one more file, else sends the page to Kafka from
     /// memory. The drain then stops.
-    fn rescue(&self, read_id: ReadId, read_at: Timestamp, failed: WriteFailed, place: OwnedPermit<Work>) -> DrainError {
+    fn rescue(
+        &self,
+        read_id: ReadId,
+        read_at: Timestamp,
+        failed: WriteFailed,
+        records: RecordPlaces,
+        place: OwnedPermit<Work>,
+    ) -> DrainError {
         let why = failed.error.to_string();
         tracing::error!(store = %self.store, read = %read_id, error = why, "the page's file failed: keeping it elsewhere");
         let body = failed.body;
         let work = match self.spool.rescue(&self.store, read_id, read_at, body) {
-            Ok(durable) => Work::Page(durable),
+            Ok(durable) => Work::Page(durable, Some(records)),
             Err(failed) => {
                 self.counters.unspooled.add(1);
-                Work::Unspooled(Unspooled { store: self.store.clone(), read_id, read_at, body: failed.body })
+                Work::Unspooled(Unspooled { store: self.store.clone(), read_id, read_at, body: failed.body, records })
             }
         };
         // guard: a page that the disk refuses goes to Kafka from memory
