@@ -25,17 +25,24 @@ impl Usage {
             let line = status.lines().find_map(|line| line.strip_prefix(name))?;
             Some(line.trim_start_matches(':').trim_end_matches("kB").trim().parse::<f64>().ok()? / 1024.0)
         };
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // After the name, which may hold anything: user and system time are the 12th and the 13th field, in ticks.
-        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
-        Some(Self {
-            resident_mb: megabytes("VmRSS")?,
-            peak_mb: megabytes("VmHWM")?,
-            // A hundredth of a second, whatever the kernel's own clock does.
-            cpu: Duration::from_millis(ticks * 10),
-        })
+        let [user, system] = cpu_times(&pid.to_string())?;
+        Some(Self { resident_mb: megabytes("VmRSS")?, peak_mb: megabytes("VmHWM")?, cpu: user + system })
     }
+}
+
+/// CPU time that this process has spent in user space.
+pub fn user_time() -> Duration {
+    cpu_times("self").unwrap()[0]
+}
+
+/// User and system time of all threads of a process.
+fn cpu_times(pid: &str) -> Option<[Duration; 2]> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // After the name, which may hold anything, they are the 12th and the 13th field.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    // A tick is a hundredth of a second, whatever the kernel's own clock does.
+    let ticks = |at: usize| Some(Duration::from_millis(fields.get(at)?.parse::<u64>().ok()? * 10));
+    Some([ticks(11)?, ticks(12)?])
 }
 
 /// What the figures are from.

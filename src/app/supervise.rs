@@ -61,7 +61,7 @@ async fn serve_lane<T: Send + 'static>(
     stop: CancellationToken,
 ) -> End<T> {
     for page in pages {
-        if work.send(Work::Page(page)).await.is_err() {
+        if work.send(Work::Page(page, None)).await.is_err() {
             // The lane reports its own error.
             return (Vec::new(), Ok(()));
         }

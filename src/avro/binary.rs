@@ -11,11 +11,16 @@ use crate::avro::framing::Frame;
 pub(crate) struct Writer(Vec<u8>);
 
 impl Writer {
-    /// Starts a message with its frame.
-    pub(crate) fn framed(frame: Frame) -> Self {
-        let mut message = Vec::with_capacity(1024);
+    /// Starts a message with its frame. `capacity`: what most messages of its kind fit in.
+    pub(crate) fn framed(frame: Frame, capacity: usize) -> Self {
+        let mut message = Vec::with_capacity(capacity);
         frame.write(&mut message);
         Self(message)
+    }
+
+    /// Starts a part of a message.
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
+        Self(Vec::with_capacity(capacity))
     }
 
     pub(crate) fn into_message(self) -> Vec<u8> {
@@ -31,6 +36,11 @@ impl Writer {
             rest >>= 7;
         }
         self.0.push(rest as u8);
+    }
+
+    /// Appends fields that were written before.
+    pub(crate) fn written(&mut self, fields: &[u8]) {
+        self.0.extend_from_slice(fields);
     }
 
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
@@ -50,17 +60,18 @@ impl Writer {
         }
     }
 
-    pub(crate) fn texts<const N: usize>(&mut self, texts: [Option<&str>; N]) {
-        texts.into_iter().for_each(|text| self.optional(text, Self::text));
+    pub(crate) fn texts<const N: usize>(&mut self, texts: [&Option<String>; N]) {
+        texts.into_iter().for_each(|text| self.optional(text.as_deref(), Self::text));
     }
 
     /// Writes an array: one block with all items, if there are any, and the empty block that ends it.
-    pub(crate) fn list<T>(&mut self, items: &[T], write: impl Fn(&mut Self, &T)) {
+    pub(crate) fn list<T, E>(&mut self, items: &[T], write: impl Fn(&mut Self, &T) -> Result<(), E>) -> Result<(), E> {
         if !items.is_empty() {
             self.length(items.len());
-            items.iter().for_each(|item| write(self, item));
+            items.iter().try_for_each(|item| write(self, item))?;
         }
         self.number(0);
+        Ok(())
     }
 
     fn length(&mut self, length: usize) {

@@ -87,14 +87,14 @@ impl OrderTracking {
             event_partition,
             order_created_at,
         } = self;
-        let mut datum = Writer::framed(frame);
+        let mut datum = Writer::framed(frame, 192);
         datum.text(store.as_str());
         datum.text(order_id.as_str());
         datum.number(state.symbol());
         datum.optional(revision.map(i32::from), Writer::number);
         datum.number(reason.symbol());
-        datum.text(&read_id.to_string());
-        datum.optional(content_hash.map(|hash| hash.to_string()), |datum, hash| datum.text(&hash));
+        read_id.with_text(|text| datum.text(text));
+        datum.optional(*content_hash, |datum, hash| hash.with_text(|text| datum.text(text)));
         datum.number(*published_at);
         datum.optional(*event_partition, Writer::number);
         datum.optional(*order_created_at, Writer::number);

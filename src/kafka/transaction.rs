@@ -11,6 +11,7 @@
 //!   one: see [`Transactions::must_be_replaced`]. Outside of a transaction no EndTxn is on its way, so connections may
 //!   come and go: a cluster with one broker down must not stop a lane.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -40,10 +41,10 @@ pub struct OutgoingRecord<'a> {
     pub topic: &'a str,
     /// A fixed partition, or `None` to choose it by the key's hash.
     pub partition: Option<i32>,
-    pub key: Option<Vec<u8>>,
+    pub key: Option<Cow<'a, [u8]>>,
     /// Value; `None` is a tombstone.
-    pub value: Option<Vec<u8>>,
-    pub headers: Vec<(&'static str, String)>,
+    pub value: Option<Cow<'a, [u8]>>,
+    pub headers: Vec<(&'static str, Cow<'a, str>)>,
 }
 
 /// The position of a delivered record.
@@ -258,7 +259,10 @@ impl Transactions {
         if !record.headers.is_empty() {
             let headers = OwnedHeaders::new_with_capacity(record.headers.len());
             base.headers = Some(
-                record.headers.iter().fold(headers, |all, (key, value)| all.insert(Header { key, value: Some(value) })),
+                record
+                    .headers
+                    .iter()
+                    .fold(headers, |all, (key, value)| all.insert(Header { key, value: Some(value.as_ref()) })),
             );
         }
         // The second half of the pair is the record: drop it.
@@ -276,7 +280,7 @@ impl Transactions {
         let topics = || all.iter().map(|record| record.topic).collect::<BTreeSet<_>>();
         let fault = match code {
             RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize => {
-                KafkaFault::TooLarge { bytes: record.value.as_ref().map_or(0, Vec::len) }
+                KafkaFault::TooLarge { bytes: record.value.as_ref().map_or(0, |value| value.len()) }
             }
             // guard: a transaction that was given up says why
             RDKafkaErrorCode::PurgeQueue => self.why_purged("delivering a record"),

@@ -32,7 +32,7 @@ pub use extent::Extent;
 pub use id_list::{IdList, read_id_list};
 pub use message::Message;
 pub use pending::Pending;
-pub use record::Record;
+pub use record::{Record, RecordPlaces};
 pub use verdict::{EmptyPage, PageSummary, PageVerdict};
 
 /// Why a body is not a valid answer. After a destructive read, each of these means that the outcome is unknown.
@@ -150,7 +150,7 @@ impl<'a> Page<'a> {
         if records.is_empty() && envelope.failed {
             return Err(PageError::ErrorBody);
         }
-        let records = records.into_iter().map(Record::Json).collect();
+        let records = records.into_iter().map(Record::from).collect();
         let Counts { total_found, returned, pending } = counts;
         Ok(Self { records, noise: None, total_found, returned, pending })
     }
@@ -189,7 +189,7 @@ pub fn parse_single(body: &[u8]) -> Result<Record<'_>, PageError> {
     let body = without_byte_order_mark(body);
     let error = match strict_text(body).and_then(read_single) {
         Err(error) if error.is_about_the_text(body) => error,
-        done => return done.map(Record::Json),
+        done => return done.map(Record::from),
     };
     let has_record = |entries: &Entries<'_>| entries.get("data").is_some() || is_record(entries);
     let document = Document::find(body, has_record)?.ok_or(error)?;

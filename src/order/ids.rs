@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use thiserror::Error;
+use uuid::fmt::Hyphenated;
 use uuid::{NoContext, Uuid};
 
 use crate::platform::clock;
@@ -140,9 +141,17 @@ pub struct OrderKey {
     pub id: OrderId,
 }
 
+impl OrderKey {
+    /// The key's text, from its parts.
+    #[must_use]
+    pub fn text(store: &StoreName, id: &OrderId) -> String {
+        [store.as_str(), "/", id.as_str()].concat()
+    }
+}
+
 impl fmt::Display for OrderKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.store, self.id)
+        f.write_str(&Self::text(&self.store, &self.id))
     }
 }
 
@@ -181,6 +190,11 @@ impl ReadId {
     #[must_use]
     pub fn as_uuid(self) -> Uuid {
         self.0
+    }
+
+    /// Calls `f` with the text, which needs no memory of its own.
+    pub(crate) fn with_text<R>(self, f: impl FnOnce(&str) -> R) -> R {
+        f(self.0.hyphenated().encode_lower(&mut [0; Hyphenated::LENGTH]))
     }
 }
 

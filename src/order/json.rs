@@ -13,13 +13,18 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-pub(crate) use outline::{Item, Outline};
+pub(crate) use outline::{Item, Outline, key_bit};
 
 /// The text of a JSON value. A parser has found it well formed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Raw<'a>(&'a str);
 
 impl<'a> Raw<'a> {
+    /// `text`: what a parser has accepted before, as a value or as a part of one.
+    pub(crate) fn parsed_before(text: &'a str) -> Self {
+        Self(text)
+    }
+
     pub(crate) fn get(self) -> &'a str {
         self.0
     }

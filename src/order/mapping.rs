@@ -53,7 +53,7 @@ impl Fault {
         self
     }
 
-    fn dead_letter(self, id: Option<OrderId>, record: &RawValue) -> DeadLetter {
+    fn dead_letter(self, id: Option<OrderId>, record: Raw<'_>) -> DeadLetter {
         DeadLetter { id, json: record.get().into(), reason: self.reason.to_owned(), pointer: self.pointer }
     }
 }
@@ -74,13 +74,17 @@ impl Mapping {
     /// # Errors
     /// Returns the record as a dead letter, with the reason, if it has no ID or a value that can't be understood.
     pub fn order(&self, country: Country, record: &RawValue) -> Result<Order, DeadLetter> {
+        self.order_of(country, record.into())
+    }
+
+    pub(crate) fn order_of(&self, country: Country, record: Raw<'_>) -> Result<Order, DeadLetter> {
         let mut id = None;
         self.read(country, record, &mut id).map_err(|fault| fault.dead_letter(id, record))
     }
 
     /// Sets `known` as soon as the ID is read, so that a dead letter can carry it.
-    fn read(&self, country: Country, record: &RawValue, known: &mut Option<OrderId>) -> Result<Order, Fault> {
-        let outline = Outline::of(record.into());
+    fn read(&self, country: Country, record: Raw<'_>, known: &mut Option<OrderId>) -> Result<Order, Fault> {
+        let outline = Outline::of(record);
         let mut tree = object(Found::new(outline.items()), "the record is not a JSON object")?;
         let places = &self.order;
         let id = take(&mut tree, &places.id, |found| order_id(found.raw()))?.ok_or_else(|| no_id(&places.id))?;

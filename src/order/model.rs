@@ -13,6 +13,12 @@ pub struct DateText {
     pub epoch_millis: Option<i64>,
 }
 
+impl DateText {
+    pub(crate) fn as_written(&self) -> &str {
+        &self.raw
+    }
+}
+
 /// One order of a store. A missing value is `None`; a record with a value that can't be understood never becomes an
 /// `Order`.
 #[derive(Debug, Clone, PartialEq, Eq)]

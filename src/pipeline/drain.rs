@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{SecretError, Token, TokenSource};
-use crate::marketplace::body::{EmptyPage, PageError, PageSummary, PageVerdict};
+use crate::marketplace::body::{EmptyPage, PageError, PageSummary, PageVerdict, RecordPlaces};
 use crate::marketplace::client::{Fetched, Marketplace, Pace, Read, Refusal, Turn, UnknownOutcome};
 use crate::order::ids::{ReadId, StoreName};
 use crate::pipeline::account::{Account, PAGE};
@@ -110,7 +110,7 @@ struct Course {
     idle_since: Option<Timestamp>,
     /// A durable page that the lane does not have yet. It gets it when the next request is on its way, or at once, if no
     /// request follows.
-    hand_off: Option<Durable>,
+    hand_off: Option<Work>,
 }
 
 impl Course {
@@ -184,7 +184,7 @@ impl Drain {
     /// Gives the lane the last page. If the lane has ended, the page stays in the spool, and the lane tells why.
     async fn hand_over(&self, course: &mut Course) {
         if let Some(page) = course.hand_off.take()
-            && self.lane.work.send(Work::Page(page)).await.is_err()
+            && self.lane.work.send(page).await.is_err()
         {
             tracing::debug!(store = %self.store, "the lane has ended: the page stays in the spool");
         }
@@ -196,7 +196,7 @@ impl Drain {
             && let Ok(place) = self.lane.work.try_reserve()
             && let Some(page) = course.hand_off.take()
         {
-            place.send(Work::Page(page));
+            place.send(page);
         }
     }
 
@@ -348,7 +348,7 @@ impl Drain {
             PageVerdict::Empty(nothing) => {
                 // The lane finds no order in it and releases it, after the account has recorded the answer.
                 let next = self.no_orders(nothing, read_at, course, failures);
-                course.hand_off = Some(durable);
+                course.hand_off = Some(Work::Page(durable, Some(RecordPlaces::default())));
                 next
             }
             PageVerdict::Unreadable(reason) | PageVerdict::Message(_, reason) => {
@@ -375,12 +375,13 @@ impl Drain {
         }
         self.note_noise(noise);
         let (read_id, read_at) = (page.read_id(), page.read_at());
-        course.hand_off = Some(page);
+        let count = records.len() as u64;
+        course.hand_off = Some(Work::Page(page, Some(records)));
         self.account.note_answer(&self.store, counted, read_at)?;
         self.counters.last_drained.now();
         self.counters.not_read.clear();
         self.counters.pages_read.add(1);
-        self.counters.orders_read.add(records as u64);
+        self.counters.orders_read.add(count);
         self.counters.pending.set(pending.unwrap_or(0));
         if let Some(error) = disagreement {
             // The page is published like any other; orders that may be missing are recorded under a read of their own.
@@ -418,7 +419,7 @@ impl Drain {
     ) -> DrainError {
         self.hand_over(course).await;
         match verdict {
-            PageVerdict::Orders(_) => return self.rescue(read_at, failed).await,
+            PageVerdict::Orders(orders) => return self.rescue(read_at, failed, orders.records).await,
             // The next start finds its announcement, which serves as the trace.
             PageVerdict::Unreadable(reason) | PageVerdict::Message(_, reason) => {
                 self.warn_unknown(failed.read_id(), &reason);
@@ -435,15 +436,15 @@ impl Drain {
 
     /// The disk failed while the page exists in memory only: tries a file of its own, else sends the page to Kafka from
     /// memory. The drain then stops.
-    async fn rescue(&self, read_at: Timestamp, failed: WriteFailed) -> DrainError {
+    async fn rescue(&self, read_at: Timestamp, failed: WriteFailed, records: RecordPlaces) -> DrainError {
         let (why, read_id) = (failed.error.to_string(), failed.read_id());
         tracing::error!(store = %self.store, read = %read_id, error = why, "the page was not written: keeping it elsewhere");
         let work = match self.spool.rescue(failed, read_at) {
-            Ok(durable) => Work::Page(durable),
+            Ok(durable) => Work::Page(durable, Some(records)),
             Err(failed) => {
                 self.counters.unspooled.add(1);
                 let (store, seq) = (self.store.clone(), failed.seq());
-                Work::Unspooled(Unspooled { store, read_id, seq, read_at, body: failed.body })
+                Work::Unspooled(Unspooled { store, read_id, seq, read_at, body: failed.body, records })
             }
         };
         // guard: a page that the disk refuses goes to Kafka from memory

@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::avro::event::{ContentHash, Reason, Revision};
 use crate::avro::tracking::{OrderTracking, TrackingEntry};
-use crate::order::ids::{OrderIds, OrderKey, ReadId, StoreName};
+use crate::order::ids::{OrderIds, ReadId, StoreName};
 use slots::{Place, Slots};
 
 pub use crate::avro::tracking::OrderState;
@@ -112,11 +112,13 @@ impl From<TrackingEntry> for IndexEntry {
 
 /// 96 bits of a hash of the key's text. The chance that two of a million orders share them is 10^-17, far below that of
 /// a broken disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Fingerprint([u8; 12]);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint([u8; 12]);
 
 impl Fingerprint {
-    fn of(key: &[u8]) -> Self {
+    /// `key`: the Kafka key of an order's tracking record.
+    #[must_use]
+    pub fn of(key: &[u8]) -> Self {
         let [_, _, _, _, bytes @ ..] = xxh3_128(key).to_be_bytes();
         Self(bytes)
     }
@@ -171,7 +173,13 @@ impl IndexUpdate {
     /// `key`: the Kafka key of the record. `None` for the entry is a tombstone.
     #[must_use]
     pub fn new(key: &[u8], entry: Option<IndexEntry>) -> Self {
-        Self { key: Fingerprint::of(key), entry: entry.map(Packed::from) }
+        Self::at(Fingerprint::of(key), entry)
+    }
+
+    /// The same, where the key's fingerprint is at hand.
+    #[must_use]
+    pub fn at(key: Fingerprint, entry: Option<IndexEntry>) -> Self {
+        Self { key, entry: entry.map(Packed::from) }
     }
 }
 
@@ -184,14 +192,8 @@ pub struct Index {
 
 impl Index {
     #[must_use]
-    pub fn get(&self, key: &OrderKey) -> Option<IndexEntry> {
-        self.get_by_text(key.to_string().as_bytes())
-    }
-
-    /// Looks up an order by the text of its key.
-    #[must_use]
-    pub fn get_by_text(&self, key: &[u8]) -> Option<IndexEntry> {
-        self.find(Fingerprint::of(key)).map(|slot| slot.entry.into())
+    pub fn get(&self, key: Fingerprint) -> Option<IndexEntry> {
+        self.find(key).map(|slot| slot.entry.into())
     }
 
     // Inlined on purpose: as a separate call each look-up would wait for the one before it.
@@ -302,7 +304,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::order::ids::OrderId;
+    use crate::order::ids::{OrderId, OrderKey};
 
     fn entry() -> IndexEntry {
         IndexEntry {
@@ -318,11 +320,10 @@ mod tests {
     #[test]
     fn a_tombstone_forgets_the_order() {
         let (mut index, entry) = (Index::default(), entry());
-        let key = OrderKey { store: "bogota".parse().unwrap(), id: "1".parse().unwrap() };
-        index.apply(IndexUpdate::new(key.to_string().as_bytes(), Some(entry)));
-        assert_eq!((index.get(&key), index.len()), (Some(entry), 1));
+        index.apply(IndexUpdate::new(b"bogota/1", Some(entry)));
+        assert_eq!((index.get(Fingerprint::of(b"bogota/1")), index.len()), (Some(entry), 1));
         index.apply(IndexUpdate::new(b"bogota/1", None));
-        assert_eq!((index.get(&key), index.is_empty()), (None, true));
+        assert_eq!((index.get(Fingerprint::of(b"bogota/1")), index.is_empty()), (None, true));
     }
 
     #[test]
@@ -338,7 +339,7 @@ mod tests {
         let store: StoreName = "bogota".parse().unwrap();
         let listed: Vec<OrderId> = (0..1000).rev().map(|number| number.to_string().parse().unwrap()).collect();
         let alone =
-            |id: &OrderId| index.get(&OrderKey { store: store.clone(), id: id.clone() }).map(|entry| entry.state);
+            |id: &OrderId| index.get(Fingerprint::of(OrderKey::text(&store, id).as_bytes())).map(|entry| entry.state);
         let expected: Vec<_> = listed.iter().map(alone).collect();
         assert_eq!(expected.iter().flatten().count(), 500);
         let listed: OrderIds = listed.into_iter().collect();
@@ -366,7 +367,7 @@ mod tests {
                     Some(entry) => map.insert(key, entry),
                     None => map.remove(&key),
                 };
-                let known: HashMap<u8, IndexEntry> = (0..40).filter_map(|key| Some((key, index.get_by_text(&[key])?))).collect();
+                let known: HashMap<u8, IndexEntry> = (0..40).filter_map(|key| Some((key, index.get(Fingerprint::of(&[key]))?))).collect();
                 prop_assert_eq!((&known, index.len()), (&map, map.len()));
             }
         });

@@ -1,5 +1,6 @@
 //! A model of the broker: transactions, fencing, and answers that are lost.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -247,9 +248,10 @@ impl Producer for ModelProducer {
             for record in records {
                 if record.topic == TRACKING {
                     let (key, value) = (record.key.clone().unwrap(), record.value.clone());
+                    let (key, value) = (key.into_owned(), value.map(Cow::into_owned));
                     lane.tracking.push(Entry { transaction, key, value });
                 } else if record.topic == ORDERS {
-                    let header = |name| record.headers.iter().find(|(key, _)| *key == name).unwrap().1.clone();
+                    let header = |name| record.headers.iter().find(|(key, _)| *key == name).unwrap().1.to_string();
                     let read = uuid::Uuid::parse_str(&header("traceparent")[3..35]).unwrap().to_string();
                     let (id, reason) = (header("ce_id"), header("imotriz-reason"));
                     let (key, revision) = id.rsplit_once('/').unwrap();

@@ -7,6 +7,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
+use uuid::fmt::Simple;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::order::{Buyer, DateText, Line, Order};
@@ -56,11 +57,13 @@ impl ContentHash {
             extra,
         } = order;
         let Buyer { name, email, mobile, document, address, city, region, postal_code, extra: buyer_extra } = buyer;
-        let raw = |date: &'_ Option<DateText>| date.as_ref().map(|date| date.raw.clone());
-        let mut content = Content(Vec::with_capacity(1024));
+        let mut content = Content(Vec::with_capacity(2048));
         content.text(Some(id.as_str()));
         content.text(Some(currency));
-        content.texts([status, payment_status, payment_method, &raw(created_at), &raw(updated_at), extra]);
+        content.texts([status, payment_status, payment_method]);
+        content.text(created_at.as_ref().map(DateText::as_written));
+        content.text(updated_at.as_ref().map(DateText::as_written));
+        content.texts([extra]);
         content.amounts([total, subtotal, shipping, discount, tax]);
         content.texts([name, email, mobile, document, address, city, region, postal_code, buyer_extra]);
         for Line { code, name, quantity, unit_price, unit_price_before, extra } in lines {
@@ -103,9 +106,17 @@ impl Content {
     }
 }
 
+impl ContentHash {
+    /// Calls `f` with the text, which needs no memory of its own.
+    pub(crate) fn with_text<R>(self, f: impl FnOnce(&str) -> R) -> R {
+        // Its digits are those of a UUID without hyphens, whose encoder is several times as fast as that of a number.
+        f(Uuid::from_u128(self.0).simple().encode_lower(&mut [0; Simple::LENGTH]))
+    }
+}
+
 impl fmt::Display for ContentHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        self.with_text(|text| f.write_str(text))
     }
 }
 

@@ -39,6 +39,18 @@ impl Reason {
         }
     }
 
+    /// The type of its events, as CloudEvents name it: for all symbols, in lower case.
+    pub(super) fn event_type(self) -> &'static str {
+        match self {
+            Self::Unknown => "com.imotriz.order.v1.unknown",
+            Self::Drained => "com.imotriz.order.v1.drained",
+            Self::Reconciled => "com.imotriz.order.v1.reconciled",
+            Self::Resynced => "com.imotriz.order.v1.resynced",
+            Self::Updated => "com.imotriz.order.v1.updated",
+            Self::Republished => "com.imotriz.order.v1.republished",
+        }
+    }
+
     /// The symbol's index in the schema.
     pub(crate) fn symbol(self) -> i32 {
         match self {

@@ -4,7 +4,7 @@ use rust_decimal::Decimal;
 
 use super::*;
 use crate::avro::contract::{ContractError, ORDER_EVENT};
-use crate::order::{Buyer, Line};
+use crate::order::{Buyer, DateText, Line, Order};
 
 fn text(value: &str) -> Option<String> {
     Some(value.to_owned())
@@ -75,21 +75,19 @@ fn bare_order() -> Order {
     }
 }
 
+fn origin(read_at: &str) -> Origin {
+    let read_id = "0192f0c1-2345-7000-8000-000000000001".parse().unwrap();
+    Origin::new("bogota".parse().unwrap(), Country::Co, read_id, read_at.parse().unwrap())
+}
+
 fn with_event<R>(order: &Order, f: impl FnOnce(&Event) -> R) -> R {
-    f(&Event {
-        store: &"bogota".parse().unwrap(),
-        country: Country::Co,
-        revision: Revision::FIRST,
-        reason: Reason::Drained,
-        read_id: "0192f0c1-2345-7000-8000-000000000001".parse().unwrap(),
-        read_at: "2025-11-24T15:00:01.5Z".parse().unwrap(),
-        order,
-        content_hash: ContentHash::of(order),
-    })
+    let origin = origin("2025-11-24T15:00:01.5Z");
+    let order = EncodedOrder::of(&origin, order).unwrap();
+    f(&Event { origin: &origin, revision: Revision::FIRST, reason: Reason::Drained, order: &order })
 }
 
 fn message(order: &Order) -> Vec<u8> {
-    with_event(order, |event| event.to_message(ORDER_EVENT.frame()).unwrap())
+    with_event(order, |event| event.to_message(ORDER_EVENT.frame()))
 }
 
 fn read(message: &[u8]) -> Result<OrderEvent, ContractError> {
@@ -138,12 +136,12 @@ fn an_order_of_which_nothing_but_the_id_is_known_survives_too() {
     assert!(event.buyer == EventBuyer::default());
 }
 
-/// The message as this module writes it, and as the library writes it by the schema.
+/// The message as this module writes it, and as the library writes, by the schema, what it has read from that.
 fn both_ways(event: &Event<'_>) -> (Vec<u8>, Vec<u8>) {
-    let (read_id, content_hash) = (event.read_id.to_string(), event.content_hash.to_string());
-    let record = event.record(&read_id, &content_hash).unwrap();
+    let message = event.to_message(ORDER_EVENT.frame());
+    let record = read(&message).unwrap();
+    assert_eq!((record.revision, record.reason), (event.revision, event.reason));
     let writer = GenericDatumWriter::builder(ORDER_EVENT.schema()).build().unwrap();
-    let message = event.to_message(ORDER_EVENT.frame()).unwrap();
     (Frame::split(&message).unwrap().1.to_vec(), writer.write_ser_to_vec(&record).unwrap())
 }
 
@@ -162,7 +160,7 @@ fn what_is_written_is_what_the_library_writes_by_the_schema() {
 fn an_amount_that_would_be_rounded_is_an_error_that_names_the_field() {
     let mut order = full_order();
     order.lines[1].unit_price = decimal("0.00001");
-    let error = with_event(&order, |event| event.to_message(ORDER_EVENT.frame()).unwrap_err());
+    let error = EncodedOrder::of(&origin("2025-11-24T15:00:01.5Z"), &order).unwrap_err();
     assert_eq!(error.to_string(), "`lines.unit_price` can't be published exactly: it has more than 4 decimal places");
 }
 
@@ -196,8 +194,8 @@ fn the_content_hash_sees_every_change_but_how_a_number_is_written() {
 #[test]
 fn the_headers_are_cloud_events_and_the_same_at_every_attempt() {
     let order = full_order();
-    let headers = with_event(&order, |event| event.headers());
-    assert_eq!(headers, with_event(&order, |event| event.headers()));
+    let headers = || with_event(&order, |event| owned(&event.headers()));
+    assert_eq!(headers(), headers());
     let expected = [
         ("ce_specversion", "1.0"),
         ("ce_id", "bogota/000123/1"),
@@ -209,7 +207,16 @@ fn the_headers_are_cloud_events_and_the_same_at_every_attempt() {
         ("traceparent", "00-0192f0c1234570008000000000000001-b46de0f9d44bca3b-01"),
         ("imotriz-reason", "DRAINED"),
     ];
-    assert_eq!(headers, expected.map(|(name, value)| (name, value.to_owned())));
+    assert_eq!(headers(), expected.map(|(name, value)| (name, value.to_owned())));
+    for reason in Reason::WRITTEN {
+        let headers = with_event(&order, |event| owned(&Event { reason, ..*event }.headers()));
+        let (_, event_type) = headers.into_iter().find(|(name, _)| *name == "ce_type").unwrap();
+        assert_eq!(event_type, format!("com.imotriz.order.v1.{}", reason.as_str().to_lowercase()));
+    }
+}
+
+fn owned(headers: &Headers<'_>) -> Vec<(&'static str, String)> {
+    headers.iter().map(|(name, value)| (*name, value.clone().into_owned())).collect()
 }
 
 #[test]
@@ -220,10 +227,9 @@ fn a_dead_letter_says_where_it_came_from_and_what_is_wrong() {
         reason: "the ID is missing".to_owned(),
         pointer: "/order/id".to_owned(),
     };
-    let time = "2025-11-24T15:00:01Z".parse().unwrap();
-    let read_id = "0192f0c1-2345-7000-8000-000000000001".parse().unwrap();
-    let headers = dead_letter_headers(&letter, &"bogota".parse().unwrap(), read_id, time);
-    let values: Vec<&str> = headers.iter().map(|(_, value)| value.as_str()).collect();
+    let (origin, time) = (origin("2025-11-24T15:00:00Z"), "2025-11-24T15:00:01Z".parse().unwrap());
+    let headers = dead_letter_headers(&letter, &origin, time);
+    let values: Vec<&str> = headers.iter().map(|(_, value)| value.as_ref()).collect();
     assert_eq!(
         values,
         [
@@ -283,6 +289,14 @@ proptest! {
         let revision = Revision::try_from(revision).unwrap_or(Revision::FIRST);
         let (ours, theirs) = with_event(&order, |event| both_ways(&Event { revision, ..*event }));
         prop_assert_eq!(ours, theirs);
+        let (record, amount) = (read(&message(&order)).unwrap(), |amount: Option<_>| amount.map(Decimal::from));
+        prop_assert_eq!((record.status, record.extra, record.created_at), (order.status, order.extra, millis));
+        prop_assert_eq!((amount(record.total), amount(record.tax)), (order.total, order.tax));
+        prop_assert_eq!((record.buyer.email, record.lines.len()), (order.buyer.email, order.lines.len()));
+        for (record, line) in record.lines.into_iter().zip(order.lines) {
+            prop_assert_eq!((record.code, amount(record.quantity)), (line.code, line.quantity));
+            prop_assert_eq!(amount(record.unit_price_before), line.unit_price_before);
+        }
     }
 
     #[test]

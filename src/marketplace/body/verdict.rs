@@ -1,6 +1,6 @@
 //! Classifies a complete answer to the destructive read.
 
-use super::{Counted, Message, Noise, Page, PageError};
+use super::{Counted, Message, Noise, Page, PageError, RecordPlaces};
 
 /// What a complete answer is.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,10 +16,10 @@ pub enum PageVerdict {
     Unreadable(String),
 }
 
-/// A page's counts, without a look into its records.
+/// A page's counts, and where its records are, without a look into them.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PageSummary {
-    pub records: usize,
+    pub records: RecordPlaces,
     /// Orders still to be read, according to the marketplace.
     pub pending: Option<u64>,
     /// Orders pending before and after this page.
@@ -56,10 +56,10 @@ impl PageVerdict {
             }
         };
         let noise = page.noise;
-        let (records, counted, disagreement) = (page.records.len(), page.counted(), page.disagreement());
+        let (records, counted, disagreement) = (RecordPlaces::of(&page, body), page.counted(), page.disagreement());
         match disagreement {
-            None if records == 0 => Self::Empty(EmptyPage { pending: page.pending.unwrap_or(0), counted, noise }),
-            Some(error) if records == 0 => Self::Unreadable(error.to_string()),
+            None if records.is_empty() => Self::Empty(EmptyPage { pending: page.pending.unwrap_or(0), counted, noise }),
+            Some(error) if records.is_empty() => Self::Unreadable(error.to_string()),
             disagreement => Self::Orders(PageSummary { records, pending: page.pending, counted, disagreement, noise }),
         }
     }
@@ -89,7 +89,10 @@ mod tests {
     fn a_page_is_told_by_its_records_and_counts() {
         let counted = |before, after| Counted { before: Some(before), after: Some(after) };
         let orders = |pending, counted, disagreement| {
-            PageVerdict::Orders(PageSummary { records: 2, pending, counted, disagreement, noise: None })
+            // They are at the same places in all of these pages.
+            let body = br#"{"data":[1,2]}"#;
+            let records = RecordPlaces::of(&Page::parse(body).unwrap(), body);
+            PageVerdict::Orders(PageSummary { records, pending, counted, disagreement, noise: None })
         };
         assert_eq!(page("[1,2]", 5, 2, 3), orders(Some(3), counted(5, 3), None));
         let disagreement = PageError::CountsDisagree { returned: 4, records: 2 };

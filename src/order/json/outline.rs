@@ -12,12 +12,24 @@ pub(crate) struct Outline<'a>(Vec<Item<'a>>);
 pub(crate) struct Item<'a> {
     /// The key, if the value is in an object and the key is Unicode text.
     pub(crate) key: Option<Cow<'a, str>>,
+    /// The key's [`key_bit`]; no bit is set where there is no key.
+    pub(crate) key_bit: u64,
     /// The text of the value.
     pub(crate) raw: Raw<'a>,
     /// How many items the value takes up, itself and all nested ones: the next sibling is this many items further on.
     size: usize,
     /// Whether this is an object with a key that is not Unicode text.
     pub(crate) unreadable: bool,
+}
+
+/// One bit of 64, chosen by a key's length and some of its letters. The bits of all keys of an object tell at once that
+/// most other keys are not there.
+pub(crate) fn key_bit(key: &str) -> u64 {
+    let letters = key.as_bytes();
+    let letter = |at: usize| letters.get(at).map_or(0, |letter| u32::from(*letter));
+    let (middle, last) = (letter(letters.len() / 2), letter(letters.len().wrapping_sub(1)));
+    let mixed = letter(0) ^ middle << 8 ^ last << 16 ^ (letters.len() as u32) << 24;
+    1 << (mixed.wrapping_mul(0x9e37_79b1) >> 26)
 }
 
 impl<'a> Outline<'a> {
@@ -118,7 +130,8 @@ impl<'a> Scan<'a> {
             Key::Read(key) => key,
             Key::None | Key::Next => None,
         };
-        self.items.push(Item { key, raw: Raw(&self.text[start..end]), size: 1, unreadable: false });
+        let key_bit = key.as_deref().map_or(0, key_bit);
+        self.items.push(Item { key, key_bit, raw: Raw(&self.text[start..end]), size: 1, unreadable: false });
     }
 
     fn close(&mut self, end: usize) {

@@ -7,6 +7,8 @@ use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
+use crate::order::json::key_bit;
+
 /// Why a text is not a usable pointer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PointerError {
@@ -22,11 +24,25 @@ pub enum PointerError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pointer {
     text: String,
-    path: Vec<String>,
+    path: Vec<Step>,
+}
+
+/// A key of an object, or an index of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Step {
+    pub(super) name: String,
+    /// The [`key_bit`] of such a key.
+    pub(super) key_bit: u64,
+}
+
+impl From<String> for Step {
+    fn from(name: String) -> Self {
+        Self { key_bit: key_bit(&name), name }
+    }
 }
 
 impl Pointer {
-    pub(super) fn path(&self) -> &[String] {
+    pub(super) fn path(&self) -> &[Step] {
         &self.path
     }
 }
@@ -46,7 +62,7 @@ impl FromStr for Pointer {
         if names.split('~').skip(1).any(|after| !after.starts_with(['0', '1'])) {
             return Err(PointerError::Escape(text.to_owned()));
         }
-        let path = names.split('/').map(|name| name.replace("~1", "/").replace("~0", "~")).collect();
+        let path = names.split('/').map(|name| name.replace("~1", "/").replace("~0", "~").into()).collect();
         Ok(Self { text: text.to_owned(), path })
     }
 }
@@ -142,7 +158,10 @@ mod tests {
 
     #[test]
     fn a_pointer_is_read_as_the_rfc_says() {
-        let path = |text: &str| text.parse::<Pointer>().map(|pointer| pointer.path);
+        let path = |text: &str| {
+            let steps = |pointer: Pointer| pointer.path.into_iter().map(|step| step.name).collect::<Vec<_>>();
+            text.parse::<Pointer>().map(steps)
+        };
         assert_eq!(path("/order/id").unwrap(), ["order", "id"]);
         assert_eq!(path("/a~1b/~01/0").unwrap(), ["a/b", "~1", "0"]);
         assert_eq!(path("/").unwrap(), [""]);

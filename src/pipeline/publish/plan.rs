@@ -7,29 +7,40 @@ use jiff::Timestamp;
 
 use super::decide::{Candidate, Decision, Source, decide};
 use super::reading::{Mapped, MappedRecord};
-use super::{LaneError, LaneParts, Work};
-use crate::avro::event::{ContentHash, Event, Reason, Revision, dead_letter_headers};
+use super::{LaneParts, Work};
+use crate::avro::event::{ContentHash, EncodedOrder, Event, Origin, Reason, Revision, dead_letter_headers};
 use crate::avro::schemas::Frames;
 use crate::avro::tracking::{OrderState, OrderTracking};
 use crate::kafka::{Delivered, OutgoingRecord};
-use crate::order::country::Country;
+use crate::order::DeadLetter;
 use crate::order::ids::{OrderId, OrderKey, ReadId, StoreName};
-use crate::order::{DeadLetter, Order};
 use crate::pipeline::counters::Tally;
-use crate::pipeline::index::{Index, IndexEntry};
+use crate::pipeline::index::{Fingerprint, Index, IndexEntry};
 use crate::platform::clock;
 
-/// The common origin of the orders of one read.
-struct Origin<'a> {
-    store: &'a StoreName,
-    country: Country,
-    read_id: ReadId,
-    read_at: Timestamp,
+/// A read, and who made it.
+#[derive(Clone, Copy)]
+struct Brought<'a> {
+    origin: &'a Origin,
     source: Source,
+}
+
+/// An order's key, rendered once.
+struct Key {
+    text: String,
+    fingerprint: Fingerprint,
+}
+
+impl Key {
+    fn of(store: &StoreName, id: &OrderId) -> Self {
+        let text = OrderKey::text(store, id);
+        Self { fingerprint: Fingerprint::of(text.as_bytes()), text }
+    }
 }
 
 /// A tracking record without its event's partition, which is known only after delivery.
 struct Mark {
+    key: Key,
     tracking: OrderTracking,
     /// Position of its event among the plan's records.
     event: Option<usize>,
@@ -60,7 +71,9 @@ pub(super) struct Plan<'a> {
     records: Vec<OutgoingRecord<'a>>,
     marks: Vec<Mark>,
     /// What this plan decides, layered over the index.
-    overlay: HashMap<OrderKey, IndexEntry>,
+    overlay: HashMap<Fingerprint, IndexEntry>,
+    /// When all of this is decided.
+    now: Timestamp,
     tallies: Vec<Tally>,
     /// For pages of stores with lost orders, which a person may have brought back.
     first_seen: Vec<FirstSeen>,
@@ -70,19 +83,14 @@ pub(super) struct Plan<'a> {
 
 /// What remains of a plan after its commit.
 pub(super) struct Outcome {
-    pub(super) entries: HashMap<OrderKey, IndexEntry>,
+    pub(super) entries: HashMap<Fingerprint, IndexEntry>,
     pub(super) tallies: Vec<Tally>,
     pub(super) first_seen: Vec<FirstSeen>,
 }
 
 impl<'a> Plan<'a> {
     /// Plans as much of the pending work as may share a transaction.
-    pub(super) fn of(
-        pending: &[Mapped],
-        index: &'a Index,
-        parts: &'a LaneParts,
-        frames: &'a Frames,
-    ) -> Result<Self, LaneError> {
+    pub(super) fn of(pending: &'a [Mapped], index: &'a Index, parts: &'a LaneParts, frames: &'a Frames) -> Self {
         let mut plan = Self {
             index,
             parts,
@@ -90,16 +98,17 @@ impl<'a> Plan<'a> {
             records: Vec::new(),
             marks: Vec::new(),
             overlay: HashMap::new(),
+            now: clock::now(),
             tallies: Vec::new(),
             first_seen: Vec::new(),
             clash: false,
         };
         for mapped in pending {
-            if plan.take_in(mapped)? == Fit::NextTransaction {
+            if plan.take_in(mapped) == Fit::NextTransaction {
                 break;
             }
         }
-        Ok(plan)
+        plan
     }
 
     /// Events and dead letters, which are delivered first.
@@ -108,35 +117,35 @@ impl<'a> Plan<'a> {
     }
 
     /// Tracking records, which are delivered last, when the events' partitions are known.
-    pub(super) fn tracking_records(&self, delivered: &[Delivered]) -> Vec<OutgoingRecord<'a>> {
-        let record = |mark: &Mark| {
-            let event_partition = mark.event.and_then(|event| delivered.get(event)).map(|at| at.partition);
-            let tracking = OrderTracking { event_partition, ..mark.tracking.clone() };
+    pub(super) fn tracking_records(&mut self, delivered: &[Delivered]) -> Vec<OutgoingRecord<'a>> {
+        let (parts, frame) = (self.parts, self.frames.tracking);
+        let record = |Mark { key, mut tracking, event }: Mark| {
+            tracking.event_partition = event.and_then(|event| delivered.get(event)).map(|at| at.partition);
             OutgoingRecord {
-                topic: &self.parts.topics.tracking,
-                partition: Some(self.parts.lane),
-                key: Some(tracking.key().to_string().into_bytes()),
-                value: Some(tracking.to_message(self.frames.tracking)),
+                topic: &parts.topics.tracking,
+                partition: Some(parts.lane),
+                key: Some(key.text.into_bytes().into()),
+                value: Some(tracking.to_message(frame).into()),
                 headers: Vec::new(),
             }
         };
-        self.marks.iter().map(record).collect()
+        self.marks.drain(..).map(record).collect()
     }
 
     /// Whether the plan holds the order with this key.
     pub(super) fn tracks(&self, key: &[u8]) -> bool {
-        self.marks.iter().any(|mark| mark.tracking.key().to_string().as_bytes() == key)
+        self.overlay.contains_key(&Fingerprint::of(key))
     }
 
     /// Whether the index knows none of the plan's orders.
     pub(super) fn is_news(&self) -> bool {
-        self.marks.iter().all(|mark| self.index.get(&mark.tracking.key()).is_none())
+        self.overlay.keys().all(|key| self.index.get(*key).is_none())
     }
 
     /// The tombstone that removes an order from the tracking topic.
     pub(super) fn tombstone(&self, key: &[u8]) -> OutgoingRecord<'a> {
         let (topic, partition) = (&self.parts.topics.tracking, Some(self.parts.lane));
-        OutgoingRecord { topic, partition, key: Some(key.to_vec()), value: None, headers: Vec::new() }
+        OutgoingRecord { topic, partition, key: Some(key.to_vec().into()), value: None, headers: Vec::new() }
     }
 
     pub(super) fn into_outcome(self) -> Outcome {
@@ -144,50 +153,46 @@ impl<'a> Plan<'a> {
     }
 
     /// Plans a piece of work as a whole, or not at all.
-    fn take_in(&mut self, mapped: &Mapped) -> Result<Fit, LaneError> {
-        let origin = match &mapped.work {
-            Work::Page(page) => self.origin(page.store(), page.read_id(), page.read_at(), Source::Drain)?,
-            Work::Unspooled(page) => self.origin(&page.store, page.read_id, page.read_at, Source::Drain)?,
-            Work::Fetched(fetched) => self.origin(&fetched.store, fetched.read_id, fetched.read_at, fetched.source)?,
-            Work::FindMissing(_) => {
-                self.tallies.push(Tally::default());
-                return Ok(Fit::Taken);
-            }
-        };
-        let (records, marks) = (self.records.len(), self.marks.len());
+    fn take_in(&mut self, mapped: &'a Mapped) -> Fit {
         self.tallies.push(Tally::default());
+        let Some(origin) = &mapped.origin else { return Fit::Taken };
+        let source = match &mapped.work {
+            Work::Fetched(fetched) => fetched.source,
+            _ => Source::Drain,
+        };
+        let brought = Brought { origin, source };
+        let (records, marks) = (self.records.len(), self.marks.len());
         self.clash = false;
-        let first_seen = self.first_seen(&origin, mapped);
-        self.records_of(&origin, mapped)?;
+        let first_seen = self.first_seen(brought, mapped);
+        self.records_of(brought, mapped);
         if !self.clash {
             self.first_seen.extend(first_seen);
-            return Ok(Fit::Taken);
+            return Fit::Taken;
         }
         self.records.truncate(records);
         for mark in self.marks.drain(marks..) {
-            self.overlay.remove(&mark.tracking.key());
+            self.overlay.remove(&mark.key.fingerprint);
         }
         self.tallies.pop();
-        Ok(Fit::NextTransaction)
+        Fit::NextTransaction
     }
 
     /// The orders of this work that were never published before. A replayed page gives the same orders again.
-    fn first_seen(&self, origin: &Origin<'_>, mapped: &Mapped) -> Option<FirstSeen> {
-        let by_page = origin.source == Source::Drain;
-        if !(by_page || origin.source == Source::Operator) || !self.parts.account.expects_orders(origin.store) {
+    fn first_seen(&self, Brought { origin, source }: Brought<'_>, mapped: &Mapped) -> Option<FirstSeen> {
+        let by_page = source == Source::Drain;
+        if !(by_page || source == Source::Operator) || !self.parts.account.expects_orders(&origin.store) {
             return None;
         }
         let mut created = BTreeMap::new();
         for record in &mapped.records {
-            let MappedRecord::Order { order, .. } = record else { continue };
-            let key = OrderKey { store: origin.store.clone(), id: order.id.clone() };
+            let MappedRecord::Order(order) = record else { continue };
+            let key = Key::of(&origin.store, &order.id);
             let by_this_read =
                 |known: IndexEntry| known.read == origin.read_id.into() && known.revision == Some(Revision::FIRST);
-            let date = order.created_at.as_ref().and_then(|date| date.epoch_millis);
-            if self.known(&key).is_none_or(by_this_read)
-                && let Some(date) = date.and_then(|millis| Timestamp::from_millisecond(millis).ok())
+            if self.known(key.fingerprint).is_none_or(by_this_read)
+                && let Some(date) = order.created_at.and_then(|millis| Timestamp::from_millisecond(millis).ok())
             {
-                created.insert(key.id, date);
+                created.insert(&order.id, date);
             }
         }
         let created: Vec<Timestamp> = created.into_values().collect();
@@ -197,177 +202,135 @@ impl<'a> Plan<'a> {
         (!created.is_empty()).then(|| FirstSeen { store: origin.store.clone(), read_id, created })
     }
 
-    fn records_of(&mut self, origin: &Origin<'_>, mapped: &Mapped) -> Result<(), LaneError> {
+    fn records_of(&mut self, brought: Brought<'a>, mapped: &'a Mapped) {
         for record in &mapped.records {
             match record {
-                MappedRecord::Order { order, content } => self.order(origin, order, *content)?,
-                MappedRecord::Letter(letter) => self.decide_dead_letter(origin, letter),
+                MappedRecord::Order(order) => self.order(brought, order),
+                MappedRecord::Letter(letter) => self.decide_dead_letter(brought, letter),
             }
         }
         if let Work::Fetched(fetched) = &mapped.work {
-            fetched.gone.iter().for_each(|id| self.gone(origin, id));
+            fetched.gone.iter().for_each(|id| self.gone(brought.origin, id));
         }
-        Ok(())
     }
 
     /// Tracks an order as gone from the marketplace, unless it has come another way meanwhile.
-    fn gone(&mut self, origin: &Origin<'_>, id: &OrderId) {
-        let key = OrderKey { store: origin.store.clone(), id: id.clone() };
-        if self.known(&key).is_some() {
+    fn gone(&mut self, origin: &Origin, id: &OrderId) {
+        let key = Key::of(&origin.store, id);
+        if self.known(key.fingerprint).is_some() {
             self.tally().skipped += 1;
             return;
         }
-        let tracking = OrderTracking { reason: Reason::Reconciled, ..tracking(origin, &key, OrderState::Gone) };
-        self.mark(key, Mark { tracking, event: None });
+        let tracking = OrderTracking { reason: Reason::Reconciled, ..self.tracking(origin, id, OrderState::Gone) };
+        self.mark(Mark { key, tracking, event: None });
         self.tally().gone += 1;
     }
 
-    fn origin<'o>(
-        &self,
-        store: &'o StoreName,
-        read_id: ReadId,
-        read_at: Timestamp,
-        source: Source,
-    ) -> Result<Origin<'o>, LaneError> {
-        let facts = self.parts.stores.get(store).ok_or_else(|| LaneError::UnknownStore(store.clone()))?;
-        Ok(Origin { store, country: facts.country, read_id, read_at, source })
-    }
-
-    fn order(&mut self, origin: &Origin<'_>, order: &Order, content: ContentHash) -> Result<(), LaneError> {
-        let key = OrderKey { store: origin.store.clone(), id: order.id.clone() };
-        match self.decide(&key, origin, content) {
-            Decision::Publish { reason, revision } => self.event(origin, key, order, content, reason, revision),
-            Decision::Replayed | Decision::NothingToDo => {
-                self.tally().skipped += 1;
-                Ok(())
+    fn order(&mut self, brought: Brought<'a>, order: &'a EncodedOrder) {
+        let key = Key::of(&brought.origin.store, &order.id);
+        match self.decide(key.fingerprint, brought, order.content_hash) {
+            Decision::Publish { reason, revision } => {
+                self.event(key, &Event { origin: brought.origin, revision, reason, order });
             }
+            Decision::Replayed | Decision::NothingToDo => self.tally().skipped += 1,
         }
     }
 
-    fn known(&self, key: &OrderKey) -> Option<IndexEntry> {
-        self.overlay.get(key).copied().or_else(|| self.index.get(key))
+    fn known(&self, key: Fingerprint) -> Option<IndexEntry> {
+        self.overlay.get(&key).copied().or_else(|| self.index.get(key))
     }
 
-    fn decide(&mut self, key: &OrderKey, origin: &Origin<'_>, content: ContentHash) -> Decision {
+    fn decide(&mut self, key: Fingerprint, Brought { origin, source }: Brought<'_>, content: ContentHash) -> Decision {
+        let read = origin.read_id.into();
+        let planned = self.overlay.get(&key).copied();
         // guard: an order of two pages is in two transactions
-        if self.overlay.get(key).is_some_and(|entry| entry.read != origin.read_id.into()) {
+        if planned.is_some_and(|entry| entry.read != read) {
             // guard: an order that waits for the next transaction is in it
             self.clash = true;
             return Decision::NothingToDo;
         }
-        let candidate = Candidate {
-            source: origin.source,
-            read: origin.read_id.into(),
-            read_at: origin.read_at.into(),
-            now: clock::now().into(),
-            content: content.into(),
-        };
-        decide(self.known(key), candidate, self.parts.resync)
+        let (read_at, now) = (origin.read_at.into(), self.now.into());
+        let candidate = Candidate { source, read, read_at, now, content: content.into() };
+        decide(planned.or_else(|| self.index.get(key)), candidate, self.parts.resync)
     }
 
-    fn event(
-        &mut self,
-        origin: &Origin<'_>,
-        key: OrderKey,
-        order: &Order,
-        content: ContentHash,
-        reason: Reason,
-        revision: Revision,
-    ) -> Result<(), LaneError> {
-        let event = Event {
-            store: origin.store,
-            country: origin.country,
-            revision,
+    fn event(&mut self, key: Key, event: &Event<'a>) {
+        let Event { origin, revision, reason, order } = *event;
+        let tracking = OrderTracking {
+            revision: Some(revision),
             reason,
-            read_id: origin.read_id,
-            read_at: origin.read_at,
-            order,
-            content_hash: content,
+            content_hash: Some(order.content_hash),
+            order_created_at: order.created_at,
+            ..self.tracking(origin, &order.id, OrderState::Published)
         };
-        let value = event.to_message(self.frames.order)?;
-        let mark = Mark {
-            tracking: OrderTracking {
-                revision: Some(revision),
-                reason,
-                content_hash: Some(content),
-                order_created_at: order.created_at.as_ref().and_then(|date| date.epoch_millis),
-                ..tracking(origin, &key, OrderState::Published)
-            },
-            event: Some(self.records.len()),
-        };
+        self.mark(Mark { key, tracking, event: Some(self.records.len()) });
         self.records.push(OutgoingRecord {
             topic: &self.parts.topics.orders,
             partition: None,
-            key: Some(key.id.as_str().as_bytes().to_vec()),
-            value: Some(value),
+            key: Some(order.id.as_str().as_bytes().into()),
+            value: Some(event.to_message(self.frames.order).into()),
             headers: event.headers(),
         });
-        self.mark(key, mark);
         self.tally().published.count(reason);
-        Ok(())
     }
 
     /// A dead letter is published once per read, like an event. One without an ID can't be tracked, so a replayed page
     /// publishes it again.
-    fn decide_dead_letter(&mut self, origin: &Origin<'_>, letter: &DeadLetter) {
-        let content = ContentHash::of_bytes(&letter.json);
-        let Some(id) = letter.id.clone() else { return self.dead_letter(origin, letter) };
-        let key = OrderKey { store: origin.store.clone(), id };
-        let Decision::Publish { reason, .. } = self.decide(&key, origin, content) else {
+    fn decide_dead_letter(&mut self, brought: Brought<'a>, letter: &'a DeadLetter) {
+        let (origin, content) = (brought.origin, ContentHash::of_bytes(&letter.json));
+        let Some(id) = &letter.id else { return self.dead_letter(origin, letter) };
+        let key = Key::of(&origin.store, id);
+        let Decision::Publish { reason, .. } = self.decide(key.fingerprint, brought, content) else {
             self.tally().skipped += 1;
             return;
         };
-        let mark = Mark {
-            tracking: OrderTracking {
-                // No event is published, so the revision stays.
-                revision: self.known(&key).and_then(|known| known.revision),
-                reason,
-                content_hash: Some(content),
-                ..tracking(origin, &key, OrderState::DeadLettered)
-            },
-            event: None,
+        let tracking = OrderTracking {
+            // No event is published, so the revision stays.
+            revision: self.known(key.fingerprint).and_then(|known| known.revision),
+            reason,
+            content_hash: Some(content),
+            ..self.tracking(origin, id, OrderState::DeadLettered)
         };
-        self.mark(key, mark);
+        self.mark(Mark { key, tracking, event: None });
         self.dead_letter(origin, letter);
     }
 
-    fn dead_letter(&mut self, origin: &Origin<'_>, letter: &DeadLetter) {
+    fn dead_letter(&mut self, origin: &'a Origin, letter: &'a DeadLetter) {
         tracing::warn!(
             store = %origin.store, read = %origin.read_id, reason = letter.reason, pointer = letter.pointer,
             "order can't be mapped: it goes to the dead-letter topic"
         );
-        let headers = dead_letter_headers(letter, origin.store, origin.read_id, clock::now());
         self.records.push(OutgoingRecord {
             topic: &self.parts.topics.dead_letter,
             partition: None,
-            key: letter.id.as_ref().map(|id| id.as_str().as_bytes().to_vec()),
-            value: Some(letter.json.clone()),
-            headers,
+            key: letter.id.as_ref().map(|id| id.as_str().as_bytes().into()),
+            value: Some(letter.json.as_slice().into()),
+            headers: dead_letter_headers(letter, origin, self.now),
         });
         self.tally().dead_letters += 1;
     }
 
-    fn mark(&mut self, key: OrderKey, mark: Mark) {
-        self.overlay.insert(key, IndexEntry::from(&mark.tracking));
+    fn mark(&mut self, mark: Mark) {
+        self.overlay.insert(mark.key.fingerprint, IndexEntry::from(&mark.tracking));
         self.marks.push(mark);
+    }
+
+    fn tracking(&self, origin: &Origin, id: &OrderId, state: OrderState) -> OrderTracking {
+        OrderTracking {
+            store: origin.store.clone(),
+            order_id: id.clone(),
+            state,
+            revision: None,
+            reason: Reason::Unknown,
+            read_id: origin.read_id,
+            content_hash: None,
+            published_at: self.now.as_millisecond(),
+            event_partition: None,
+            order_created_at: None,
+        }
     }
 
     fn tally(&mut self) -> &mut Tally {
         self.tallies.last_mut().expect("each piece of work begins with its tally")
-    }
-}
-
-fn tracking(origin: &Origin<'_>, key: &OrderKey, state: OrderState) -> OrderTracking {
-    OrderTracking {
-        store: key.store.clone(),
-        order_id: key.id.clone(),
-        state,
-        revision: None,
-        reason: Reason::Unknown,
-        read_id: origin.read_id,
-        content_hash: None,
-        published_at: clock::now().as_millisecond(),
-        event_partition: None,
-        order_created_at: None,
     }
 }

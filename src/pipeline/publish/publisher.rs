@@ -281,7 +281,7 @@ impl Publisher {
     /// Publishes pending work in one transaction.
     async fn publish(&mut self, open: &OpenProducer) -> Result<(), LaneError> {
         let frames = self.frames().await?;
-        let plan = Plan::of(&self.pending, &self.index, &self.parts, &frames)?;
+        let mut plan = Plan::of(&self.pending, &self.index, &self.parts, &frames);
         fail_point::reach("planned");
         self.status.busy();
         open.producer.begin().await?;
@@ -318,7 +318,7 @@ impl Publisher {
         let tracked = !outcome.entries.is_empty();
         for (key, entry) in outcome.entries {
             // guard: the index takes over what was committed
-            self.index.apply(IndexUpdate::new(key.to_string().as_bytes(), Some(entry)));
+            self.index.apply(IndexUpdate::at(key, Some(entry)));
         }
         for key in &forgotten {
             self.index.apply(IndexUpdate::new(key, None));
@@ -350,7 +350,7 @@ impl Publisher {
                 }
             }
             match work {
-                Work::Page(page) => {
+                Work::Page(page, _) => {
                     // Negative if the clock was set back in between.
                     let took = Duration::try_from(now.duration_since(page.read_at())).unwrap_or_default();
                     self.parts.counters.page_commit.record(took);

@@ -31,7 +31,7 @@ use crate::avro::tracking::TrackingEntry;
 use crate::kafka::KafkaFault;
 use crate::kafka::broker::TrackingLog;
 use crate::order::ids::{OrderIds, StoreName};
-use crate::pipeline::index::{Index, Millis48};
+use crate::pipeline::index::{Fingerprint, Index, Millis48};
 use crate::platform::clock;
 use crate::platform::jobs::{Job, Jobs};
 
@@ -169,7 +169,7 @@ impl Retention {
     pub(super) fn take(&mut self, index: &Index, in_transaction: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
         let Self { old: Old { before, .. }, unlisted, .. } = self;
         let rest = unlisted.split_off(unlisted.len().min(MAX_TOMBSTONES));
-        let is_old = |key: &Vec<u8>| index.get_by_text(key).is_some_and(|entry| entry.at < *before);
+        let is_old = |key: &Vec<u8>| index.get(Fingerprint::of(key)).is_some_and(|entry| entry.at < *before);
         mem::replace(unlisted, rest).into_iter().filter(|key| is_old(key) && !in_transaction(key)).collect()
     }
 }

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::decide::Source;
+use crate::marketplace::body::RecordPlaces;
 use crate::order::ids::{OrderId, OrderIds, ReadId, StoreName};
 use crate::pipeline::account::KnownBefore;
 use crate::pipeline::counters::Tally;
@@ -14,8 +15,8 @@ use crate::spool::Durable;
 /// A piece of work for a lane.
 #[derive(Debug)]
 pub enum Work {
-    /// A page in the spool.
-    Page(Durable),
+    /// A page in the spool, and its records' places if it was parsed in this process.
+    Page(Durable, Option<RecordPlaces>),
     /// A page whose spool file failed: it exists in memory only.
     Unspooled(Unspooled),
     /// Orders that were fetched by their IDs.
@@ -27,7 +28,7 @@ pub enum Work {
 impl Work {
     pub(super) fn store(&self) -> &StoreName {
         match self {
-            Self::Page(page) => page.store(),
+            Self::Page(page, _) => page.store(),
             Self::Unspooled(page) => &page.store,
             Self::Fetched(fetched) => &fetched.store,
             Self::FindMissing(question) => &question.store,
@@ -67,6 +68,8 @@ pub struct Unspooled {
     pub read_at: Timestamp,
     /// The answer as it came.
     pub body: Bytes,
+    /// Where its records are.
+    pub records: RecordPlaces,
 }
 
 /// Orders fetched by ID, and the channel for the result.
