@@ -170,7 +170,6 @@ impl App {
     pub async fn run(self) -> Result<(), AppError> {
         let once = self.once;
         let republishers = Republishers::default();
-        // Dropping this set at the end of the function closes the socket.
         let mut background = JoinSet::new();
         if !once {
             background.spawn(ControlSocket::open_and_serve(self.spool.dir().to_owned(), republishers.clone()));
@@ -189,7 +188,10 @@ impl App {
                 Ok(None)
             });
         };
-        self.run_stores(start).await.1
+        let (_, result) = self.run_stores(start).await;
+        // Awaited: the socket is closed before a reload opens the next one.
+        background.shutdown().await;
+        result
     }
 
     /// Makes one reconciler pass over every store. Returns the summaries of the stores whose pass succeeded.
@@ -222,13 +224,14 @@ impl App {
         start: impl Fn(&mut JoinSet<StoreResult<T>>, StoreTask) + Clone + Send + 'static,
     ) -> End<T> {
         let Self { lanes, layout, recovered, stores, spool, account, schemas, stop, .. } = self;
-        // Dropping this set at the end of the function stops the background tasks.
         let mut background = JoinSet::new();
         background.spawn(spool.keep());
         if schemas.registry().is_some() {
             background.spawn(schemas.watch(stop.clone()));
         }
         let (done, result) = supervise::run(lanes, layout.lanes, recovered, stores, start, stop).await;
+        // Awaited: the last hold on the spool is given up before a reload opens it again.
+        background.shutdown().await;
         (done, result.and(account.close().map_err(AppError::from)))
     }
 }
