@@ -40,6 +40,7 @@
 //! write, and the page is still in memory.
 
 pub mod committed;
+mod corrupt;
 mod disk;
 mod error;
 mod fitness;
@@ -63,11 +64,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep, timeout};
 
+pub use corrupt::CorruptFile;
 pub use error::{SpoolError, WriteFailed};
 pub use fitness::{Fitness, Holder};
 pub use inspect::{FileState, SpoolEntry};
 pub use page::{Durable, UnknownRead};
-pub use recovery::{CorruptFile, Recovery};
+pub use recovery::Recovery;
 pub use reservation::Reservation;
 pub use survey::Survey;
 

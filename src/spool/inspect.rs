@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use super::corrupt::{KILLED, TORN, torn};
 use super::disk::SpoolDisk;
 use super::error::SpoolError;
 use super::format::{Found, Head, Outcome, examine, named};
 use super::log::frame::{Contents, scan};
 use super::log::replay::{Live, What, replay};
-use super::recovery::{KILLED, TORN, torn};
 use super::{CORRUPT, SEGMENT, UNKNOWN, has_suffix, is_page_file};
 use crate::order::ids::{ReadId, StoreName};
 

@@ -18,10 +18,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+use super::corrupt::{CorruptFile, TORN, put_aside, put_bytes_aside, torn};
 use super::disk::{self, SpoolDisk};
 use super::error::SpoolError;
 use super::format::Head;
-use super::recovery::{CorruptFile, TORN, put_bytes_aside, torn};
 use super::{SEGMENT, has_suffix};
 use crate::marketplace::body::Pending;
 use crate::platform::disk::DiskFile;
@@ -122,7 +122,7 @@ impl Log {
                     None => disk.remove(&path)?,
                 },
                 Err(SpoolError::Disk { cause, .. }) if cause.raw_os_error() == Some(disk::IO_ERROR) => {
-                    corrupt.push(super::recovery::put_aside(disk, dir, path, cause.to_string()));
+                    corrupt.push(put_aside(disk, dir, path, cause.to_string()));
                 }
                 Err(error) => return Err(error),
             }
@@ -353,14 +353,22 @@ impl Log {
         self.append(&Frame::Done, &frame::render_done(reads))
     }
 
-    /// Turns what was torn into a read of unknown outcome. If it can't be written, it stays torn.
-    pub(super) fn keep_torn(&self, torn_read: &Live) -> Result<(), SpoolError> {
-        let Live { head, what: What::Torn { pending }, segment, bytes } = torn_read else { return Ok(()) };
-        let path = self.state().segments.iter().find(|it| it.number == *segment).map(|it| it.file.path.clone());
-        let Some(path) = path else { return Ok(()) };
-        let came = self.disk.read_part(&path, bytes.start, bytes.len())?;
-        let frame = Frame::Unknown { head: head.clone(), at: head.reserved_at, pending: *pending };
-        self.append(&frame, &frame::render_unknown(&torn(TORN), &came)).map(drop)
+    /// Says that nobody knows what a read marked that a former process left. If that can't be written, the frames that
+    /// told so tell it again.
+    pub(super) fn leave_unknown(&self, left: &Live, reason: &str) -> Result<(), SpoolError> {
+        let Live { head, what, segment, bytes } = left;
+        let (came, pending) = match what {
+            What::Torn { pending } => (self.part(*segment, bytes)?, *pending),
+            What::Reading { pending } => (Vec::new(), *pending),
+            What::Page { .. } | What::Unknown { .. } => return Ok(()),
+        };
+        let frame = Frame::Unknown { head: head.clone(), at: head.reserved_at, pending };
+        self.append(&frame, &frame::render_unknown(reason, &came)).map(drop)
+    }
+
+    fn part(&self, segment: u64, bytes: &std::ops::Range<usize>) -> Result<Vec<u8>, SpoolError> {
+        let path = self.state().segments.iter().find(|it| it.number == segment).map(|it| it.file.path.clone());
+        path.map_or(Ok(Vec::new()), |path| self.disk.read_part(&path, bytes.start, bytes.len()))
     }
 
     /// The bytes of a read that is still live.

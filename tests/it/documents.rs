@@ -104,6 +104,12 @@ impl Reader {
         for name in ["bogota", "cdmx", "registry"] {
             fs::write(secrets.path().join(name), "sandbox-token").unwrap();
         }
+        let shop = Scene::new("readme-shop", SandboxArgs::with_orders(40));
+        let stores = secrets.path().join("stores");
+        fs::create_dir(&stores).unwrap();
+        let store =
+            format!("[stores.cali]\ncountry = \"CO\"\ntoken = \"sandbox-token\"\nbase_url = \"{}\"\n", shop.base_url());
+        fs::write(stores.join("cali.toml"), store).unwrap();
         let broker = kafka().bootstrap_servers().to_owned();
         let places = vec![
             ("localhost:9092", broker.clone()),
@@ -111,10 +117,10 @@ impl Reader {
             ("PROTOCOL=SSL", "PROTOCOL=PLAINTEXT".to_owned()),
             ("https://registry.example.com", registry().url().to_owned()),
             ("127.0.0.1:8080", format!("127.0.0.1:{}", port::free())),
+            ("/etc/imotriz-kafka/stores", stores.display().to_string()),
             ("/run/secrets", secrets.path().display().to_string()),
             ("/var/lib/imotriz-kafka", secrets.path().join("spool").display().to_string()),
         ];
-        let shop = Scene::new("readme-shop", SandboxArgs::with_orders(40));
         Self { places, shop, sandbox: None, _secrets: secrets }
     }
 
