@@ -269,7 +269,7 @@ mod tests {
         counters.set_stores([&cdmx]);
         publisher.dead_letters.add(1);
         assert_eq!(counters.store(&bogota).dead_letters.get(), 2, "a page that waited");
-        assert_eq!(counters.stores().into_keys().collect::<Vec<_>>(), [cdmx.clone()]);
+        assert!(counters.stores().into_keys().eq([cdmx.clone()]));
         assert_eq!(counters.removed_stores()[&bogota].dead_letters.get(), 2);
         counters.set_stores([&bogota, &cdmx]);
         assert_eq!((counters.stores()[&bogota].dead_letters.get(), counters.removed_stores().len()), (2, 0));

@@ -298,7 +298,7 @@ impl View {
                     Escaped(&entry.marked.to_string()),
                     self.number(entry.found),
                     Escaped(&entry.open.to_string()),
-                    self.number(u64::try_from(entry.hours_left(self.snapshot.at)).unwrap_or(0)),
+                    self.number(entry.hours_left(self.snapshot.at)),
                     Escaped(&entry.reason),
                 )
             })
