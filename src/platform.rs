@@ -1,4 +1,4 @@
-//! Access to the operating system: time, files, threads and signals. Also what every room needs: pauses between attempts,
+//! Access to the operating system: time, files, threads, signals and the service manager. Also what every room needs: pauses between attempts,
 //! the root cause of an error, numbers as text.
 //!
 //! Time, files and threads are the seams at which a simulation replaces the real thing. Nothing here knows of orders,
@@ -10,5 +10,6 @@ pub mod disk;
 pub mod fail_point;
 pub mod jobs;
 pub(crate) mod root_cause;
+pub mod sd_notify;
 pub mod shutdown;
 pub mod text;

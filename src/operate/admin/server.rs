@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, spawn_blocking};
 
 use super::state::AdminState;
-use super::{Snapshot, health, metrics, page};
+use super::{Snapshot, metrics, page};
 
 /// The address can't be bound.
 #[derive(Debug, Error)]
@@ -68,7 +68,7 @@ fn routes(state: Arc<AdminState>) -> Router {
 type Shared = State<Arc<AdminState>>;
 
 async fn livez(State(state): Shared) -> Response {
-    if health::is_alive(&state.program()) {
+    if state.is_alive() {
         return "alive\n".into_response();
     }
     (StatusCode::SERVICE_UNAVAILABLE, "a lane's thread has ended\n").into_response()
