@@ -5,11 +5,13 @@ The second needs root, debootstrap, and the machine's own Debian mirror. It live
 and so each health check, would land in the machine's root: hence the namespaces and `pivot_root`.
 """
 
+import ctypes
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -21,6 +23,7 @@ PACKAGES = ["ca-certificates", "docker.io", "docker-cli", "docker-buildx", "dock
 # What docker-compose.yml asks for.
 NEEDED = {"docker": (25, 0), "compose": (2, 24)}
 START_DEADLINE = 60
+CLONE_NEWNET = 0x40000000
 
 # Run in the new namespaces, with the root as the working directory. $1 is the project, the rest is dockerd.
 ENTER = r"""
@@ -66,18 +69,20 @@ class Native:
         compose = version(["docker", "compose", "version", "--short"])
         return (docker or (0,)) >= NEEDED["docker"] and (compose or (0,)) >= NEEDED["compose"]
 
-    def command(self, *arguments):
-        return ["docker", *arguments]
+    build_options = ()
 
-    def inside(self, *command):
-        """A command that reaches published ports."""
+    def command(self, *arguments):
+        return self.at_home("docker", *arguments)
+
+    def at_home(self, *command):
+        """A command in the root that the engine runs in."""
         return list(command)
 
     def for_building(self):
-        return self
+        pass
 
     def for_running(self):
-        return self
+        pass
 
     def stop(self):
         pass
@@ -87,6 +92,7 @@ class Own:
     """An engine in a root of its own: with the machine's network to build, with none but its own to run."""
 
     standins = True
+    build_options = ("--network=host",)
 
     def __init__(self):
         if os.geteuid() != 0 or not shutil.which("debootstrap"):
@@ -100,18 +106,22 @@ class Own:
             (ROOT / "complete").touch()
 
     def command(self, *arguments):
-        return self.inside("docker", *arguments)
+        return self.at_home("docker", *arguments)
 
-    def inside(self, *command):
-        return ["nsenter", f"--target={self.pid}", "--mount", "--net", f"--root=/proc/{self.pid}/root",
+    def at_home(self, *command):
+        return ["nsenter", f"--target={self.pid}", "--mount", f"--root=/proc/{self.pid}/root",
                 f"--wd=/proc/{self.pid}/root{PROJECT}", "--", *command]
 
     def for_building(self):
-        # It touches nothing of the machine's network: builds use that as any process does.
-        return self.start([], ["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"])
+        """Touches nothing of the machine's network: builds use that as any process does."""
+        self.start([], ["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"])
 
     def for_running(self):
-        return self.start(["--net"], [])
+        """This process goes along into the network of the containers, where their ports are published."""
+        self.start(["--net"], [])
+        with open(f"/proc/{self.pid}/ns/net") as network:
+            if ctypes.CDLL(None, use_errno=True).setns(network.fileno(), CLONE_NEWNET) != 0:
+                raise CannotRun(f"can't enter the engine's network: {os.strerror(ctypes.get_errno())}")
 
     def start(self, namespaces, options):
         self.stop()
@@ -127,7 +137,7 @@ class Own:
             if children:
                 self.pid = int(children[0])
                 if subprocess.run(self.command("info"), capture_output=True).returncode == 0:
-                    return self
+                    return
             time.sleep(0.2)
         self.stop()
         raise CannotRun(f"dockerd did not start: see {WORK / 'dockerd.log'}")
@@ -155,6 +165,17 @@ def bootstrap(root, packages):
         raise CannotRun("no Debian mirror in /etc/apt")
     subprocess.run(["debootstrap", "--variant=minbase", f"--include={','.join(packages)}", SUITE, root, mirror[1]],
                    check=True, stdout=subprocess.DEVNULL)
+
+
+def consumer():
+    """The Python of an environment with what the consumers in Python need."""
+    venv = WORK / "venv"
+    if not (venv / "complete").exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
+        requirements = PROJECT / "examples/consumers/python/requirements.txt"
+        subprocess.run([venv / "bin/python", "-m", "pip", "install", "--quiet", f"--requirement={requirements}"], check=True)
+        (venv / "complete").touch()
+    return venv / "bin/python"
 
 
 def find():

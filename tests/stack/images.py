@@ -33,11 +33,18 @@ def prepare(engine):
     missing = {name: image for name, image in images.items() if not is_there(engine, image)}
     if missing and not engine.standins:
         raise CannotRun(f"these images can't be pulled: {', '.join(missing.values())}")
-    if missing:
+    if missing.keys() - DISPENSABLE:
         print(f"no container registry can be reached: making {', '.join(sorted(set(missing) - DISPENSABLE))} of "
               f"Debian's packages and Maven Central's jars", flush=True)
-        make_standins(engine, missing)
+        make_standins(engine, {name: image for name, image in missing.items() if name not in DISPENSABLE})
     return sorted(set(missing) & DISPENSABLE)
+
+
+def build_ours(engine):
+    """The program's own image, with the Dockerfile as it stands."""
+    commit = run("git", "rev-parse", "HEAD", cwd=PROJECT, capture_output=True, text=True).stdout.strip()
+    run(*engine.command("buildx", "build", "--quiet", "--load", *engine.build_options, f"--build-arg=SOURCE_COMMIT={commit}",
+                        "--tag=imotriz-kafka:local", "."), cwd=PROJECT, stdout=subprocess.DEVNULL)
 
 
 def is_there(engine, image):
@@ -105,7 +112,7 @@ def build(engine, name, image, **contexts):
         with_contexts.append(f"--build-context={context}={folder}")
     print(f"building {image} ({name})", flush=True)
     try:
-        run(*engine.command("buildx", "build", "--quiet", "--load", "--network=host", f"--tag={image}", *with_contexts,
+        run(*engine.command("buildx", "build", "--quiet", "--load", *engine.build_options, f"--tag={image}", *with_contexts,
                             f"--file={STANDINS / name}.Dockerfile", str(STANDINS)), stdout=subprocess.DEVNULL)
     finally:
         shutil.rmtree(WORK / "context", ignore_errors=True)
