@@ -1,5 +1,10 @@
 # The program alone, without a shell. Needs BuildKit, which Docker has had by default since version 23.
-FROM rust:1.95-slim-trixie AS build
+
+# From a mirror: --build-arg BUILD_IMAGE=… --build-arg BASE_IMAGE=…
+ARG BUILD_IMAGE=rust:1.95-slim-trixie
+ARG BASE_IMAGE=gcr.io/distroless/cc-debian13:nonroot
+
+FROM ${BUILD_IMAGE} AS build
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends g++ make perl pkg-config \
     && rm -rf /var/lib/apt/lists/*
@@ -8,18 +13,24 @@ WORKDIR /build
 # libgcc's alone, which the final image has. Names of functions stay, for a backtrace; line tables go.
 ENV LIBZ_SYS_STATIC=1 CARGO_PROFILE_RELEASE_STRIP=debuginfo
 COPY . .
+# There is no repository here. The program tells the commit with its version.
+ARG SOURCE_COMMIT
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
     cargo build --release --locked --features vendored \
     && install -D target/release/imotriz-kafka /image/imotriz-kafka \
     && mkdir /image/spool
 
-FROM gcr.io/distroless/cc-debian13:nonroot
+FROM ${BASE_IMAGE}
+ARG BASE_IMAGE
+ARG SOURCE_COMMIT
+ARG VERSION=local
 LABEL org.opencontainers.image.title="imotriz-kafka" \
       org.opencontainers.image.description="Drains iMotriz marketplace orders into Kafka: nothing lost, nothing doubled" \
-      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${SOURCE_COMMIT}" \
       org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.base.name="gcr.io/distroless/cc-debian13:nonroot"
+      org.opencontainers.image.base.name="${BASE_IMAGE}"
 COPY --from=build /image/imotriz-kafka /usr/local/bin/
 COPY --from=build --chown=65532:65532 /image/spool /spool
 COPY LICENSE /usr/share/doc/imotriz-kafka/

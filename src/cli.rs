@@ -27,6 +27,7 @@ pub mod table;
 pub mod tail;
 pub mod time_argument;
 pub mod topics;
+pub mod version;
 pub mod wrap;
 
 use std::path::PathBuf;
@@ -39,7 +40,7 @@ use crate::sandbox::SandboxArgs;
 #[derive(Debug, Parser)]
 #[command(
     name = "imotriz-kafka",
-    version,
+    version = version::VERSION.as_str(),
     after_help = "Settings come from a file (--config, IMOTRIZ_CONFIG, or ./imotriz-kafka.toml) and from environment \
                   variables such as IMOTRIZ_KAFKA__BOOTSTRAP_SERVERS.\n\n\
                   Exit codes: 0 done · 1 unexpected · 2 wrong command line or settings · 3 the marketplace refused, was \
@@ -231,6 +232,13 @@ mod tests {
                 assert!(words.contains(command.get_name()), "{example} is not of `{}`", command.get_name());
             }
         }
+    }
+
+    #[test]
+    fn the_version_tells_that_of_librdkafka() {
+        let version = Cli::command().render_version();
+        assert!(version.starts_with(concat!("imotriz-kafka ", env!("CARGO_PKG_VERSION"), " (")), "{version}");
+        assert!(version.trim_end().ends_with(')') && version.contains("librdkafka 2."), "{version}");
     }
 
     #[test]

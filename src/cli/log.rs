@@ -1,10 +1,13 @@
 //! Logging to the standard error, in such a way that log lines and progress bars don't overwrite each other.
 
+use std::env;
 use std::io::{self, IsTerminal as _, Write};
 
 use indicatif::MultiProgress;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// The default log filter.
 pub const USUAL: &str = "info,rdkafka=off";
@@ -15,13 +18,14 @@ pub const QUIET: &str = "off";
 /// bars must be added to the returned [`MultiProgress`], which hides them while a log line is written.
 pub fn init(json: bool, default: &str) -> MultiProgress {
     let bars = MultiProgress::new();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(false)
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(BesideBars(bars.clone()));
-    let result = if json { builder.json().try_init() } else { builder.try_init() };
+    let wanted = env::var("RUST_LOG").ok().filter(|wanted| !wanted.is_empty());
+    let filter: Targets = wanted
+        .and_then(|wanted| wanted.parse().ok())
+        .unwrap_or_else(|| default.parse().expect("the filters of this file are well-formed"));
+    let lines =
+        fmt::layer().with_target(false).with_ansi(io::stderr().is_terminal()).with_writer(BesideBars(bars.clone()));
+    let subscriber = tracing_subscriber::registry().with(filter);
+    let result = if json { subscriber.with(lines.json()).try_init() } else { subscriber.with(lines).try_init() };
     // A test may have set up logging before.
     result.unwrap_or_default();
     bars

@@ -10,9 +10,11 @@
 use std::mem;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tokio::task::spawn_blocking;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::drain::summarize;
@@ -23,6 +25,7 @@ use crate::kafka::KafkaFault;
 use crate::operate::admin::{AdminState, Phase, Server};
 use crate::pipeline::counters::Counters;
 use crate::pipeline::publish::LaneError;
+use crate::platform::sd_notify::{ServiceManager, ServiceState};
 use crate::platform::shutdown::{ProcessSignal, Signals};
 
 /// Runs until it is stopped, then prints a summary. `file` is where a reload reads the settings.
@@ -37,11 +40,28 @@ pub async fn run(file: Option<&Path>, sources: Sources, config: Config, json: bo
     warn_of_refused(&config);
     let stores = StoresWatch::of(&config);
     let sources = Arc::new(sources);
+    let manager = Arc::new(ServiceManager::from_environment());
+    if let Some(interval) = manager.watchdog_interval() {
+        tokio::spawn(feed_watchdog(interval, manager.clone(), admin.clone()));
+    }
+    let counted = counters.clone();
     let mut runner =
-        Runner { file, sources, stores, counters: counters.clone(), admin, server, signals, stopping: false };
+        Runner { file, sources, stores, counters: counted, admin, server, signals, manager, stopping: false };
     let result = runner.run(config).await;
     summarize(&counters, json);
     Ok(result?)
+}
+
+/// Goes on for as long as the lanes' threads live and the runtime has the time for it.
+async fn feed_watchdog(interval: Duration, manager: Arc<ServiceManager>, admin: Arc<AdminState>) {
+    let mut interval = tokio::time::interval(interval);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        if admin.is_alive() {
+            manager.notify(ServiceState::Watchdog);
+        }
+    }
 }
 
 /// The parts that outlive a reload.
@@ -55,6 +75,7 @@ struct Runner<'a> {
     admin: Arc<AdminState>,
     server: Server,
     signals: Signals,
+    manager: Arc<ServiceManager>,
     stopping: bool,
 }
 
@@ -92,6 +113,7 @@ impl Runner<'_> {
     async fn work_with(&mut self, config: &Config) -> End {
         let stop = CancellationToken::new();
         let (counters, admin, stopped) = (self.counters.clone(), self.admin.clone(), stop.clone());
+        let manager = self.manager.clone();
         let mut next = None;
         let mut had_started = false;
         let work = async {
@@ -102,6 +124,7 @@ impl Runner<'_> {
             }
             let app = App::build_counting(counters, config, stopped).await?;
             admin.at_work(config, &app);
+            manager.notify(ServiceState::Ready);
             had_started = true;
             app.run().await
         };
@@ -116,12 +139,14 @@ impl Runner<'_> {
                             tracing::info!("stopping once the read in flight is committed; a second signal leaves at once");
                             (self.stopping, next) = (true, None);
                             self.admin.set_phase(Phase::Stopping);
+                            self.manager.notify(ServiceState::Stopping);
                             stop.cancel();
                         }
                         ProcessSignal::Reload if self.stopping => {}
                         ProcessSignal::Reload => if let Some(new) = self.reload(next.as_deref().unwrap_or(config)).await {
                             next = Some(new);
                             self.admin.set_phase(Phase::Reloading);
+                            self.manager.notify(ServiceState::Reloading);
                             stop.cancel();
                         },
                     },

@@ -40,6 +40,7 @@ mod sandbox;
 mod schemas;
 mod secrets;
 mod secured;
+mod service_manager;
 mod signals;
 mod soak;
 mod stack;

@@ -1,8 +1,9 @@
 //! Readiness: whether the program can do its work, and if not, why.
 
 use serde::Serialize;
+use tokio::sync::watch;
 
-use super::state::{Phase, ProgramState};
+use super::state::{AdminState, Phase, ProgramState};
 use crate::pipeline::publish::LaneState;
 use crate::spool::Survey;
 
@@ -77,8 +78,12 @@ fn lane_not_ready(lane: i32, state: &LaneState) -> Option<NotReady> {
     }
 }
 
-/// Whether every lane's thread still lives.
-pub(super) fn is_alive(state: &ProgramState) -> bool {
-    state.phase != Phase::Running
-        || state.pipeline.iter().all(|pipeline| pipeline.lanes.values().all(|lane| *lane.borrow() != LaneState::Ended))
+impl AdminState {
+    /// Whether every lane's thread still lives.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        let ProgramState { phase, pipeline } = self.program();
+        let ended = |lane: &watch::Receiver<LaneState>| *lane.borrow() == LaneState::Ended;
+        phase != Phase::Running || !pipeline.iter().any(|pipeline| pipeline.lanes.values().any(ended))
+    }
 }

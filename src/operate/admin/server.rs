@@ -28,7 +28,7 @@ use super::live::{self, Watcher};
 use super::page::{self, View};
 use super::snapshot::{Look, Wanted};
 use super::state::AdminState;
-use super::{Snapshot, health, metrics, origin};
+use super::{Snapshot, metrics, origin};
 use crate::config::Admin;
 
 /// What one event may take while its reader is slow.
@@ -162,7 +162,7 @@ struct EventsState {
 }
 
 async fn livez(State(state): Shared) -> Response {
-    if health::is_alive(&state.program()) {
+    if state.is_alive() {
         return "alive\n".into_response();
     }
     (StatusCode::SERVICE_UNAVAILABLE, "a lane's thread has ended\n").into_response()

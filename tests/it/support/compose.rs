@@ -19,7 +19,7 @@ pub struct Compose {
 pub struct Service {
     pub image: String,
     #[serde(default)]
-    pub build: Option<String>,
+    pub build: Option<Value>,
     #[serde(default)]
     pub pull_policy: Option<String>,
     #[serde(default)]
