@@ -219,7 +219,7 @@ impl Spool {
             Ok(path) => {
                 // If the log can't be written, recovery finds the whole copy.
                 self.0.log.done(&[head.seq]).ok();
-                Ok(Durable::new(&self.0, head, read_at, Place::File(path), body))
+                Ok(Durable::new(&self.0, *head, read_at, Place::File(path), body))
             }
             Err(error) => Err(WriteFailed { head, body, error }),
         }

@@ -74,7 +74,7 @@ impl SpoolError {
 #[derive(Debug, Error)]
 #[error("{error}")]
 pub struct WriteFailed {
-    pub(super) head: Head,
+    pub(super) head: Box<Head>,
     /// The bytes that were to be written.
     pub body: Bytes,
     pub error: SpoolError,

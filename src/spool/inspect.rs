@@ -92,7 +92,10 @@ pub(super) fn inspect(dir: &Path) -> Result<Vec<SpoolEntry>, SpoolError> {
     Ok(entries)
 }
 
-fn segments(dir: &Path) -> Result<(Vec<(u64, SpoolEntry)>, Vec<SpoolEntry>), SpoolError> {
+/// The reads in the log, by their numbers, and what is damaged.
+type InLog = (Vec<(u64, SpoolEntry)>, Vec<SpoolEntry>);
+
+fn segments(dir: &Path) -> Result<InLog, SpoolError> {
     let (mut files, mut damaged): (Vec<(PathBuf, Vec<u8>, Contents)>, _) = (Vec::new(), Vec::new());
     for path in SpoolDisk::real().list(dir)?.into_iter().filter(|path| has_suffix(path, SEGMENT)) {
         match SpoolDisk::real().read(&path) {

@@ -80,10 +80,10 @@ impl Reservation {
         if !self.spool.log.fits(body.len()) {
             return match page_file::write_page(&self.spool.disk, &self.spool.dir, &head, read_at, &body) {
                 Ok(path) => {
-                    self.end().map_err(|error| WriteFailed { head: head.clone(), body: body.clone(), error })?;
+                    self.end().map_err(|error| WriteFailed { head: head.clone().into(), body: body.clone(), error })?;
                     Ok((Durable::new(&self.spool, head, read_at, Place::File(path), body), None))
                 }
-                Err(error) => Err(WriteFailed { head, body, error }),
+                Err(error) => Err(WriteFailed { head: head.into(), body, error }),
             };
         }
         let next = self.spool.log.claim().ok().map(|()| self.spool.next_head(&head.store));
@@ -100,7 +100,7 @@ impl Reservation {
                 if let Some(next) = next {
                     next.cancel().ok();
                 }
-                Err(WriteFailed { head, body, error })
+                Err(WriteFailed { head: head.into(), body, error })
             }
         }
     }

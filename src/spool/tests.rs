@@ -97,7 +97,8 @@ fn pages_come_back_after_a_restart_in_the_order_of_their_reservation() {
     let read_at = "2026-01-02T03:04:05.678Z".parse().unwrap();
     let (_, next) = wait(a.write(read_at, Bytes::from_static(b"{\"first\":1}"))).unwrap();
     next.unwrap().cancel().unwrap();
-    (write(c, "third"), write(b, "second"));
+    write(c, "third");
+    write(b, "second");
     drop(spool);
 
     let (_, recovery) = open(dir.path());
@@ -248,7 +249,8 @@ fn a_released_page_does_not_come_back_and_its_bytes_go_from_the_disk() {
     };
     assert!(holds_it());
     // The first look finds it busy.
-    (spool.0.log.upkeep().unwrap(), spool.0.log.upkeep().unwrap());
+    spool.0.log.upkeep().unwrap();
+    spool.0.log.upkeep().unwrap();
     assert!(!holds_it() && !segments(dir.path()).is_empty());
     write(reserve(&spool, "cali"), "second");
     drop(spool);
@@ -372,7 +374,7 @@ fn a_rescued_page_stands_in_for_what_the_log_has_of_it() {
     let dir = TempDir::new().unwrap();
     let (spool, _) = open(dir.path());
     let reservation = announced(&spool, "bogota");
-    let head = spool.0.log.live()[0].head.clone();
+    let head = Box::new(spool.0.log.live()[0].head.clone());
     let failed = WriteFailed {
         head,
         body: Bytes::from_static(b"page"),

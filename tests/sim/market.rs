@@ -250,7 +250,8 @@ impl ModelMarket {
         let shop = &mut world.market.shops[self.shop];
         let (name, is_idle) = (shop.name, shop.idle.take() == Some(self.process));
         let is_announced = world.disk.holds_an_announcement(name);
-        if !is_announced && !(is_idle && world.disk.says_alive()) {
+        let may_be_a_poll = is_idle && world.disk.says_alive();
+        if !is_announced && !may_be_a_poll {
             world.breaks(format!("a destructive read of {name} that is neither announced nor a poll"));
         }
         let is_poll = !world.disk.announces_now(name);

@@ -1,6 +1,6 @@
 //! The notes of pending orders that earlier versions left, `STORE.pending`: read once, at the first start.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -45,7 +45,7 @@ pub(super) fn remove_notes(disk: &dyn Disk, dir: &Path) {
     }
 }
 
-fn remove(disk: &dyn Disk, note: &PathBuf) {
+fn remove(disk: &dyn Disk, note: &Path) {
     if let Err(error) = gone_is_as_good(disk.remove(note)) {
         tracing::warn!(file = %note.display(), %error, "a note of an earlier version can't be removed");
     }

@@ -212,7 +212,7 @@ pub(in crate::spool) fn scan(segment: &[u8]) -> Option<Contents> {
     // Each frame repeats the number, so that damage to the first block costs nothing.
     let number = named.or_else(|| blocks().filter_map(|(_, block)| Some(Frame::parse(block)?.segment)).max());
     let Some(number) = number else {
-        let (first, last) = (blocks().next()?.0, blocks().last()?.0);
+        let (first, last) = (blocks().next()?.0, blocks().next_back()?.0);
         let bytes = first * BLOCK..((last + 1) * BLOCK).min(segment.len());
         return Some(Contents { number: 0, has_head: false, end: segment.len(), found: vec![damaged(segment, bytes)] });
     };
