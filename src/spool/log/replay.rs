@@ -72,7 +72,8 @@ pub(in crate::spool) struct Replay {
 /// Plays segments, which are sorted by their numbers.
 pub(in crate::spool) fn replay<'a>(segments: impl IntoIterator<Item = (&'a Contents, &'a [u8])>) -> Replay {
     let (mut replay, mut done) = (Replay::default(), BTreeSet::new());
-    for (index, (contents, bytes)) in segments.into_iter().enumerate() {
+    let segments: Vec<(&Contents, &[u8])> = segments.into_iter().collect();
+    for (index, (contents, bytes)) in segments.iter().enumerate() {
         for found in &contents.found {
             match found {
                 Found::Frame { frame, body, is_whole } => {
@@ -89,6 +90,14 @@ pub(in crate::spool) fn replay<'a>(segments: impl IntoIterator<Item = (&'a Conte
     }
     // guard: a page that is let go stays gone
     replay.live.retain(|seq, _| !done.contains(seq));
+    for live in replay.live.values_mut() {
+        // The page that announced the read tells how many orders it left pending.
+        if let What::Reading { pending: pending @ None } = &mut live.what
+            && let Some((_, bytes)) = segments.iter().find(|(contents, _)| contents.number == live.segment)
+        {
+            *pending = counted(&bytes[live.bytes.clone()], live.head.reserved_at);
+        }
+    }
     replay
 }
 
@@ -111,8 +120,8 @@ impl Replay {
                 self.insert(live(head, What::Page { read_at: *read_at }, body.clone()), true);
                 if let Some((seq, read_id)) = *next {
                     let next = Head { seq, store: head.store.clone(), read_id, reserved_at: *read_at };
-                    let pending = counted(&all[body.clone()], *read_at);
-                    self.insert(Live { head: next, what: What::Reading { pending }, segment, bytes: body }, false);
+                    let what = What::Reading { pending: None };
+                    self.insert(Live { head: next, what, segment, bytes: body }, false);
                 }
             }
             Frame::Page { head, .. } | Frame::Unknown { head, .. } if !is_whole => {
