@@ -28,7 +28,7 @@ use support::program::{Program, Settings};
 use support::topics::Topics;
 use support::{Kafka, child, http, wait};
 
-#[allow(dead_code, reason = "shared with the other benchmark, which uses the rest")]
+#[allow(dead_code, reason = "shared with the other benchmarks, which use the rest")]
 mod measure;
 
 #[path = "../tests/it/support"]

@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use measure::{disk, thousands, user_time};
 
-#[allow(dead_code, reason = "shared with the other benchmark, which uses the rest")]
+#[allow(dead_code, reason = "shared with the other benchmarks, which use the rest")]
 mod measure;
 
 const PAGE: usize = 30;

@@ -43,7 +43,7 @@ use support::program::{Program, Settings};
 use support::topics::{self, Topics};
 use support::{Kafka, child, http};
 
-#[allow(dead_code, reason = "shared with the other benchmark, which uses the rest")]
+#[allow(dead_code, reason = "shared with the other benchmarks, which use the rest")]
 mod measure;
 
 #[path = "../tests/it/support"]
