@@ -213,7 +213,9 @@ fn the_image_has_no_shell_and_no_root_and_is_built_from_what_the_context_holds()
     let rust = concat!("rust:", env!("CARGO_PKG_RUST_VERSION"));
     assert!(default("BUILD_IMAGE=").starts_with(rust), "it is built by another Rust than the tests are");
     // All that Cargo reads: manifest, lock, sources, what they include, and each target that the manifest names.
-    for needed in ["Cargo.toml", "Cargo.lock", "build.rs", "src", "schemas", "benches", "examples/consumers/rust", "LICENSE"] {
+    for needed in
+        ["Cargo.toml", "Cargo.lock", "build.rs", "src", "schemas", "benches", "examples/consumers/rust", "LICENSE"]
+    {
         assert!(read(".dockerignore").lines().any(|line| line == format!("!{needed}")), "{needed}");
     }
 }
