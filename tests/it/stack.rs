@@ -11,7 +11,7 @@ use rdkafka::client::DefaultClientContext;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::compose::{Compose, Service, read};
+use crate::support::compose::{Compose, Service};
 use crate::support::consume::{self, Record};
 use crate::support::program::{Program, Settings};
 use crate::support::registry::Registry;
