@@ -156,14 +156,14 @@ class Own:
         self.process = None
 
 
-def bootstrap(root, packages):
+def bootstrap(root, packages, suite=SUITE):
     """A Debian with these packages, from the mirror that the machine uses."""
     files = [path for path in Path("/etc/apt").rglob("*") if path.suffix in (".list", ".sources")]
     sources = "\n".join(path.read_text() for path in files)
     mirror = re.search(r"^(?:URIs: *|deb (?:\[.*?\] *)?)(https?://\S+/debian)/?(?=\s|$)", sources, re.M)
     if not mirror:
         raise CannotRun("no Debian mirror in /etc/apt")
-    subprocess.run(["debootstrap", "--variant=minbase", f"--include={','.join(packages)}", SUITE, root, mirror[1]],
+    subprocess.run(["debootstrap", "--variant=minbase", f"--include={','.join(packages)}", suite, root, mirror[1]],
                    check=True, stdout=subprocess.DEVNULL)
 
 

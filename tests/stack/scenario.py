@@ -19,7 +19,7 @@ TOPIC = "imotriz.orders.v1"
 IMAGE = "imotriz-kafka:local"
 
 # What the compose file's sandbox begins with, and how many come on top.
-FIRST, MORE, LAST = 500, 5500, 300
+FIRST, MORE, LAST = 500, 2500, 300
 KILLS = 10
 TOKENS = ["sandbox-token", "rotated-secret-4711"]
 HEALTHY_DEADLINE = 180

@@ -14,8 +14,10 @@ END
 COPY --chmod=755 <<'END' /etc/kafka/docker/run
 #!/bin/sh
 set -e
-java -cp '/opt/kafka/libs/*' kafka.docker.KafkaDockerWrapper setup --default-configs-dir /opt/kafka/config/defaults \
-    --mounted-configs-dir /mnt/shared/config --final-configs-dir /opt/kafka/config
+# As in the official image: of a storage that is formatted already the tool makes an error.
+said=$(java -cp '/opt/kafka/libs/*' kafka.docker.KafkaDockerWrapper setup --default-configs-dir /opt/kafka/config/defaults \
+    --mounted-configs-dir /mnt/shared/config --final-configs-dir /opt/kafka/config 2>&1) \
+    || echo "$said" | grep -i 'already formatted' || { echo "$said"; exit 1; }
 exec java $KAFKA_HEAP_OPTS -cp '/opt/kafka/libs/*' kafka.Kafka /opt/kafka/config/server.properties
 END
 USER appuser
