@@ -7,6 +7,9 @@ use clap::{CommandFactory as _, Parser as _};
 use imotriz_kafka::cli::{self, Cli, Command, error_code};
 use imotriz_kafka::config::{self, Config, Sources};
 
+/// Enough for all that blocks at a time; what exceeds it waits for its turn.
+const MAX_BLOCKING_THREADS: usize = 32;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(&cli) {
@@ -29,6 +32,9 @@ fn run(cli: &Cli) -> Result<u8> {
     let bars = cli::log::init(cli.json, if quiet { cli::log::QUIET } else { cli::log::USUAL });
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // Besides the workers: for syncs, jobs and names to look up. Thousands of stores begin at once, and must not get a
+        // thread each for that.
+        .max_blocking_threads(MAX_BLOCKING_THREADS)
         .build()
         .context("can't start the runtime: the operating system refuses threads")?;
     if let Command::Sandbox(args) = &cli.command {
