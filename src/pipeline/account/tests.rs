@@ -396,3 +396,34 @@ fn what_is_only_possible_lapses_by_itself_and_what_is_certain_never_does() {
     process.account.forget_settled(&store(), &[]).unwrap();
     assert_eq!(process.account.unaccounted(), Unaccounted { orders: 30, reads: 0, possible: 0 });
 }
+
+/// `tests/earlier-spool` was written by the version before, which was killed three times: with a page that waited, with a
+/// read in flight, and with the trace of another one.
+#[test]
+fn a_folder_that_the_version_before_wrote_is_read_and_emptied() {
+    let dir = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/earlier-spool")).unwrap() {
+        let file = file.unwrap().path();
+        std::fs::copy(&file, dir.path().join(file.file_name().unwrap())).unwrap();
+    }
+    let ids = ["01a22053-a4fe-77e4-9c3b-96eedf524c99", "01a22053-db88-70bc-9635-84c3f3e19554"];
+    let reads = ids.map(|id| id.parse::<ReadId>().unwrap());
+    for _ in 0..2 {
+        // As often as it is killed before it has done anything.
+        let process = start(dir.path());
+        let unknown: Vec<ReadId> = process.recovery.unknown.iter().map(|read| read.read_id).collect();
+        assert_eq!((process.recovery.pages.len(), unknown), (1, reads.to_vec()));
+        let entries = process.account.entries();
+        assert!(reads.iter().all(|read| entries.iter().any(|entry| entry.reads.contains(read))), "{entries:?}");
+    }
+    let Process { spool, recovery, .. } = start(dir.path());
+    let page = recovery.pages.into_iter().next().unwrap();
+    assert_eq!(Page::parse(&page.body().unwrap()).unwrap().records.len(), 4);
+    let removal = spool.release(vec![page], &Committed::seen()).unwrap();
+    wait(spool.durable(removal)).unwrap();
+    recovery.unknown.into_iter().for_each(|read| wait(spool.settle(read)).unwrap());
+    drop(spool);
+    let mut left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["account.json", "lock"]);
+}
