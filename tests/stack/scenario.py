@@ -171,8 +171,6 @@ class Stack:
     def down_and_up(self):
         self.keep_logs()
         self.compose("down")
-        # The sandbox has its token from the command line, and the new one was only told to the process.
-        (self.secrets / "token").write_text(TOKENS[0])
         self.up()
         post(f"{SANDBOX}/orders", {"count": LAST})
         self.until_all_is_published(FIRST + MORE + 2 * LAST)
