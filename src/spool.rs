@@ -27,7 +27,7 @@
 //!    Whatever it marks was placed since. If the process does not end well, [`Recovery::polls_cut_off`] says so once for
 //!    all stores.
 //! 3. Any change to a frame that is live is detected. Damage costs the frame, and never one beside it.
-//! 4. Who needs a frame to be durable syncs for all who wait ([`log`]).
+//! 4. Who needs a frame to be durable syncs for all who wait (`log/group_commit.rs`).
 //! 5. A segment is used again only after all older ones, and when a sync has covered the frames that end its reads. It is
 //!    filled with zeros first: what is let go stays gone, and the buyers' data is erased. That happens within seconds
 //!    while nothing waits to be published, and otherwise when the log has gone on by a few segments.

@@ -1,7 +1,7 @@
 //! The metrics of `/metrics`, in one table. docs/operations.md repeats the table, and tests check dashboard and alerts
 //! against it.
 //!
-//! Labels have few values: a lane, a reason, a status, and few stores: see [`super::series`]. No label identifies an
+//! Labels have few values: a lane, a reason, a status, and few stores: see `series.rs`. No label identifies an
 //! order.
 
 use std::fmt;
