@@ -181,12 +181,16 @@ impl Drain {
         }
     }
 
-    /// Gives the lane the last page. If the lane has ended, the page stays in the spool, and the lane tells why.
+    /// Gives the lane the last page. If the lane has ended, the page stays in the spool, and the lane tells why. A stop
+    /// while it waits leaves the page where it is: the end of the drain hands it over.
     async fn hand_over(&self, course: &mut Course) {
-        if let Some(page) = course.hand_off.take()
-            && self.lane.work.send(page).await.is_err()
-        {
-            tracing::debug!(store = %self.store, "the lane has ended: the page stays in the spool");
+        if course.hand_off.is_none() {
+            return;
+        }
+        let place = self.lane.work.reserve().await;
+        match (course.hand_off.take(), place) {
+            (Some(page), Ok(place)) => place.send(page),
+            _ => tracing::debug!(store = %self.store, "the lane has ended: the page stays in the spool"),
         }
     }
 
