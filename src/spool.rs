@@ -149,7 +149,7 @@ impl Spool {
         let (files, next_seq) = recovery::recover_files(&disk, &dir)?;
         let (log, damaged, last_seq) = Log::open(&disk, &dir, usize::try_from(page_space).unwrap_or(usize::MAX))?;
         let log = Arc::new(log);
-        let mut recovery = files.merged(&disk, &log)?;
+        let mut recovery = files.merged(&disk, &log, &|_| true)?;
         recovery.corrupt.extend(damaged);
         recovery.polls_cut_off = polls_cut_off;
         let next_seq = next_seq.max(last_seq + 1).into();
@@ -160,6 +160,16 @@ impl Spool {
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.0.dir
+    }
+
+    /// What the spool still holds of these stores. Nobody may be at work with them: not a drain, and not a lane that has
+    /// pages of theirs.
+    ///
+    /// # Errors
+    /// [`SpoolError::Disk`].
+    pub fn left_of(&self, is_wanted: &dyn Fn(&StoreName) -> bool) -> Result<Recovery, SpoolError> {
+        let Inner { disk, dir, log, .. } = &*self.0;
+        recovery::files_of(disk, dir, is_wanted)?.merged(disk, log, is_wanted)
     }
 
     /// Forgets [`Recovery::polls_cut_off`], once the account has noted it.

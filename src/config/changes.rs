@@ -35,14 +35,15 @@ pub fn changes(
 }
 
 impl Config {
-    /// Whether these settings differ from the former ones in anything besides the stores and the admin server's
-    /// address. A file with a secret of Kafka or the registry that was replaced is a difference.
+    /// Whether these settings differ from the former ones in anything besides the stores and the admin server. A file
+    /// with a secret of Kafka or the registry that was replaced is a difference.
     #[must_use]
     pub fn differs_beyond_stores(&self, former: &Self) -> bool {
         let Self { kafka, schema_registry, spool, reconcile, mapping, resync, secret_files, .. } = self;
         (kafka, schema_registry, spool) != (&former.kafka, &former.schema_registry, &former.spool)
             || (reconcile, mapping, resync) != (&former.reconcile, &former.mapping, &former.resync)
             || *secret_files != former.secret_files
+            || self.api.host_limits() != former.api.host_limits()
     }
 
     /// Leaves the former settings of stores in force whose new ones are refused. Of a file of which nothing can be used

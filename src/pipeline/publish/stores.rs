@@ -34,7 +34,9 @@ impl Stores {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    pub(super) fn knows(&self, name: &StoreName) -> bool {
+    /// Whether the store was made known.
+    #[must_use]
+    pub fn knows(&self, name: &StoreName) -> bool {
         self.0.read().unwrap_or_else(PoisonError::into_inner).contains_key(name)
     }
 }
