@@ -51,6 +51,8 @@ pub struct App {
     shared: Arc<Shared>,
     stores: BTreeMap<StoreName, config::Store>,
     changes: (StoresSender, UnboundedReceiver<BTreeMap<StoreName, config::Store>>),
+    /// Whether other instances share the stores.
+    is_clustered: bool,
 }
 
 /// Changes the stores of a running program.
@@ -124,6 +126,7 @@ impl App {
             }
         };
         let memory = TrackingMemory::open_on(disk.clone(), dir, &config.kafka.topics.tracking, layout.lanes)?;
+        let is_clustered = config.cluster.enabled && !once;
         let shared = Shared {
             environment,
             layout,
@@ -139,15 +142,15 @@ impl App {
             schemas: SchemaResolver::from_config(config)?,
             memory: Arc::new(memory),
             counters,
-            lane_states: LaneStates::default(),
+            lane_states: if is_clustered { LaneStates::unassigned() } else { LaneStates::default() },
             damaged: report(recovery, stores),
             stop,
             once,
         };
-        for store in stores.keys() {
-            shared.lane_states.expect(shared.lane_of(store));
+        if !is_clustered {
+            stores.keys().for_each(|store| shared.lane_states.expect(shared.lane_of(store)));
         }
-        Ok(Self { shared: Arc::new(shared), stores: stores.clone(), changes: unbounded_channel() })
+        Ok(Self { shared: Arc::new(shared), stores: stores.clone(), changes: unbounded_channel(), is_clustered })
     }
 
     /// Live counters; they grow while the program runs.
@@ -206,8 +209,12 @@ impl App {
                 Ok(drained.map(|()| None)?)
             })
         });
-        let Self { shared, stores, changes: (_, changes) } = self;
-        let result = LaneManager::new(shared.clone(), stores, work).run(changes).await;
+        let Self { shared, stores, changes: (_, changes), is_clustered } = self;
+        let membership = is_clustered.then(|| shared.environment.broker.join()).transpose();
+        let result = match membership {
+            Ok(membership) => LaneManager::new(shared.clone(), stores, work).run(membership, changes).await,
+            Err(fault) => Err(fault.into()),
+        };
         close(&shared, background, result).await
     }
 

@@ -35,7 +35,7 @@ pub use kafka::{Kafka, Properties, Topics};
 pub use key::Key;
 pub use layers::RefusedStore;
 pub use secret::{PasswordSource, SecretError, Token, TokenSource};
-pub use sections::{Admin, Reconcile, Resync, ResyncPolicy, SchemaRegistry, Spool};
+pub use sections::{Admin, Cluster, Reconcile, Resync, ResyncPolicy, SchemaRegistry, Spool};
 pub use settings::reference;
 pub use sources::Sources;
 pub use store::{Api, Paths, Store};
@@ -63,6 +63,8 @@ pub struct Config {
     pub schema_registry: Option<SchemaRegistry>,
     /// Where pages wait.
     pub spool: Spool,
+    /// The instances that share the stores.
+    pub cluster: Cluster,
     /// Health, metrics and status.
     pub admin: Admin,
     /// How the marketplace is asked, unless a store's own settings differ.
@@ -97,6 +99,8 @@ struct Written {
     schema_registry: Option<SchemaRegistryEntry>,
     #[serde(default)]
     spool: Spool,
+    #[serde(default)]
+    cluster: Cluster,
     #[serde(default)]
     admin: Admin,
     #[serde(default)]
@@ -184,6 +188,7 @@ impl Config {
             let reason = "must be at least 31d: what is forgotten while the marketplace lists it is published again";
             return Err(origins.invalid(Key::dotted("reconcile.retention"), reason));
         }
+        check_cluster(&written.cluster, &origins)?;
         let schema_registry = written.schema_registry.map(|entry| registry(entry, &origins)).transpose()?;
         let mut stores = BTreeMap::new();
         for (name, entry) in entries {
@@ -208,6 +213,7 @@ impl Config {
             kafka: written.kafka,
             schema_registry,
             spool: written.spool,
+            cluster: written.cluster,
             admin: written.admin,
             api: written.api,
             reconcile: written.reconcile,
@@ -241,6 +247,20 @@ fn check_kafka(kafka: &Kafka, origins: &Origins) -> Result<(), ConfigError> {
     // The broker's own limit is 15 minutes by default.
     if !(Duration::from_secs(1)..=Duration::from_secs(900)).contains(&kafka.transaction_timeout) {
         return Err(origins.invalid(Key::dotted("kafka.transaction_timeout"), "must be between 1s and 15m"));
+    }
+    Ok(())
+}
+
+fn check_cluster(cluster: &Cluster, origins: &Origins) -> Result<(), ConfigError> {
+    let section = Key::dotted("cluster");
+    for (name, text) in [("group_id", Some(&cluster.group_id)), ("instance_id", cluster.instance_id.as_ref())] {
+        if text.is_some_and(|text| text.trim().is_empty()) {
+            return Err(origins.invalid(section.child(name), "must not be empty"));
+        }
+    }
+    // The broker's own limits are 6 s and 30 minutes by default.
+    if !(Duration::from_secs(6)..=Duration::from_secs(1800)).contains(&cluster.session_timeout) {
+        return Err(origins.invalid(section.child("session_timeout"), "must be between 6s and 30m"));
     }
     Ok(())
 }

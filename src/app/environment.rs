@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::error::AppError;
 use crate::config::{self, Config};
-use crate::kafka::{Broker, Cluster, Connection};
+use crate::kafka::{Broker, Cluster, Connection, GroupOptions};
 use crate::marketplace::client::{Client, ClientOptions, Connections, Marketplace, Paths};
 use crate::order::ids::StoreName;
 use crate::platform::disk::{Disk, RealDisk};
@@ -33,7 +33,7 @@ impl Environment {
         Self {
             disk: RealDisk::shared(),
             jobs: Threads::shared(),
-            broker: Arc::new(Cluster { connection, tracking }),
+            broker: Arc::new(Cluster { connection, tracking, group: GroupOptions::from(&config.cluster) }),
             marketplace: Arc::new(move |_, store| Ok(Arc::new(client(store, &connections)?))),
         }
     }

@@ -1,7 +1,7 @@
 //! Builds the lanes, and the tasks of each store, from the settings. Starts no read.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -19,7 +19,7 @@ use crate::order::mapping::Mapping;
 use crate::pipeline::account::{Account, Unaccounted};
 use crate::pipeline::counters::Counters;
 use crate::pipeline::drain::{Drain, Seen, Until, caught_up};
-use crate::pipeline::publish::{self, Lane, LaneHandle, LaneParts, LaneState, StoreFacts, Stores};
+use crate::pipeline::publish::{self, Lane, LaneHandle, LaneParts, LaneState, Ownership, StoreFacts, Stores};
 use crate::pipeline::reconcile::{Asker, Reconciler};
 use crate::pipeline::tracking_memory::{TrackingMemory, lane_of};
 use crate::platform::jobs::in_place;
@@ -28,28 +28,54 @@ use crate::spool::{Recovery, Spool, SpoolError, UnknownRead};
 
 /// The state of each lane that was started, by its number. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct LaneStates(Arc<RwLock<BTreeMap<i32, watch::Receiver<LaneState>>>>);
+pub struct LaneStates(Arc<RwLock<States>>);
+
+#[derive(Debug, Default)]
+struct States {
+    lanes: BTreeMap<i32, watch::Receiver<LaneState>>,
+    /// Whether the group has not yet said which lanes are this instance's.
+    is_unassigned: bool,
+}
 
 impl LaneStates {
+    /// Before the group has said which lanes are this instance's.
+    pub(super) fn unassigned() -> Self {
+        Self(Arc::new(RwLock::new(States { is_unassigned: true, ..States::default() })))
+    }
+
+    pub(super) fn assigned(&self) {
+        self.write().is_unassigned = false;
+    }
+
     /// A lane that is about to be started.
     pub(super) fn expect(&self, lane: i32) {
         self.set(lane, watch::channel(LaneState::Opening { why: None }).1);
     }
 
-    fn set(&self, lane: i32, state: watch::Receiver<LaneState>) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(lane, state);
+    pub(super) fn set(&self, lane: i32, state: watch::Receiver<LaneState>) {
+        self.write().lanes.insert(lane, state);
     }
 
     /// Forgets a lane that is no longer this process's.
     pub(super) fn remove(&self, lane: i32) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&lane);
+        self.write().lanes.remove(&lane);
+    }
+
+    /// Whether the group has not yet said which lanes are this instance's.
+    #[must_use]
+    pub fn is_unassigned(&self) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).is_unassigned
     }
 
     /// The states at this moment.
     #[must_use]
     pub fn now(&self) -> BTreeMap<i32, LaneState> {
         let states = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        states.iter().map(|(lane, state)| (*lane, state.borrow().clone())).collect()
+        states.lanes.iter().map(|(lane, state)| (*lane, state.borrow().clone())).collect()
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, States> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -103,7 +129,13 @@ impl Shared {
     }
 
     /// Starts a lane. `left`: how many pages of an earlier time it gets first.
-    pub(super) fn start_lane(&self, lane: i32, left: usize, stop: CancellationToken) -> Result<Lane, AppError> {
+    pub(super) fn start_lane(
+        &self,
+        lane: i32,
+        left: usize,
+        stop: CancellationToken,
+        ownership: Ownership,
+    ) -> Result<Lane, AppError> {
         let parts = LaneParts {
             lane,
             broker: self.environment.broker.clone(),
@@ -119,13 +151,12 @@ impl Shared {
             stop,
             patience: self.once.then_some(STARTUP_TIMEOUT),
             // A one-shot command has no time to remove old tracking records.
-            retention: (!self.once).then_some(self.reconcile.retention),
+            retention: (!self.once && !matches!(ownership, Ownership::Borrowed)).then_some(self.reconcile.retention),
             left,
+            ownership,
         };
-        let started = publish::spawn(parts, self.max_pages)
-            .map_err(|error| AppError::Start { what: "starting a lane's thread", why: error.to_string() })?;
-        self.lane_states.set(lane, started.handle.status.clone());
-        Ok(started)
+        publish::spawn(parts, self.max_pages)
+            .map_err(|error| AppError::Start { what: "starting a lane's thread", why: error.to_string() })
     }
 }
 

@@ -14,7 +14,7 @@ use super::store::StoreTask;
 use crate::config;
 use crate::order::ids::StoreName;
 use crate::pipeline::drain::DrainError;
-use crate::pipeline::publish::{LaneHandle, Work};
+use crate::pipeline::publish::{Lane, LaneHandle, Ownership, Work};
 use crate::spool::{Durable, Recovery, UnknownRead};
 
 /// Result of one store's task, with a summary where the command produces one.
@@ -65,6 +65,7 @@ pub(super) async fn serve_lane<T: Send + 'static>(
     stores: BTreeMap<StoreName, config::Store>,
     commands: UnboundedReceiver<StoreCommand>,
     stop: CancellationToken,
+    ownership: Ownership,
     work: StoreWork<T>,
 ) -> End<T> {
     for (name, store) in &stores {
@@ -72,7 +73,8 @@ pub(super) async fn serve_lane<T: Send + 'static>(
     }
     let started = async {
         let left = shared.left_of(&|store| shared.lane_of(store) == number).await?;
-        let lane = shared.start_lane(number, left.pages.len(), stop.clone())?;
+        let lane = shared.start_lane(number, left.pages.len(), stop.clone(), ownership)?;
+        shared.lane_states.set(number, lane.handle.status.clone());
         Ok((left, lane))
     };
     let (left, lane) = match started.await {
@@ -95,6 +97,20 @@ pub(super) async fn serve_lane<T: Send + 'static>(
     let ((summaries, stores), lane) = tokio::join!(serving.run(left, stores, commands), ended);
     // A lane's error is the cause of its stores' errors, so it takes precedence.
     (summaries, lane.and(stores))
+}
+
+/// Publishes what is left of another instance's lane in this spool, and gives the lane back.
+pub(super) async fn borrow_lane(number: i32, shared: Arc<Shared>, stop: CancellationToken) -> Result<(), AppError> {
+    let left = shared.left_of(&|store| shared.lane_of(store) == number).await?;
+    let Lane { handle, ended } = shared.start_lane(number, left.pages.len(), stop, Ownership::Borrowed)?;
+    for page in left.pages {
+        if handle.work.send(Work::Page(page, None)).await.is_err() {
+            // The lane tells why it has ended.
+            break;
+        }
+    }
+    drop(handle);
+    Ok(ended.await.map_err(|_| AppError::Panicked)??)
 }
 
 impl<T: Send + 'static> LaneStores<T> {

@@ -12,6 +12,7 @@ use super::lanes::Shared;
 use super::serve::{End, StoreWork, concerns_one_store, serve_lane};
 use crate::config;
 use crate::order::ids::StoreName;
+use crate::pipeline::publish::Ownership;
 
 /// First what a former process left in the spool, in its order; then the stores, until they are over; then the lanes,
 /// until all is committed.
@@ -24,12 +25,13 @@ pub(super) async fn run<T: Send + 'static>(
     for (lane, stores) in by_lane(&shared, stores) {
         // Nobody sends a command.
         let (_, commands) = unbounded_channel();
-        ends.spawn(serve_lane(lane, shared.clone(), stores, commands, shared.stop.child_token(), work.clone()));
+        let (stop, ownership) = (shared.stop.child_token(), Ownership::Sole);
+        ends.spawn(serve_lane(lane, shared.clone(), stores, commands, stop, ownership, work.clone()));
     }
     join_all(ends, &shared.stop).await
 }
 
-pub(super) fn by_lane(
+fn by_lane(
     shared: &Shared,
     stores: BTreeMap<StoreName, config::Store>,
 ) -> BTreeMap<i32, BTreeMap<StoreName, config::Store>> {

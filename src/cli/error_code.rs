@@ -118,7 +118,8 @@ fn of_reconcile(error: &ReconcileError) -> u8 {
 
 fn of_lane(error: &LaneError) -> u8 {
     match error {
-        LaneError::Kafka(_) | LaneError::Memory(_) | LaneError::Decode(_) | LaneError::StoppedWaiting { .. } => KAFKA,
+        LaneError::Kafka(_) | LaneError::Memory(_) | LaneError::Decode(_) => KAFKA,
+        LaneError::StoppedWaiting { .. } | LaneError::NotOwner(_) => KAFKA,
         LaneError::Encoding(error) => of_encoding(error),
         LaneError::Spool(_) | LaneError::Account(_) => SPOOL,
         LaneError::UnknownStore(_) => USAGE,

@@ -69,6 +69,33 @@ impl Default for Spool {
     }
 }
 
+/// `[cluster]`: several instances share the stores.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cluster {
+    /// Whether this process is one of several instances. All of them need the same stores, topics and prefix, and a spool
+    /// of their own each.
+    pub enabled: bool,
+    /// The consumer group in which the instances share the lanes.
+    pub group_id: String,
+    /// A name of this instance that stays the same when it is started again.
+    pub instance_id: Option<String>,
+    /// An instance that gives no sign of life for this long loses its lanes.
+    #[serde(with = "values::duration")]
+    pub session_timeout: Duration,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            group_id: "imotriz-kafka".to_owned(),
+            instance_id: None,
+            session_timeout: Duration::from_secs(45),
+        }
+    }
+}
+
 /// `[admin]`: health, metrics and the status page.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -102,6 +102,10 @@ pub(super) static SETTINGS: &[Setting] = &[
     set("spool.dir", File, "Directory of the pages that wait to be published. One process uses it at a time."),
     set("spool.max_pages", Number, "How many pages may wait; at this bound nothing more is drained."),
     set("spool.page_space", Size, "Space that is reserved before each destructive read."),
+    set("cluster.enabled", Flag, "Whether this process is one of several instances that share the stores. Each needs the same stores, topics and prefix, and a spool of its own."),
+    set("cluster.group_id", Text, "Consumer group in which the instances share the lanes."),
+    set_or("cluster.instance_id", Text, "none", "Name of this instance, the same at each start, such as the pod's. With it a restart within `session_timeout` moves no lane."),
+    set("cluster.session_timeout", Duration, "An instance without a sign of life for this long loses its lanes to the others. 6s to 30m."),
     set("admin.listen", Address, "Where `/livez`, `/readyz`, `/metrics` and the status page are; port 0 takes any free one."),
     set("admin.metrics_stores", List, "Stores whose metrics always have series of their own, with the label `store`. The others have them only while they are in trouble."),
     set("admin.hosts", List, "Names with a dot under which the admin server may be asked, such as `producer.shop.svc`. Addresses, `localhost` and names without a dot always may."),
@@ -318,7 +322,7 @@ mod tests {
                 Any => "",
             };
             let (value, variable) = match setting.name {
-                "kafka.transaction_timeout" => ("20s", setting.key().variable()),
+                "kafka.transaction_timeout" | "cluster.session_timeout" => ("20s", setting.key().variable()),
                 name if name.ends_with("new_orders") || name.ends_with("order_ids") => ("/x", setting.key().variable()),
                 _ => (value, setting.key().variable()),
             };

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use super::broker::{Broker, KafkaFuture, Producer, TrackingLog};
+use super::broker::{Broker, KafkaFuture, Membership, Producer, TrackingLog};
 use super::tracking_reader::TrackingReader;
-use super::{Connection, Delivered, OutgoingRecord, Transactions};
+use super::{Connection, Delivered, GroupOptions, KafkaFault, OutgoingRecord, Transactions, group};
 
 /// A real cluster.
 pub struct Cluster {
     pub connection: Connection,
     /// Name of the tracking topic.
     pub tracking: String,
+    /// The group of the instances that share the lanes.
+    pub group: GroupOptions,
 }
 
 impl Broker for Cluster {
@@ -23,6 +25,10 @@ impl Broker for Cluster {
 
     fn tracking(&self, lane: i32, patience: Duration) -> Box<dyn TrackingLog> {
         Box::new(TrackingReader::new(self.connection.clone(), self.tracking.clone(), lane, patience))
+    }
+
+    fn join(&self) -> Result<Membership, KafkaFault> {
+        group::join(&self.connection, &self.tracking, &self.group)
     }
 
     fn transaction_timeout(&self) -> Duration {

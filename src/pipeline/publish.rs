@@ -22,6 +22,7 @@ mod release;
 mod retention;
 mod status;
 mod stores;
+mod superseded;
 mod work;
 
 use std::pin::pin;
@@ -33,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::avro::schemas::SchemaResolver;
 use crate::config::ResyncPolicy;
-use crate::kafka::broker::Broker;
+use crate::kafka::broker::{Broker, Group};
 use crate::kafka::topics::TopicNames;
 use crate::pipeline::account::Account;
 use crate::pipeline::counters::Counters;
@@ -78,6 +79,22 @@ pub struct LaneParts {
     pub retention: Option<Duration>,
     /// Number of pages that an earlier process left; the lane receives them first.
     pub left: usize,
+    pub ownership: Ownership,
+}
+
+/// By what right a lane publishes.
+#[derive(Clone)]
+pub enum Ownership {
+    /// No other process serves it.
+    Sole,
+    /// The group has assigned it to this instance.
+    Member {
+        group: Arc<dyn Group>,
+        /// Cancelled when the group has given up this instance.
+        lost: CancellationToken,
+    },
+    /// It is another instance's. This one publishes what is left of it in its own spool, and gives it back.
+    Borrowed,
 }
 
 /// The other tasks' handle of a lane.

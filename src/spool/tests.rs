@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::marketplace::body::Pending;
+use crate::order::ids::ReadId;
 
 fn store(name: &str) -> StoreName {
     name.parse().unwrap()

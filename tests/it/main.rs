@@ -41,6 +41,7 @@ mod schemas;
 mod secrets;
 mod secured;
 mod service_manager;
+mod shared;
 mod signals;
 mod soak;
 mod stack;

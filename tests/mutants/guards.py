@@ -51,6 +51,8 @@ GUARDS = [
           "bodies::a_marketplace_that_is_away_for_long_leaves_few_and_small_traces", "it"),
     Guard("an answer that is kept back is an unknown outcome", head("false"),
           "bodies::an_answer_that_a_firewall_keeps_back_is_a_read_of_unknown_outcome", "it"),
+    Guard("a page that was left is no news where another instance has published since", head("false"),
+          "publish::superseded::tests::"),
     Guard("a read is announced durably before it is made", instead("{ drop(ticket); Ok(()) }"), SIM, "sim"),
     Guard("the page is durable before the next read", instead("let result = Ok::<(), SpoolError>(());"), SIM, "sim"),
     Guard("a page that is let go stays gone", drop(), "spool::tests::"),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use imotriz_kafka::avro::event::ContentHash;
 use imotriz_kafka::avro::tracking::TrackingEntry;
-use imotriz_kafka::kafka::broker::{Apply, Broker, KafkaFuture, Producer, TrackingLog};
+use imotriz_kafka::kafka::broker::{Apply, Broker, KafkaFuture, Membership, Producer, TrackingLog};
 use imotriz_kafka::kafka::topics::Layout;
 use imotriz_kafka::kafka::{Delivered, KafkaFault, OutgoingRecord};
 use imotriz_kafka::pipeline::tracking_memory::lane_of;
@@ -198,6 +198,10 @@ impl Broker for ModelBroker {
         Box::new(ModelLog { broker: self.clone(), lane, position: 0 })
     }
 
+    fn join(&self) -> Result<Membership, KafkaFault> {
+        Err(passing("broker: join a group"))
+    }
+
     fn transaction_timeout(&self) -> Duration {
         Duration::from_secs(20)
     }
@@ -336,7 +340,7 @@ impl TrackingLog for ModelLog {
         for entry in &lane.tracking[self.position as usize..] {
             match lane.transactions[entry.transaction].fate {
                 Some(Fate::Committed) => {
-                    if apply(&entry.key, entry.value.as_deref()) == ControlFlow::Break(()) {
+                    if apply(self.position, &entry.key, entry.value.as_deref()) == ControlFlow::Break(()) {
                         return Ok(());
                     }
                 }

@@ -43,6 +43,10 @@ pub(super) fn not_ready(state: &ProgramState, spool: Option<&Result<Survey, Stri
     let Some(pipeline) = &state.pipeline else { return found };
     if state.phase == Phase::Running {
         let forgotten = pipeline.schemas.forgotten().map(|why| NotReady::new(Part::Registry, why));
+        if pipeline.lanes.is_unassigned() {
+            let why = "the group of instances has not yet said which lanes are this one's";
+            found.push(NotReady::new(Part::Broker, why));
+        }
         let lanes = pipeline.lanes.now();
         let lanes = lanes.iter().filter_map(|(lane, state)| lane_not_ready(*lane, state));
         // A forgotten schema is reported once, and not by each lane again.

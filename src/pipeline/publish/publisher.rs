@@ -11,7 +11,8 @@ use super::reading::Mapped;
 use super::release::Releasing;
 use super::retention::Retention;
 use super::status::{LaneState, LaneStatus};
-use super::{LaneError, LaneParts, MissingQuery, OPEN_DEADLINE, Work, commit, load};
+use super::superseded::Superseded;
+use super::{LaneError, LaneParts, MissingQuery, OPEN_DEADLINE, Ownership, Work, commit, load};
 use crate::avro::decoder::Decoder;
 use crate::avro::schemas::Frames;
 use crate::kafka::KafkaFault;
@@ -33,6 +34,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two attempts of a lane to open; with jitter up to twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_millis(2500);
+/// Before a lane is taken back from an instance that borrowed it.
+const TAKE_BACK_PAUSE: Duration = Duration::from_secs(2);
 
 /// Reports the end of the lane, even by a panic: otherwise a drain would wait for it for ever.
 struct MarkEndedOnDrop(LaneStatus);
@@ -61,6 +64,10 @@ pub(super) struct Publisher {
     releasing: Releasing,
     retention: Option<Retention>,
     failures: Option<FailureStreak>,
+    superseded: Superseded,
+    /// Pages of an earlier time that have to be published before the lane's first read.
+    left: usize,
+    is_taken_over: bool,
 }
 
 /// Work that another thread is mapping.
@@ -85,6 +92,8 @@ impl Publisher {
             let stores = parts.stores.clone();
             Retention::new(parts.lane, keep, parts.jobs.clone(), parts.stop.clone(), parts.left, stores)
         });
+        let superseded = Superseded::new(parts.memory.taken_over_at(parts.lane), parts.spool.read_ids());
+        let left = if matches!(parts.ownership, Ownership::Member { .. }) { parts.left } else { 0 };
         Self {
             parts,
             inbox,
@@ -98,6 +107,9 @@ impl Publisher {
             releasing,
             retention,
             failures: None,
+            superseded,
+            left,
+            is_taken_over: false,
         }
     }
 
@@ -119,7 +131,9 @@ impl Publisher {
                 Ok(End::ReplaceProducer) => {
                     tracing::debug!(lane = self.parts.lane, "a connection broke: making a new producer")
                 }
-                Err(error) if error.is_passing() || self.outlived_its_transaction(&error) => {
+                Err(error)
+                    if error.is_passing() || self.outlived_its_transaction(&error) || self.may_take_back(&error) =>
+                {
                     if self.give_up_or_pause(error).await? {
                         return Ok(());
                     }
@@ -134,7 +148,7 @@ impl Publisher {
         if self.pending.is_empty() {
             self.failures = None;
         }
-        self.status.set(LaneState::Ready);
+        self.set_ready()?;
         self.publish_all(&open).await
     }
 
@@ -145,7 +159,53 @@ impl Publisher {
     /// would start a tug-of-war.
     fn outlived_its_transaction(&self, error: &LaneError) -> bool {
         let timeout = self.parts.broker.transaction_timeout();
-        matches!(error, LaneError::Kafka(KafkaFault::Fenced { .. })) && self.status.busy_for() > timeout * 9 / 10
+        is_fenced(error) && self.status.busy_for() > timeout * 9 / 10
+    }
+
+    /// Whether the lane may have been taken for a moment only, by an instance that had pages of it left. The next opening
+    /// asks the group whose it is.
+    fn may_take_back(&self, error: &LaneError) -> bool {
+        is_fenced(error) && (matches!(self.parts.ownership, Ownership::Member { .. }) || self.has_unspooled())
+    }
+
+    /// Asks the group whose the lane is. A page that exists in memory only is published whoever owns the lane.
+    fn confirm(&self) -> Result<(), LaneError> {
+        let (Ownership::Member { group, lost }, lane) = (&self.parts.ownership, self.parts.lane) else { return Ok(()) };
+        if self.has_unspooled() || (!lost.is_cancelled() && group.owns(lane)?) {
+            return Ok(());
+        }
+        Err(LaneError::NotOwner(lane))
+    }
+
+    fn is_lost(&self) -> bool {
+        matches!(&self.parts.ownership, Ownership::Member { lost, .. } if lost.is_cancelled()) && !self.has_unspooled()
+    }
+
+    /// Lets the drains read, once no page of an earlier time is left.
+    fn set_ready(&mut self) -> Result<(), LaneError> {
+        if self.left > 0 {
+            return Ok(());
+        }
+        if !self.is_taken_over {
+            self.take_over()?;
+            self.is_taken_over = true;
+        }
+        self.status.idle();
+        Ok(())
+    }
+
+    fn take_over(&mut self) -> Result<(), LaneError> {
+        let LaneParts { lane, memory, ownership, left, .. } = &self.parts;
+        let is_shared = match ownership {
+            Ownership::Member { .. } => true,
+            Ownership::Sole => *left == 0 && memory.taken_over_at(*lane).is_some(),
+            Ownership::Borrowed => false,
+        };
+        if is_shared {
+            memory.take_over(*lane, self.reader.position())?;
+            self.superseded.forget();
+        }
+        Ok(())
     }
 
     /// Waits a little longer after each failure. Gives up with the error when it is time to leave; returns `true` if
@@ -157,7 +217,11 @@ impl Publisher {
             since: Instant::now(),
             pauses: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
         });
-        let (since, pause) = (failures.since, failures.pauses.pause());
+        let (since, mut pause) = (failures.since, failures.pauses.pause());
+        if is_fenced(&error) {
+            // Whoever borrowed the lane gets the time to publish.
+            pause += TAKE_BACK_PAUSE;
+        }
         let stopping = self.parts.stop.is_cancelled();
         let pending = self.pending.iter().filter(|mapped| !mapped.work.is_query()).count();
         let waiting = pending + self.mapping.as_ref().map_or(0, |mapping| mapping.pages) + self.inbox.len();
@@ -191,6 +255,11 @@ impl Publisher {
     async fn open(&mut self) -> Result<OpenProducer, LaneError> {
         fail_point::reach("opening");
         self.status.opening();
+        self.confirm()?;
+        if matches!(self.parts.ownership, Ownership::Borrowed) {
+            // Its owner is fenced for as short as possible.
+            self.catch_up()?;
+        }
         // guard: the fence before the load
         let producer = self.parts.broker.open(self.parts.lane, OPEN_DEADLINE).await?;
         fail_point::reach("fenced");
@@ -209,8 +278,9 @@ impl Publisher {
     }
 
     fn catch_up(&mut self) -> Result<(), LaneError> {
-        let Self { parts, index, reader, decoder, .. } = self;
-        load::catch_up(index, &mut **reader, decoder, &parts.memory)?;
+        let Self { parts, index, reader, decoder, superseded, .. } = self;
+        let mut seen = |offset, order, read| superseded.see(offset, order, read);
+        load::catch_up(index, &mut **reader, decoder, &parts.memory, &mut seen)?;
         self.counters.index_orders.set(self.index.len() as u64);
         Ok(())
     }
@@ -219,6 +289,9 @@ impl Publisher {
         loop {
             if open.producer.must_be_replaced() {
                 return Ok(End::ReplaceProducer);
+            }
+            if self.is_lost() {
+                return Err(LaneError::NotOwner(self.parts.lane));
             }
             if self.pending.is_empty()
                 && let Some(end) = self.wait_for_work(open).await?
@@ -246,6 +319,7 @@ impl Publisher {
                     return Ok(None);
                 }
                 Ok(None) => return Ok(Some(End::NoMoreWork)),
+                Err(_still_idle) if self.is_lost() => return Err(LaneError::NotOwner(self.parts.lane)),
                 Err(_still_idle) if self.has_old_records().await => return Ok(None),
                 Err(_still_idle) => {}
             }
@@ -281,7 +355,7 @@ impl Publisher {
     /// Publishes pending work in one transaction.
     async fn publish(&mut self, open: &OpenProducer) -> Result<(), LaneError> {
         let frames = self.frames().await?;
-        let mut plan = Plan::of(&self.pending, &self.index, &self.parts, &frames);
+        let mut plan = Plan::of(&self.pending, &self.index, &self.superseded, &self.parts, &frames);
         fail_point::reach("planned");
         self.status.busy();
         open.producer.begin().await?;
@@ -312,7 +386,7 @@ impl Publisher {
         };
         let committed = commit::commit(&*open.producer, released).await?;
         fail_point::reach("committed");
-        self.status.idle();
+        self.status.committed();
         let outcome = plan.into_outcome();
         self.failures = None;
         let tracked = !outcome.entries.is_empty();
@@ -332,7 +406,7 @@ impl Publisher {
             self.parts.account.credit_page(&page.store, page.read_id, &page.created)?;
         }
         self.release(outcome.tallies, committed);
-        Ok(())
+        self.set_ready()
     }
 
     /// Releases the pages and answers the reconciler, now that the transaction is committed.
@@ -382,8 +456,13 @@ impl Publisher {
         if let Some(retention) = &mut self.retention {
             retention.published(pages.len());
         }
+        self.left = self.left.saturating_sub(pages.iter().filter(|page| page.is_left()).count());
         self.releasing.begin(pages, &committed);
     }
+}
+
+fn is_fenced(error: &LaneError) -> bool {
+    matches!(error, LaneError::Kafka(KafkaFault::Fenced { .. }))
 }
 
 enum End {

@@ -188,7 +188,7 @@ fn find_old(
 ) -> Result<Old, LaneError> {
     let (now, mut shown, mut found) = (clock::now().as_millisecond(), LatestTimes::default(), Vec::new());
     let before = |now: i64| now.saturating_sub_unsigned(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX));
-    reader.try_each(|key, value| {
+    reader.try_each(|_, key, value| {
         if stop.is_cancelled() {
             let why = "the program stops".to_owned();
             return Err(LaneError::from(KafkaFault::Passing { what: "looking for old records", why }));
@@ -393,7 +393,7 @@ mod tests {
         fn read_to_end(&mut self, apply: &mut Apply<'_>) -> Result<(), KafkaFault> {
             for record in &self.0 {
                 let (key, value) = (record.key().to_string(), record.to_message(ORDER_TRACKING.frame()));
-                if apply(key.as_bytes(), Some(&value)).is_break() {
+                if apply(0, key.as_bytes(), Some(&value)).is_break() {
                     break;
                 }
             }
