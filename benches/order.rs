@@ -168,6 +168,10 @@ impl Broker for Nowhere {
         Box::new(Self)
     }
 
+    fn tracking_is_void(&self, _: Duration) -> Result<bool, KafkaFault> {
+        Ok(false)
+    }
+
     fn join(&self) -> Result<Membership, KafkaFault> {
         Err(KafkaFault::Passing { what: "joining a group", why: "there is none".to_owned() })
     }

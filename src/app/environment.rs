@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::error::AppError;
 use crate::config::{self, Config};
+use crate::kafka::topics::TopicNames;
 use crate::kafka::{Broker, Cluster, Connection, GroupOptions};
 use crate::marketplace::client::{Client, ClientOptions, Connections, Marketplace, Paths};
 use crate::order::ids::StoreName;
@@ -28,12 +29,12 @@ impl Environment {
     /// The real disk, threads, cluster and HTTP client.
     #[must_use]
     pub fn real(config: &Config) -> Self {
-        let (connection, tracking) = (Connection::from(&config.kafka), config.kafka.topics.tracking.clone());
+        let (connection, topics) = (Connection::from(&config.kafka), TopicNames::from(&config.kafka));
         let connections = Connections::default();
         Self {
             disk: RealDisk::shared(),
             jobs: Threads::shared(),
-            broker: Arc::new(Cluster { connection, tracking, group: GroupOptions::from(&config.cluster) }),
+            broker: Arc::new(Cluster { connection, topics, group: GroupOptions::from(&config.cluster) }),
             marketplace: Arc::new(move |_, store| Ok(Arc::new(client(store, &connections)?))),
         }
     }

@@ -47,6 +47,9 @@ pub trait Broker: Send + Sync {
     fn open(&self, lane: i32, deadline: Duration) -> KafkaFuture<'_, Box<dyn Producer>>;
     /// A reader of the lane's tracking partition, from its beginning. It gives up after `patience` without progress.
     fn tracking(&self, lane: i32, patience: Duration) -> Box<dyn TrackingLog>;
+    /// Whether no partition of the tracking topic has ever held a record although the orders topic has. Each transaction
+    /// with an order writes to both, so the tracking topic was deleted. Blocks.
+    fn tracking_is_void(&self, patience: Duration) -> Result<bool, KafkaFault>;
     /// Joins the group of the instances that share the lanes.
     fn join(&self) -> Result<Membership, KafkaFault>;
     /// The broker aborts a transaction after this long without a sign of life.

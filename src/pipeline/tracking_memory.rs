@@ -43,6 +43,13 @@ pub enum MemoryError {
         /// The file that holds the memory.
         path: PathBuf,
     },
+    /// No partition has ever held a record, although the orders topic has.
+    #[error(
+        "the tracking topic `{topic}` has never held a record, but the orders topic has: it was deleted, and orders that come \
+         again would be doubled. Restore it; or, to start anew in full knowledge of that, run `drain` once on one instance \
+         while the others are stopped"
+    )]
+    Void { topic: String },
     /// A record in the wrong partition for its store.
     #[error(
         "partition {lane} of the tracking topic holds the key of a store that belongs to partition {home}: the topic's \
@@ -132,6 +139,16 @@ impl TrackingMemory {
         if is_empty && remembered.published_through.contains(&lane) {
             let topic = remembered.topic.clone();
             return Err(MemoryError::Emptied { topic, lane, path: self.path.clone() });
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// [`MemoryError::Void`] if the whole topic is. An instance that never had the lane remembers nothing of it.
+    pub fn check_not_void(&self, is_void: bool) -> Result<(), MemoryError> {
+        // guard: a deleted tracking topic is refused by an instance that never saw it
+        if is_void {
+            return Err(MemoryError::Void { topic: self.remembered().topic.clone() });
         }
         Ok(())
     }

@@ -53,6 +53,8 @@ GUARDS = [
           "bodies::an_answer_that_a_firewall_keeps_back_is_a_read_of_unknown_outcome", "it"),
     Guard("a page that was left is no news where another instance has published since", head("false"),
           "publish::superseded::tests::"),
+    Guard("a deleted tracking topic is refused by an instance that never saw it", head("false"),
+          "shared::a_tracking_topic_that_was_deleted_is_refused_by_an_instance_that_never_saw_it", "it"),
     Guard("a read is announced durably before it is made", instead("{ drop(ticket); Ok(()) }"), SIM, "sim"),
     Guard("the page is durable before the next read", instead("let result = Ok::<(), SpoolError>(());"), SIM, "sim"),
     Guard("a page that is let go stays gone", drop(), "spool::tests::"),

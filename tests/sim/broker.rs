@@ -198,6 +198,10 @@ impl Broker for ModelBroker {
         Box::new(ModelLog { broker: self.clone(), lane, position: 0 })
     }
 
+    fn tracking_is_void(&self, _: Duration) -> Result<bool, KafkaFault> {
+        Ok(false)
+    }
+
     fn join(&self) -> Result<Membership, KafkaFault> {
         Err(passing("broker: join a group"))
     }

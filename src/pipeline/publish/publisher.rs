@@ -265,9 +265,19 @@ impl Publisher {
         fail_point::reach("fenced");
         // guard: read on after a failed transaction
         self.catch_up()?;
+        self.check_not_void()?;
         fail_point::reach("loaded");
         self.frames().await?;
         Ok(OpenProducer { producer })
+    }
+
+    /// Checks an empty partition that other instances may have published through.
+    fn check_not_void(&self) -> Result<(), LaneError> {
+        if self.reader.position() > 0 || matches!(self.parts.ownership, Ownership::Sole) {
+            return Ok(());
+        }
+        let is_void = self.parts.broker.tracking_is_void(OPEN_DEADLINE)?;
+        Ok(self.parts.memory.check_not_void(is_void)?)
     }
 
     /// Returns the current frames. The decoder collects all frames that this lane has ever used for tracking records.
