@@ -161,8 +161,10 @@ impl LaneManager {
 
     fn begin(&mut self, lane: i32, is_owned: bool) {
         if is_owned {
-            self.serve(lane);
-        } else if self.has_pages_left(lane) {
+            return self.serve(lane);
+        }
+        // guard: pages of a lane that is another instance's are published
+        if self.has_pages_left(lane) {
             self.borrow(lane);
         }
     }
@@ -268,6 +270,7 @@ impl LaneManager {
     fn let_go(&mut self) {
         let Some(group) = &self.group else { return };
         let lanes = &self.lanes;
+        // guard: a lane is let go when all of it is published
         let is_served = |lane: &i32| matches!(lanes.get(lane), Some(Activity::Serving { .. }));
         self.revoked.retain(|revoked| {
             let waits = revoked.iter().any(is_served);

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use imotriz_kafka::avro::event::ContentHash;
@@ -11,7 +12,9 @@ use imotriz_kafka::kafka::broker::{Apply, Broker, KafkaFuture, Membership, Produ
 use imotriz_kafka::kafka::topics::Layout;
 use imotriz_kafka::kafka::{Delivered, KafkaFault, OutgoingRecord};
 use imotriz_kafka::pipeline::tracking_memory::lane_of;
+use tokio::sync::mpsc::unbounded_channel;
 
+use crate::group::{GroupState, ModelGroup};
 use crate::ops::CommitFault;
 use crate::random::Random;
 use crate::world::{Actor, Shared, World};
@@ -74,6 +77,7 @@ struct LaneState {
 pub struct BrokerState {
     pub away_until: Duration,
     lanes: Vec<LaneState>,
+    pub group: GroupState,
     /// Orders with a committed event, by their keys.
     pub published: BTreeMap<String, Published>,
     /// Reads that brought a committed event.
@@ -82,7 +86,11 @@ pub struct BrokerState {
 
 impl BrokerState {
     pub fn new(lanes: i32) -> Self {
-        Self { lanes: (0..lanes).map(|_| LaneState::default()).collect(), ..Self::default() }
+        Self {
+            lanes: (0..lanes).map(|_| LaneState::default()).collect(),
+            group: GroupState::new(lanes),
+            ..Self::default()
+        }
     }
 
     pub fn layout(&self) -> Layout {
@@ -203,7 +211,9 @@ impl Broker for ModelBroker {
     }
 
     fn join(&self) -> Result<Membership, KafkaFault> {
-        Err(passing("broker: join a group"))
+        let (events, happened) = unbounded_channel();
+        self.shared.lock().broker.group.join(self.process, events);
+        Ok((Arc::new(ModelGroup(self.clone())), happened))
     }
 
     fn transaction_timeout(&self) -> Duration {

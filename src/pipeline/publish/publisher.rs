@@ -171,6 +171,7 @@ impl Publisher {
     /// Asks the group whose the lane is. A page that exists in memory only is published whoever owns the lane.
     fn confirm(&self) -> Result<(), LaneError> {
         let (Ownership::Member { group, lost }, lane) = (&self.parts.ownership, self.parts.lane) else { return Ok(()) };
+        // guard: the group is asked before a lane is taken
         if self.has_unspooled() || (!lost.is_cancelled() && group.owns(lane)?) {
             return Ok(());
         }
@@ -183,6 +184,7 @@ impl Publisher {
 
     /// Lets the drains read, once no page of an earlier time is left.
     fn set_ready(&mut self) -> Result<(), LaneError> {
+        // guard: what is left of an earlier time is published before the first read
         if self.left > 0 {
             return Ok(());
         }
@@ -202,6 +204,7 @@ impl Publisher {
             Ownership::Borrowed => false,
         };
         if is_shared {
+            // guard: where a lane was taken over is known before its first read
             memory.take_over(*lane, self.reader.position())?;
             self.superseded.forget();
         }
