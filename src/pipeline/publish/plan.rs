@@ -266,7 +266,8 @@ impl<'a> Plan<'a> {
             return Decision::NothingToDo;
         }
         let (read_at, now) = (origin.read_at.into(), self.now.into());
-        let candidate = Candidate { source, read, read_at, now, content: content.into() };
+        let candidate =
+            Candidate { source, read, read_at, now, content: content.into(), by_clock: !self.superseded.tells() };
         decide(planned.or_else(|| self.index.get(key)), candidate, self.parts.resync)
     }
 

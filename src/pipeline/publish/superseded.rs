@@ -18,11 +18,12 @@ pub(super) struct Superseded {
     since: Option<i64>,
     ours: ReadIds,
     orders: HashSet<Fingerprint>,
+    tells: bool,
 }
 
 impl Superseded {
     pub(super) fn new(since: Option<i64>, ours: ReadIds) -> Self {
-        Self { since, ours, orders: HashSet::new() }
+        Self { since, ours, orders: HashSet::new(), tells: since.is_some() }
     }
 
     /// Takes note of a tracking record. `read`: what brought the order; none for a tombstone.
@@ -42,9 +43,14 @@ impl Superseded {
         self.orders.contains(&order)
     }
 
+    /// Whether offsets tell what a page is older than. Otherwise only clocks do.
+    pub(super) fn tells(&self) -> bool {
+        self.tells
+    }
+
     /// Nothing is left of an earlier time.
     pub(super) fn forget(&mut self) {
-        self.since = None;
+        (self.since, self.tells) = (None, true);
         self.orders = HashSet::new();
     }
 }
