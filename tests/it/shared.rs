@@ -281,6 +281,8 @@ impl Storm {
                 self.ways[instance].open();
             }
             Blow::Restarted | Blow::TakenAway => {
+                // Before that nobody listens to signals.
+                address(program);
                 program.signal(Signal::TERM);
                 program.expect_exit(0, RUN_DEADLINE);
                 self.instances.running.remove(&instance);
