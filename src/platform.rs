@@ -14,3 +14,4 @@ pub(crate) mod root_cause;
 pub mod sd_notify;
 pub mod shutdown;
 pub mod text;
+pub mod tls;
