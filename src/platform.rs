@@ -6,6 +6,7 @@
 
 pub(crate) mod backoff;
 pub mod clock;
+pub mod core_dumps;
 pub mod disk;
 pub mod fail_point;
 pub mod jobs;

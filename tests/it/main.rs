@@ -15,6 +15,7 @@ mod bodies;
 mod broker;
 mod clock;
 mod commands;
+mod confined;
 mod consumers;
 mod demo;
 mod desk;
