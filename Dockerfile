@@ -19,7 +19,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
     cargo build --release --locked --features vendored \
     && install -D target/release/imotriz-kafka /image/imotriz-kafka \
-    && mkdir /image/spool
+    && mkdir -m 700 /image/spool
 
 FROM ${BASE_IMAGE}
 ARG BASE_IMAGE

@@ -3,6 +3,7 @@
 //! An unknown key is an error, since a misspelt setting would silently keep its default. Secrets have types of their
 //! own that never show their value. Files with secrets are read on demand, not here.
 
+mod authorities;
 mod changes;
 mod document;
 mod error;
@@ -28,6 +29,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+pub use authorities::{AuthoritiesError, CaFile};
 pub use changes::{StoreChange, changes};
 pub use error::{ConfigError, Origin};
 pub use folder::{FolderVersion, FolderWatch};
@@ -291,6 +293,7 @@ fn registry(entry: SchemaRegistryEntry, origins: &Origins) -> Result<SchemaRegis
         url: entry.url,
         auto_register: entry.auto_register,
         timeout: entry.timeout,
+        ca_file: entry.ca_file,
         username: entry.username,
         password: password.map(PasswordSource),
     })

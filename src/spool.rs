@@ -44,6 +44,7 @@ pub mod committed;
 mod corrupt;
 mod disk;
 mod error;
+mod exposure;
 mod fitness;
 mod format;
 mod identity;
@@ -68,6 +69,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 pub use corrupt::CorruptFile;
 pub use error::{SpoolError, WriteFailed};
+pub use exposure::Exposure;
 pub use fitness::{Fitness, Holder};
 pub use inspect::{FileState, SpoolEntry};
 pub use page::{Durable, UnknownRead};
@@ -148,6 +150,10 @@ impl Spool {
         let SpoolOptions { dir, page_space } = options;
         let disk = SpoolDisk(disk);
         disk.create_dir(&dir)?;
+        if let Some(exposure) = exposure::look(&disk, &dir)? {
+            let (found, cure) = (exposure.found(), exposure.cure());
+            tracing::warn!(cure, "{found}");
+        }
         let (lock, polls_cut_off) = Lock::take(&disk, &dir)?;
         let read_ids = identity::read_ids(&disk, &dir)?;
         let (files, next_seq) = recovery::recover_files(&disk, &dir)?;
@@ -318,6 +324,14 @@ impl Spool {
     /// [`SpoolError::Disk`] when the folder, or its nearest existing parent, can't be written.
     pub fn fitness(dir: &Path) -> Result<Fitness, SpoolError> {
         fitness::measure(dir)
+    }
+
+    /// Whether others than the owner can get at the spool.
+    ///
+    /// # Errors
+    /// [`SpoolError::Disk`] when the folder can't be looked at.
+    pub fn exposure(dir: &Path) -> Result<Option<Exposure>, SpoolError> {
+        exposure::look(&SpoolDisk::real(), dir)
     }
 
     /// Returns which process holds a spool.

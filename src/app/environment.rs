@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::error::AppError;
-use crate::config::{self, Config};
+use crate::config::{self, CaFile, Config};
 use crate::kafka::topics::TopicNames;
 use crate::kafka::{Broker, Cluster, Connection, GroupOptions};
 use crate::marketplace::client::{Client, ClientOptions, Connections, Marketplace, Paths};
@@ -51,6 +51,7 @@ pub(crate) fn client(store: &config::Store, connections: &Connections) -> Result
             order: api.paths.order.clone(),
         },
         list_page_parameter: api.list_page_parameter.clone(),
+        authorities: api.ca_file.as_ref().map(CaFile::read).transpose()?,
         connect_timeout: api.connect_timeout,
         idle_timeout: api.idle_timeout,
         total_timeout: api.total_timeout,

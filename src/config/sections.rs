@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::authorities::CaFile;
 use super::secret::{PasswordSource, Secret};
 use super::values;
 use crate::order::ids::StoreName;
@@ -20,6 +21,8 @@ pub struct SchemaRegistry {
     /// Time limit for a whole request.
     #[serde(with = "values::duration")]
     pub timeout: Duration,
+    /// Authorities to trust besides the machine's.
+    pub ca_file: Option<CaFile>,
     /// The user, if the registry requires a login. Never set without a password.
     pub username: Option<String>,
     #[serde(flatten)]
@@ -36,6 +39,7 @@ pub(super) struct SchemaRegistryEntry {
     pub auto_register: bool,
     #[serde(default = "ten_seconds", with = "values::duration")]
     pub timeout: Duration,
+    pub ca_file: Option<CaFile>,
     pub username: Option<String>,
     pub password: Option<Secret>,
     pub password_file: Option<PathBuf>,

@@ -5,7 +5,7 @@ use std::fs::TryLockError;
 use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 
-use imotriz_kafka::platform::disk::{Disk, DiskFile};
+use imotriz_kafka::platform::disk::{Disk, DiskFile, Permissions};
 
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -379,6 +379,10 @@ impl Disk for ModelDisk {
         self.with("list", dir, |world| {
             Ok(world.disk().names.keys().filter(|path| path.parent() == Some(dir)).cloned().collect())
         })
+    }
+
+    fn permissions(&self, _: &Path) -> Result<Permissions> {
+        Ok(Permissions { owner: 0, mode: 0o600 })
     }
 
     fn size(&self, path: &Path) -> Result<u64> {
