@@ -15,6 +15,9 @@ use imotriz_kafka::operate::admin::metrics::METRICS;
 use imotriz_kafka::order::mapping::Mapping;
 use serde_json::Value;
 
+/// Where the translations are.
+const SPANISH: &str = "docs/es";
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -23,13 +26,17 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// All documents: their paths and texts.
+/// All documents, translations included: their paths and texts.
 fn documents() -> Vec<(String, String)> {
-    let pages =
-        fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut paths: Vec<_> = pages.filter(|name| name.ends_with(".md")).map(|name| format!("docs/{name}")).collect();
-    paths.push("README.md".to_owned());
+    let paths = [pages("docs"), pages(SPANISH), vec!["README.md".to_owned()]].concat();
     paths.into_iter().map(|path| (path.clone(), read(&path))).collect()
+}
+
+/// The paths of a folder's documents.
+fn pages(folder: &str) -> Vec<String> {
+    let names =
+        fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(".md")).map(|name| format!("{folder}/{name}")).collect()
 }
 
 /// The documents' fenced blocks in a language.
@@ -173,23 +180,122 @@ fn every_link_of_the_documents_leads_somewhere() {
             let (file, heading) = target.split_once('#').unwrap_or((target, ""));
             let file = if file.is_empty() { path.clone() } else { folder.join(file).display().to_string() };
             assert!(root().join(&file).exists(), "{path}: {target} does not exist");
-            assert!(heading.is_empty() || anchors(&read(&file)).contains(heading), "{path}: {target}: no such heading");
+            let is_there = heading.is_empty() || anchors(&read(&file)).iter().any(|anchor| anchor == heading);
+            assert!(is_there, "{path}: {target}: no such heading");
         }
     }
 }
 
-/// The addresses of a page's headings, as GitHub and GitLab make them. No two may be the same.
-fn anchors(text: &str) -> BTreeSet<String> {
-    let mut addresses = BTreeSet::new();
+/// The addresses of a page's headings in their order, as GitHub and GitLab make them. No two may be the same.
+fn anchors(text: &str) -> Vec<String> {
+    let mut addresses = Vec::new();
     for prose in text.split("\n```").step_by(2) {
         for heading in prose.lines().filter(|line| line.starts_with('#')) {
             let title = heading.trim_start_matches('#').trim().to_lowercase();
             let kept = title.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
             let address: String = kept.map(|c| if c == ' ' { '-' } else { c }).collect();
-            assert!(addresses.insert(address), "there are two headings `{heading}`");
+            assert!(!addresses.contains(&address), "there are two headings `{heading}`");
+            addresses.push(address);
         }
     }
     addresses
+}
+
+#[test]
+fn every_page_in_spanish_says_what_the_english_one_says() {
+    let translations = pages(SPANISH);
+    assert!(["README", "runbook"].iter().all(|page| translations.contains(&format!("{SPANISH}/{page}.md"))));
+    for spanish in translations {
+        let english = original(&spanish);
+        let link = Path::new(&spanish).strip_prefix(Path::new(&english).parent().unwrap()).unwrap();
+        assert!(
+            read(&english).contains(&format!("[Español]({})", link.display())),
+            "{english} has no link to {spanish}"
+        );
+        let (sections, translated) = (sections(&english), sections(&spanish));
+        for ((title, section), (translated_title, translated)) in sections.iter().zip(&translated) {
+            assert_eq!(section, translated, "`{title}` of {english}, and `{translated_title}` of {spanish}");
+        }
+        assert_eq!(sections.len(), translated.len(), "the headings of {english}, and those of {spanish}");
+    }
+}
+
+/// The English page of a translation; of any other page itself.
+fn original(path: &str) -> String {
+    match path.strip_prefix(SPANISH) {
+        Some("/README.md") => "README.md".to_owned(),
+        Some(page) => format!("docs{page}"),
+        None => path.to_owned(),
+    }
+}
+
+/// What a section says in every language.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Section {
+    level: usize,
+    /// Names of settings, commands, metrics and alerts.
+    code: BTreeSet<String>,
+    /// Exit codes, limits, figures: without commas.
+    numbers: Vec<String>,
+    /// English pages, and which of their headings.
+    links: BTreeSet<(String, Option<usize>)>,
+    /// What is typed or copied. Of a drawing only that it is there.
+    blocks: Vec<String>,
+}
+
+/// The sections of a page, with their headings.
+fn sections(path: &str) -> Vec<(String, Section)> {
+    let mut sections = Vec::new();
+    for (index, part) in read(path).split("\n```").enumerate() {
+        let lines = if index % 2 == 0 { part } else { "" };
+        for line in lines.lines() {
+            if line.starts_with('#') {
+                let level = line.chars().take_while(|c| *c == '#').count();
+                sections.push((line.to_owned(), Section { level, ..Section::default() }));
+            }
+            sections.last_mut().expect("a heading comes first").1.add(path, line);
+        }
+        if index % 2 == 1 {
+            let block = if part.starts_with('\n') { "" } else { part };
+            sections.last_mut().expect("a heading comes first").1.blocks.push(block.to_owned());
+        }
+    }
+    sections.iter_mut().for_each(|(_, section)| section.numbers.sort_unstable());
+    sections
+}
+
+impl Section {
+    fn add(&mut self, path: &str, line: &str) {
+        let (prose, code): (Vec<_>, Vec<_>) = line.split('`').enumerate().partition(|(index, _)| index % 2 == 0);
+        self.code.extend(code.into_iter().map(|(_, span)| span.to_owned()));
+        let prose: String = prose.into_iter().map(|(_, text)| text).collect();
+        let mut parts = prose.split("](");
+        let mut words = parts.next().unwrap_or_default().to_owned();
+        for (target, rest) in parts.map(|part| part.split_once(')').expect("the end of a link")) {
+            self.links.insert(place(path, target));
+            words.push_str(rest);
+        }
+        let numbers = words.split(|c: char| !c.is_ascii_digit() && !".,".contains(c));
+        let numbers = numbers.map(|word| word.trim_matches(['.', ',']).replace(',', ""));
+        self.numbers.extend(numbers.filter(|number| !number.is_empty()));
+    }
+}
+
+/// Where a link of a page leads, whatever the language.
+fn place(path: &str, target: &str) -> (String, Option<usize>) {
+    if target.starts_with("http") {
+        return (target.to_owned(), None);
+    }
+    let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+    let file = match file {
+        "" => path.to_owned(),
+        _ => {
+            let full = root().join(path).with_file_name(file).canonicalize().unwrap();
+            full.strip_prefix(root().canonicalize().unwrap()).unwrap().display().to_string()
+        }
+    };
+    let heading = (!heading.is_empty()).then(|| anchors(&read(&file)).iter().position(|anchor| anchor == heading));
+    (original(&file), heading.flatten())
 }
 
 #[test]

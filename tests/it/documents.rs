@@ -52,11 +52,12 @@ const DOCUMENTS: [&str; 11] = [
     "docs/testing.md",
 ];
 
-/// The documents' blocks of commands. Those in `toml` are loaded by tests/documents.rs, the one in `python` is run by
+/// The documents' blocks of commands; tests/documents.rs holds those of the translations to be the same. Those in `toml` are loaded by tests/documents.rs, the one in `python` is run by
 /// [`whoever_copies_the_consumer_of_the_first_page_sees_the_orders`].
 fn blocks() -> Vec<Block> {
-    let pages = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).unwrap();
-    for page in pages.map(|page| format!("docs/{}", page.unwrap().file_name().display())) {
+    let entries = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).unwrap().map(Result::unwrap);
+    let pages = entries.filter(|entry| entry.file_type().unwrap().is_file());
+    for page in pages.map(|page| format!("docs/{}", page.file_name().display())) {
         assert!(DOCUMENTS.contains(&page.as_str()), "nobody types the commands of {page}");
     }
     let python: usize = DOCUMENTS.iter().map(|path| read(path).matches("\n```python\n").count()).sum();

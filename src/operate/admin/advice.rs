@@ -95,7 +95,7 @@ const ADVICE: &[Advice] = &[
             cure: "vea si las lanes están listas y si el marketplace responde: `imotriz-kafka doctor`" } },
     Advice { kind: "unaccounted",
         english: Told { reason: "", cure: "run `imotriz-kafka reconcile`; what is missing after that has to be un-synchronised in the shop: see the runbook, \"Orders are unaccounted for\"" },
-        spanish: Told { reason: "", cure: "ejecute `imotriz-kafka reconcile`; lo que siga faltando hay que desincronizarlo en la tienda: vea el runbook, «Orders are unaccounted for»" } },
+        spanish: Told { reason: "", cure: "ejecute `imotriz-kafka reconcile`; lo que siga faltando hay que desincronizarlo en la tienda: vea el runbook, «Hay pedidos sin justificar»" } },
 ];
 
 /// The reason and the cure of a problem. `why`: the pipeline's own sentence.
