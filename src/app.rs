@@ -19,6 +19,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::avro::event::Readers;
 use crate::avro::schemas::SchemaResolver;
 use crate::config::{self, Config};
 use crate::kafka::Connection;
@@ -134,6 +135,10 @@ impl App {
             topics: TopicNames::from(&config.kafka),
             stores: Stores::default(),
             mapping: Arc::new(config.mapping.clone()),
+            readers: Readers {
+                personal: config.events.personal,
+                masked_topic: config.kafka.topics.orders_masked.is_some(),
+            },
             resync: config.resync.policy,
             reconcile: config.reconcile.clone(),
             max_pages: usize::try_from(config.spool.max_pages).unwrap_or(usize::MAX),

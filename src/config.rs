@@ -37,7 +37,7 @@ pub use kafka::{Kafka, Properties, Topics};
 pub use key::Key;
 pub use layers::RefusedStore;
 pub use secret::{PasswordSource, SecretError, Token, TokenSource};
-pub use sections::{Admin, Cluster, Reconcile, Resync, ResyncPolicy, SchemaRegistry, Spool};
+pub use sections::{Admin, Cluster, Events, Reconcile, Resync, ResyncPolicy, SchemaRegistry, Spool};
 pub use settings::reference;
 pub use sources::Sources;
 pub use store::{Api, Paths, Store};
@@ -76,6 +76,8 @@ pub struct Config {
     pub mapping: Mapping,
     /// What happens to an order that the marketplace hands over again.
     pub resync: Resync,
+    /// What an event holds.
+    pub events: Events,
     /// The stores by name. There may be none: see [`Config::stores_or_error`].
     pub stores: BTreeMap<StoreName, Store>,
     /// What the folder `stores_dir` defines and can't be used. The other stores don't depend on it.
@@ -113,6 +115,8 @@ struct Written {
     mapping: Mapping,
     #[serde(default)]
     resync: Resync,
+    #[serde(default)]
+    events: Events,
 }
 
 impl Config {
@@ -221,6 +225,7 @@ impl Config {
             reconcile: written.reconcile,
             mapping: written.mapping,
             resync: written.resync,
+            events: written.events,
             stores,
             refused,
             folder_version,

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::environment::Environment;
 use super::error::AppError;
 use super::startup::STARTUP_TIMEOUT;
+use crate::avro::event::Readers;
 use crate::avro::schemas::SchemaResolver;
 use crate::config::{self, ResyncPolicy};
 use crate::kafka::topics::{Layout, TopicNames};
@@ -88,6 +89,7 @@ pub(super) struct Shared {
     /// What the lanes know of the stores.
     pub(super) stores: Stores,
     pub(super) mapping: Arc<Mapping>,
+    pub(super) readers: Readers,
     pub(super) resync: ResyncPolicy,
     pub(super) reconcile: config::Reconcile,
     /// Capacity of a lane's queue, in pages.
@@ -113,7 +115,7 @@ impl Shared {
     /// Tells the lanes what they have to know of a store. This comes before its first page is handed to one.
     pub(super) fn introduce(&self, name: &StoreName, store: &config::Store) {
         let (mapping, counters) = (self.mapping.clone(), self.counters.store(name));
-        self.stores.set(name.clone(), StoreFacts { country: store.country, mapping, counters });
+        self.stores.set(name.clone(), StoreFacts { country: store.country, mapping, readers: self.readers, counters });
     }
 
     /// What the spool holds of these stores from an earlier time, of this process or another one. Pages of a store that

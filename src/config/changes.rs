@@ -39,10 +39,12 @@ impl Config {
     /// with a secret of Kafka or the registry that was replaced is a difference.
     #[must_use]
     pub fn differs_beyond_stores(&self, former: &Self) -> bool {
-        let Self { kafka, schema_registry, spool, cluster, reconcile, mapping, resync, secret_files, .. } = self;
+        let Self { kafka, schema_registry, spool, cluster, reconcile, mapping, resync, events, secret_files, .. } =
+            self;
         (kafka, schema_registry) != (&former.kafka, &former.schema_registry)
             || (spool, cluster) != (&former.spool, &former.cluster)
-            || (reconcile, mapping, resync) != (&former.reconcile, &former.mapping, &former.resync)
+            || (reconcile, mapping) != (&former.reconcile, &former.mapping)
+            || (resync, events) != (&former.resync, &former.events)
             || *secret_files != former.secret_files
             || self.api.host_limits() != former.api.host_limits()
     }

@@ -11,6 +11,7 @@ use super::authorities::CaFile;
 use super::secret::{PasswordSource, Secret};
 use super::values;
 use crate::order::ids::StoreName;
+use crate::order::privacy::Personal;
 
 /// `[schema_registry]`: a registry with Confluent's API. Without it, events are in Avro's single-object encoding.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -158,6 +159,14 @@ impl Reconcile {
     const DAY: Duration = Duration::from_secs(86_400);
     /// The marketplace lists orders up to 30 days back. An order that is forgotten sooner would be published again.
     pub(super) const LEAST_RETENTION: Duration = Self::DAY.saturating_mul(31);
+}
+
+/// `[events]`: what an event holds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Events {
+    /// How much of the buyer the orders topic shows.
+    pub personal: Personal,
 }
 
 /// `[resync]`: what happens when a seller asks for an order again.

@@ -34,6 +34,7 @@ impl From<&config::Kafka> for TopicNames {
             orders: kafka.topics.orders.clone(),
             tracking: kafka.topics.tracking.clone(),
             dead_letter: kafka.topics.dead_letter.clone(),
+            orders_masked: kafka.topics.orders_masked.clone(),
         }
     }
 }

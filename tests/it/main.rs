@@ -34,6 +34,7 @@ mod outage;
 mod ownership;
 mod page;
 mod pause;
+mod personal;
 mod reconcile;
 mod reload;
 mod replay;

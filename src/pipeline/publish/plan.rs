@@ -288,6 +288,17 @@ impl<'a> Plan<'a> {
             value: Some(event.to_message(self.frames.order).into()),
             headers: event.headers(),
         });
+        if let (Some(topic), Some(value)) =
+            (&self.parts.topics.orders_masked, event.to_masked_message(self.frames.order))
+        {
+            self.records.push(OutgoingRecord {
+                topic,
+                partition: None,
+                key: Some(order.id.as_str().as_bytes().into()),
+                value: Some(value.into()),
+                headers: event.headers(),
+            });
+        }
         self.tally().published.count(reason);
     }
 

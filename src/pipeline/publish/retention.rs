@@ -242,6 +242,7 @@ impl LatestTimes {
 mod tests {
     use super::*;
     use crate::avro::contract::ORDER_TRACKING;
+    use crate::avro::event::Readers;
     use crate::avro::event::{ContentHash, Reason, Revision};
     use crate::avro::tracking::{OrderState, OrderTracking};
     use crate::kafka::broker::Apply;
@@ -265,7 +266,12 @@ mod tests {
     }
 
     fn retention(left: usize) -> Retention {
-        let facts = StoreFacts { country: Country::Co, mapping: Arc::default(), counters: Arc::default() };
+        let facts = StoreFacts {
+            country: Country::Co,
+            mapping: Arc::default(),
+            readers: Readers::default(),
+            counters: Arc::default(),
+        };
         let stores = Stores::default();
         stores.set("bogota".parse().unwrap(), facts);
         Retention::new(0, Duration::from_secs(90 * 86_400), Threads::shared(), CancellationToken::new(), left, stores)

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use crate::avro::event::Readers;
 use crate::order::country::Country;
 use crate::order::ids::StoreName;
 use crate::order::mapping::Mapping;
@@ -15,6 +16,8 @@ pub struct StoreFacts {
     pub country: Country,
     /// Where the fields are in a record.
     pub mapping: Arc<Mapping>,
+    /// Who sees what of its buyers.
+    pub readers: Readers,
     pub counters: Arc<StoreCounters>,
 }
 
