@@ -15,6 +15,7 @@ mod commit;
 pub mod decide;
 mod error;
 mod load;
+mod parking;
 mod plan;
 mod publisher;
 mod reading;
@@ -36,6 +37,7 @@ use crate::avro::schemas::SchemaResolver;
 use crate::config::ResyncPolicy;
 use crate::kafka::broker::{Broker, Group};
 use crate::kafka::topics::TopicNames;
+use crate::order::ids::StoreName;
 use crate::pipeline::account::Account;
 use crate::pipeline::counters::Counters;
 use crate::pipeline::tracking_memory::TrackingMemory;
@@ -45,6 +47,7 @@ use crate::spool::Spool;
 pub use decide::Source;
 pub use error::LaneError;
 pub use load::catch_up;
+use parking::ParkedStores;
 use publisher::Publisher;
 pub use status::{LaneState, LaneStatus, NotReadyReason};
 pub use stores::{StoreFacts, Stores};
@@ -105,6 +108,7 @@ pub struct LaneHandle {
     /// Whether the lane is ready for more work.
     pub status: watch::Receiver<LaneState>,
     changed: Arc<Notify>,
+    parked: ParkedStores,
 }
 
 impl LaneHandle {
@@ -121,6 +125,17 @@ impl LaneHandle {
             }
             changed.await;
         }
+    }
+
+    /// Whether records of the store were refused, and wait to be tried again: no further page of it is read.
+    #[must_use]
+    pub fn is_parked(&self, store: &StoreName) -> bool {
+        self.parked.has(store)
+    }
+
+    /// Waits until the store may no longer be parked.
+    pub async fn unparked(&self, store: &StoreName) {
+        self.parked.without(store).await;
     }
 }
 
@@ -140,7 +155,8 @@ pub fn spawn(parts: LaneParts, bound: usize) -> std::io::Result<Lane> {
     let (work, inbox) = mpsc::channel(bound);
     let (status, watched, changed) = status::channel();
     tokio::spawn(status.clone().watch_for_stalls());
-    let publisher = Publisher::new(parts, inbox, status);
+    let parked = ParkedStores::default();
+    let publisher = Publisher::new(parts, inbox, status, parked.clone());
     let ended = jobs::dedicate(&*jobs, name, RuntimeOf::Starter, move || publisher.run())?;
-    Ok(Lane { handle: LaneHandle { work, status: watched, changed }, ended })
+    Ok(Lane { handle: LaneHandle { work, status: watched, changed, parked }, ended })
 }

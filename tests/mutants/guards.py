@@ -52,6 +52,8 @@ GUARDS = [
           "bodies::a_marketplace_that_is_away_for_long_leaves_few_and_small_traces", "it"),
     Guard("an answer that is kept back is an unknown outcome", head("false"),
           "bodies::an_answer_that_a_firewall_keeps_back_is_a_read_of_unknown_outcome", "it"),
+    Guard("a record that is refused stops its store alone", part("may_park", "false"),
+          "broker::a_store_whose_record_kafka_refuses_waits_alone_and_goes_on_when_kafka_takes_it", "it"),
     Guard("who may not see a buyer does not", instead("write_order(&mut datum, order)?;"), "avro::event::tests::who_may"),
     Guard("a page that was left is no news where another instance has published since", head("false"), SHARED, "sim"),
     Guard("the group is asked before a lane is taken", head("true"), SHARED, "sim"),

@@ -79,6 +79,8 @@ pub(super) struct Plan<'a> {
     /// When all of this is decided.
     now: Timestamp,
     tallies: Vec<Tally>,
+    /// For each piece of work, how many of the plan's records it and those before it make.
+    ends: Vec<usize>,
     /// For pages of stores with lost orders, which a person may have brought back.
     first_seen: Vec<FirstSeen>,
     /// Set when the current piece of work brings an order of another read in this plan.
@@ -111,6 +113,7 @@ impl<'a> Plan<'a> {
             overlay: HashMap::new(),
             now: clock::now(),
             tallies: Vec::new(),
+            ends: Vec::new(),
             first_seen: Vec::new(),
             clash: false,
         };
@@ -118,6 +121,7 @@ impl<'a> Plan<'a> {
             if plan.take_in(mapped) == Fit::NextTransaction {
                 break;
             }
+            plan.ends.push(plan.records.len());
         }
         plan
     }
@@ -125,6 +129,11 @@ impl<'a> Plan<'a> {
     /// Events and dead letters, which are delivered first.
     pub(super) fn events_and_dead_letters(&self) -> &[OutgoingRecord<'a>] {
         &self.records
+    }
+
+    /// Which piece of the pending work brought this one of the events and dead letters.
+    pub(super) fn work_of(&self, record: usize) -> usize {
+        self.ends.partition_point(|end| *end <= record)
     }
 
     /// Tracking records, which are delivered last, when the events' partitions are known.

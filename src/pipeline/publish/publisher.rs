@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::parking::{ParkedStores, Parking};
 use super::plan::Plan;
 use super::reading::Mapped;
 use super::release::Releasing;
@@ -15,8 +16,8 @@ use super::superseded::Superseded;
 use super::{LaneError, LaneParts, MissingQuery, OPEN_DEADLINE, Ownership, Work, commit, load};
 use crate::avro::decoder::Decoder;
 use crate::avro::schemas::Frames;
-use crate::kafka::KafkaFault;
 use crate::kafka::broker::{Producer, TrackingLog};
+use crate::kafka::{Delivered, KafkaFault};
 use crate::pipeline::counters::{LaneCounters, Tally};
 use crate::pipeline::index::{Diff, Index, IndexUpdate, diff};
 use crate::platform::backoff::Backoff;
@@ -64,6 +65,7 @@ pub(super) struct Publisher {
     releasing: Releasing,
     retention: Option<Retention>,
     failures: Option<FailureStreak>,
+    parking: Parking,
     superseded: Superseded,
     /// Pages of an earlier time that have to be published before the lane's first read.
     left: usize,
@@ -83,7 +85,7 @@ struct FailureStreak {
 }
 
 impl Publisher {
-    pub(super) fn new(parts: LaneParts, inbox: mpsc::Receiver<Work>, status: LaneStatus) -> Self {
+    pub(super) fn new(parts: LaneParts, inbox: mpsc::Receiver<Work>, status: LaneStatus, parked: ParkedStores) -> Self {
         let reader = tracking_reader(&parts);
         let counters = parts.counters.lane(parts.lane);
         let decoder = parts.schemas.tracking_decoder();
@@ -107,6 +109,7 @@ impl Publisher {
             releasing,
             retention,
             failures: None,
+            parking: Parking::new(parked),
             superseded,
             left,
             is_taken_over: false,
@@ -311,33 +314,81 @@ impl Publisher {
             {
                 return Ok(end);
             }
+            if self.pending.is_empty() {
+                // All of it is parked.
+                continue;
+            }
             self.map_ahead();
-            self.publish(open).await?;
+            if let Err(refused) = self.publish(open).await? {
+                self.park_the_refused(refused)?;
+                return Ok(End::ReplaceProducer);
+            }
         }
     }
 
     /// Waits for the next work. Returns the end of the lane, or of a producer that can't be used any more.
     async fn wait_for_work(&mut self, open: &OpenProducer) -> Result<Option<End>, LaneError> {
+        self.pending = self.parking.due();
+        if !self.pending.is_empty() {
+            return Ok(None);
+        }
         if let Some(mapping) = self.mapping.take() {
-            self.pending = mapping.mapped.ended().await?;
+            self.pending = self.parking.sort_out(mapping.mapped.ended().await?);
             return Ok(None);
         }
         while !open.producer.all_brokers_are_down() {
             // Also pauses the reads while the registry has lost the schemas.
             // guard: an idle lane learns that the registry has forgotten the schemas
             self.frames().await?;
+            self.pending = self.parking.due();
+            if !self.pending.is_empty() {
+                return Ok(None);
+            }
             match tokio::time::timeout(IDLE_CHECK, self.inbox.recv()).await {
                 Ok(Some(work)) => {
-                    self.pending.push(Mapped::from_work(work, &self.parts.stores)?);
+                    let mapped = Mapped::from_work(work, &self.parts.stores)?;
+                    self.pending = self.parking.sort_out(vec![mapped]);
                     return Ok(None);
                 }
-                Ok(None) => return Ok(Some(End::NoMoreWork)),
+                Ok(None) => return Ok(Some(self.no_more_work())),
                 Err(_still_idle) if self.is_lost() => return Err(LaneError::NotOwner(self.parts.lane)),
                 Err(_still_idle) if self.has_old_records().await => return Ok(None),
                 Err(_still_idle) => {}
             }
         }
         Ok(Some(End::ReplaceProducer))
+    }
+
+    /// What is parked stays in the spool.
+    fn no_more_work(&self) -> End {
+        if !self.parking.is_empty() {
+            let (lane, pages) = (self.parts.lane, self.parking.len());
+            tracing::warn!(
+                lane,
+                pages,
+                "pages that Kafka refuses stay in the spool, and are tried again at the next start"
+            );
+        }
+        End::NoMoreWork
+    }
+
+    /// Puts the work aside whose record was refused, with all other work of its store. If it is not known yet whose it is,
+    /// the next transaction finds out.
+    fn park_the_refused(&mut self, Refused { work, fault }: Refused) -> Result<(), LaneError> {
+        let Some(work) = work else {
+            self.parking.look_for_the_refused();
+            return Ok(());
+        };
+        let store = self.pending[work].work.store().clone();
+        let (theirs, others) = std::mem::take(&mut self.pending).into_iter().partition(|it| it.work.store() == &store);
+        self.pending = others;
+        self.parts.counters.store(&store).not_read.note("record_refused", fault.to_string());
+        tracing::error!(
+            lane = self.parts.lane, %store, %fault,
+            "a record of the store is refused: the store is not read until Kafka takes it; the others go on"
+        );
+        self.parking.park(store, theirs);
+        Ok(())
     }
 
     async fn has_old_records(&mut self) -> bool {
@@ -365,15 +416,50 @@ impl Publisher {
         });
     }
 
-    /// Publishes pending work in one transaction.
-    async fn publish(&mut self, open: &OpenProducer) -> Result<(), LaneError> {
+    /// Whether a store whose record is refused waits alone. A command that ends says what is wrong instead.
+    fn may_park(&self) -> bool {
+        self.parts.patience.is_none() && !matches!(self.parts.ownership, Ownership::Borrowed)
+    }
+
+    /// Delivers the plan's events and dead letters, one by one if a record was refused a short while ago.
+    async fn deliver(
+        parking: &Parking,
+        may_park: bool,
+        open: &OpenProducer,
+        plan: &Plan<'_>,
+    ) -> Result<Result<Vec<Delivered>, Refused>, LaneError> {
+        let records = plan.events_and_dead_letters();
+        if !parking.is_looking() {
+            return match open.producer.deliver(records).await {
+                // guard: a record that is refused stops its store alone
+                Err(fault @ KafkaFault::TooLarge { .. }) if may_park => Ok(Err(Refused { work: None, fault })),
+                delivered => Ok(Ok(delivered?)),
+            };
+        }
+        let mut delivered = Vec::with_capacity(records.len());
+        for (at, record) in records.chunks(1).enumerate() {
+            match open.producer.deliver(record).await {
+                Err(fault @ KafkaFault::TooLarge { .. }) if may_park => {
+                    return Ok(Err(Refused { work: Some(plan.work_of(at)), fault }));
+                }
+                one => delivered.extend(one?),
+            }
+        }
+        Ok(Ok(delivered))
+    }
+
+    /// Publishes pending work in one transaction. Also returns if a record was refused; the transaction is lost then.
+    async fn publish(&mut self, open: &OpenProducer) -> Result<Result<(), Refused>, LaneError> {
         let frames = self.frames().await?;
         let mut plan = Plan::of(&self.pending, &self.index, &self.superseded, &self.parts, &frames);
         fail_point::reach("planned");
         self.status.busy();
         open.producer.begin().await?;
         fail_point::reach("begun");
-        let delivered = open.producer.deliver(plan.events_and_dead_letters()).await?;
+        let delivered = match Self::deliver(&self.parking, self.may_park(), open, &plan).await? {
+            Ok(delivered) => delivered,
+            Err(refused) => return Ok(Err(refused)),
+        };
         fail_point::reach("delivered");
         let mut tracking = plan.tracking_records(&delivered);
         let forgotten = match &mut self.retention {
@@ -419,7 +505,11 @@ impl Publisher {
             self.parts.account.credit_page(&page.store, page.read_id, &page.created)?;
         }
         self.release(outcome.tallies, committed);
-        self.set_ready()
+        let pending = &self.pending;
+        let more = self.parking.tried(|store| pending.iter().any(|mapped| mapped.work.store() == store));
+        self.pending.extend(more);
+        self.set_ready()?;
+        Ok(Ok(()))
     }
 
     /// Releases the pages and answers the reconciler, now that the transaction is committed.
@@ -472,6 +562,13 @@ impl Publisher {
         self.left = self.left.saturating_sub(pages.iter().filter(|page| page.is_left()).count());
         self.releasing.begin(pages, &committed);
     }
+}
+
+/// A record that Kafka does not take.
+struct Refused {
+    /// The piece of pending work that brought it, if it is known.
+    work: Option<usize>,
+    fault: KafkaFault,
 }
 
 fn is_fenced(error: &LaneError) -> bool {
