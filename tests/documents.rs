@@ -28,7 +28,7 @@ fn documents() -> Vec<(String, String)> {
     let pages =
         fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut paths: Vec<_> = pages.filter(|name| name.ends_with(".md")).map(|name| format!("docs/{name}")).collect();
-    paths.push("README.md".to_owned());
+    paths.extend(["README.md", "SECURITY.md"].map(str::to_owned));
     paths.into_iter().map(|path| (path.clone(), read(&path))).collect()
 }
 

@@ -13,6 +13,7 @@ mod again;
 mod asyncapi;
 mod bodies;
 mod broker;
+mod canary;
 mod clock;
 mod commands;
 mod confined;
