@@ -28,7 +28,7 @@ fn read(path: &str) -> String {
 
 /// All documents, translations included: their paths and texts.
 fn documents() -> Vec<(String, String)> {
-    let paths = [pages("docs"), pages(SPANISH), vec!["README.md".to_owned()]].concat();
+    let paths = [pages("docs"), pages(SPANISH), ["README.md", "SECURITY.md"].map(str::to_owned).to_vec()].concat();
     paths.into_iter().map(|path| (path.clone(), read(&path))).collect()
 }
 

@@ -13,6 +13,8 @@ mod again;
 mod asyncapi;
 mod bodies;
 mod broker;
+mod browsers;
+mod canary;
 mod clock;
 mod commands;
 mod confined;

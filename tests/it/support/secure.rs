@@ -26,6 +26,8 @@ pub enum Door {
     Plain,
     /// SCRAM-SHA-512 over TLS.
     Scram,
+    /// SASL/OAUTHBEARER with tokens that nobody has signed, over TLS.
+    OAuth,
     /// TLS with a client's certificate and an encrypted private key.
     MutualTls,
     /// TLS without a client's certificate; the broker's own has expired.
@@ -34,10 +36,11 @@ pub enum Door {
     Unresolved,
 }
 
-const DOORS: [(Door, &str, &str); 6] = [
+const DOORS: [(Door, &str, &str); 7] = [
     (Door::Open, "PLAINTEXT", "PLAINTEXT"),
     (Door::Plain, "PLAIN", "SASL_PLAINTEXT"),
     (Door::Scram, "SCRAM", "SASL_SSL"),
+    (Door::OAuth, "OAUTH", "SASL_SSL"),
     (Door::MutualTls, "MUTUAL", "SSL"),
     (Door::Expired, "EXPIRED", "SSL"),
     (Door::Unresolved, "UNRESOLVED", "PLAINTEXT"),
@@ -114,6 +117,13 @@ impl Secured {
             Door::Open | Door::Unresolved => Vec::new(),
             Door::Plain => sasl("SASL_PLAINTEXT", "PLAIN"),
             Door::Scram => [sasl("SASL_SSL", "SCRAM-SHA-512"), vec![ca()]].concat(),
+            Door::OAuth => vec![
+                ("SECURITY_PROTOCOL", "SASL_SSL".to_owned()),
+                ("SASL_MECHANISM", "OAUTHBEARER".to_owned()),
+                ("ENABLE_SASL_OAUTHBEARER_UNSECURE_JWT", "true".to_owned()),
+                ("SASL_OAUTHBEARER_CONFIG", format!("principal={USER} lifeSeconds=3600")),
+                ca(),
+            ],
             Door::MutualTls => {
                 let own = [
                     ("SSL_CERTIFICATE_LOCATION", path(&self.certificates.client)),
@@ -170,6 +180,11 @@ fn broker_properties(ports: &[(Door, u16)], certificates: &Certificates) -> Vec<
         ),
         ("listener.name.scram.sasl.enabled.mechanisms", "SCRAM-SHA-512".to_owned()),
         ("listener.name.scram.scram-sha-512.sasl.jaas.config", login("scram.ScramLoginModule", "")),
+        ("listener.name.oauth.sasl.enabled.mechanisms", "OAUTHBEARER".to_owned()),
+        (
+            "listener.name.oauth.oauthbearer.sasl.jaas.config",
+            login("oauthbearer.OAuthBearerLoginModule", " unsecuredLoginStringClaim_sub=\"broker\""),
+        ),
         ("ssl.keystore.type", "PEM".to_owned()),
         ("ssl.keystore.location", path(&certificates.broker)),
         ("ssl.truststore.type", "PEM".to_owned()),
