@@ -45,5 +45,6 @@ mod signals;
 mod soak;
 mod stack;
 mod stores;
+mod supply_chain;
 mod support;
 mod tls;
