@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
+FEATURES = ["--features=vendored"]
 LICENCE_FILE = re.compile(r"(LICEN[CS]E|COPYING|NOTICE|UNLICENSE)", re.IGNORECASE)
 
 
@@ -75,37 +76,28 @@ def host():
 
 def parts(target):
     """All parts of a release for this target; the project itself comes first."""
-    command = ["cargo", "metadata", "--locked", "--format-version=1", "--features=vendored"]
+    command = ["cargo", "metadata", "--locked", "--format-version=1", *FEATURES]
     metadata = json.loads(output(*command, f"--filter-platform={target}"))
-    packages = {package["id"]: package for package in metadata["packages"]}
+    used, linked = tree(target, "normal,build"), tree(target, "normal,no-proc-macro")
+    # Metadata know what could be needed by any choice of features; the tree knows what is.
+    packages = {one["id"]: one for one in metadata["packages"] if (one["name"], one["version"]) in used}
     nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
     root = metadata["resolve"]["root"]
-    linked = reached(root, nodes, lambda kinds, to: None in kinds and not is_macro(packages[to]))
-    used = reached(root, nodes, lambda kinds, _: kinds != {"dev"})
-    order = sorted(used, key=lambda one: (one != root, packages[one]["name"], packages[one]["version"]))
-    found = [crate(packages[one], nodes[one], packages, used, one in linked) for one in order]
+    order = sorted(packages.values(), key=lambda one: (one["id"] != root, one["name"], one["version"]))
+    found = [crate(one, nodes[one["id"]], packages, (one["name"], one["version"]) in linked) for one in order]
     found[1:1] = [standard_library()]
     found[0].needs.append(found[1].purl)
     return found + libraries(found)
 
 
-def reached(root, nodes, follows):
-    seen, ahead = set(), [root]
-    while ahead:
-        one = ahead.pop()
-        if one not in seen:
-            seen.add(one)
-            dependencies = nodes[one]["deps"]
-            kinds = {to["pkg"]: {kind["kind"] for kind in to["dep_kinds"]} for to in dependencies}
-            ahead += [to for to, of in kinds.items() if follows(of, to)]
-    return seen
+def tree(target, edges):
+    """Name and version of each crate along these edges."""
+    command = ["cargo", "tree", "--locked", "--prefix=none", f"--edges={edges}", f"--target={target}"]
+    lines = output(*command, *FEATURES).splitlines()
+    return {(line.split()[0], line.split()[1].removeprefix("v")) for line in lines if line}
 
 
-def is_macro(package):
-    return any("proc-macro" in target["kind"] for target in package["targets"])
-
-
-def crate(package, node, packages, used, is_linked):
+def crate(package, node, packages, is_linked):
     needs = {to["pkg"] for to in node["deps"] if {kind["kind"] for kind in to["dep_kinds"]} != {"dev"}}
     name, version = package["name"], package["version"]
     sha256 = checksums().get((name, version))
@@ -121,7 +113,7 @@ def crate(package, node, packages, used, is_linked):
         description=package["description"],
         folder=Path(package["manifest_path"]).parent,
         is_linked=is_linked,
-        needs=sorted(purl(packages[to]) for to in needs & used),
+        needs=sorted(purl(packages[to]) for to in needs & packages.keys()),
     )
 
 
