@@ -95,6 +95,9 @@ pub(super) async fn serve_lane<T: Send + 'static>(
     // The lane ends once its stores have dropped their handles and all work is committed.
     let ended = async { lane.ended.await.map_err(|_| AppError::Panicked).and_then(|lane| Ok(lane?)) };
     let ((summaries, stores), lane) = tokio::join!(serving.run(left, stores, commands), ended);
+    if let (Err(_), Err(error)) = (&lane, &stores) {
+        tracing::error!(%error, "stopping");
+    }
     // A lane's error is the cause of its stores' errors, so it takes precedence.
     (summaries, lane.and(stores))
 }
@@ -219,9 +222,10 @@ impl<T: Send + 'static> LaneStores<T> {
         }
     }
 
+    /// What does not concern one store alone stops the program.
     fn fail(&mut self, error: AppError) {
         if !concerns_one_store(&error) {
-            self.stop.cancel();
+            self.shared.stop.cancel();
         }
         if self.result.is_ok() {
             self.result = Err(error);
