@@ -31,6 +31,7 @@ fn run(cli: &Cli) -> Result<u8> {
     }
     let quiet = matches!(cli.command, Command::Demo(_));
     let bars = cli::log::init(cli.json, if quiet { cli::log::QUIET } else { cli::log::USUAL });
+    // guard: no core dumps
     if let Err(error) = core_dumps::forbid() {
         tracing::warn!(%error, "core dumps can't be forbidden: one would hold secrets and buyers' data");
     }

@@ -40,6 +40,7 @@ impl Exposure {
 pub(super) fn look(disk: &SpoolDisk, dir: &Path) -> Result<Option<Exposure>, SpoolError> {
     let Some(folder) = disk.permissions(dir)? else { return Ok(None) };
     // Who does not own the folder comes in through its group, as with the volumes of Kubernetes.
+    // guard: a spool that others can get at is told
     let others = if folder.owner == geteuid().as_raw() { 0o077 } else { 0o007 };
     let corrupt = dir.join(CORRUPT);
     let mut all = vec![dir.to_owned(), corrupt.clone()];

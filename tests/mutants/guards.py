@@ -178,4 +178,10 @@ GUARDS = [
     Guard("what was handed over is remembered before the answer", head("false"), "sandbox::journal::"),
     # Bounds.
     Guard("a body has a limit", head("false"), "faults::an_answer_beyond_the_limits_is_an_unknown_outcome", "it"),
+    # What strangers can get at.
+    Guard("pages of other sites get no answer", instead("true"),
+          "browsers::a_name_that_another_site_points_here_is_refused_everywhere", "it"),
+    Guard("no core dumps", drop(), "confined::a_crash_leaves_no_core_dump_even_where_the_machine_asks_for_one", "it"),
+    Guard("a spool that others can get at is told", instead("let others = 0;"),
+          "confined::a_spool_that_others_can_get_at_is_told_with_the_command_that_closes_it", "it"),
 ]

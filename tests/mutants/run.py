@@ -21,7 +21,7 @@ from guards import GUARDS
 
 PROJECT = Path(__file__).resolve().parents[2]
 COPY = PROJECT / "target" / "mutants"
-COPIED = ["Cargo.toml", "Cargo.lock", "build.rs", "README.md", "docs", "docker-compose.yml", "src", "schemas", "tests", "benches", "examples"]
+COPIED = ["Cargo.toml", "Cargo.lock", "build.rs", "README.md", "SECURITY.md", "docs", "docker-compose.yml", "src", "schemas", "tests", "benches", "examples"]
 DEADLINE = 600
 
 

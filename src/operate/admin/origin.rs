@@ -12,6 +12,7 @@ pub(super) fn is_expected(host: Option<&str>, listed: &[String]) -> bool {
     };
     let name = name.trim_end_matches('.').to_ascii_lowercase();
     let is_listed = || listed.iter().any(|listed| listed.eq_ignore_ascii_case(&name));
+    // guard: pages of other sites get no answer
     name.parse::<IpAddr>().is_ok()
         || name.ends_with(".localhost")
         || (!name.is_empty() && !name.contains('.'))
