@@ -10,16 +10,16 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 # OpenSSL, zlib and librdkafka are built from source and linked in: of shared libraries the program needs glibc's and
-# libgcc's alone, which the final image has. Names of functions stay, for a backtrace; line tables go.
-ENV LIBZ_SYS_STATIC=1 CARGO_PROFILE_RELEASE_STRIP=debuginfo
+# libgcc's alone, which the final image has.
+ENV LIBZ_SYS_STATIC=1
 COPY . .
 # There is no repository here. The program tells the commit with its version.
 ARG SOURCE_COMMIT
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
-    cargo build --release --locked --features vendored \
-    && install -D target/release/imotriz-kafka /image/imotriz-kafka \
-    && mkdir /image/spool
+    cargo build --profile dist --locked --features vendored \
+    && install -D target/dist/imotriz-kafka /image/imotriz-kafka \
+    && mkdir -m 700 /image/spool
 
 FROM ${BASE_IMAGE}
 ARG BASE_IMAGE

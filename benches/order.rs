@@ -18,7 +18,7 @@ use std::{env, fs};
 use bytes::Bytes;
 use imotriz_kafka::app::{App, Environment};
 use imotriz_kafka::config::Config;
-use imotriz_kafka::kafka::broker::{Apply, Broker, KafkaFuture, Producer, TrackingLog};
+use imotriz_kafka::kafka::broker::{Apply, Broker, KafkaFuture, Membership, Producer, TrackingLog};
 use imotriz_kafka::kafka::topics::Layout;
 use imotriz_kafka::kafka::{Delivered, KafkaFault, OutgoingRecord};
 use imotriz_kafka::marketplace::body::IdList;
@@ -166,6 +166,14 @@ impl Broker for Nowhere {
 
     fn tracking(&self, _: i32, _: Duration) -> Box<dyn TrackingLog> {
         Box::new(Self)
+    }
+
+    fn tracking_is_void(&self, _: Duration) -> Result<bool, KafkaFault> {
+        Ok(false)
+    }
+
+    fn join(&self) -> Result<Membership, KafkaFault> {
+        Err(KafkaFault::Passing { what: "joining a group", why: "there is none".to_owned() })
     }
 
     fn transaction_timeout(&self) -> Duration {

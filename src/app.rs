@@ -5,7 +5,9 @@ mod dry_run;
 mod environment;
 mod error;
 mod lanes;
+mod manage;
 mod recover;
+mod serve;
 mod startup;
 mod store;
 mod supervise;
@@ -13,10 +15,11 @@ mod supervise;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::avro::event::Readers;
 use crate::avro::schemas::SchemaResolver;
 use crate::config::{self, Config};
 use crate::kafka::Connection;
@@ -26,39 +29,49 @@ use crate::marketplace::client::{Connections, Hosts};
 use crate::order::ids::StoreName;
 use crate::pipeline::account::Account;
 use crate::pipeline::counters::{Counters, PassSummary};
-use crate::pipeline::publish::{Lane, LaneState, Source};
+use crate::pipeline::publish::{Source, Stores};
 use crate::pipeline::reconcile::{Republished, Wanted};
-use crate::pipeline::tracking_memory::{TrackingMemory, lane_of};
-use crate::spool::{Durable, Spool, SpoolOptions};
+use crate::pipeline::tracking_memory::TrackingMemory;
+use crate::spool::{Spool, SpoolOptions};
 use control_socket::{ControlSocket, Republishers};
-use lanes::{LaneTemplate, start_lanes, tasks};
-use recover::{Recovered, accept};
-use startup::{STARTUP_TIMEOUT, ensure_topics};
+use lanes::Shared;
+use manage::{LaneManager, StoresSender};
+use recover::report;
+use serve::{End, StoreWork};
+use startup::ensure_topics;
 use store::StoreTask;
-use supervise::{End, StoreResult};
 
 pub use dry_run::{Missing, dry_run};
 pub(crate) use environment::client;
 pub use environment::{Environment, MarketplaceFactory};
 pub use error::AppError;
+pub use lanes::LaneStates;
 
 /// The assembled program, ready to run.
 pub struct App {
-    lanes: BTreeMap<i32, Lane>,
-    layout: Layout,
-    recovered: Vec<Durable>,
-    stores: Vec<StoreTask>,
-    once: bool,
-    counters: Arc<Counters>,
-    spool: Spool,
-    account: Account,
-    schemas: SchemaResolver,
-    stop: CancellationToken,
+    shared: Arc<Shared>,
+    stores: BTreeMap<StoreName, config::Store>,
+    changes: (StoresSender, UnboundedReceiver<BTreeMap<StoreName, config::Store>>),
+    /// Whether other instances share the stores.
+    is_clustered: bool,
+}
+
+/// Changes the stores of a running program.
+#[derive(Debug, Clone)]
+pub struct StoresControl(StoresSender);
+
+impl StoresControl {
+    /// Puts these stores in the place of those at work. Only those that differ are started, restarted or stopped; pages of
+    /// stores that go are still published. The settings besides the stores must be those of the program.
+    pub fn set(&self, stores: BTreeMap<StoreName, config::Store>) {
+        if self.0.send(stores).is_err() {
+            tracing::debug!("the program ends: no store is started any more");
+        }
+    }
 }
 
 impl App {
-    /// Opens the spool, connects to Kafka and starts the lanes, which fence and load their index in the background.
-    /// Reads nothing from the marketplace.
+    /// Opens the spool and asks Kafka for the topics. Reads nothing from the marketplace.
     pub async fn build(config: &Config, once: bool, stop: CancellationToken) -> Result<Self, AppError> {
         Self::build_on(None, config, once, stop).await
     }
@@ -93,7 +106,11 @@ impl App {
         stop: CancellationToken,
     ) -> Result<Self, AppError> {
         config.kafka.properties.check_files()?;
-        let (stores, disk, dir) = (config.stores_or_error()?, &environment.disk, &config.spool.dir);
+        let (disk, dir) = (&environment.disk, &config.spool.dir);
+        let stores = if once || config.stores_dir.is_none() { config.stores_or_error()? } else { &config.stores };
+        for (name, store) in stores {
+            (environment.marketplace)(name, store)?;
+        }
         let options = SpoolOptions { page_space: config.spool.page_space, dir: dir.clone() };
         let (spool, mut recovery) = Spool::open_on(disk.clone(), options)?;
         // guard: what a kill left is looked into
@@ -110,56 +127,65 @@ impl App {
             }
         };
         let memory = TrackingMemory::open_on(disk.clone(), dir, &config.kafka.topics.tracking, layout.lanes)?;
-        let template = LaneTemplate {
+        let is_clustered = config.cluster.enabled && !once;
+        let shared = Shared {
             environment,
+            layout,
             hosts: Hosts::new(config.api.host_limits()),
             topics: TopicNames::from(&config.kafka),
-            spool: spool.clone(),
-            account: account.clone(),
+            stores: Stores::default(),
+            mapping: Arc::new(config.mapping.clone()),
+            readers: Readers {
+                personal: config.events.personal,
+                masked_topic: config.kafka.topics.orders_masked.is_some(),
+            },
+            resync: config.resync.policy,
+            reconcile: config.reconcile.clone(),
+            max_pages: usize::try_from(config.spool.max_pages).unwrap_or(usize::MAX),
+            spool,
+            account,
             schemas: SchemaResolver::from_config(config)?,
             memory: Arc::new(memory),
-            counters: counters.clone(),
+            counters,
+            lane_states: if is_clustered { LaneStates::unassigned() } else { LaneStates::default() },
+            damaged: report(recovery, stores),
             stop,
-            patience: once.then_some(STARTUP_TIMEOUT),
+            once,
         };
-        let Recovered { pages, mut unknown, damaged } = accept(recovery, stores);
-        let lanes = start_lanes(config, layout, &template, &pages)?;
-        let stores = stores
-            .iter()
-            .map(|(name, store)| {
-                let lane = &lanes[&lane_of(name, layout.lanes)];
-                let unsettled = unknown.remove(name).unwrap_or_default();
-                counters.store(name).unsettled_reads.set(unsettled.len() as u64);
-                let (drain, reconciler) = tasks(name, store, &config.reconcile, lane, &template, unsettled, once)?;
-                Ok(StoreTask { drain, reconciler, damaged: damaged.contains(name) })
-            })
-            .collect::<Result<_, AppError>>()?;
-        let LaneTemplate { schemas, stop, .. } = template;
-        Ok(Self { lanes, layout, recovered: pages, stores, once, counters, spool, account, schemas, stop })
+        if !is_clustered {
+            stores.keys().for_each(|store| shared.lane_states.expect(shared.lane_of(store)));
+        }
+        Ok(Self { shared: Arc::new(shared), stores: stores.clone(), changes: unbounded_channel(), is_clustered })
     }
 
     /// Live counters; they grow while the program runs.
     #[must_use]
     pub fn counters(&self) -> Arc<Counters> {
-        self.counters.clone()
+        self.shared.counters.clone()
     }
 
-    /// The state of each lane, by lane number.
+    /// The states of the lanes that are at work.
     #[must_use]
-    pub fn lanes(&self) -> BTreeMap<i32, watch::Receiver<LaneState>> {
-        self.lanes.iter().map(|(number, lane)| (*number, lane.handle.status.clone())).collect()
+    pub fn lanes(&self) -> LaneStates {
+        self.shared.lane_states.clone()
     }
 
     /// Orders that reads of unknown outcome may have lost.
     #[must_use]
     pub fn account(&self) -> Account {
-        self.account.clone()
+        self.shared.account.clone()
     }
 
     /// The schema resolver, which knows whether the schema registry has the schemas.
     #[must_use]
     pub fn schemas(&self) -> SchemaResolver {
-        self.schemas.clone()
+        self.shared.schemas.clone()
+    }
+
+    /// Changes the stores while the program runs.
+    #[must_use]
+    pub fn stores_control(&self) -> StoresControl {
+        StoresControl(self.changes.0.clone())
     }
 
     /// Publishes the pages that a former process left, in their order. Then runs the stores to their end, and the lanes
@@ -168,39 +194,40 @@ impl App {
     /// # Errors
     /// Returns the first error. A store's failure lets the other stores go on where possible.
     pub async fn run(self) -> Result<(), AppError> {
-        let once = self.once;
-        let republishers = Republishers::default();
-        let mut background = JoinSet::new();
-        if !once {
-            background.spawn(ControlSocket::open_and_serve(self.spool.dir().to_owned(), republishers.clone()));
+        if self.shared.once {
+            let drain: StoreWork<()> = Arc::new(|store| Box::pin(async { store.drain().await.map(|()| None) }));
+            return self.run_once(drain).await.1;
         }
-        let start = move |tasks: &mut JoinSet<StoreResult<()>>, store: StoreTask| {
-            if once {
-                tasks.spawn(async move { store.drain().await.map(|()| None) });
-                return;
-            }
-            let StoreTask { drain, reconciler, .. } = store;
-            tasks.spawn(async move { Ok(drain.run().await.map(|()| None)?) });
-            let republishers = republishers.clone();
-            tasks.spawn(async move {
-                let _takes_requests = republishers.add(&reconciler.store, reconciler.republisher());
-                reconciler.run().await;
-                Ok(None)
-            });
+        let republishers = Republishers::default();
+        let mut background = self.background();
+        background.spawn(ControlSocket::open_and_serve(self.shared.spool.dir().to_owned(), republishers.clone()));
+        let work: StoreWork<()> = Arc::new(move |StoreTask { drain, reconciler, .. }| {
+            let takes_requests = republishers.add(&reconciler.store, reconciler.republisher());
+            Box::pin(async move {
+                let mut passes = JoinSet::new();
+                passes.spawn(async move {
+                    let _takes_requests = takes_requests;
+                    reconciler.run().await;
+                });
+                let drained = drain.run().await;
+                passes.join_all().await;
+                Ok(drained.map(|()| None)?)
+            })
+        });
+        let Self { shared, stores, changes: (_, changes), is_clustered } = self;
+        let membership = is_clustered.then(|| shared.environment.broker.join()).transpose();
+        let result = match membership {
+            Ok(membership) => LaneManager::new(shared.clone(), stores, work).run(membership, changes).await,
+            Err(fault) => Err(fault.into()),
         };
-        let (_, result) = self.run_stores(start).await;
-        // Awaited: the socket is closed before a reload opens the next one.
-        background.shutdown().await;
-        result
+        close(&shared, background, result).await
     }
 
     /// Makes one reconciler pass over every store. Returns the summaries of the stores whose pass succeeded.
     pub async fn reconcile(self) -> End<PassSummary> {
-        let (mut summaries, result) = self
-            .run_stores(|tasks, mut store| {
-                tasks.spawn(async move { store.reconcile().await.map(Some) });
-            })
-            .await;
+        let pass: StoreWork<PassSummary> =
+            Arc::new(|mut store| Box::pin(async move { store.reconcile().await.map(Some) }));
+        let (mut summaries, result) = self.run_once(pass).await;
         summaries.sort_by(|one, other| one.store.cmp(&other.store));
         (summaries, result)
     }
@@ -208,32 +235,42 @@ impl App {
     /// Publishes the given orders of one store again, after the pages that an earlier run left in the spool.
     pub async fn republish(self, store: &StoreName, orders: Vec<Wanted>) -> Result<Republished, AppError> {
         let wanted_store = store.clone();
-        let (mut republished, result) = self
-            .run_stores(move |tasks, StoreTask { reconciler, .. }| {
-                if reconciler.store == wanted_store {
-                    let (republisher, orders) = (reconciler.republisher(), orders.clone());
-                    tasks.spawn(async move { Ok(Some(republisher.publish(orders, Source::Operator).await?)) });
+        let republish: StoreWork<Republished> = Arc::new(move |StoreTask { reconciler, .. }| {
+            let orders = (reconciler.store == wanted_store).then(|| orders.clone());
+            Box::pin(async move {
+                match orders {
+                    Some(orders) => Ok(Some(reconciler.republisher().publish(orders, Source::Operator).await?)),
+                    None => Ok(None),
                 }
             })
-            .await;
+        });
+        let (mut republished, result) = self.run_once(republish).await;
         result.and(republished.pop().ok_or(AppError::Panicked))
     }
 
-    async fn run_stores<T: Send + 'static>(
-        self,
-        start: impl Fn(&mut JoinSet<StoreResult<T>>, StoreTask) + Clone + Send + 'static,
-    ) -> End<T> {
-        let Self { lanes, layout, recovered, stores, spool, account, schemas, stop, .. } = self;
-        let mut background = JoinSet::new();
-        background.spawn(spool.keep());
-        if schemas.registry().is_some() {
-            background.spawn(schemas.watch(stop.clone()));
-        }
-        let (done, result) = supervise::run(lanes, layout.lanes, recovered, stores, start, stop).await;
-        // Awaited: the last hold on the spool is given up before a reload opens it again.
-        background.shutdown().await;
-        (done, result.and(account.close().map_err(AppError::from)))
+    async fn run_once<T: Send + 'static>(self, work: StoreWork<T>) -> End<T> {
+        let background = self.background();
+        let Self { shared, stores, .. } = self;
+        let (done, result) = supervise::run(shared.clone(), stores, work).await;
+        (done, close(&shared, background, result).await)
     }
+
+    fn background(&self) -> JoinSet<()> {
+        let Shared { spool, schemas, stop, .. } = &*self.shared;
+        let mut background = JoinSet::new();
+        background.spawn(spool.clone().keep());
+        if schemas.registry().is_some() {
+            background.spawn(schemas.clone().watch(stop.clone()));
+        }
+        background
+    }
+}
+
+/// Ends what runs beside the lanes. It is awaited: the last hold on the spool is given up, and the socket is closed,
+/// before a reload opens them again.
+async fn close(shared: &Shared, mut background: JoinSet<()>, result: Result<(), AppError>) -> Result<(), AppError> {
+    background.shutdown().await;
+    result.and(shared.account.close().map_err(AppError::from))
 }
 
 /// Checks the settings without contacting anybody: that there are stores or may be some later, and that the registry's

@@ -3,6 +3,7 @@
 //! An unknown key is an error, since a misspelt setting would silently keep its default. Secrets have types of their
 //! own that never show their value. Files with secrets are read on demand, not here.
 
+mod authorities;
 mod changes;
 mod document;
 mod error;
@@ -28,6 +29,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+pub use authorities::{AuthoritiesError, CaFile};
 pub use changes::{StoreChange, changes};
 pub use error::{ConfigError, Origin};
 pub use folder::{FolderVersion, FolderWatch};
@@ -35,7 +37,7 @@ pub use kafka::{Kafka, Properties, Topics};
 pub use key::Key;
 pub use layers::RefusedStore;
 pub use secret::{PasswordSource, SecretError, Token, TokenSource};
-pub use sections::{Admin, Reconcile, Resync, ResyncPolicy, SchemaRegistry, Spool};
+pub use sections::{Admin, Cluster, Events, Reconcile, Resync, ResyncPolicy, SchemaRegistry, Spool};
 pub use settings::reference;
 pub use sources::Sources;
 pub use store::{Api, Paths, Store};
@@ -63,6 +65,8 @@ pub struct Config {
     pub schema_registry: Option<SchemaRegistry>,
     /// Where pages wait.
     pub spool: Spool,
+    /// The instances that share the stores.
+    pub cluster: Cluster,
     /// Health, metrics and status.
     pub admin: Admin,
     /// How the marketplace is asked, unless a store's own settings differ.
@@ -72,6 +76,8 @@ pub struct Config {
     pub mapping: Mapping,
     /// What happens to an order that the marketplace hands over again.
     pub resync: Resync,
+    /// What an event holds.
+    pub events: Events,
     /// The stores by name. There may be none: see [`Config::stores_or_error`].
     pub stores: BTreeMap<StoreName, Store>,
     /// What the folder `stores_dir` defines and can't be used. The other stores don't depend on it.
@@ -98,6 +104,8 @@ struct Written {
     #[serde(default)]
     spool: Spool,
     #[serde(default)]
+    cluster: Cluster,
+    #[serde(default)]
     admin: Admin,
     #[serde(default)]
     api: Api,
@@ -107,6 +115,8 @@ struct Written {
     mapping: Mapping,
     #[serde(default)]
     resync: Resync,
+    #[serde(default)]
+    events: Events,
 }
 
 impl Config {
@@ -184,6 +194,7 @@ impl Config {
             let reason = "must be at least 31d: what is forgotten while the marketplace lists it is published again";
             return Err(origins.invalid(Key::dotted("reconcile.retention"), reason));
         }
+        check_cluster(&written.cluster, &origins)?;
         let schema_registry = written.schema_registry.map(|entry| registry(entry, &origins)).transpose()?;
         let mut stores = BTreeMap::new();
         for (name, entry) in entries {
@@ -208,11 +219,13 @@ impl Config {
             kafka: written.kafka,
             schema_registry,
             spool: written.spool,
+            cluster: written.cluster,
             admin: written.admin,
             api: written.api,
             reconcile: written.reconcile,
             mapping: written.mapping,
             resync: written.resync,
+            events: written.events,
             stores,
             refused,
             folder_version,
@@ -245,6 +258,20 @@ fn check_kafka(kafka: &Kafka, origins: &Origins) -> Result<(), ConfigError> {
     Ok(())
 }
 
+fn check_cluster(cluster: &Cluster, origins: &Origins) -> Result<(), ConfigError> {
+    let section = Key::dotted("cluster");
+    for (name, text) in [("group_id", Some(&cluster.group_id)), ("instance_id", cluster.instance_id.as_ref())] {
+        if text.is_some_and(|text| text.trim().is_empty()) {
+            return Err(origins.invalid(section.child(name), "must not be empty"));
+        }
+    }
+    // The broker's own limits are 6 s and 30 minutes by default.
+    if !(Duration::from_secs(6)..=Duration::from_secs(1800)).contains(&cluster.session_timeout) {
+        return Err(origins.invalid(section.child("session_timeout"), "must be between 6s and 30m"));
+    }
+    Ok(())
+}
+
 /// Resolves properties that are given both inline and in a file: the higher layer wins, as with other secrets.
 fn settle_properties(properties: &mut Properties, origins: &Origins) -> Result<(), ConfigError> {
     let section = Key::dotted("kafka.properties");
@@ -271,6 +298,7 @@ fn registry(entry: SchemaRegistryEntry, origins: &Origins) -> Result<SchemaRegis
         url: entry.url,
         auto_register: entry.auto_register,
         timeout: entry.timeout,
+        ca_file: entry.ca_file,
         username: entry.username,
         password: password.map(PasswordSource),
     })

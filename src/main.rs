@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use clap::{CommandFactory as _, Parser as _};
 use imotriz_kafka::cli::{self, Cli, Command, error_code};
 use imotriz_kafka::config::{self, Config, Sources};
+use imotriz_kafka::platform::core_dumps;
 
 /// Enough for all that blocks at a time; what exceeds it waits for its turn.
 const MAX_BLOCKING_THREADS: usize = 32;
@@ -30,6 +31,9 @@ fn run(cli: &Cli) -> Result<u8> {
     }
     let quiet = matches!(cli.command, Command::Demo(_));
     let bars = cli::log::init(cli.json, if quiet { cli::log::QUIET } else { cli::log::USUAL });
+    if let Err(error) = core_dumps::forbid() {
+        tracing::warn!(%error, "core dumps can't be forbidden: one would hold secrets and buyers' data");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         // Besides the workers: for syncs, jobs and names to look up. Thousands of stores begin at once, and must not get a

@@ -8,5 +8,6 @@ pub mod ids;
 pub(crate) mod json;
 pub mod mapping;
 mod model;
+pub mod privacy;
 
 pub use model::{Buyer, DateText, DeadLetter, Line, Order};

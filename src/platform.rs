@@ -6,6 +6,7 @@
 
 pub(crate) mod backoff;
 pub mod clock;
+pub mod core_dumps;
 pub mod disk;
 pub mod fail_point;
 pub mod jobs;
@@ -14,3 +15,4 @@ pub(crate) mod root_cause;
 pub mod sd_notify;
 pub mod shutdown;
 pub mod text;
+pub mod tls;

@@ -37,7 +37,7 @@ use clap::builder::ArgPredicate;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, sleep_until};
 
 pub use self::faults::{Call, Fault, FaultError, Rates, parse_duration, parse_step};
@@ -180,6 +180,8 @@ pub struct Sandbox {
     addr: SocketAddr,
     market: Market,
     stop: watch::Sender<bool>,
+    /// Places orders as they arrive.
+    arrivals: Option<AbortHandle>,
     server: JoinHandle<io::Result<()>>,
 }
 
@@ -194,9 +196,10 @@ impl Sandbox {
     pub async fn start(args: SandboxArgs) -> Result<Self, SandboxError> {
         let (market, listen) = (Market::resume(&args)?, args.listen);
         let sandbox = Self::serve(market, listen, args.delay).await;
-        let sandbox = sandbox.map_err(|cause| SandboxError::Listen { listen, cause })?;
+        let mut sandbox = sandbox.map_err(|cause| SandboxError::Listen { listen, cause })?;
         if args.arrivals() > 0.0 {
-            tokio::spawn(arrivals(sandbox.market(), args.arrivals(), args.seed, sandbox.stop.subscribe()));
+            let arrivals = arrivals(sandbox.market(), args.arrivals(), args.seed, sandbox.stop.subscribe());
+            sandbox.arrivals = Some(tokio::spawn(arrivals).abort_handle());
         }
         Ok(sandbox)
     }
@@ -214,7 +217,7 @@ impl Sandbox {
         let exchange = Exchange { listener, stop: stopped.clone() };
         let server = axum::serve(exchange, app.into_make_service_with_connect_info::<Line>());
         let server = tokio::spawn(server.with_graceful_shutdown(until(stopped)).into_future());
-        Ok(Self { addr, market, stop, server })
+        Ok(Self { addr, market, stop, arrivals: None, server })
     }
 
     /// The address on which it listens.
@@ -251,6 +254,13 @@ impl Sandbox {
             return failure;
         }
         std::future::pending().await
+    }
+
+    /// No more orders arrive. Those that are there stay.
+    pub fn stop_arrivals(&self) {
+        if let Some(arrivals) = &self.arrivals {
+            arrivals.abort();
+        }
     }
 
     /// Closes the port and the connections. Answers that are held back are cut.

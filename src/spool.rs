@@ -18,6 +18,7 @@
 //! its own: `.page`, or `.unknown` for a read of unknown outcome. `format.rs` has its format, which is that of all pages
 //! in earlier versions; their folders are read and emptied. `corrupt/` holds what could not be read. `lock` is locked for
 //! as long as a process has the spool open; it tells when that process was last seen, and whether it ended well.
+//! `read-ids` holds an ID like all of this spool's reads.
 //!
 //! # Invariants
 //! 1. Space for a page is claimed, in files that are written with zeros and synced, before the read that may bring it.
@@ -43,8 +44,10 @@ pub mod committed;
 mod corrupt;
 mod disk;
 mod error;
+mod exposure;
 mod fitness;
 mod format;
+mod identity;
 mod inspect;
 mod lock;
 mod log;
@@ -66,6 +69,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 pub use corrupt::CorruptFile;
 pub use error::{SpoolError, WriteFailed};
+pub use exposure::Exposure;
 pub use fitness::{Fitness, Holder};
 pub use inspect::{FileState, SpoolEntry};
 pub use page::{Durable, UnknownRead};
@@ -73,7 +77,7 @@ pub use recovery::Recovery;
 pub use reservation::Reservation;
 pub use survey::Survey;
 
-use crate::order::ids::{ReadId, StoreName};
+use crate::order::ids::{ReadIds, StoreName};
 use crate::platform::clock;
 use crate::platform::disk::Disk;
 use crate::platform::jobs::in_place;
@@ -127,6 +131,7 @@ struct Inner {
     /// Whether a reservation was dropped by somebody who did not say what became of its read.
     is_abandoned: AtomicBool,
     lock: Lock,
+    read_ids: ReadIds,
 }
 
 impl Spool {
@@ -145,21 +150,43 @@ impl Spool {
         let SpoolOptions { dir, page_space } = options;
         let disk = SpoolDisk(disk);
         disk.create_dir(&dir)?;
+        if let Some(exposure) = exposure::look(&disk, &dir)? {
+            let (found, cure) = (exposure.found(), exposure.cure());
+            tracing::warn!(cure, "{found}");
+        }
         let (lock, polls_cut_off) = Lock::take(&disk, &dir)?;
+        let read_ids = identity::read_ids(&disk, &dir)?;
         let (files, next_seq) = recovery::recover_files(&disk, &dir)?;
         let (log, damaged, last_seq) = Log::open(&disk, &dir, usize::try_from(page_space).unwrap_or(usize::MAX))?;
         let log = Arc::new(log);
-        let mut recovery = files.merged(&disk, &log)?;
+        let mut recovery = files.merged(&disk, &log, &|_| true)?;
         recovery.corrupt.extend(damaged);
         recovery.polls_cut_off = polls_cut_off;
         let next_seq = next_seq.max(last_seq + 1).into();
-        let inner = Inner { disk, dir, log, next_seq, is_abandoned: false.into(), lock };
+        let inner = Inner { disk, dir, log, next_seq, is_abandoned: false.into(), lock, read_ids };
         Ok((Self(Arc::new(inner)), recovery))
     }
 
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.0.dir
+    }
+
+    /// What the spool still holds of these stores. Nobody may be at work with them: not a drain, and not a lane that has
+    /// pages of theirs.
+    ///
+    /// # Errors
+    /// [`SpoolError::Disk`].
+    pub fn left_of(&self, is_wanted: &dyn Fn(&StoreName) -> bool) -> Result<Recovery, SpoolError> {
+        let Inner { disk, dir, log, .. } = &*self.0;
+        recovery::files_of(disk, dir, is_wanted)?.merged(disk, log, is_wanted)
+    }
+
+    /// The IDs of this spool's reads. What is published without a page, but by the process that has this spool, uses them
+    /// too.
+    #[must_use]
+    pub fn read_ids(&self) -> ReadIds {
+        self.0.read_ids
     }
 
     /// Forgets [`Recovery::polls_cut_off`], once the account has noted it.
@@ -299,6 +326,14 @@ impl Spool {
         fitness::measure(dir)
     }
 
+    /// Whether others than the owner can get at the spool.
+    ///
+    /// # Errors
+    /// [`SpoolError::Disk`] when the folder can't be looked at.
+    pub fn exposure(dir: &Path) -> Result<Option<Exposure>, SpoolError> {
+        exposure::look(&SpoolDisk::real(), dir)
+    }
+
     /// Returns which process holds a spool.
     pub fn holder(dir: &Path) -> Result<Holder, SpoolError> {
         fitness::holder(dir)
@@ -313,7 +348,7 @@ pub struct Removal(Option<Ticket>);
 impl Inner {
     fn next_head(&self, store: &StoreName) -> Head {
         let seq = self.next_seq.fetch_add(1, Ordering::Relaxed);
-        Head { seq, store: store.clone(), read_id: ReadId::fresh(), reserved_at: clock::now() }
+        Head { seq, store: store.clone(), read_id: self.read_ids.fresh(), reserved_at: clock::now() }
     }
 
     fn let_go<'a>(&self, reads: impl IntoIterator<Item = (u64, &'a Place)>) -> Result<Removal, SpoolError> {

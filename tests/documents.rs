@@ -28,7 +28,7 @@ fn read(path: &str) -> String {
 
 /// All documents, translations included: their paths and texts.
 fn documents() -> Vec<(String, String)> {
-    let paths = [pages("docs"), pages(SPANISH), vec!["README.md".to_owned()]].concat();
+    let paths = [pages("docs"), pages(SPANISH), ["README.md", "SECURITY.md"].map(str::to_owned).to_vec()].concat();
     paths.into_iter().map(|path| (path.clone(), read(&path))).collect()
 }
 
@@ -60,9 +60,7 @@ fn every_command_of_the_documents_parses() {
     let mut parsed = 0;
     for line in blocks("sh").iter().flat_map(|block| block.lines()) {
         let arguments = match words(line).as_slice() {
-            ["imotriz-kafka", arguments @ ..] | ["cargo", "run", "--release", "--", arguments @ ..] => {
-                arguments.to_vec()
-            }
+            ["imotriz-kafka", arguments @ ..] | ["cargo", "run", "--", arguments @ ..] => arguments.to_vec(),
             ["cargo", "test"] | ["docker", "compose", ..] | ["export", _] | [] => continue,
             _ => panic!("neither a command of the program nor a setting: {line}"),
         };

@@ -60,7 +60,7 @@ pub async fn dry_run(config: &Config) -> Result<Vec<Missing>, AppError> {
                 Entry::Vacant(place) => {
                     let mut reader = TrackingReader::new(connection.clone(), topic.clone(), lane, OPEN_DEADLINE);
                     let mut index = Index::default();
-                    publish::catch_up(&mut index, &mut reader, &mut decoder, &memory)?;
+                    publish::catch_up(&mut index, &mut reader, &mut decoder, &memory, &mut |_, _, _| {})?;
                     place.insert(index)
                 }
             };

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::error::AppError;
-use crate::config::{self, Config};
-use crate::kafka::{Broker, Cluster, Connection};
+use crate::config::{self, CaFile, Config};
+use crate::kafka::topics::TopicNames;
+use crate::kafka::{Broker, Cluster, Connection, GroupOptions};
 use crate::marketplace::client::{Client, ClientOptions, Connections, Marketplace, Paths};
 use crate::order::ids::StoreName;
 use crate::platform::disk::{Disk, RealDisk};
@@ -28,12 +29,12 @@ impl Environment {
     /// The real disk, threads, cluster and HTTP client.
     #[must_use]
     pub fn real(config: &Config) -> Self {
-        let (connection, tracking) = (Connection::from(&config.kafka), config.kafka.topics.tracking.clone());
+        let (connection, topics) = (Connection::from(&config.kafka), TopicNames::from(&config.kafka));
         let connections = Connections::default();
         Self {
             disk: RealDisk::shared(),
             jobs: Threads::shared(),
-            broker: Arc::new(Cluster { connection, tracking }),
+            broker: Arc::new(Cluster { connection, topics, group: GroupOptions::from(&config.cluster) }),
             marketplace: Arc::new(move |_, store| Ok(Arc::new(client(store, &connections)?))),
         }
     }
@@ -50,6 +51,7 @@ pub(crate) fn client(store: &config::Store, connections: &Connections) -> Result
             order: api.paths.order.clone(),
         },
         list_page_parameter: api.list_page_parameter.clone(),
+        authorities: api.ca_file.as_ref().map(CaFile::read).transpose()?,
         connect_timeout: api.connect_timeout,
         idle_timeout: api.idle_timeout,
         total_timeout: api.total_timeout,

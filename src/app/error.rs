@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::avro::schemas::SchemaError;
-use crate::config::{ConfigError, SecretError};
+use crate::config::{AuthoritiesError, ConfigError, SecretError};
 use crate::kafka::KafkaFault;
 use crate::pipeline::account::AccountError;
 use crate::pipeline::drain::DrainError;
@@ -19,6 +19,8 @@ pub enum AppError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Secret(#[from] SecretError),
+    #[error(transparent)]
+    Authorities(#[from] AuthoritiesError),
     #[error(transparent)]
     Kafka(#[from] KafkaFault),
     #[error(transparent)]

@@ -1,20 +1,13 @@
-//! What a former process left in the spool, sorted by what has to be done with it.
+//! Tells what a former process left in the spool.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config;
 use crate::order::ids::StoreName;
-use crate::spool::{Durable, Recovery, UnknownRead};
+use crate::spool::Recovery;
 
-/// The recovered spool content of the stores that the settings name.
-pub(super) struct Recovered {
-    pub(super) pages: Vec<Durable>,
-    pub(super) unknown: BTreeMap<StoreName, Vec<UnknownRead>>,
-    /// Stores that may have lost a page to damage.
-    pub(super) damaged: BTreeSet<StoreName>,
-}
-
-pub(super) fn accept(recovery: Recovery, stores: &BTreeMap<StoreName, config::Store>) -> Recovered {
+/// Logs what was found. Returns the stores that may have lost a page to damage.
+pub(super) fn report(recovery: Recovery, stores: &BTreeMap<StoreName, config::Store>) -> BTreeSet<StoreName> {
     let Recovery { pages, unknown: reads, corrupt, polls_cut_off } = recovery;
     if let Some(alive) = polls_cut_off {
         tracing::warn!(
@@ -26,13 +19,11 @@ pub(super) fn accept(recovery: Recovery, stores: &BTreeMap<StoreName, config::St
     for file in &corrupt {
         tracing::error!(file = %file.path.display(), why = file.why, "a part of the spool is damaged and was put aside");
     }
-    let mut unknown: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for read in reads {
         tracing::warn!(
             store = %read.store, read = %read.read_id, reason = read.reason,
             "an earlier read has an unknown outcome: the marketplace may have marked orders that did not reach us"
         );
-        unknown.entry(read.store.clone()).or_default().push(read);
     }
     let (pages, unconfigured): (Vec<_>, Vec<_>) = pages.into_iter().partition(|page| stores.contains_key(page.store()));
     for page in unconfigured {
@@ -44,6 +35,5 @@ pub(super) fn accept(recovery: Recovery, stores: &BTreeMap<StoreName, config::St
     if !pages.is_empty() {
         tracing::info!(pages = pages.len(), "publishing what an earlier run left in the spool");
     }
-    let damaged = corrupt.into_iter().filter_map(|file| file.store).collect();
-    Recovered { pages, unknown, damaged }
+    corrupt.into_iter().filter_map(|file| file.store).collect()
 }

@@ -158,7 +158,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         tokio::spawn(async move { axum::serve(listener, app).await });
-        (Registry::new(base, None, std::time::Duration::from_secs(10)).unwrap(), calls)
+        (Registry::new(base, None, None, std::time::Duration::from_secs(10)).unwrap(), calls)
     }
 
     #[tokio::test]

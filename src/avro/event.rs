@@ -23,7 +23,7 @@ use crate::order::country::Country;
 use crate::order::ids::{ReadId, StoreName};
 
 pub use content_hash::{ContentHash, ContentHashError};
-pub use encoded::EncodedOrder;
+pub use encoded::{EncodedOrder, Readers};
 pub use reason::Reason;
 pub use record::{EventBuyer, EventLine, OrderEvent};
 pub use revision::Revision;
@@ -79,15 +79,25 @@ impl<'a> Event<'a> {
     /// Encodes the event as a message value.
     #[must_use]
     pub fn to_message(&self, frame: Frame) -> Vec<u8> {
+        self.message(frame, &self.order.fields)
+    }
+
+    /// The same without personal data, if there is a topic for it.
+    #[must_use]
+    pub fn to_masked_message(&self, frame: Frame) -> Option<Vec<u8>> {
+        self.order.masked.as_ref().map(|fields| self.message(frame, fields))
+    }
+
+    fn message(&self, frame: Frame, fields: &[u8]) -> Vec<u8> {
         let Self { origin, revision, reason, order } = *self;
         // In the schema's order.
-        let mut datum = Writer::framed(frame, order.fields.len() + 256);
+        let mut datum = Writer::framed(frame, fields.len() + 256);
         datum.text(origin.store.as_str());
         datum.text(origin.country.code());
         datum.text(order.id.as_str());
         datum.number(i32::from(revision));
         datum.number(reason.symbol());
-        datum.written(&order.fields);
+        datum.written(fields);
         datum.into_message()
     }
 

@@ -15,6 +15,9 @@ use serde_json::{Value, json};
 use thiserror::Error;
 use url::Url;
 
+use crate::platform::root_cause::root_cause;
+use crate::platform::tls::{self, Authorities};
+
 /// The compatibility level for our subjects: every version can read every other.
 pub const FULL_TRANSITIVE: &str = "FULL_TRANSITIVE";
 
@@ -41,10 +44,18 @@ pub enum RegistryError {
     )]
     Url,
     #[error("the HTTP client for the schema registry could not be set up: look at this machine's TLS certificates")]
+    Tls(#[from] native_tls::Error),
+    #[error("the HTTP client for the schema registry could not be set up: {0}")]
     Client(#[source] reqwest::Error),
     /// Nothing answered, or the connection broke.
     #[error("the schema registry can't be reached: see that it runs, and that `schema_registry.url` is right")]
     Unreachable(#[source] reqwest::Error),
+    /// Nobody whom we trust has signed its certificate, or not for this name.
+    #[error(
+        "the schema registry's certificate is not trusted: see that `schema_registry.url` has the name that the \
+         certificate is for, and name a file of the authorities that signed it in `schema_registry.ca_file`"
+    )]
+    Untrusted(#[source] reqwest::Error),
     /// The registry did not answer in time.
     #[error("the schema registry did not answer in time: see whether it is overloaded or blocked by a firewall")]
     TimedOut(#[source] reqwest::Error),
@@ -133,16 +144,23 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Creates a client of the registry at `base`, whose path is kept. `timeout` limits a whole request.
+    /// Creates a client of the registry at `base`, whose path is kept. `authorities` are trusted besides
+    /// those whom the machine trusts; `timeout` limits a whole request.
     ///
     /// # Errors
     /// [`RegistryError::Url`] and [`RegistryError::Client`]. No request is made yet.
-    pub fn new(base: Url, credentials: Option<Credentials>, timeout: Duration) -> Result<Self, RegistryError> {
+    pub fn new(
+        base: Url,
+        credentials: Option<Credentials>,
+        authorities: Option<&Authorities>,
+        timeout: Duration,
+    ) -> Result<Self, RegistryError> {
         let bare = base.username().is_empty() && base.password().is_none();
         if !matches!(base.scheme(), "http" | "https") || !bare {
             return Err(RegistryError::Url);
         }
         let http = Client::builder()
+            .tls_backend_preconfigured(tls::connector(authorities)?)
             .http1_only()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(timeout)
@@ -151,7 +169,7 @@ impl Registry {
             .referer(false)
             .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| RegistryError::Client(error.without_url()))?;
+            .map_err(RegistryError::Client)?;
         Ok(Self { http, base, credentials })
     }
 
@@ -266,7 +284,13 @@ impl Registry {
 
 fn failure(error: reqwest::Error) -> RegistryError {
     let error = error.without_url();
-    if error.is_timeout() { RegistryError::TimedOut(error) } else { RegistryError::Unreachable(error) }
+    if error.is_timeout() {
+        return RegistryError::TimedOut(error);
+    }
+    match root_cause(&error).to_string().contains("certificate verify failed") {
+        true => RegistryError::Untrusted(error),
+        false => RegistryError::Unreachable(error),
+    }
 }
 
 /// The status of an answer, and its body if that is JSON.

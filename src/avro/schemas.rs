@@ -11,7 +11,7 @@ use crate::avro::contract::{Contract, ORDER_EVENT, ORDER_TRACKING};
 use crate::avro::decoder::{DecodeError, Decoder};
 use crate::avro::framing::Frame;
 use crate::avro::registry::{Credentials, Registry, RegistryError};
-use crate::config::{Config, SecretError};
+use crate::config::{AuthoritiesError, CaFile, Config, SecretError};
 use watch::Settled;
 
 pub use watch::{Lost, lost};
@@ -25,6 +25,9 @@ pub enum SchemaError {
     /// The registry's password can't be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// The certificates of its authorities can't be read.
+    #[error(transparent)]
+    Authorities(#[from] AuthoritiesError),
     /// The registry had our schemas once, and no longer has them.
     #[error("{0}")]
     Forgotten(String),
@@ -42,7 +45,7 @@ impl SchemaError {
             Self::Decode(error) => error.is_transient(),
             // Pages wait in the spool until somebody has restored the schemas.
             Self::Forgotten(_) => true,
-            Self::Secret(_) => false,
+            Self::Secret(_) | Self::Authorities(_) => false,
         }
     }
 }
@@ -97,7 +100,7 @@ impl SchemaResolver {
     /// Reads the settings. Makes no request yet.
     ///
     /// # Errors
-    /// The registry's URL can't be used, or its password can't be read.
+    /// The registry's URL can't be used, or its password or its authorities can't be read.
     pub fn from_config(config: &Config) -> Result<Self, SchemaError> {
         let topics = &config.kafka.topics;
         let subject = |topic: &str, contract| Subject { name: format!("{topic}-value"), contract };
@@ -110,7 +113,8 @@ impl SchemaResolver {
                     .clone()
                     .zip(password)
                     .map(|(username, password)| Credentials { username, password });
-                Some(Registry::new(settings.url.clone(), credentials, settings.timeout)?)
+                let authorities = settings.ca_file.as_ref().map(CaFile::read).transpose()?;
+                Some(Registry::new(settings.url.clone(), credentials, authorities.as_ref(), settings.timeout)?)
             }
         };
         Ok(Self {

@@ -4,21 +4,21 @@ use anyhow::{Context, Result};
 use clap::Subcommand;
 
 use super::out;
-use crate::config::Config;
+use crate::config::{CaFile, Config, PasswordSource};
 
 /// What to do with the settings.
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub enum ConfigCommand {
     /// Print every setting in force and where it was set; secrets are redacted
     Show,
-    /// Check the settings and read the files with secrets, without connecting to anything
+    /// Check the settings and read the files with secrets and certificates, without connecting to anything
     Check,
 }
 
 /// Prints or checks settings that were loaded already.
 ///
 /// # Errors
-/// The settings name no store, or a secret can't be read.
+/// The settings name no store, or a file with a secret or with certificates can't be read.
 pub fn run(command: ConfigCommand, config: &Config, json: bool) -> Result<()> {
     let text = match command {
         ConfigCommand::Show if json => format!("{:#}\n", config.redacted_json()),
@@ -32,10 +32,13 @@ pub fn run(command: ConfigCommand, config: &Config, json: bool) -> Result<()> {
 fn check(config: &Config, json: bool) -> Result<String> {
     let stores = config.stores_or_error()?;
     for (name, store) in stores {
-        store.token.read().with_context(|| format!("store `{name}`"))?;
+        let of_store = || format!("store `{name}`");
+        store.token.read().with_context(of_store)?;
+        store.api.ca_file.as_ref().map(CaFile::read).transpose().with_context(of_store)?;
     }
-    if let Some(password) = config.schema_registry.as_ref().and_then(|registry| registry.password.as_ref()) {
-        password.read().context("schema registry")?;
+    if let Some(registry) = &config.schema_registry {
+        registry.password.as_ref().map(PasswordSource::read).transpose().context("schema registry")?;
+        registry.ca_file.as_ref().map(CaFile::read).transpose().context("schema registry")?;
     }
     config.kafka.properties.check_files().context("kafka.properties")?;
     config.refused_or_none()?;

@@ -9,7 +9,7 @@ use crate::app::AppError;
 use crate::app::control_socket::ControlError;
 use crate::avro::registry::RegistryError;
 use crate::avro::schemas::SchemaError;
-use crate::config::{ConfigError, SecretError};
+use crate::config::{AuthoritiesError, ConfigError, SecretError};
 use crate::demo::{DemoConsumerError, DemoError};
 use crate::kafka::KafkaFault;
 use crate::operate::admin::CannotListen;
@@ -64,7 +64,7 @@ fn known(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     let is = [
         (cause.is::<NoLetter>(), USAGE),
         (cause.is::<ConfigError>() || cause.is::<SecretError>() || cause.is::<WhichStore>(), USAGE),
-        (cause.is::<CannotListen>() || cause.is::<NoRegistry>(), USAGE),
+        (cause.is::<AuthoritiesError>() || cause.is::<CannotListen>() || cause.is::<NoRegistry>(), USAGE),
         (cause.is::<SandboxError>() || cause.is::<StateError>(), USAGE),
         (cause.is::<MemoryError>() || cause.is::<DemoConsumerError>(), KAFKA),
         (cause.is::<RegistryError>(), REGISTRY),
@@ -75,7 +75,7 @@ fn known(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
 
 fn of_app(error: &AppError) -> u8 {
     match error {
-        AppError::Config(_) | AppError::Secret(_) => USAGE,
+        AppError::Config(_) | AppError::Secret(_) | AppError::Authorities(_) => USAGE,
         AppError::Kafka(fault) => of_kafka(fault),
         AppError::Memory(_) => KAFKA,
         AppError::Encoding(error) => of_encoding(error),
@@ -118,7 +118,8 @@ fn of_reconcile(error: &ReconcileError) -> u8 {
 
 fn of_lane(error: &LaneError) -> u8 {
     match error {
-        LaneError::Kafka(_) | LaneError::Memory(_) | LaneError::Decode(_) | LaneError::StoppedWaiting { .. } => KAFKA,
+        LaneError::Kafka(_) | LaneError::Memory(_) | LaneError::Decode(_) => KAFKA,
+        LaneError::StoppedWaiting { .. } | LaneError::NotOwner(_) => KAFKA,
         LaneError::Encoding(error) => of_encoding(error),
         LaneError::Spool(_) | LaneError::Account(_) => SPOOL,
         LaneError::UnknownStore(_) => USAGE,
@@ -137,7 +138,7 @@ fn of_demo(error: &DemoError) -> u8 {
 fn of_encoding(error: &SchemaError) -> u8 {
     match error {
         SchemaError::Registry(_) | SchemaError::Forgotten(_) => REGISTRY,
-        SchemaError::Secret(_) => USAGE,
+        SchemaError::Secret(_) | SchemaError::Authorities(_) => USAGE,
         SchemaError::Decode(_) => KAFKA,
     }
 }

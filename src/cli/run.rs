@@ -1,12 +1,14 @@
 //! `run`: runs the pipeline until it is stopped, and restarts it when the settings are reloaded.
 //!
-//! A reload is an orderly stop and a new start in the same process: reads in flight are awaited and committed, and the
-//! spool is released and locked again. So at no time does one part of the program use the old settings and another part
-//! the new ones. The counters and the admin server outlive a reload.
+//! If only stores differ, only those are started, restarted or stopped. Any other reload is an orderly stop and a new
+//! start in the same process: reads in flight are awaited and committed, and the spool is released and locked again. So
+//! at no time does one part of the program use the old settings and another part the new ones. The counters and the admin
+//! server outlive a reload.
 //!
 //! SIGHUP reads the settings file again. A change in the folder of stores does not: what somebody is editing there
 //! meanwhile waits for the signal.
 
+use std::cell::OnceCell;
 use std::mem;
 use std::path::Path;
 use std::sync::Arc;
@@ -97,7 +99,7 @@ impl Runner<'_> {
     async fn run(&mut self, mut config: Config) -> Result<(), AppError> {
         let mut former = None;
         loop {
-            match self.work_with(&config).await {
+            match self.work_with(&mut config).await {
                 End::Stopped => return Ok(()),
                 End::Reload(new) => former = Some(mem::replace(&mut config, *new)),
                 End::Failed { error, had_started } => {
@@ -110,28 +112,25 @@ impl Runner<'_> {
         }
     }
 
-    async fn work_with(&mut self, config: &Config) -> End {
+    async fn work_with(&mut self, config: &mut Config) -> End {
         let stop = CancellationToken::new();
         let (counters, admin, stopped) = (self.counters.clone(), self.admin.clone(), stop.clone());
-        let manager = self.manager.clone();
-        let mut next = None;
-        let mut had_started = false;
+        let (manager, initial) = (self.manager.clone(), config.clone());
+        let (mut next, control) = (None, OnceCell::new());
         let work = async {
-            if config.stores.is_empty() && config.stores_dir.is_some() {
+            if initial.stores.is_empty() {
                 tracing::info!("no store can be used yet: waiting for a file in `stores_dir`");
-                stopped.cancelled().await;
-                return Ok(());
             }
-            let app = App::build_counting(counters, config, stopped).await?;
-            admin.at_work(config, &app);
+            let app = App::build_counting(counters, &initial, stopped).await?;
+            admin.at_work(&initial, &app);
             manager.notify(ServiceState::Ready);
-            had_started = true;
+            control.set(app.stores_control()).ok();
             app.run().await
         };
         let result = {
             tokio::pin!(work);
             loop {
-                tokio::select! {
+                let new = tokio::select! {
                     result = &mut work => break result,
                     signal = self.signals.next() => match signal {
                         ProcessSignal::Stop { code } if self.stopping => std::process::exit(code),
@@ -141,46 +140,52 @@ impl Runner<'_> {
                             self.admin.set_phase(Phase::Stopping);
                             self.manager.notify(ServiceState::Stopping);
                             stop.cancel();
+                            continue;
                         }
-                        ProcessSignal::Reload if self.stopping => {}
-                        ProcessSignal::Reload => if let Some(new) = self.reload(next.as_deref().unwrap_or(config)).await {
-                            next = Some(new);
-                            self.admin.set_phase(Phase::Reloading);
-                            self.manager.notify(ServiceState::Reloading);
-                            stop.cancel();
-                        },
+                        ProcessSignal::Reload if self.stopping => continue,
+                        ProcessSignal::Reload => self.reload(next.as_ref().unwrap_or(config)).await,
                     },
-                    () = self.stores.changed() => if let Some(new) = self.look_at_stores(next.as_deref().unwrap_or(config)).await
-                        && !self.stopping
-                    {
+                    () = self.stores.changed() => self.look_at_stores(next.as_ref().unwrap_or(config)).await,
+                };
+                let Some(new) = new.filter(|_| !self.stopping) else { continue };
+                match control.get().filter(|_| next.is_none() && !new.differs_beyond_stores(config)) {
+                    Some(control) => {
+                        control.set(new.stores.clone());
+                        self.admin.configure(&new);
+                        *config = new;
+                    }
+                    None => {
+                        tracing::info!("starting anew with the new settings once the reads in flight are committed");
                         next = Some(new);
                         self.admin.set_phase(Phase::Reloading);
+                        self.manager.notify(ServiceState::Reloading);
                         stop.cancel();
-                    },
+                    }
                 }
             }
         };
+        let had_started = control.get().is_some();
         match (result, next) {
             (Ok(()), None) => End::Stopped,
-            (Ok(()), Some(new)) => End::Reload(new),
+            (Ok(()), Some(new)) => End::Reload(Box::new(new)),
             (Err(error), Some(new)) if is_cut_short(&error) => {
                 tracing::warn!(%error, "stopped for the new settings");
-                End::Reload(new)
+                End::Reload(Box::new(new))
             }
             (Err(error), _) => End::Failed { error, had_started },
         }
     }
 
     /// Reads the settings again. Returns none if they can't be used.
-    async fn reload(&mut self, now: &Config) -> Option<Box<Config>> {
+    async fn reload(&mut self, now: &Config) -> Option<Config> {
         let loaded = match Sources::read(self.file, config::environment(), &[]) {
             Ok(sources) => self.load(Arc::new(sources), now).await,
             Err(error) => Err(error.into()),
         };
         match loaded {
             Ok(new) => {
-                tracing::info!("the settings were read again: starting anew once the reads in flight are committed");
-                Some(Box::new(new))
+                tracing::info!("the settings were read again");
+                Some(new)
             }
             Err(error) => {
                 tracing::error!(
@@ -193,9 +198,9 @@ impl Runner<'_> {
     }
 
     /// Reads the folder of stores again. Returns none if no store has changed.
-    async fn look_at_stores(&mut self, now: &Config) -> Option<Box<Config>> {
+    async fn look_at_stores(&mut self, now: &Config) -> Option<Config> {
         match self.load(self.sources.clone(), now).await {
-            Ok(new) => Some(Box::new(new)).filter(|new| !config::changes(&now.stores, &new.stores).is_empty()),
+            Ok(new) => Some(new).filter(|new| !config::changes(&now.stores, &new.stores).is_empty()),
             Err(error) => {
                 let error = format!("{error:#}");
                 tracing::error!(error, "the folder of stores can't be used: going on with the stores as they were");

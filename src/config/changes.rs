@@ -35,14 +35,18 @@ pub fn changes(
 }
 
 impl Config {
-    /// Whether these settings differ from the former ones in anything besides the stores and the admin server's
-    /// address. A file with a secret of Kafka or the registry that was replaced is a difference.
+    /// Whether these settings differ from the former ones in anything besides the stores and the admin server. A file
+    /// with a secret of Kafka or the registry that was replaced is a difference.
     #[must_use]
     pub fn differs_beyond_stores(&self, former: &Self) -> bool {
-        let Self { kafka, schema_registry, spool, reconcile, mapping, resync, secret_files, .. } = self;
-        (kafka, schema_registry, spool) != (&former.kafka, &former.schema_registry, &former.spool)
-            || (reconcile, mapping, resync) != (&former.reconcile, &former.mapping, &former.resync)
+        let Self { kafka, schema_registry, spool, cluster, reconcile, mapping, resync, events, secret_files, .. } =
+            self;
+        (kafka, schema_registry) != (&former.kafka, &former.schema_registry)
+            || (spool, cluster) != (&former.spool, &former.cluster)
+            || (reconcile, mapping) != (&former.reconcile, &former.mapping)
+            || (resync, events) != (&former.resync, &former.events)
             || *secret_files != former.secret_files
+            || self.api.host_limits() != former.api.host_limits()
     }
 
     /// Leaves the former settings of stores in force whose new ones are refused. Of a file of which nothing can be used

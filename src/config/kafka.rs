@@ -57,7 +57,7 @@ impl Default for Kafka {
     }
 }
 
-/// `[kafka.topics]`: three different names.
+/// `[kafka.topics]`: names that differ.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Topics {
@@ -70,6 +70,9 @@ pub struct Topics {
     /// Records that could not be mapped, as they came.
     #[serde(deserialize_with = "topic_name")]
     pub dead_letter: String,
+    /// The same order events without personal data, for those who may not see it; `None` for no such topic.
+    #[serde(deserialize_with = "optional_topic_name")]
+    pub orders_masked: Option<String>,
 }
 
 impl Default for Topics {
@@ -78,6 +81,7 @@ impl Default for Topics {
             orders: "imotriz.orders.v1".to_owned(),
             tracking: "imotriz.orders.tracking.v1".to_owned(),
             dead_letter: "imotriz.orders.dlq.v1".to_owned(),
+            orders_masked: None,
         }
     }
 }
@@ -85,7 +89,11 @@ impl Default for Topics {
 impl Topics {
     /// A topic setting that equals another one, and the name of that other one.
     pub(super) fn duplicate_name(&self) -> Option<(&'static str, &'static str)> {
+        let masked = self.orders_masked.as_ref();
         match self {
+            Self { orders, .. } if masked == Some(orders) => Some(("orders_masked", "orders")),
+            Self { tracking, .. } if masked == Some(tracking) => Some(("orders_masked", "tracking")),
+            Self { dead_letter, .. } if masked == Some(dead_letter) => Some(("orders_masked", "dead_letter")),
             Self { orders, tracking, .. } if orders == tracking => Some(("tracking", "orders")),
             Self { orders, dead_letter, .. } if orders == dead_letter => Some(("dead_letter", "orders")),
             Self { tracking, dead_letter, .. } if tracking == dead_letter => Some(("dead_letter", "tracking")),
@@ -146,6 +154,10 @@ fn replicas<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error>
         replicas @ (-1 | 1..=32_767) => Ok(replicas),
         _ => Err(D::Error::custom("must be at least 1, or -1 for the broker's default")),
     }
+}
+
+fn optional_topic_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    topic_name(deserializer).map(Some)
 }
 
 fn topic_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {

@@ -7,9 +7,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::authorities::CaFile;
 use super::secret::{PasswordSource, Secret};
 use super::values;
 use crate::order::ids::StoreName;
+use crate::order::privacy::Personal;
 
 /// `[schema_registry]`: a registry with Confluent's API. Without it, events are in Avro's single-object encoding.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -20,6 +22,8 @@ pub struct SchemaRegistry {
     /// Time limit for a whole request.
     #[serde(with = "values::duration")]
     pub timeout: Duration,
+    /// Authorities to trust besides the machine's.
+    pub ca_file: Option<CaFile>,
     /// The user, if the registry requires a login. Never set without a password.
     pub username: Option<String>,
     #[serde(flatten)]
@@ -36,6 +40,7 @@ pub(super) struct SchemaRegistryEntry {
     pub auto_register: bool,
     #[serde(default = "ten_seconds", with = "values::duration")]
     pub timeout: Duration,
+    pub ca_file: Option<CaFile>,
     pub username: Option<String>,
     pub password: Option<Secret>,
     pub password_file: Option<PathBuf>,
@@ -66,6 +71,33 @@ pub struct Spool {
 impl Default for Spool {
     fn default() -> Self {
         Self { dir: "spool".into(), max_pages: 64, page_space: 256 << 10 }
+    }
+}
+
+/// `[cluster]`: several instances share the stores.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cluster {
+    /// Whether this process is one of several instances. All of them need the same stores, topics and prefix, and a spool
+    /// of their own each.
+    pub enabled: bool,
+    /// The consumer group in which the instances share the lanes.
+    pub group_id: String,
+    /// A name of this instance that stays the same when it is started again.
+    pub instance_id: Option<String>,
+    /// An instance that gives no sign of life for this long loses its lanes.
+    #[serde(with = "values::duration")]
+    pub session_timeout: Duration,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            group_id: "imotriz-kafka".to_owned(),
+            instance_id: None,
+            session_timeout: Duration::from_secs(45),
+        }
     }
 }
 
@@ -127,6 +159,14 @@ impl Reconcile {
     const DAY: Duration = Duration::from_secs(86_400);
     /// The marketplace lists orders up to 30 days back. An order that is forgotten sooner would be published again.
     pub(super) const LEAST_RETENTION: Duration = Self::DAY.saturating_mul(31);
+}
+
+/// `[events]`: what an event holds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Events {
+    /// How much of the buyer the orders topic shows.
+    pub personal: Personal,
 }
 
 /// `[resync]`: what happens when a seller asks for an order again.

@@ -7,6 +7,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use url::Url;
 
+use super::authorities::CaFile;
 use super::secret::{Secret, TokenSource};
 use super::values;
 use crate::marketplace::client::HostLimits;
@@ -28,6 +29,8 @@ pub struct Api {
     /// How many requests one host gets per second at most, from all stores together. `None` in a store's own settings.
     #[serde(deserialize_with = "values::some_positive")]
     pub requests_per_second_per_host: Option<u32>,
+    /// Authorities to trust besides the machine's.
+    pub ca_file: Option<CaFile>,
     /// Time limit for connecting.
     #[serde(with = "values::duration")]
     pub connect_timeout: Duration,
@@ -55,6 +58,7 @@ impl Default for Api {
             poll_interval_max: None,
             max_in_flight_per_host: Some(Self::MAX_IN_FLIGHT),
             requests_per_second_per_host: Some(Self::REQUESTS_PER_SECOND),
+            ca_file: None,
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(120),
             total_timeout: Duration::from_secs(300),
@@ -171,6 +175,7 @@ pub(super) struct StoreEntry {
     poll_interval: Option<Duration>,
     #[serde(default, deserialize_with = "values::duration::optional")]
     poll_interval_max: Option<Duration>,
+    ca_file: Option<CaFile>,
     #[serde(default, deserialize_with = "values::duration::optional")]
     connect_timeout: Option<Duration>,
     #[serde(default, deserialize_with = "values::duration::optional")]
@@ -228,6 +233,7 @@ impl StoreEntry {
             poll_interval_max: self.poll_interval_max.or(general.poll_interval_max),
             max_in_flight_per_host: None,
             requests_per_second_per_host: None,
+            ca_file: self.ca_file.as_ref().or(general.ca_file.as_ref()).cloned(),
             connect_timeout: self.connect_timeout.unwrap_or(general.connect_timeout),
             idle_timeout: self.idle_timeout.unwrap_or(general.idle_timeout),
             total_timeout: self.total_timeout.unwrap_or(general.total_timeout),

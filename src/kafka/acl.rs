@@ -16,6 +16,7 @@ pub(super) enum Resource {
     Topics(Vec<String>),
     /// All IDs with this prefix.
     TransactionalIds(String),
+    Group(String),
     Cluster,
 }
 
@@ -25,6 +26,7 @@ impl Acl {
         match self.resource {
             Resource::Topics(_) => "TopicAuthorizationFailed",
             Resource::TransactionalIds(_) => "TransactionalIdAuthorizationFailed",
+            Resource::Group(_) => "GroupAuthorizationFailed",
             Resource::Cluster => "ClusterAuthorizationFailed",
         }
     }
@@ -42,6 +44,7 @@ impl Acl {
             Resource::TransactionalIds(prefix) => {
                 command += &format!(" --transactional-id {prefix} --resource-pattern-type prefixed");
             }
+            Resource::Group(group) => command += &format!(" --group {group}"),
             Resource::Cluster => command += " --cluster",
         }
         command
@@ -62,6 +65,7 @@ impl fmt::Display for Acl {
                 write!(f, "the {noun} `{}`", topics.join("`, `"))
             }
             Resource::TransactionalIds(prefix) => write!(f, "transactional IDs that begin with `{prefix}`"),
+            Resource::Group(group) => write!(f, "the group `{group}`"),
             Resource::Cluster => f.write_str("the cluster"),
         }
     }

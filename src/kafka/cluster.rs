@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use super::broker::{Broker, KafkaFuture, Producer, TrackingLog};
+use super::broker::{Broker, KafkaFuture, Membership, Producer, TrackingLog};
+use super::settings::Isolation;
+use super::topics::TopicNames;
 use super::tracking_reader::TrackingReader;
-use super::{Connection, Delivered, OutgoingRecord, Transactions};
+use super::{Connection, Contact, Delivered, GroupOptions, KafkaFault, OutgoingRecord, Transactions, group};
 
 /// A real cluster.
 pub struct Cluster {
     pub connection: Connection,
-    /// Name of the tracking topic.
-    pub tracking: String,
+    pub topics: TopicNames,
+    /// The group of the instances that share the lanes.
+    pub group: GroupOptions,
 }
 
 impl Broker for Cluster {
@@ -22,7 +25,16 @@ impl Broker for Cluster {
     }
 
     fn tracking(&self, lane: i32, patience: Duration) -> Box<dyn TrackingLog> {
-        Box::new(TrackingReader::new(self.connection.clone(), self.tracking.clone(), lane, patience))
+        Box::new(TrackingReader::new(self.connection.clone(), self.topics.tracking.clone(), lane, patience))
+    }
+
+    fn tracking_is_void(&self, patience: Duration) -> Result<bool, KafkaFault> {
+        let contact = Contact::open(&self.connection, Isolation::Uncommitted, "looking at the topics", patience)?;
+        Ok(!contact.has_held_records(&self.topics.tracking)? && contact.has_held_records(&self.topics.orders)?)
+    }
+
+    fn join(&self) -> Result<Membership, KafkaFault> {
+        group::join(&self.connection, &self.topics.tracking, &self.group)
     }
 
     fn transaction_timeout(&self) -> Duration {

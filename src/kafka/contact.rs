@@ -68,6 +68,17 @@ impl Contact {
         self.ask(|patience| self.client.fetch_watermarks(topic, partition, patience))
     }
 
+    /// Whether any partition of the topic holds a record, or has ever held one.
+    pub(crate) fn has_held_records(&self, topic: &str) -> Result<bool, KafkaFault> {
+        let metadata = self.metadata_of(topic)?;
+        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+            if self.watermarks(topic, partition.id())?.1 > 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The first offsets at or after the times in `wanted`.
     pub(crate) fn offsets_for_times(&self, wanted: &TopicPartitionList) -> Result<TopicPartitionList, KafkaFault> {
         self.ask(|patience| self.client.offsets_for_times(wanted.clone(), patience))

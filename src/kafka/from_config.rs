@@ -1,7 +1,7 @@
 //! Converts the settings into the arguments of the Kafka clients.
 
-use super::Connection;
 use super::topics::{TopicNames, TopicPlan};
+use super::{Connection, GroupOptions};
 use crate::config;
 
 impl From<&config::Kafka> for Connection {
@@ -34,6 +34,17 @@ impl From<&config::Kafka> for TopicNames {
             orders: kafka.topics.orders.clone(),
             tracking: kafka.topics.tracking.clone(),
             dead_letter: kafka.topics.dead_letter.clone(),
+            orders_masked: kafka.topics.orders_masked.clone(),
+        }
+    }
+}
+
+impl From<&config::Cluster> for GroupOptions {
+    fn from(cluster: &config::Cluster) -> Self {
+        Self {
+            group_id: cluster.group_id.clone(),
+            instance_id: cluster.instance_id.clone(),
+            session_timeout: cluster.session_timeout,
         }
     }
 }

@@ -12,6 +12,16 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::KafkaFault;
 use super::acl::{Acl, Resource};
 
+/// How an instance takes part in its group.
+#[derive(Debug, Clone)]
+pub struct GroupOptions {
+    pub group_id: String,
+    /// Makes it a static member.
+    pub instance_id: Option<String>,
+    /// Without a sign of life for this long an instance loses its lanes.
+    pub session_timeout: Duration,
+}
+
 /// How every client reaches the cluster.
 #[derive(Clone)]
 pub struct Connection {
@@ -109,6 +119,11 @@ impl Connection {
         Acl { principal: self.principal(), operations: &["Write"], resource: Resource::TransactionalIds(prefix) }
     }
 
+    /// The ACL for a member of a consumer group.
+    pub(crate) fn acl_on_group(&self, group: &str) -> Acl {
+        Acl { principal: self.principal(), operations: &["Read"], resource: Resource::Group(group.to_owned()) }
+    }
+
     /// An ACL on the cluster itself.
     pub(crate) fn acl_on_cluster(&self, operations: &'static [&'static str]) -> Acl {
         Acl { principal: self.principal(), operations, resource: Resource::Cluster }
@@ -145,6 +160,27 @@ impl Connection {
             .set("socket.nagle.disable", "true")
             // Needed to detect a silently repeated EndTxn, see `Transactions`.
             .set("statistics.interval.ms", "1000");
+        Ok(config)
+    }
+
+    /// The settings of a member of the group that shares the lanes.
+    pub(super) fn member(&self, options: &GroupOptions) -> Result<ClientConfig, KafkaFault> {
+        let GroupOptions { group_id, instance_id, session_timeout } = options;
+        let session = session_timeout.as_millis();
+        let mut config = self.client()?;
+        config
+            .set("group.id", group_id)
+            .set("group.protocol", "classic")
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("session.timeout.ms", session.to_string())
+            .set("heartbeat.interval.ms", (session / 10).clamp(1, 3000).to_string())
+            // A lane that is revoked may wait for a read in flight and for its pages to be published.
+            .set("max.poll.interval.ms", session.max(600_000).to_string())
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "latest");
+        if let Some(id) = instance_id {
+            config.set("group.instance.id", id);
+        }
         Ok(config)
     }
 

@@ -14,12 +14,20 @@ pub struct TopicNames {
     pub tracking: String,
     /// Records that could not be mapped.
     pub dead_letter: String,
+    /// Order events without personal data, if there is such a topic.
+    pub orders_masked: Option<String>,
 }
 
 impl TopicNames {
     /// The topics, each with the operations that a running program needs on it.
-    fn needed(&self) -> [(&String, &'static [&'static str]); 3] {
-        [(&self.orders, WRITTEN), (&self.tracking, TRACKED), (&self.dead_letter, WRITTEN)]
+    fn needed(&self) -> impl Iterator<Item = (&String, &'static [&'static str])> {
+        let written = self.written().map(|name| (name, WRITTEN));
+        written.chain([(&self.tracking, TRACKED)])
+    }
+
+    /// The topics that are only written to.
+    pub fn written(&self) -> impl Iterator<Item = &String> {
+        [&self.orders, &self.dead_letter].into_iter().chain(&self.orders_masked)
     }
 }
 
@@ -52,7 +60,7 @@ pub struct Layout {
 const RETENTION_MS: &str = "7776000000";
 const CALL: Duration = Duration::from_secs(10);
 
-/// Creates missing topics if `plan.create`, then checks all three, as far as that is possible by reading.
+/// Creates missing topics if `plan.create`, then checks all of them, as far as that is possible by reading.
 ///
 /// # Errors
 /// A missing topic that may not be created, a tracking topic that isn't `cleanup.policy=compact` or hides its policy,
@@ -88,21 +96,25 @@ pub async fn ensure(connection: &Connection, plan: &TopicPlan) -> Result<Layout,
 /// As [`ensure`]; and a topic that this user may not write to.
 pub async fn ensure_writable(connection: &Connection, plan: &TopicPlan) -> Result<Layout, KafkaFault> {
     let layout = ensure(connection, plan).await?;
-    let TopicNames { orders, tracking, dead_letter } = &plan.names;
-    access::check_writes(connection, tracking, &[orders, dead_letter]).await?;
+    let written: Vec<&str> = plan.names.written().map(String::as_str).collect();
+    access::check_writes(connection, &plan.names.tracking, &written).await?;
     Ok(layout)
 }
 
 impl TopicPlan {
     /// The topics as they are created.
     #[must_use]
-    pub fn new_topics(&self) -> [NewTopic<'_>; 3] {
+    pub fn new_topics(&self) -> Vec<NewTopic<'_>> {
         let replication = || TopicReplication::Fixed(self.replication);
-        [
-            NewTopic::new(&self.names.orders, self.orders_partitions, replication()).set("retention.ms", RETENTION_MS),
+        let of_orders =
+            |name| NewTopic::new(name, self.orders_partitions, replication()).set("retention.ms", RETENTION_MS);
+        let mut topics = vec![
+            of_orders(&self.names.orders),
             NewTopic::new(&self.names.tracking, self.lanes, replication()).set("cleanup.policy", "compact"),
             NewTopic::new(&self.names.dead_letter, 1, replication()).set("retention.ms", RETENTION_MS),
-        ]
+        ];
+        topics.extend(self.names.orders_masked.as_deref().map(of_orders));
+        topics
     }
 }
 

@@ -96,7 +96,7 @@ impl TrackingLog for TrackingReader {
         while self.position < high {
             match consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => {
-                    if apply(message.key().unwrap_or_default(), message.payload()).is_break() {
+                    if apply(message.offset(), message.key().unwrap_or_default(), message.payload()).is_break() {
                         return Ok(());
                     }
                     self.position = message.offset() + 1;

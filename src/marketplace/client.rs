@@ -32,6 +32,7 @@ use crate::marketplace::body::{self, Extent, IdList, Message, PageError, PageVer
 use crate::order::ids::{OrderId, OrderIds};
 use crate::platform::clock;
 use crate::platform::root_cause::root_cause;
+use crate::platform::tls::Authorities;
 use refusal::{refusal, said_by};
 
 pub use connections::Connections;
@@ -62,6 +63,8 @@ pub struct ClientOptions {
     pub paths: Paths,
     /// The query parameter for the page number, if the marketplace returns the list of IDs in pages.
     pub list_page_parameter: Option<String>,
+    /// Whom to trust besides those whom the machine trusts.
+    pub authorities: Option<Authorities>,
     /// Limit for the TCP and TLS handshakes, during which nothing has been sent yet.
     pub connect_timeout: Duration,
     /// Longest silence within an answer. It is long because a late answer is still the only copy.
@@ -71,6 +74,15 @@ pub struct ClientOptions {
     /// Largest body accepted, in bytes. The list of IDs, of which only the IDs are kept in memory, may be [`LONG_LIST`]
     /// times larger.
     pub max_body: usize,
+}
+
+/// The TLS library or the HTTP client can't be set up.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    #[error(transparent)]
+    Tls(#[from] native_tls::Error),
+    #[error(transparent)]
+    Http(#[from] reqwest::Error),
 }
 
 /// The outcome of a destructive read.
@@ -216,8 +228,9 @@ struct CutBody {
 }
 
 impl Client {
-    /// Fails only if the TLS library can't be set up.
-    pub fn new(options: ClientOptions, connections: &Connections) -> Result<Self, reqwest::Error> {
+    /// # Errors
+    /// [`ClientError`]. No request is made yet.
+    pub fn new(options: ClientOptions, connections: &Connections) -> Result<Self, ClientError> {
         Ok(Self { http: connections.client(&options)?, options })
     }
 
@@ -436,7 +449,9 @@ fn plain(error: reqwest::Error) -> String {
     let error = error.without_url();
     let cause = root_cause(&error).to_string();
     if cause.contains("certificate verify failed") {
-        return format!("{kind}: its certificate is not trusted. `SSL_CERT_FILE` names a file of authorities to trust");
+        return format!(
+            "{kind}: its certificate is not trusted. name a file of the authorities that signed it in `api.ca_file`"
+        );
     }
     format!("{kind} ({cause})")
 }

@@ -179,6 +179,12 @@ impl ReadId {
         Self(Uuid::new_v7(uuid::Timestamp::from_unix(random, seconds, nanos)))
     }
 
+    /// The bits that [`ReadIds`] marks.
+    fn mark(self) -> u64 {
+        let (time, random) = self.0.as_u64_pair();
+        (time & ReadIds::TIME_BITS) << 14 | (random & ReadIds::RANDOM_BITS) >> 48
+    }
+
     /// When the ID was generated, in milliseconds since 1970. `None` if the UUID carries no time: an ID from elsewhere
     /// may not.
     #[must_use]
@@ -195,6 +201,36 @@ impl ReadId {
     /// Calls `f` with the text, which needs no memory of its own.
     pub(crate) fn with_text<R>(self, f: impl FnOnce(&str) -> R) -> R {
         f(self.0.hyphenated().encode_lower(&mut [0; Hyphenated::LENGTH]))
+    }
+}
+
+/// Generates the IDs of the reads of one spool. 26 of their random bits are the same, so that an instance recognises in
+/// the tracking topic what reads of its own spool brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadIds(u64);
+
+impl ReadIds {
+    const TIME_BITS: u64 = 0xfff;
+    const RANDOM_BITS: u64 = 0x3fff << 48;
+
+    /// Those that share the random bits of this ID.
+    #[must_use]
+    pub fn like(id: ReadId) -> Self {
+        Self(id.mark())
+    }
+
+    #[must_use]
+    pub fn fresh(self) -> ReadId {
+        let (time, random) = ReadId::fresh().0.as_u64_pair();
+        let time = time & !Self::TIME_BITS | self.0 >> 14;
+        let random = random & !Self::RANDOM_BITS | self.0 << 48 & Self::RANDOM_BITS;
+        ReadId(Uuid::from_u64_pair(time, random))
+    }
+
+    /// Whether the ID is one of these.
+    #[must_use]
+    pub fn made(self, id: ReadId) -> bool {
+        id.mark() == self.0
     }
 }
 
@@ -252,6 +288,19 @@ mod tests {
         assert_eq!(" ".parse::<OrderId>(), Err(IdError::Empty("order ID")));
         assert_eq!("1\n2".parse::<OrderId>(), Err(IdError::Character("order ID", '\n')));
         assert!("x".repeat(129).parse::<OrderId>().is_err());
+    }
+
+    #[test]
+    fn the_reads_of_a_spool_are_told_from_others_and_stay_unique_and_in_time() {
+        let first = ReadId::fresh();
+        let ids = ReadIds::like(first);
+        assert!(
+            ids.made(first) && !ids.made(ReadIds(ids.0 ^ 1).fresh()) && !ids.made(ReadIds(ids.0 ^ 1 << 25).fresh())
+        );
+        let many: std::collections::HashSet<ReadId> = (0..1000).map(|_| ids.fresh()).collect();
+        assert_eq!(many.len(), 1000);
+        assert!(many.iter().all(|id| ids.made(*id) && id.millis() >= first.millis()));
+        assert_eq!(ids.fresh().as_uuid().get_version_num(), 7);
     }
 
     #[test]

@@ -209,7 +209,11 @@ impl Drain {
     /// must not keep the lane from the others.
     async fn may_read(&self, course: &mut Course) -> Option<Turn> {
         // guard: no read without a ready lane
-        let is_ready = || self.lane.work.capacity() > 0 && *self.lane.status.borrow() == LaneState::Ready;
+        let is_ready = || {
+            self.lane.work.capacity() > 0
+                && *self.lane.status.borrow() == LaneState::Ready
+                && !self.lane.is_parked(&self.store)
+        };
         if is_ready()
             && !self.stop.is_cancelled()
             && let Some(turn) = self.pace.try_turn()
@@ -219,6 +223,7 @@ impl Drain {
         let turn = async {
             self.hand_over(course).await;
             loop {
+                self.lane.unparked(&self.store).await;
                 // A place is all that is waited for: it goes at once.
                 if !self.lane.is_ready().await || self.lane.work.reserve().await.is_err() {
                     return None;

@@ -15,6 +15,7 @@ mod commit;
 pub mod decide;
 mod error;
 mod load;
+mod parking;
 mod plan;
 mod publisher;
 mod reading;
@@ -22,6 +23,7 @@ mod release;
 mod retention;
 mod status;
 mod stores;
+mod superseded;
 mod work;
 
 use std::pin::pin;
@@ -33,8 +35,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::avro::schemas::SchemaResolver;
 use crate::config::ResyncPolicy;
-use crate::kafka::broker::Broker;
+use crate::kafka::broker::{Broker, Group};
 use crate::kafka::topics::TopicNames;
+use crate::order::ids::StoreName;
 use crate::pipeline::account::Account;
 use crate::pipeline::counters::Counters;
 use crate::pipeline::tracking_memory::TrackingMemory;
@@ -44,6 +47,7 @@ use crate::spool::Spool;
 pub use decide::Source;
 pub use error::LaneError;
 pub use load::catch_up;
+use parking::ParkedStores;
 use publisher::Publisher;
 pub use status::{LaneState, LaneStatus, NotReadyReason};
 pub use stores::{StoreFacts, Stores};
@@ -78,6 +82,22 @@ pub struct LaneParts {
     pub retention: Option<Duration>,
     /// Number of pages that an earlier process left; the lane receives them first.
     pub left: usize,
+    pub ownership: Ownership,
+}
+
+/// By what right a lane publishes.
+#[derive(Clone)]
+pub enum Ownership {
+    /// No other process serves it.
+    Sole,
+    /// The group has assigned it to this instance.
+    Member {
+        group: Arc<dyn Group>,
+        /// Cancelled when the group has given up this instance.
+        lost: CancellationToken,
+    },
+    /// It is another instance's. This one publishes what is left of it in its own spool, and gives it back.
+    Borrowed,
 }
 
 /// The other tasks' handle of a lane.
@@ -88,6 +108,7 @@ pub struct LaneHandle {
     /// Whether the lane is ready for more work.
     pub status: watch::Receiver<LaneState>,
     changed: Arc<Notify>,
+    parked: ParkedStores,
 }
 
 impl LaneHandle {
@@ -104,6 +125,17 @@ impl LaneHandle {
             }
             changed.await;
         }
+    }
+
+    /// Whether records of the store were refused, and wait to be tried again: no further page of it is read.
+    #[must_use]
+    pub fn is_parked(&self, store: &StoreName) -> bool {
+        self.parked.has(store)
+    }
+
+    /// Waits until the store may no longer be parked.
+    pub async fn unparked(&self, store: &StoreName) {
+        self.parked.without(store).await;
     }
 }
 
@@ -123,7 +155,8 @@ pub fn spawn(parts: LaneParts, bound: usize) -> std::io::Result<Lane> {
     let (work, inbox) = mpsc::channel(bound);
     let (status, watched, changed) = status::channel();
     tokio::spawn(status.clone().watch_for_stalls());
-    let publisher = Publisher::new(parts, inbox, status);
+    let parked = ParkedStores::default();
+    let publisher = Publisher::new(parts, inbox, status, parked.clone());
     let ended = jobs::dedicate(&*jobs, name, RuntimeOf::Starter, move || publisher.run())?;
-    Ok(Lane { handle: LaneHandle { work, status: watched, changed }, ended })
+    Ok(Lane { handle: LaneHandle { work, status: watched, changed, parked }, ended })
 }

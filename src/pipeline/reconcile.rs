@@ -235,13 +235,14 @@ impl Reconciler {
     #[must_use]
     pub fn republisher(&self) -> Republisher {
         let (store, asker, lane) = (self.store.clone(), self.asker.clone(), self.lane.clone());
-        Republisher { store, asker, lane, stop: self.stop.clone() }
+        Republisher { store, asker, lane, read_ids: self.spool.read_ids(), stop: self.stop.clone() }
     }
 
     fn changes(&self) -> Option<Changes> {
         let per_second = self.changes_per_second?;
         let (store, asker, lane) = (self.store.clone(), self.asker.clone(), self.lane.clone());
-        Some(Changes { store, asker, lane, per_second, stop: self.stop.clone() })
+        let read_ids = self.spool.read_ids();
+        Some(Changes { store, asker, lane, per_second, read_ids, stop: self.stop.clone() })
     }
 
     /// Takes the list. This is the first step; the drain's last read comes after it.
@@ -263,7 +264,7 @@ impl Reconciler {
         let count = ids.len() as u64;
         let Diff { missing, published, tracked, known, earlier } = self.ask_lane_for_missing(ids, at).await?;
         self.counters.missing.add(missing.len() as u64);
-        let pass = ReadId::fresh();
+        let pass = self.spool.read_ids().fresh();
         in_place(|| self.account.begin(&self.store, pass, earlier))?;
         let repair = Repair::new(self, pass).run(missing, published);
         let summary = PassSummary { listed: count, ..or_stopped(&self.stop, repair).await?? };

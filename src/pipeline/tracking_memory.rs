@@ -1,7 +1,7 @@
 //! What a spool remembers of the tracking topic. It detects a topic that was deleted, replaced or repartitioned before
 //! every order is published a second time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -43,6 +43,13 @@ pub enum MemoryError {
         /// The file that holds the memory.
         path: PathBuf,
     },
+    /// No partition has ever held a record, although the orders topic has.
+    #[error(
+        "the tracking topic `{topic}` has never held a record, but the orders topic has: it was deleted, and orders that come \
+         again would be doubled. Restore it; or, to start anew in full knowledge of that, run `drain` once on one instance \
+         while the others are stopped"
+    )]
+    Void { topic: String },
     /// A record in the wrong partition for its store.
     #[error(
         "partition {lane} of the tracking topic holds the key of a store that belongs to partition {home}: the topic's \
@@ -69,6 +76,10 @@ struct Remembered {
     topic: String,
     lanes: i32,
     published_through: BTreeSet<i32>,
+    /// Where the lane ended when this spool's instance last took it over, before its first read. Lanes that are shared
+    /// with no other instance are not named.
+    #[serde(default)]
+    taken_over_at: BTreeMap<i32, i64>,
 }
 
 /// The memory, a file in the spool's folder.
@@ -92,7 +103,12 @@ impl TrackingMemory {
     /// Like [`TrackingMemory::open`], on any disk.
     pub fn open_on(disk: Arc<dyn Disk>, dir: &Path, topic: &str, lanes: i32) -> Result<Self, MemoryError> {
         let path = dir.join(FILE);
-        let fresh = Remembered { topic: topic.to_owned(), lanes, published_through: BTreeSet::new() };
+        let fresh = Remembered {
+            topic: topic.to_owned(),
+            lanes,
+            published_through: BTreeSet::new(),
+            taken_over_at: BTreeMap::new(),
+        };
         let remembered = match disk.read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => fresh,
             Err(error) => return Err(MemoryError::File { path, why: error.to_string() }),
@@ -128,6 +144,16 @@ impl TrackingMemory {
     }
 
     /// # Errors
+    /// [`MemoryError::Void`] if the whole topic is. An instance that never had the lane remembers nothing of it.
+    pub fn check_not_void(&self, is_void: bool) -> Result<(), MemoryError> {
+        // guard: a deleted tracking topic is refused by an instance that never saw it
+        if is_void {
+            return Err(MemoryError::Void { topic: self.remembered().topic.clone() });
+        }
+        Ok(())
+    }
+
+    /// # Errors
     /// [`MemoryError::Misplaced`] if a tracking record's key does not belong to this lane.
     pub fn check_placed(&self, key: &[u8], lane: i32) -> Result<(), MemoryError> {
         // The fast path: if the name hashes to this lane, the record belongs here, whatever else the key holds.
@@ -152,6 +178,25 @@ impl TrackingMemory {
     pub fn remember(&self, lane: i32) -> Result<(), MemoryError> {
         let mut remembered = self.remembered();
         if !remembered.published_through.insert(lane) {
+            return Ok(());
+        }
+        self.write(&remembered).map_err(|error| MemoryError::File { path: self.path.clone(), why: error.to_string() })
+    }
+
+    /// Where the lane ended when this spool's instance last took it over from others.
+    #[must_use]
+    pub fn taken_over_at(&self, lane: i32) -> Option<i64> {
+        self.remembered().taken_over_at.get(&lane).copied()
+    }
+
+    /// Records, durably, that this instance takes the lane over, which ends at this offset. Call it before the first read
+    /// for the lane, when no page of an earlier time is left.
+    ///
+    /// # Errors
+    /// A file that can't be written.
+    pub fn take_over(&self, lane: i32, end: i64) -> Result<(), MemoryError> {
+        let mut remembered = self.remembered();
+        if remembered.taken_over_at.insert(lane, end) == Some(end) {
             return Ok(());
         }
         self.write(&remembered).map_err(|error| MemoryError::File { path: self.path.clone(), why: error.to_string() })

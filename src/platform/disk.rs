@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Error, ErrorKind, Result};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,8 +33,17 @@ pub trait Disk: Debug + Send + Sync {
     fn sync_dir(&self, dir: &Path) -> Result<()>;
     /// The files of a folder, sorted by name, without subfolders.
     fn list(&self, dir: &Path) -> Result<Vec<PathBuf>>;
+    /// Who may do what with a file or a folder.
+    fn permissions(&self, path: &Path) -> Result<Permissions>;
     /// The size of a file in bytes.
     fn size(&self, path: &Path) -> Result<u64>;
+}
+
+/// The owner and the permission bits of a file or a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Permissions {
+    pub owner: u32,
+    pub mode: u32,
 }
 
 /// A file that is open for writing. The handle follows the file when it is renamed.
@@ -111,6 +120,11 @@ impl Disk for RealDisk {
         }
         files.sort();
         Ok(files)
+    }
+
+    fn permissions(&self, path: &Path) -> Result<Permissions> {
+        let found = fs::metadata(path)?;
+        Ok(Permissions { owner: found.uid(), mode: found.mode() & 0o777 })
     }
 
     fn size(&self, path: &Path) -> Result<u64> {

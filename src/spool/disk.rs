@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::SpoolError;
-use crate::platform::disk::{Disk, DiskFile, RealDisk, gone_is_as_good};
+use crate::platform::disk::{Disk, DiskFile, Permissions, RealDisk, gone_is_as_good};
 
 type Result<T> = std::result::Result<T, SpoolError>;
 
@@ -73,6 +73,14 @@ impl SpoolDisk {
         match self.0.list(dir) {
             Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(Vec::new()),
             files => files.map_err(SpoolError::disk("list", dir)),
+        }
+    }
+
+    /// `None` if it is not there.
+    pub(super) fn permissions(&self, path: &Path) -> Result<Option<Permissions>> {
+        match self.0.permissions(path) {
+            Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(None),
+            found => found.map(Some).map_err(SpoolError::disk("look at", path)),
         }
     }
 

@@ -24,6 +24,7 @@ use super::error::SpoolError;
 use super::format::Head;
 use super::{SEGMENT, has_suffix};
 use crate::marketplace::body::Pending;
+use crate::order::ids::StoreName;
 use crate::platform::disk::DiskFile;
 use crate::platform::fail_point;
 use frame::{BLOCK, Contents, Frame};
@@ -344,8 +345,8 @@ impl Log {
     }
 
     /// The reads with which something is left to do.
-    pub(super) fn live(&self) -> Vec<Live> {
-        self.state().live.values().cloned().collect()
+    pub(super) fn live(&self, is_wanted: &dyn Fn(&StoreName) -> bool) -> Vec<Live> {
+        self.state().live.values().filter(|live| is_wanted(&live.head.store)).cloned().collect()
     }
 
     /// Ends reads. They are gone for good once the ticket is durable.

@@ -33,16 +33,25 @@ pub struct Durable {
     read_at: Timestamp,
     place: Place,
     body: Option<Bytes>,
+    is_left: bool,
 }
 
 impl Durable {
     pub(super) fn new(spool: &Inner, head: Head, read_at: Timestamp, place: Place, body: Bytes) -> Self {
-        Self { disk: spool.disk.clone(), log: spool.log.clone(), head, read_at, place, body: Some(body) }
+        Self {
+            disk: spool.disk.clone(),
+            log: spool.log.clone(),
+            head,
+            read_at,
+            place,
+            body: Some(body),
+            is_left: false,
+        }
     }
 
     /// The body stays on the disk until it is requested: a long outage may leave many pages.
     pub(super) fn recovered(disk: &SpoolDisk, log: &Arc<Log>, head: Head, read_at: Timestamp, place: Place) -> Self {
-        Self { disk: disk.clone(), log: log.clone(), head, read_at, place, body: None }
+        Self { disk: disk.clone(), log: log.clone(), head, read_at, place, body: None, is_left: true }
     }
 
     #[must_use]
@@ -59,6 +68,12 @@ impl Durable {
     #[must_use]
     pub fn read_id(&self) -> ReadId {
         self.head.read_id
+    }
+
+    /// Whether it was found in the spool: an earlier process read it, or an earlier time of its lane.
+    #[must_use]
+    pub fn is_left(&self) -> bool {
+        self.is_left
     }
 
     /// When the answer was complete.

@@ -77,6 +77,27 @@ pub(super) fn recover_files(disk: &SpoolDisk, dir: &Path) -> Result<(PageFiles, 
     Ok((recovery, next_seq))
 }
 
+/// The files of single pages of these stores, without touching any other file: a process is at work with them.
+pub(super) fn files_of(
+    disk: &SpoolDisk,
+    dir: &Path,
+    is_wanted: &dyn Fn(&StoreName) -> bool,
+) -> Result<PageFiles, SpoolError> {
+    let mut known = Vec::new();
+    for path in disk.list(dir)?.into_iter().filter(|path| is_page_file(path)) {
+        if let Ok(found) = content(disk, &path)?
+            && let Ok(Some((head, rest))) = content_to_keep(&path, found)
+            && is_wanted(&head.store)
+        {
+            known.push(Known { path, head, rest });
+        }
+    }
+    known.sort_by_key(|file| (file.head.seq, !file.is_page()));
+    let mut files = PageFiles::default();
+    files.classify(disk, drop_copies(disk, known)?)?;
+    Ok(files)
+}
+
 impl Recovery {
     /// Turns each recovered answer that is no page into a read of unknown outcome. The former process may have ended
     /// between making an answer durable and parsing it. `why_no_page` returns the reason if a body is no page.
@@ -137,11 +158,16 @@ impl PageFiles {
     }
 
     /// Adds what the log tells. Of one read, a whole page counts before a trace: a rescue that was killed leaves both.
-    pub(super) fn merged(self, disk: &SpoolDisk, log: &Arc<Log>) -> Result<Recovery, SpoolError> {
+    pub(super) fn merged(
+        self,
+        disk: &SpoolDisk,
+        log: &Arc<Log>,
+        is_wanted: &dyn Fn(&StoreName) -> bool,
+    ) -> Result<Recovery, SpoolError> {
         let Self { pages, unknown, corrupt } = self;
         let mut recovery = Recovery { corrupt, ..Recovery::default() };
         let mut seen = HashSet::new();
-        let live = log.live();
+        let live = log.live(is_wanted);
         for Live { head, what, .. } in &live {
             if let What::Page { read_at } = what {
                 seen.insert(head.read_id);

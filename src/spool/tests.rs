@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::marketplace::body::Pending;
+use crate::order::ids::ReadId;
 
 fn store(name: &str) -> StoreName {
     name.parse().unwrap()
@@ -374,7 +375,7 @@ fn a_rescued_page_stands_in_for_what_the_log_has_of_it() {
     let dir = TempDir::new().unwrap();
     let (spool, _) = open(dir.path());
     let reservation = announced(&spool, "bogota");
-    let head = Box::new(spool.0.log.live()[0].head.clone());
+    let head = Box::new(spool.0.log.live(&|_| true)[0].head.clone());
     let failed = WriteFailed {
         head,
         body: Bytes::from_static(b"page"),

@@ -6,7 +6,9 @@ use std::time::Duration;
 use imotriz_kafka::sandbox::SandboxArgs;
 use rustix::process::Signal;
 
+use super::admin::{address, status};
 use crate::support::interceptor::{Api, Cut, Interceptor};
+use crate::support::program::Settings;
 use crate::support::scene::{RUN_DEADLINE, Scene, keys, was_killed};
 use crate::support::topics;
 use crate::support::verdict::Verdict;
@@ -173,4 +175,47 @@ fn a_user_that_may_not_see_a_topic_is_told_so_before_anything_is_read() {
     let needed = format!("needs the ACL Write on the topic `{}`", scene.topics.orders);
     assert!(program.stderr().contains(&needed), "{}", program.stderr());
     assert_eq!(scene.reads().len(), 0);
+}
+
+#[test]
+fn a_store_whose_record_kafka_refuses_waits_alone_and_goes_on_when_kafka_takes_it() {
+    let scene = Scene::new("refused", SandboxArgs { shops: 2.try_into().ok(), ..SandboxArgs::with_orders(0) });
+    topics::create(scene.kafka(), &scene.topics.orders, 1, &[("max.message.bytes", "20000")]);
+    let url = scene.base_url();
+    let settings = Settings::new(scene.kafka(), &scene.topics)
+        .with_store("one", &url, "shop-1", "CO")
+        .with_store("two", &url, "shop-2", "CO")
+        .with("IMOTRIZ_KAFKA__LANES", "1")
+        .with("IMOTRIZ_API__POLL_INTERVAL", "100ms")
+        .with("IMOTRIZ_KAFKA__PROPERTIES__COMPRESSION_TYPE", "none");
+    let mut program = settings.start(&["run"]);
+    let admin = address(&mut program);
+    let [one, two] = [0, 1].map(|shop| scene.shops()[shop].clone());
+    let note = "x".repeat(60_000);
+    two.add(3, 0);
+    one.insert(&format!(r#"{{"order":{{"id":7,"total":1,"note":"{note}"}}}}"#)).unwrap();
+    let parked = || {
+        let store = status(&admin)["stores"]["one"].clone();
+        (store["not_read"]["kind"] == "record_refused").then_some(store)
+    };
+    let store = wait::poll(RUN_DEADLINE, parked).unwrap_or_else(|| panic!("it is not parked\n{}", program.output()));
+    let why = store["not_read"]["why"].as_str().unwrap();
+    assert!(why.contains("raise `max.message.bytes` of the topic"), "{why}");
+
+    // The other one goes on, and nothing more is read of the one that waits.
+    let reads = one.requests().len();
+    one.add(2, 0);
+    for orders in [1, 5, 9] {
+        two.add(orders, 0);
+        wait::until("the other store goes on", RUN_DEADLINE, || scene.events().len() == two.orders().len());
+    }
+    assert_eq!(one.requests().len(), reads, "it was read although its orders are refused");
+    assert_eq!(one.summary().pending, 2);
+
+    topics::set(scene.kafka(), &scene.topics.orders, "max.message.bytes", "1000000");
+    wait::until("it goes on by itself", RUN_DEADLINE, || {
+        scene.events().len() == one.orders().len() + two.orders().len()
+    });
+    program.signal(Signal::TERM);
+    program.expect_exit(0, RUN_DEADLINE);
 }

@@ -38,7 +38,7 @@ struct Block {
 }
 
 /// The documents, in the order in which a reader comes to them: the installation is the same one to the end.
-const DOCUMENTS: [&str; 12] = [
+const DOCUMENTS: [&str; 13] = [
     "README.md",
     "docs/guarantees.md",
     "docs/event-contract.md",
@@ -48,6 +48,7 @@ const DOCUMENTS: [&str; 12] = [
     "docs/runbook.md",
     "docs/settings.md",
     "docs/mapping.md",
+    "docs/personal-data.md",
     "docs/performance.md",
     "docs/architecture.md",
     "docs/testing.md",

@@ -57,6 +57,29 @@ fn every_command_works_on_a_cluster_that_wants_the_clients_certificate() {
     every_command_works(Door::MutualTls, "mutual-tls");
 }
 
+#[test]
+fn every_command_works_on_a_cluster_with_oauthbearer() {
+    every_command_works(Door::OAuth, "oauthbearer");
+}
+
+#[test]
+fn oauthbearer_with_a_token_from_a_provider_is_refused_with_the_reason() {
+    let scene = misled(
+        Door::OAuth,
+        "oidc",
+        &[
+            ("SASL_OAUTHBEARER_METHOD", "oidc"),
+            ("SASL_OAUTHBEARER_CLIENT_SECRET", "canary-client"),
+            ("SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL", "https://127.0.0.1:1/"),
+        ],
+    );
+    let program = scene.run(&["drain"], 4);
+    let said = program.stderr();
+    assert!(said.contains("sasl.oauthbearer") && said.contains("libcurl"), "{said}");
+    assert!(!program.output().contains("canary"), "a secret was shown");
+    assert_eq!(scene.reads().len(), 0);
+}
+
 /// For what ended after 31 to 93 seconds, when nobody looked at the reason.
 const AT_ONCE: Duration = Duration::from_secs(25);
 

@@ -139,6 +139,8 @@ fn stores_come_change_and_go_while_the_program_runs() {
     stores.put("bogota", &stores.store("bogota"));
     wait::until("the first store is published", RUN_DEADLINE, || published("bogota") == 3);
     ready(&url);
+    let began = status(&url)["settings_since"].clone();
+    assert!(began.is_string(), "{began}");
 
     // What turns bad leaves the former settings in force, and another file is taken up all the same.
     stores.put("bogota", "[stores.bogota]\ncountry = \"PE\"\n");
@@ -159,6 +161,7 @@ fn stores_come_change_and_go_while_the_program_runs() {
     program.wait_for_line("the folder of stores can't be used", RUN_DEADLINE);
     stores.scene.shop().add(1, 0);
     wait::until("it goes on without the folder", RUN_DEADLINE, || keys(&stores.scene.events()).len() == 10);
+    assert_eq!(status(&url)["settings_since"], began, "the others were not left alone");
     assert_eq!(http::get(&format!("{url}/livez")).0, 200);
 
     program.signal(Signal::TERM);

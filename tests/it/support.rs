@@ -1,6 +1,7 @@
 //! Support code of the integration tests. It uses the crate's sandbox and nothing else of the crate under test, so that
 //! the two can't be wrong in the same way.
 
+pub mod certificates;
 pub mod child;
 pub mod cluster;
 pub mod compose;
@@ -20,6 +21,7 @@ pub mod registry;
 pub mod scene;
 pub mod secure;
 pub mod services;
+pub mod tls_front;
 pub mod topics;
 pub mod verdict;
 pub mod wait;

@@ -21,6 +21,7 @@ class Guard:
 
 
 SIM = "whatever_goes_wrong_nothing_is_lost_and_nothing_doubled"
+SHARED = "whatever_befalls_instances_that_share_the_lanes_nothing_is_lost_and_nothing_doubled"
 REPLAY = "replay::an_order_in_pages_that_wait_is_published_for_each_of_them_however_often_they_are_replayed"
 KILL = "kill::a_kill_at_any_place_loses_nothing_that_was_durable_and_doubles_nothing"
 ACLS = "acls::with_the_acls_of_the_readme_everything_works_and_each_one_that_is_missing_is_named"
@@ -51,6 +52,17 @@ GUARDS = [
           "bodies::a_marketplace_that_is_away_for_long_leaves_few_and_small_traces", "it"),
     Guard("an answer that is kept back is an unknown outcome", head("false"),
           "bodies::an_answer_that_a_firewall_keeps_back_is_a_read_of_unknown_outcome", "it"),
+    Guard("a record that is refused stops its store alone", part("may_park", "false"),
+          "broker::a_store_whose_record_kafka_refuses_waits_alone_and_goes_on_when_kafka_takes_it", "it"),
+    Guard("who may not see a buyer does not", instead("write_order(&mut datum, order)?;"), "avro::event::tests::who_may"),
+    Guard("a page that was left is no news where another instance has published since", head("false"), SHARED, "sim"),
+    Guard("the group is asked before a lane is taken", head("true"), SHARED, "sim"),
+    Guard("where a lane was taken over is known before its first read", drop(), SHARED, "sim"),
+    Guard("what is left of an earlier time is published before the first read", head("false"), SHARED, "sim"),
+    Guard("pages of a lane that is another instance's are published", head("false"), SHARED, "sim"),
+    Guard("a lane is let go when all of it is published", instead("let is_served = |_: &i32| false;"), SHARED, "sim"),
+    Guard("a deleted tracking topic is refused by an instance that never saw it", head("false"),
+          "shared::a_tracking_topic_that_was_deleted_is_refused_by_an_instance_that_never_saw_it", "it"),
     Guard("a read is announced durably before it is made", instead("{ drop(ticket); Ok(()) }"), SIM, "sim"),
     Guard("the page is durable before the next read", instead("let result = Ok::<(), SpoolError>(());"), SIM, "sim"),
     Guard("a page that is let go stays gone", drop(), "spool::tests::"),

@@ -3,15 +3,18 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use imotriz_kafka::avro::event::ContentHash;
 use imotriz_kafka::avro::tracking::TrackingEntry;
-use imotriz_kafka::kafka::broker::{Apply, Broker, KafkaFuture, Producer, TrackingLog};
+use imotriz_kafka::kafka::broker::{Apply, Broker, KafkaFuture, Membership, Producer, TrackingLog};
 use imotriz_kafka::kafka::topics::Layout;
 use imotriz_kafka::kafka::{Delivered, KafkaFault, OutgoingRecord};
 use imotriz_kafka::pipeline::tracking_memory::lane_of;
+use tokio::sync::mpsc::unbounded_channel;
 
+use crate::group::{GroupState, ModelGroup};
 use crate::ops::CommitFault;
 use crate::random::Random;
 use crate::world::{Actor, Shared, World};
@@ -74,6 +77,7 @@ struct LaneState {
 pub struct BrokerState {
     pub away_until: Duration,
     lanes: Vec<LaneState>,
+    pub group: GroupState,
     /// Orders with a committed event, by their keys.
     pub published: BTreeMap<String, Published>,
     /// Reads that brought a committed event.
@@ -82,7 +86,11 @@ pub struct BrokerState {
 
 impl BrokerState {
     pub fn new(lanes: i32) -> Self {
-        Self { lanes: (0..lanes).map(|_| LaneState::default()).collect(), ..Self::default() }
+        Self {
+            lanes: (0..lanes).map(|_| LaneState::default()).collect(),
+            group: GroupState::new(lanes),
+            ..Self::default()
+        }
     }
 
     pub fn layout(&self) -> Layout {
@@ -196,6 +204,16 @@ impl Broker for ModelBroker {
 
     fn tracking(&self, lane: i32, _patience: Duration) -> Box<dyn TrackingLog> {
         Box::new(ModelLog { broker: self.clone(), lane, position: 0 })
+    }
+
+    fn tracking_is_void(&self, _: Duration) -> Result<bool, KafkaFault> {
+        Ok(false)
+    }
+
+    fn join(&self) -> Result<Membership, KafkaFault> {
+        let (events, happened) = unbounded_channel();
+        self.shared.lock().broker.group.join(self.process, events);
+        Ok((Arc::new(ModelGroup(self.clone())), happened))
     }
 
     fn transaction_timeout(&self) -> Duration {
@@ -336,7 +354,7 @@ impl TrackingLog for ModelLog {
         for entry in &lane.tracking[self.position as usize..] {
             match lane.transactions[entry.transaction].fate {
                 Some(Fate::Committed) => {
-                    if apply(&entry.key, entry.value.as_deref()) == ControlFlow::Break(()) {
+                    if apply(self.position, &entry.key, entry.value.as_deref()) == ControlFlow::Break(()) {
                         return Ok(());
                     }
                 }

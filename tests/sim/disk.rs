@@ -5,13 +5,13 @@ use std::fs::TryLockError;
 use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 
-use imotriz_kafka::platform::disk::{Disk, DiskFile};
+use imotriz_kafka::platform::disk::{Disk, DiskFile, Permissions};
 
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::log::{self, BLOCK, Frame, Live};
 use crate::random::Random;
-use crate::world::{Shared, World};
+use crate::world::{Shared, World, instance_of};
 
 const SECTOR: usize = 512;
 const BODY: usize = 4608;
@@ -198,6 +198,12 @@ impl DiskState {
         self.holds_a_page(|page| page == body)
     }
 
+    /// Whether a page is still in the spool.
+    pub fn holds_pages(&self) -> bool {
+        self.names.values().any(|file| sealed_page(&self.files[*file].now).is_some())
+            || self.live_now().values().any(|live| live.page.is_some())
+    }
+
     /// Whether a page is still in the spool, or a read whose outcome nobody has settled.
     pub fn is_busy(&self) -> bool {
         // What was put aside stays there.
@@ -230,7 +236,9 @@ impl ModelDisk {
         if !self.shared.io(self.process, &format!("disk: {what} {name}")) {
             return Err(off());
         }
-        act(&mut self.shared.lock())
+        let mut world = self.shared.lock();
+        world.at = instance_of(self.process);
+        act(&mut world)
     }
 
     fn fails(world: &mut World) -> Result<()> {
@@ -246,28 +254,35 @@ impl ModelDisk {
 }
 
 fn found(world: &World, path: &Path) -> Result<usize> {
-    world.disk.names.get(path).copied().ok_or_else(|| ErrorKind::NotFound.into())
+    world.disk().names.get(path).copied().ok_or_else(|| ErrorKind::NotFound.into())
+}
+
+/// Whether a page's read brought events. Of a page that an instance had left, others may have published all orders.
+fn is_published(world: &World, read: &str, body: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(body);
+    let keys = || text.split(r#""key":""#).skip(1).filter_map(|rest| rest.split('"').next());
+    world.broker.reads.contains(read) || world.is_shared() && keys().all(|key| world.broker.has(key))
 }
 
 /// A page may go only once its orders are committed.
 fn check_release(world: &mut World, file: usize) {
-    let Some((read, body)) = sealed_page(&world.disk.files[file].now) else { return };
+    let Some((read, body)) = sealed_page(&world.disk().files[file].now) else { return };
     if !holds_orders(body) {
         return;
     }
     let copies = world
-        .disk
+        .disk()
         .names
         .values()
-        .filter(|other| sealed_page(&world.disk.files[**other].now).is_some_and(|(other, _)| other == read));
-    if copies.count() < 2 && !world.broker.reads.contains(&read) {
+        .filter(|other| sealed_page(&world.disk().files[**other].now).is_some_and(|(other, _)| other == read));
+    if copies.count() < 2 && !is_published(world, &read, body) {
         world.breaks(format!("the page of read {read} left the spool before its commit"));
     }
 }
 
 /// The same for pages in the log. `offset`: of the body that was written.
 fn check_done(world: &mut World, file: usize, offset: usize) {
-    let disk = &world.disk;
+    let disk = world.disk();
     let bytes = &disk.files[file].now;
     let Some(done) = offset.checked_sub(BLOCK).and_then(|at| Frame::at(bytes, at)).map(|frame| frame.done()) else {
         return;
@@ -278,7 +293,8 @@ fn check_done(world: &mut World, file: usize, offset: usize) {
     let rescued: BTreeSet<String> =
         disk.names.values().filter_map(|file| Some(sealed_page(&disk.files[*file].now)?.0)).collect();
     let lost = done.iter().filter_map(|seq| live.get(seq)).find(|live| {
-        live.page.is_some_and(holds_orders) && !rescued.contains(&live.read) && !world.broker.reads.contains(&live.read)
+        let page = live.page.filter(|page| holds_orders(page));
+        page.is_some_and(|page| !rescued.contains(&live.read) && !is_published(world, &live.read, page))
     });
     if let Some(read) = lost.map(|live| live.read.clone()) {
         world.breaks(format!("the page of read {read} left the spool before its commit"));
@@ -286,8 +302,8 @@ fn check_done(world: &mut World, file: usize, offset: usize) {
 }
 
 fn name(world: &mut World, name: Name) {
-    name.apply(&mut world.disk.names);
-    world.disk.pending.push(name);
+    name.apply(&mut world.disk_mut().names);
+    world.disk_mut().pending.push(name);
 }
 
 impl Disk for ModelDisk {
@@ -300,11 +316,11 @@ impl Disk for ModelDisk {
             if std::mem::take(&mut world.faults.disk_full) {
                 return Err(ErrorKind::StorageFull.into());
             }
-            if world.disk.names.contains_key(path) {
+            if world.disk().names.contains_key(path) {
                 return Err(ErrorKind::AlreadyExists.into());
             }
-            let file = world.disk.files.len();
-            world.disk.files.push(File::default());
+            let file = world.disk().files.len();
+            world.disk_mut().files.push(File::default());
             name(world, Name::Is(path.to_owned(), file));
             Ok(Box::new(Open { disk: self.clone(), file }) as Box<dyn DiskFile>)
         })
@@ -322,12 +338,12 @@ impl Disk for ModelDisk {
     }
 
     fn read(&self, path: &Path) -> Result<Vec<u8>> {
-        self.with("read", path, |world| Ok(world.disk.files[found(world, path)?].now.clone()))
+        self.with("read", path, |world| Ok(world.disk().files[found(world, path)?].now.clone()))
     }
 
     fn read_part(&self, path: &Path, offset: usize, length: usize) -> Result<Vec<u8>> {
         self.with("read", path, |world| {
-            let bytes = &world.disk.files[found(world, path)?].now;
+            let bytes = &world.disk().files[found(world, path)?].now;
             bytes.get(offset..offset + length).map(<[u8]>::to_vec).ok_or_else(|| ErrorKind::UnexpectedEof.into())
         })
     }
@@ -352,21 +368,25 @@ impl Disk for ModelDisk {
     fn sync_dir(&self, dir: &Path) -> Result<()> {
         self.with("sync folder", dir, |world| {
             Self::fails(world)?;
-            let names: Vec<Name> = world.disk.pending.drain(..).collect();
-            names.iter().for_each(|name| name.apply(&mut world.disk.durable));
-            world.disk.note_pages();
+            let names: Vec<Name> = world.disk_mut().pending.drain(..).collect();
+            names.iter().for_each(|name| name.apply(&mut world.disk_mut().durable));
+            world.disk_mut().note_pages();
             Ok(())
         })
     }
 
     fn list(&self, dir: &Path) -> Result<Vec<PathBuf>> {
         self.with("list", dir, |world| {
-            Ok(world.disk.names.keys().filter(|path| path.parent() == Some(dir)).cloned().collect())
+            Ok(world.disk().names.keys().filter(|path| path.parent() == Some(dir)).cloned().collect())
         })
     }
 
+    fn permissions(&self, _: &Path) -> Result<Permissions> {
+        Ok(Permissions { owner: 0, mode: 0o600 })
+    }
+
     fn size(&self, path: &Path) -> Result<u64> {
-        self.with("size", path, |world| Ok(world.disk.files[found(world, path)?].now.len() as u64))
+        self.with("size", path, |world| Ok(world.disk().files[found(world, path)?].now.len() as u64))
     }
 }
 
@@ -374,7 +394,7 @@ impl DiskFile for Open {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         self.disk.with("write", Path::new(""), |world| {
             ModelDisk::fails(world)?;
-            let file = &mut world.disk.files[self.file];
+            let file = &mut world.disk_mut().files[self.file];
             write(&mut file.now, offset as usize, bytes);
             file.pending.push((offset as usize, bytes.to_vec()));
             if file.now.starts_with(SEGMENT) && bytes.len() < BLOCK {
@@ -387,10 +407,10 @@ impl DiskFile for Open {
     fn sync_data(&self) -> Result<()> {
         self.disk.with("sync", Path::new(""), |world| {
             ModelDisk::fails(world)?;
-            let file = &mut world.disk.files[self.file];
+            let file = &mut world.disk_mut().files[self.file];
             file.pending.clear();
             file.durable = file.now.clone();
-            world.disk.note_pages();
+            world.disk_mut().note_pages();
             Ok(())
         })
     }

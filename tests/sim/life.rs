@@ -21,6 +21,8 @@ pub struct Life {
     long_pages_fit: bool,
     /// Whether an operator puts things right in the end, by command, or the service by itself.
     pub by_command: bool,
+    /// How many instances share the lanes.
+    pub instances: usize,
 }
 
 impl Life {
@@ -33,7 +35,14 @@ impl Life {
             forgets: random.one_in(2),
             by_command: random.one_in(4),
             long_pages_fit: random.one_in(2),
+            instances: 1,
         }
+    }
+
+    /// Of several instances.
+    pub fn shared(seed: u64) -> Self {
+        let mut random = Random::new(seed ^ 0x5a11);
+        Self { stores: 2, lanes: 2, by_command: false, instances: 2 + random.below(2) as usize, ..Self::of(seed) }
     }
 
     pub fn stores(&self) -> Vec<&'static str> {
@@ -58,10 +67,11 @@ impl Life {
             .collect();
         Config::from_toml(&format!(
             "[kafka.topics]\norders = \"{ORDERS}\"\ntracking = \"{TRACKING}\"\ndead_letter = \"dlq\"\n\
-             [spool]\ndir = \"/nowhere/spool\"\nmax_pages = 8\npage_space = \"{page_space}\"\n\
+             [cluster]\nenabled = {}\n[spool]\ndir = \"/nowhere/spool\"\nmax_pages = 8\npage_space = \"{page_space}\"\n\
              [api]\npoll_interval = \"5s\"\n\
              [reconcile]\ninterval = \"1m\"\nconcurrency = 3\nretention = \"{retention}\"\n\
-             detect_changes = {detect_changes}\nchanges_per_second = 20\n{stores}"
+             detect_changes = {detect_changes}\nchanges_per_second = 20\n{stores}",
+            self.instances > 1
         ))
         .unwrap()
     }

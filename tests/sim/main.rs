@@ -9,6 +9,7 @@
 mod broker;
 mod clock;
 mod disk;
+mod group;
 mod life;
 mod log;
 mod market;
@@ -19,8 +20,11 @@ mod world;
 
 use std::any::Any;
 use std::collections::{BTreeSet, VecDeque};
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use imotriz_kafka::app::AppError;
@@ -30,6 +34,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
+use disk::DiskState;
 use life::{Life, Tokens};
 use ops::{Command, Op};
 use process::Process;
@@ -38,6 +43,8 @@ use world::Shared;
 
 /// Seeds of an ordinary run.
 const SEEDS: u64 = 2_000;
+/// The same for several instances.
+const SHARED_SEEDS: u64 = 1_000;
 /// From the end of all faults until everything must have come right.
 const HEALING: Duration = Duration::from_secs(600);
 
@@ -52,6 +59,8 @@ fn without_names(error: &AppError) -> String {
 struct Verdict {
     broken: Vec<String>,
     trace: u64,
+    /// How often lanes were revoked, lost and assigned.
+    moves: [u64; 3],
     log: Vec<String>,
 }
 
@@ -62,7 +71,10 @@ struct Supervisor<'a> {
     tokens: &'a Tokens,
     shared: Shared,
     commands: VecDeque<Command>,
-    running: Option<Process>,
+    /// Of each instance.
+    running: Vec<Option<Process>>,
+    /// When an instance is started again.
+    down_until: Vec<Instant>,
     /// Stores that a pass went over since all faults were over, and could repair.
     reconciled: BTreeSet<String>,
     /// Stores that are known to have lost orders.
@@ -70,26 +82,61 @@ struct Supervisor<'a> {
 }
 
 impl Supervisor<'_> {
-    fn start(&mut self) -> &mut Process {
-        let Self { config, shared, commands, running, .. } = self;
-        running.get_or_insert_with(|| {
-            let command = commands.pop_front();
-            shared.lock().note(&format!("--- {} starts", command.map_or("run".to_owned(), |c| format!("{c:?}"))));
-            Process::start(config.clone(), shared.clone(), command)
-        })
+    fn start(&mut self) {
+        let Self { config, shared, commands, running, down_until, .. } = self;
+        for (instance, running) in running.iter_mut().enumerate().filter(|(at, _)| down_until[*at] <= Instant::now()) {
+            running.get_or_insert_with(|| {
+                let command = commands.pop_front();
+                shared.lock().note(&format!("--- {} starts", command.map_or("run".to_owned(), |c| format!("{c:?}"))));
+                Process::start(config.clone(), shared.clone(), instance, command)
+            });
+        }
     }
 
     async fn kill(&mut self) {
-        if let Some(running) = self.running.take() {
+        for instance in 0..self.running.len() {
+            self.kill_one(instance).await;
+        }
+    }
+
+    async fn kill_one(&mut self, instance: usize) {
+        if let Some(running) = self.running[instance].take() {
             running.kill().await;
+        }
+        self.stay_down(instance);
+    }
+
+    /// One of several instances comes back in time for its lanes, or too late.
+    fn stay_down(&mut self, instance: usize) {
+        if self.running.len() > 1 {
+            let pause = [0, 3, 14][self.shared.lock().random.below(3) as usize];
+            self.down_until[instance] = Instant::now() + Duration::from_secs(pause);
         }
     }
 
     fn command(&mut self, command: Command) {
         self.commands.push_back(command);
-        if let Some(running) = &self.running {
+        self.stop(0);
+    }
+
+    fn stop(&mut self, instance: usize) {
+        let at = instance % self.running.len();
+        if let Some(running) = &self.running[at] {
             running.stop();
         }
+    }
+
+    /// The end of whichever instance ends first.
+    async fn next_end(running: &mut [Option<Process>]) -> (usize, Result<Result<String, AppError>, JoinError>) {
+        poll_fn(|context| {
+            let mut tasks = running.iter_mut().enumerate().filter_map(|(at, it)| Some((at, &mut it.as_mut()?.task)));
+            let ended = tasks.find_map(|(at, task)| match Pin::new(task).poll(context) {
+                Poll::Ready(ended) => Some((at, ended)),
+                Poll::Pending => None,
+            });
+            ended.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
     }
 
     /// The token in the file is void from now on, or the file gets the new one.
@@ -108,22 +155,29 @@ impl Supervisor<'_> {
     async fn run_for(&mut self, pause: Duration) {
         let (end, shared) = (Instant::now() + pause, self.shared.clone());
         while Instant::now() < end {
-            let running = self.start();
+            self.start();
+            let next_start = self.down_until.iter().copied().filter(|until| *until > Instant::now()).min();
             tokio::select! {
                 biased;
-                () = shared.crashed.notified() => self.kill().await,
-                ended = &mut running.task => {
+                () = shared.crashed.notified() => {
+                    let fallen = std::mem::take(&mut shared.lock().fallen);
+                    for instance in fallen {
+                        self.kill_one(instance).await;
+                    }
+                }
+                (instance, ended) = Self::next_end(&mut self.running) => {
                     self.note_reconciled();
-                    self.ended(ended);
+                    self.ended(instance, ended);
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
-                () = tokio::time::sleep_until(end) => {}
+                () = tokio::time::sleep_until(next_start.map_or(end, |next| next.min(end))) => {}
             }
         }
     }
 
-    fn ended(&mut self, ended: Result<Result<String, AppError>, JoinError>) {
-        self.running.take().iter().for_each(Process::kill_threads);
+    fn ended(&mut self, instance: usize, ended: Result<Result<String, AppError>, JoinError>) {
+        self.running[instance].take().iter().for_each(Process::kill_threads);
+        self.stay_down(instance);
         let mut world = self.shared.lock();
         match ended {
             Err(panic) => world.breaks(format!("the program panics: {}", said(panic.into_panic()))),
@@ -131,20 +185,24 @@ impl Supervisor<'_> {
             Ok(Err(error)) => world.note(&format!("--- the program ends: {}", without_names(&error))),
             Ok(Ok(why)) => world.note(&format!("--- the program ends: {why}")),
         }
-        // What it left running has no say any more.
-        world.process += 1;
+        world.next_process(instance);
     }
 
     fn note_reconciled(&mut self) {
-        let Some(running) = &self.running else { return };
-        for store in self.life.stores() {
-            let pass = running.counters.store(&store.parse().unwrap()).last_pass();
-            if pass.is_some_and(|pass| pass.summary.failed == 0) {
-                self.reconciled.insert(store.to_owned());
+        for running in self.running.iter().flatten() {
+            for store in self.life.stores() {
+                let pass = running.counters.store(&store.parse().unwrap()).last_pass();
+                if pass.is_some_and(|pass| pass.summary.failed == 0) {
+                    self.reconciled.insert(store.to_owned());
+                }
             }
         }
-        if let Some(account) = &*running.account.lock().unwrap() {
-            let is_accounted = |store: &&str| !account.unaccounted_of(&store.parse().unwrap()).is_nothing();
+        let accounts = self.running.iter().flatten().filter_map(|running| running.account.lock().unwrap().clone());
+        let accounts: Vec<_> = accounts.collect();
+        if !accounts.is_empty() {
+            let is_accounted = |store: &&str| {
+                accounts.iter().any(|account| !account.unaccounted_of(&store.parse().unwrap()).is_nothing())
+            };
             self.accounted = self.life.stores().into_iter().filter(is_accounted).map(str::to_owned).collect();
         }
     }
@@ -153,7 +211,10 @@ impl Supervisor<'_> {
     fn is_well(&mut self) -> bool {
         self.note_reconciled();
         let (world, now) = (self.shared.lock(), self.shared.clock.true_time());
-        let is_quiet = world.market.pending(now) == 0 && !world.disk.is_busy();
+        // The trace of a read is settled when its instance has the lane again; until then the owner's passes find what it
+        // marked.
+        let is_busy = if self.running.len() > 1 { DiskState::holds_pages } else { DiskState::is_busy };
+        let is_quiet = world.market.pending(now) == 0 && !world.disks.iter().any(is_busy);
         drop(world);
         is_quiet && self.reconciled.len() == self.life.stores().len() && self.is_up_to_date()
     }
@@ -181,9 +242,9 @@ fn said(panic: Box<dyn Any + Send>) -> String {
     text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
 }
 
-fn play(seed: u64, ops: &[Op], log: bool) -> Verdict {
+fn play(life: Life, seed: u64, ops: &[Op], log: bool) -> Verdict {
     fastrand::seed(seed);
-    let (life, tokens) = (Life::of(seed), Tokens::new());
+    let tokens = Tokens::new();
     let runtime =
         Builder::new_current_thread().enable_time().start_paused(true).build_local(LocalOptions::default()).unwrap();
     let shared = {
@@ -200,7 +261,12 @@ fn play(seed: u64, ops: &[Op], log: bool) -> Verdict {
         shared.lock().breaks(format!("panic: {}", said(panic)));
     }
     let mut world = shared.lock();
-    Verdict { broken: std::mem::take(&mut world.broken), trace: world.trace, log: world.log.take().unwrap_or_default() }
+    Verdict {
+        broken: std::mem::take(&mut world.broken),
+        trace: world.trace,
+        moves: world.broker.group.moves,
+        log: world.log.take().unwrap_or_default(),
+    }
 }
 
 async fn live(life: Life, tokens: &Tokens, shared: Shared, ops: &[Op]) {
@@ -211,15 +277,27 @@ async fn live(life: Life, tokens: &Tokens, shared: Shared, ops: &[Op]) {
         tokens,
         shared: shared.clone(),
         commands: VecDeque::new(),
-        running: None,
+        running: (0..life.instances).map(|_| None).collect(),
+        down_until: vec![Instant::now(); life.instances],
         reconciled: BTreeSet::new(),
         accounted: BTreeSet::new(),
     };
+    if life.instances > 1 {
+        let shared = shared.clone();
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(503)).await;
+                let now = shared.clock.elapsed();
+                shared.lock().tick(now);
+            }
+        });
+    }
     for op in ops {
         shared.lock().apply(*op, &shared.clock);
         match op {
             Op::Command(command) => supervisor.command(*command),
             Op::RotateToken(store) => supervisor.rotate_token(*store),
+            Op::Stop(instance) => supervisor.stop(*instance as usize),
             _ => {}
         }
         let pause = if let Op::Wait(ms) = op { *ms } else { shared.lock().random.below(30) };
@@ -241,9 +319,11 @@ async fn heal(supervisor: &mut Supervisor<'_>) {
     {
         let mut world = shared.lock();
         world.heal(shared.clock.true_time());
-        world.power_off();
+        (0..supervisor.running.len()).for_each(|instance| world.power_off(instance));
+        world.fallen.clear();
         world.market.shops.iter().for_each(|shop| supervisor.tokens.put(shop.name, shop.token));
     }
+    supervisor.down_until.fill(Instant::now());
     let healed = Instant::now();
     while !supervisor.is_well() && healed.elapsed() < HEALING && shared.lock().broken.is_empty() {
         if supervisor.life.by_command && supervisor.commands.is_empty() {
@@ -257,14 +337,14 @@ async fn heal(supervisor: &mut Supervisor<'_>) {
 }
 
 /// Drops what may be dropped while it still fails, large pieces first.
-fn shrunk(seed: u64, mut ops: Vec<Op>) -> Vec<Op> {
+fn shrunk(mut ops: Vec<Op>, is_well: impl Fn(&[Op]) -> bool) -> Vec<Op> {
     let mut size = ops.len().div_ceil(2);
     while size > 0 {
         let mut start = 0;
         while start < ops.len() {
             let mut fewer = ops.clone();
             fewer.drain(start..(start + size).min(fewer.len()));
-            if play(seed, &fewer, false).broken.is_empty() {
+            if is_well(&fewer) {
                 start += size;
             } else {
                 ops = fewer;
@@ -275,20 +355,72 @@ fn shrunk(seed: u64, mut ops: Vec<Op>) -> Vec<Op> {
     ops
 }
 
-fn scenario(seed: u64) -> Vec<Op> {
-    ops::scenario(&mut Random::new(seed ^ 0x5eed))
+/// How the lives of a test are made of their seeds.
+#[derive(Clone, Copy)]
+struct Lives {
+    of: fn(u64) -> Life,
+    scenario: fn(&mut Random) -> Vec<Op>,
+    /// The test that plays them.
+    test: &'static str,
 }
 
-fn fail(seed: u64) -> ! {
-    let ops = shrunk(seed, scenario(seed));
-    let verdict = play(seed, &ops, true);
-    let ops: Vec<String> = ops.iter().map(|op| format!("    {op:?}  // {op}")).collect();
-    let log = verdict.log[verdict.log.len().saturating_sub(150)..].join("\n");
-    panic!(
-        "{log}\n\nSIM_SEED={seed} cargo test --test sim\nbroken: {}\noperations without which it would not be:\n{}",
-        verdict.broken.join("; "),
-        ops.join("\n")
-    );
+const ALONE: Lives =
+    Lives { of: Life::of, scenario: ops::scenario, test: "whatever_goes_wrong_nothing_is_lost_and_nothing_doubled" };
+const SHARED: Lives =
+    Lives { of: Life::shared, scenario: ops::shared_scenario, test: "whatever_befalls_instances_that_share_the_lanes" };
+
+impl Lives {
+    fn ops(self, seed: u64) -> Vec<Op> {
+        (self.scenario)(&mut Random::new(seed ^ 0x5eed))
+    }
+
+    fn play(self, seed: u64, ops: &[Op], log: bool) -> Verdict {
+        play((self.of)(seed), seed, ops, log)
+    }
+
+    fn fail(self, seed: u64) -> ! {
+        let ops = shrunk(self.ops(seed), |ops| self.play(seed, ops, false).broken.is_empty());
+        let verdict = self.play(seed, &ops, true);
+        let ops: Vec<String> = ops.iter().map(|op| format!("    {op:?}  // {op}")).collect();
+        let log = verdict.log[verdict.log.len().saturating_sub(150)..].join("\n");
+        panic!(
+            "{log}\n\nSIM_SEED={seed} cargo test --test sim {}\nbroken: {}\noperations without which it would not be:\n{}",
+            self.test,
+            verdict.broken.join("; "),
+            ops.join("\n")
+        );
+    }
+
+    /// One seed by its number, or as many as wanted. Returns how often the lanes were revoked, lost and assigned.
+    fn play_all(self, seeds: u64) -> [u64; 3] {
+        let moves = Mutex::new([0; 3]);
+        if let Some(seed) = variable("SIM_SEED") {
+            let verdict = self.play(seed, &self.ops(seed), true);
+            println!("{}", verdict.log.join("\n"));
+            if !verdict.broken.is_empty() {
+                self.fail(seed);
+            }
+            return verdict.moves;
+        }
+        let (first, seeds) = (variable("SIM_FIRST").unwrap_or(0), variable("SIM_SEEDS").unwrap_or(seeds));
+        let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+        std::thread::scope(|scope| {
+            for thread in 0..threads {
+                let moves = &moves;
+                scope.spawn(move || {
+                    for seed in (first..first + seeds).skip(thread as usize).step_by(threads as usize) {
+                        let verdict = self.play(seed, &self.ops(seed), false);
+                        if !verdict.broken.is_empty() {
+                            self.fail(seed);
+                        }
+                        let mut moves = moves.lock().unwrap();
+                        moves.iter_mut().zip(verdict.moves).for_each(|(sum, moved)| *sum += moved);
+                    }
+                });
+            }
+        });
+        moves.into_inner().unwrap()
+    }
 }
 
 fn variable(name: &str) -> Option<u64> {
@@ -297,32 +429,18 @@ fn variable(name: &str) -> Option<u64> {
 
 #[test]
 fn whatever_goes_wrong_nothing_is_lost_and_nothing_doubled() {
-    if let Some(seed) = variable("SIM_SEED") {
-        let verdict = play(seed, &scenario(seed), true);
-        println!("{}", verdict.log.join("\n"));
-        if !verdict.broken.is_empty() {
-            fail(seed);
-        }
-        return;
-    }
-    let (first, seeds) = (variable("SIM_FIRST").unwrap_or(0), variable("SIM_SEEDS").unwrap_or(SEEDS));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-    std::thread::scope(|scope| {
-        for thread in 0..threads {
-            scope.spawn(move || {
-                for seed in (first..first + seeds).skip(thread as usize).step_by(threads as usize) {
-                    if !play(seed, &scenario(seed), false).broken.is_empty() {
-                        fail(seed);
-                    }
-                }
-            });
-        }
-    });
+    ALONE.play_all(SEEDS);
+}
+
+#[test]
+fn whatever_befalls_instances_that_share_the_lanes_nothing_is_lost_and_nothing_doubled() {
+    let [revoked, lost, assigned] = SHARED.play_all(SHARED_SEEDS);
+    assert!(revoked > 0 && lost > 0 && assigned > revoked, "no lane ever moved");
 }
 
 /// What a seed found once, cut down to the operations without which it would not be. Returns what happened.
 fn holds(seed: u64, ops: &[Op]) -> Vec<String> {
-    let verdict = play(seed, ops, true);
+    let verdict = ALONE.play(seed, ops, true);
     assert!(verdict.broken.is_empty(), "{}\nbroken: {}", verdict.log.join("\n"), verdict.broken.join("; "));
     verdict.log
 }
@@ -340,7 +458,9 @@ fn what_was_published_while_the_clock_was_weeks_behind_is_not_forgotten_when_it_
 #[test]
 fn a_seed_decides_everything() {
     for seed in 0..10 {
-        let [one, other] = [0; 2].map(|_| play(seed, &scenario(seed), false).trace);
-        assert_eq!(one, other, "seed {seed}");
+        for lives in [ALONE, SHARED] {
+            let [one, other] = [0; 2].map(|_| lives.play(seed, &lives.ops(seed), false).trace);
+            assert_eq!(one, other, "seed {seed} of {}", lives.test);
+        }
     }
 }

@@ -77,6 +77,12 @@ pub enum Op {
     SecondInstance(u64),
     DiskFull,
     DiskFails(u64),
+    /// An instance is told to stop, and started again.
+    Stop(u64),
+    /// The group hands the lanes out anew.
+    Rebalance,
+    /// The group gives an instance up, which learns of it after so many milliseconds.
+    GiveUp(u64, u64),
     /// The machine loses its power at its n-th input or output from now.
     Crash(u64),
 }
@@ -103,6 +109,11 @@ impl fmt::Display for Op {
             Self::SecondInstance(lane) => write!(f, "a second instance takes lane {lane}, and goes"),
             Self::DiskFull => write!(f, "the disk is full for the next new file"),
             Self::DiskFails(after) => write!(f, "the disk fails a write or a sync, the {after}th from now"),
+            Self::Stop(instance) => write!(f, "instance {instance} is told to stop"),
+            Self::Rebalance => write!(f, "the group hands the lanes out anew"),
+            Self::GiveUp(instance, ms) => {
+                write!(f, "the group gives instance {instance} up, which learns of it after {ms} ms")
+            }
             Self::Crash(io) => write!(f, "the power goes at the {io}th input or output from now"),
         }
     }
@@ -112,6 +123,26 @@ impl fmt::Display for Op {
 pub fn scenario(random: &mut Random) -> Vec<Op> {
     let length = 6 + random.below(40);
     (0..length).map(|_| op(random)).collect()
+}
+
+/// A life of several instances that share the lanes.
+pub fn shared_scenario(random: &mut Random) -> Vec<Op> {
+    let length = 10 + random.below(50);
+    (0..length).map(|_| shared_op(random)).collect()
+}
+
+fn shared_op(random: &mut Random) -> Op {
+    match random.below(10) {
+        0..2 => Op::Rebalance,
+        2 => Op::GiveUp(random.below(3), [10, 1_000, 20_000][random.below(3) as usize]),
+        3 => Op::Stop(random.below(3)),
+        4..6 => Op::Wait([100, 1_000, 5_000, 15_000][random.below(4) as usize]),
+        _ => match op(random) {
+            // Commands belong to one spool; days of sleep to the list, which other seeds look at.
+            Op::Command(_) | Op::Sleep(_) => Op::Rebalance,
+            op => op,
+        },
+    }
 }
 
 fn op(random: &mut Random) -> Op {

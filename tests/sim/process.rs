@@ -31,10 +31,10 @@ pub struct Process {
 
 impl Process {
     /// Without a command, the service.
-    pub fn start(config: Arc<Config>, shared: Shared, command: Option<Command>) -> Self {
+    pub fn start(config: Arc<Config>, shared: Shared, instance: usize, command: Option<Command>) -> Self {
         let stop = CancellationToken::new();
-        let process = shared.lock().process;
-        let threads = Arc::new(InTurn { shared: shared.clone(), dedicated: Mutex::default() });
+        let process = shared.lock().process_of(instance);
+        let threads = Arc::new(InTurn { shared: shared.clone(), process, dedicated: Mutex::default() });
         let (counters, account) = (Arc::<Counters>::default(), Arc::<Mutex<Option<Account>>>::default());
         let environment = environment(shared.clone(), process, threads.clone());
         let (stop_of_app, counted, accounted) = (stop.clone(), counters.clone(), account.clone());
@@ -92,15 +92,17 @@ async fn republish(app: App, shared: &Shared, which: u64) -> Result<(), AppError
 #[derive(Debug)]
 struct InTurn {
     shared: Shared,
+    process: u64,
     dedicated: Mutex<Vec<AbortHandle>>,
 }
 
 impl InTurn {
     fn actor(&self, name: &str) -> Actor {
-        match name.split_once('-').unwrap() {
+        let actor = match name.split_once('-').unwrap() {
             ("lane", lane) => Actor::lane(lane.parse().unwrap()),
             (_, store) => Actor::drain(self.shared.lock().market.shop(store)),
-        }
+        };
+        actor.of(self.process)
     }
 }
 

@@ -47,6 +47,18 @@ impl Actor {
     pub fn reconciler(shop: usize) -> Self {
         Self(4 + shop as u64)
     }
+
+    pub fn of(self, process: u64) -> Self {
+        Self(self.0 + Self::MANY * instance_of(process) as u64)
+    }
+}
+
+/// More instances than there ever are.
+const INSTANCES: u64 = 4;
+
+/// Whose process it is.
+pub fn instance_of(process: u64) -> usize {
+    (process % INSTANCES) as usize
 }
 
 pub struct World {
@@ -56,9 +68,14 @@ pub struct World {
     pub faults: Faults,
     pub market: MarketState,
     pub broker: BrokerState,
-    pub disk: DiskState,
-    /// The process that has power. Others do nothing any more.
-    pub process: u64,
+    /// Of each instance.
+    pub disks: Vec<DiskState>,
+    /// The instance that acts.
+    pub at: usize,
+    /// The process of each instance that has power. Others do nothing any more.
+    processes: Vec<u64>,
+    /// Instances whose power went, and nobody has noticed yet.
+    pub fallen: Vec<usize>,
     /// Inputs and outputs so far, the trace of a run.
     pub ios: u64,
     pub trace: u64,
@@ -91,8 +108,10 @@ impl Shared {
             faults: Faults::default(),
             market: MarketState { shops, ..MarketState::default() },
             broker: BrokerState::new(life.lanes),
-            disk: DiskState::default(),
-            process: 0,
+            disks: (0..life.instances).map(|_| DiskState::default()).collect(),
+            at: 0,
+            processes: (0..life.instances as u64).collect(),
+            fallen: Vec::new(),
             ios: 0,
             trace: 0,
             broken: Vec::new(),
@@ -108,14 +127,14 @@ impl Shared {
     /// An input or output of a process; `false` if it has no power, perhaps from this moment.
     pub fn io(&self, process: u64, what: &str) -> bool {
         let mut world = self.lock();
-        if world.process != process {
+        if !world.has_power(process) {
             return false;
         }
         world.note(what);
         if let Some(left) = world.faults.crash_in.as_mut() {
             *left = left.saturating_sub(1);
             if *left == 0 {
-                world.power_off();
+                world.power_off(instance_of(process));
                 self.crashed.notify_one();
                 return false;
             }
@@ -125,7 +144,7 @@ impl Shared {
 
     /// The same for one that takes its time. Never returns for a process without power.
     pub async fn call(&self, process: u64, actor: Actor, what: &str) {
-        let pause = self.lock().pause(actor, &[0, 1, 2]);
+        let pause = self.lock().pause(actor.of(process), &[0, 1, 2]);
         tokio::time::sleep(pause).await;
         if !self.io(process, what) {
             std::future::pending::<()>().await;
@@ -141,7 +160,40 @@ impl World {
         let seed = self.seed;
         let random = self.actors.entry(number).or_insert_with(|| Random::new(seed ^ (number << 32)));
         let time = times[random.below(times.len() as u64) as usize];
-        Duration::from_millis(1 + time * Actor::MANY + number)
+        Duration::from_millis(1 + time * Actor::MANY * self.disks.len() as u64 + number)
+    }
+
+    pub fn disk(&self) -> &DiskState {
+        &self.disks[self.at]
+    }
+
+    pub fn disk_mut(&mut self) -> &mut DiskState {
+        &mut self.disks[self.at]
+    }
+
+    /// Whether several instances share the lanes.
+    pub fn is_shared(&self) -> bool {
+        self.disks.len() > 1
+    }
+
+    pub fn has_power(&self, process: u64) -> bool {
+        self.processes[instance_of(process)] == process
+    }
+
+    /// The process that this instance's next one is.
+    pub fn process_of(&self, instance: usize) -> u64 {
+        self.processes[instance]
+    }
+
+    /// What this instance's process left running has no say any more.
+    pub fn next_process(&mut self, instance: usize) {
+        self.processes[instance] += INSTANCES;
+    }
+
+    /// The coordinator's share of the time.
+    pub fn tick(&mut self, now: Duration) {
+        let Self { broker, processes, random, .. } = self;
+        broker.group.tick(now, random, |process| processes[instance_of(process)] == process);
     }
 
     pub fn note(&mut self, what: &str) {
@@ -152,12 +204,13 @@ impl World {
         }
     }
 
-    pub fn power_off(&mut self) {
+    pub fn power_off(&mut self, instance: usize) {
         self.note("*** the power goes");
-        self.process += 1;
+        self.next_process(instance);
         self.faults.crash_in = None;
-        let Self { disk, random, .. } = self;
-        disk.lose_power(random);
+        self.fallen.push(instance);
+        let Self { disks, random, .. } = self;
+        disks[instance].lose_power(random);
     }
 
     pub fn breaks(&mut self, what: String) {
@@ -170,7 +223,12 @@ impl World {
         self.note(&format!("--- {op}"));
         let now = clock.true_time();
         match op {
-            Op::Wait(_) | Op::Command(_) | Op::RotateToken(_) => {}
+            Op::Wait(_) | Op::Command(_) | Op::RotateToken(_) | Op::Stop(_) => {}
+            Op::Rebalance => self.broker.group.rebalance(),
+            Op::GiveUp(instance, ms) => {
+                let until = clock.elapsed() + Duration::from_millis(ms);
+                self.broker.group.give_up(instance as usize % self.disks.len(), until);
+            }
             Op::Place(orders, store) => (0..orders).for_each(|_| self.market.place(store, now)),
             Op::Unsynchronise(order) => self.market.unsynchronise(order, now),
             Op::Change(order) => self.market.change(order),
@@ -186,7 +244,7 @@ impl World {
             Op::BrokerAway(ms) => self.broker.away_until = clock.elapsed() + Duration::from_millis(ms),
             Op::SecondInstance(lane) => {
                 let Self { broker, random, broken, .. } = self;
-                broker.fence(lane as i32, 0, random, broken);
+                broker.fence(lane as i32, u64::MAX, random, broken);
             }
             Op::DiskFull => self.faults.disk_full = true,
             Op::DiskFails(after) => self.faults.disk_fails_in = Some(after),
@@ -224,8 +282,10 @@ impl World {
         let silent = self
             .lost()
             .filter(|(shop, id)| counts(shop, id))
-            .filter(|(shop, _)| shop.polled_by != Some(self.process))
-            .find(|(shop, id)| !self.disk.holds_order(&shop.key(*id)) && !self.disk.holds_a_trace(shop.name));
+            .filter(|(shop, _)| shop.polled_by.is_none_or(|process| !self.has_power(process)))
+            .find(|(shop, id)| {
+                !self.disks.iter().any(|disk| disk.holds_order(&shop.key(*id)) || disk.holds_a_trace(shop.name))
+            });
         if let Some(key) = silent.map(|(shop, id)| shop.key(id)) {
             self.breaks(format!("order {key} was marked, is nowhere, and no trace says so"));
         }
@@ -274,7 +334,9 @@ impl World {
         if let Some(lost) = lost {
             self.breaks(lost);
         }
-        let unpublished = self.disk.pages.iter().find(|read| !self.broker.reads.contains(*read)).cloned();
+        // What an instance left, others may have published: the orders are looked for.
+        let mut pages = self.disks.iter().filter(|_| self.disks.len() == 1).flat_map(|disk| &disk.pages);
+        let unpublished = pages.find(|read| !self.broker.reads.contains(*read)).cloned();
         if let Some(read) = unpublished {
             self.breaks(format!("the page of read {read} was durable and is not published"));
         }

@@ -26,7 +26,7 @@ HEALTHY_DEADLINE = 180
 SETTLE_DEADLINE = 900
 # A stop in mid-drain waits for the read in flight, which takes the sandbox a second.
 STOP_DEADLINE = 15
-IMAGE_LIMIT = 46_000_000
+IMAGE_LIMIT = 45_000_000
 HEALTH_CHECK_LIMIT = 0.020
 HEALTH_CHECKS = 20
 

@@ -29,7 +29,7 @@ async fn main() -> anyhow::Result<()> {
 
     // Finds the schema that wrote an event by the ID in it. Fields find each other by name; amounts become exact
     // decimals, and a reason that this version doesn't know becomes `Reason::Unknown`.
-    let registry = Registry::new(registry.parse()?, None, Duration::from_secs(10))?;
+    let registry = Registry::new(registry.parse()?, None, None, Duration::from_secs(10))?;
     let mut decoder = Decoder::new(&ORDER_EVENT, Some(registry));
     let consumer: StreamConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)

@@ -7,6 +7,7 @@ use super::{ContentHash, EventError, Origin};
 use crate::avro::binary::Writer;
 use crate::order::amount::Amount;
 use crate::order::ids::OrderId;
+use crate::order::privacy::Personal;
 use crate::order::{Buyer, DateText, Line, Order};
 
 /// An order's part of its event, and what has to be known of it without decoding that.
@@ -18,22 +19,39 @@ pub struct EncodedOrder {
     pub created_at: Option<i64>,
     /// The event's fields behind its reason.
     pub(super) fields: Vec<u8>,
+    /// The same without personal data, if there is a topic for it.
+    pub(super) masked: Option<Vec<u8>>,
+}
+
+/// Who sees what of the buyers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Readers {
+    /// Those of the orders topic.
+    pub personal: Personal,
+    /// Whether there is a second topic for those who see nothing of them.
+    pub masked_topic: bool,
 }
 
 impl EncodedOrder {
-    /// Encodes an order of this read.
+    /// Encodes an order of this read. The content hash is that of the whole order, whoever reads it: another setting is no
+    /// change of the order.
     ///
     /// # Errors
     /// [`EventError`], never for an order that came through the mapping.
-    pub fn of(origin: &Origin, order: &Order) -> Result<Self, EventError> {
+    pub fn of(origin: &Origin, order: &Order, readers: Readers) -> Result<Self, EventError> {
         let content_hash = ContentHash::of(order);
-        let mut datum = Writer::with_capacity(1024);
-        origin.read_id.with_text(|text| datum.text(text));
-        datum.number(origin.read_at.as_millisecond());
-        content_hash.with_text(|text| datum.text(text));
-        write_order(&mut datum, order)?;
+        let fields = |personal| -> Result<Vec<u8>, EventError> {
+            let mut datum = Writer::with_capacity(1024);
+            origin.read_id.with_text(|text| datum.text(text));
+            datum.number(origin.read_at.as_millisecond());
+            content_hash.with_text(|text| datum.text(text));
+            // guard: who may not see a buyer does not
+            write_order(&mut datum, &order.for_readers(personal))?;
+            Ok(datum.into_message())
+        };
         let created_at = order.created_at.as_ref().and_then(|date| date.epoch_millis);
-        Ok(Self { id: order.id.clone(), content_hash, created_at, fields: datum.into_message() })
+        let masked = readers.masked_topic.then(|| fields(Personal::None)).transpose()?;
+        Ok(Self { id: order.id.clone(), content_hash, created_at, fields: fields(readers.personal)?, masked })
     }
 }
 

@@ -4,6 +4,7 @@ use rust_decimal::Decimal;
 
 use super::*;
 use crate::avro::contract::{ContractError, ORDER_EVENT};
+use crate::order::privacy::Personal;
 use crate::order::{Buyer, DateText, Line, Order};
 
 fn text(value: &str) -> Option<String> {
@@ -82,7 +83,7 @@ fn origin(read_at: &str) -> Origin {
 
 fn with_event<R>(order: &Order, f: impl FnOnce(&Event) -> R) -> R {
     let origin = origin("2025-11-24T15:00:01.5Z");
-    let order = EncodedOrder::of(&origin, order).unwrap();
+    let order = EncodedOrder::of(&origin, order, Readers::default()).unwrap();
     f(&Event { origin: &origin, revision: Revision::FIRST, reason: Reason::Drained, order: &order })
 }
 
@@ -160,7 +161,7 @@ fn what_is_written_is_what_the_library_writes_by_the_schema() {
 fn an_amount_that_would_be_rounded_is_an_error_that_names_the_field() {
     let mut order = full_order();
     order.lines[1].unit_price = decimal("0.00001");
-    let error = EncodedOrder::of(&origin("2025-11-24T15:00:01.5Z"), &order).unwrap_err();
+    let error = EncodedOrder::of(&origin("2025-11-24T15:00:01.5Z"), &order, Readers::default()).unwrap_err();
     assert_eq!(error.to_string(), "`lines.unit_price` can't be published exactly: it has more than 4 decimal places");
 }
 
@@ -319,4 +320,45 @@ proptest! {
         let hash = ContentHash::of_bytes(&bytes);
         prop_assert_eq!(hash.to_string().parse(), Ok(hash));
     }
+}
+
+/// The event as JSON, with each field that the schema marks as personal taken out, down to `null`.
+fn without_marked(value: &mut serde_json::Value, schema: &serde_json::Value) {
+    use serde_json::Value;
+    fn empty(value: &mut Value) {
+        match value {
+            Value::Object(members) => members.values_mut().for_each(empty),
+            other => *other = Value::Null,
+        }
+    }
+    match value {
+        Value::Object(members) => {
+            for field in schema["fields"].as_array().into_iter().flatten() {
+                let member = members.get_mut(field["name"].as_str().unwrap()).unwrap();
+                if field["pii"] == true { empty(member) } else { without_marked(member, &field["type"]) }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| without_marked(item, &schema["items"])),
+        _ => {}
+    }
+}
+
+#[test]
+fn who_may_see_nothing_personal_sees_all_but_what_the_schema_marks() {
+    let (origin, order) = (origin("2025-11-24T15:00:01.5Z"), full_order());
+    let readers = Readers { personal: Personal::None, masked_topic: true };
+    let encoded = EncodedOrder::of(&origin, &order, readers).unwrap();
+    let event = Event { origin: &origin, revision: Revision::FIRST, reason: Reason::Drained, order: &encoded };
+    let frame = ORDER_EVENT.frame();
+    let (none, masked) = (event.to_message(frame), event.to_masked_message(frame).unwrap());
+    assert_eq!(none, masked, "the second topic shows what `none` does");
+    let mut expected = serde_json::to_value(read(&message(&order)).unwrap()).unwrap();
+    let whole = expected.clone();
+    without_marked(&mut expected, &serde_json::from_str(ORDER_EVENT.text()).unwrap());
+    assert_ne!(expected, whole, "the schema marks nothing");
+    assert_eq!(serde_json::to_value(read(&none).unwrap()).unwrap(), expected);
+    let readers = Readers { personal: Personal::Masked, masked_topic: false };
+    let encoded = EncodedOrder::of(&origin, &order, readers).unwrap();
+    assert_eq!(encoded.content_hash, ContentHash::of(&order), "another setting is no change of the order");
+    assert!(encoded.masked.is_none());
 }

@@ -42,7 +42,7 @@ impl Fake {
     }
 
     fn registry(&self) -> Registry {
-        Registry::new(self.base.clone(), None, Duration::from_secs(10)).unwrap()
+        Registry::new(self.base.clone(), None, None, Duration::from_secs(10)).unwrap()
     }
 
     fn asked(&self) -> Vec<String> {
@@ -140,7 +140,7 @@ async fn a_registry_that_is_not_there_is_transient_and_its_address_is_not_told()
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let base: Url = format!("http://{}/hidden", listener.local_addr().unwrap()).parse().unwrap();
     drop(listener);
-    let error = Registry::new(base, None, Duration::from_secs(10)).unwrap().lookup("s", "{}").await.unwrap_err();
+    let error = Registry::new(base, None, None, Duration::from_secs(10)).unwrap().lookup("s", "{}").await.unwrap_err();
     assert!(matches!(error, RegistryError::Unreachable(_)) && error.is_transient());
     let debug = format!("{error:?}");
     let told = format!("{debug} {:#}", anyhow::Error::from(error));
@@ -151,7 +151,7 @@ async fn a_registry_that_is_not_there_is_transient_and_its_address_is_not_told()
 async fn a_registry_that_does_not_answer_is_transient() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", silent.local_addr().unwrap()).parse().unwrap();
-    let registry = Registry::new(base, None, Duration::from_millis(50)).unwrap();
+    let registry = Registry::new(base, None, None, Duration::from_millis(50)).unwrap();
     let error = registry.lookup("s", "{}").await.unwrap_err();
     assert!(matches!(error, RegistryError::TimedOut(_)) && error.is_transient());
 }
@@ -168,13 +168,13 @@ async fn credentials_go_into_the_header_and_nowhere_else() {
     let fake = Fake::answering([(200, r#"{"id":1}"#)]).await;
     let credentials = Credentials { username: "ana".to_owned(), password: "clave".into() };
     let shown = format!("{credentials:?}");
-    let registry = Registry::new(fake.base.clone(), Some(credentials), Duration::from_secs(10)).unwrap();
+    let registry = Registry::new(fake.base.clone(), Some(credentials), None, Duration::from_secs(10)).unwrap();
     assert_eq!(registry.lookup("s", "{}").await.unwrap(), Some(1));
     assert!(fake.asked()[0].ends_with(" Basic YW5hOmNsYXZl"));
     assert!(!shown.contains("clave"));
     for bad in ["http://ana:clave@localhost", "http://ana@localhost", "ftp://localhost", "mailto:x"] {
         assert!(
-            matches!(Registry::new(bad.parse().unwrap(), None, Duration::from_secs(10)), Err(RegistryError::Url)),
+            matches!(Registry::new(bad.parse().unwrap(), None, None, Duration::from_secs(10)), Err(RegistryError::Url)),
             "{bad}"
         );
     }

@@ -13,20 +13,16 @@
 
 use std::collections::HashMap;
 use std::error::Error;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use native_tls::TlsConnector;
-
-use super::ClientOptions;
+use super::{ClientError, ClientOptions};
+use crate::platform::tls::{self, Authorities};
 
 /// How long an unused connection is kept: less than servers do.
 const KEPT: Duration = Duration::from_secs(4);
 /// How many unused connections are kept for a host.
 const MAX_KEPT: usize = 64;
-
-/// Loaded once, since loading the certificates of all authorities takes some 70 ms.
-static TLS: LazyLock<Option<TlsConnector>> = LazyLock::new(|| TlsConnector::new().ok());
 
 /// The connections of all shops, by host and by what their settings say about connections. Clones share them. They
 /// belong to the runtime on which they are opened, and end with it.
@@ -34,18 +30,20 @@ static TLS: LazyLock<Option<TlsConnector>> = LazyLock::new(|| TlsConnector::new(
 pub struct Connections(Arc<Mutex<HashMap<Terms, reqwest::Client>>>);
 
 /// Settings with which requests can share connections only if they are the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Terms {
     https_only: bool,
+    authorities: Option<Authorities>,
     connect_timeout: Duration,
     idle_timeout: Duration,
     total_timeout: Duration,
 }
 
 impl Connections {
-    pub(super) fn client(&self, options: &ClientOptions) -> Result<reqwest::Client, reqwest::Error> {
+    pub(super) fn client(&self, options: &ClientOptions) -> Result<reqwest::Client, ClientError> {
         let terms = Terms {
             https_only: options.base_url.scheme() == "https",
+            authorities: options.authorities.clone(),
             connect_timeout: options.connect_timeout,
             idle_timeout: options.idle_timeout,
             total_timeout: options.total_timeout,
@@ -61,13 +59,9 @@ impl Connections {
 }
 
 impl Terms {
-    fn client(self) -> Result<reqwest::Client, reqwest::Error> {
-        let builder = match &*TLS {
-            Some(tls) => reqwest::Client::builder().tls_backend_preconfigured(tls.clone()),
-            // The builder tries again itself, and reports the error.
-            None => reqwest::Client::builder(),
-        };
-        builder
+    fn client(&self) -> Result<reqwest::Client, ClientError> {
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls::connector(self.authorities.as_ref())?)
             .http1_only()
             .tcp_nodelay(true)
             .retry(reqwest::retry::never())
@@ -80,7 +74,8 @@ impl Terms {
             .pool_idle_timeout(KEPT)
             .pool_max_idle_per_host(MAX_KEPT)
             .user_agent(concat!("imotriz-kafka/", env!("CARGO_PKG_VERSION")))
-            .build()
+            .build()?;
+        Ok(client)
     }
 }
 

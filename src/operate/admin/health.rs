@@ -1,7 +1,6 @@
 //! Readiness: whether the program can do its work, and if not, why.
 
 use serde::Serialize;
-use tokio::sync::watch;
 
 use super::state::{AdminState, Phase, ProgramState};
 use crate::pipeline::publish::LaneState;
@@ -44,7 +43,12 @@ pub(super) fn not_ready(state: &ProgramState, spool: Option<&Result<Survey, Stri
     let Some(pipeline) = &state.pipeline else { return found };
     if state.phase == Phase::Running {
         let forgotten = pipeline.schemas.forgotten().map(|why| NotReady::new(Part::Registry, why));
-        let lanes = pipeline.lanes.iter().filter_map(|(lane, state)| lane_not_ready(*lane, &state.borrow()));
+        if pipeline.lanes.is_unassigned() {
+            let why = "the group of instances has not yet said which lanes are this one's";
+            found.push(NotReady::new(Part::Broker, why));
+        }
+        let lanes = pipeline.lanes.now();
+        let lanes = lanes.iter().filter_map(|(lane, state)| lane_not_ready(*lane, state));
         // A forgotten schema is reported once, and not by each lane again.
         found.extend(lanes.filter(|lane| forgotten.is_none() || lane.what != Part::Registry));
         found.extend(forgotten);
@@ -83,7 +87,7 @@ impl AdminState {
     #[must_use]
     pub fn is_alive(&self) -> bool {
         let ProgramState { phase, pipeline } = self.program();
-        let ended = |lane: &watch::Receiver<LaneState>| *lane.borrow() == LaneState::Ended;
-        phase != Phase::Running || !pipeline.iter().any(|pipeline| pipeline.lanes.values().any(ended))
+        phase != Phase::Running
+            || !pipeline.iter().any(|pipeline| pipeline.lanes.now().values().any(|lane| *lane == LaneState::Ended))
     }
 }

@@ -342,7 +342,7 @@ mod tests {
         let names: Vec<StoreName> = stores.iter().map(|name| name.parse().unwrap()).collect();
         admin.counters.set_stores(&names);
         let metrics_stores = named.iter().map(|name| name.parse().unwrap()).collect();
-        admin.configure(&Admin { metrics_stores, ..Admin::default() });
+        admin.configure_server(&Admin { metrics_stores, ..Admin::default() });
         admin
     }
 

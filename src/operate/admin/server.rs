@@ -75,7 +75,7 @@ impl Server {
         let cannot = |cause| CannotListen { address, cause };
         let listener = TcpListener::bind(address).await.map_err(cannot)?;
         let bound = listener.local_addr().map_err(cannot)?;
-        state.configure(settings);
+        state.configure_server(settings);
         tracing::info!(address = %bound, "status page, health and metrics are at http://{bound}/");
         let stop = CancellationToken::new();
         tokio::spawn(stop.clone().run_until_cancelled_owned(note_history(state.clone())));

@@ -310,10 +310,8 @@ impl Snapshot {
 }
 
 fn lanes(pipeline: &RunningPipeline, counters: &Counters) -> BTreeMap<i32, Lane> {
-    let lane = |(number, state): (&i32, &tokio::sync::watch::Receiver<LaneState>)| {
-        (*number, Lane::of(&state.borrow(), &counters.lane(*number)))
-    };
-    pipeline.lanes.iter().map(lane).collect()
+    let lane = |(number, state)| (number, Lane::of(&state, &counters.lane(number)));
+    pipeline.lanes.now().into_iter().map(lane).collect()
 }
 
 impl Lane {

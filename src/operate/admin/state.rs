@@ -1,24 +1,21 @@
 //! The admin server's view of the pipeline: the phase of the program, the running lanes, and the counters.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::history::History;
 use super::problem::Reading;
 use super::series::OwnSeries;
-use crate::app::App;
+use crate::app::{App, LaneStates};
 use crate::avro::schemas::SchemaResolver;
 use crate::config::{Admin, Config};
 use crate::pipeline::account::Account;
 use crate::pipeline::counters::Counters;
-use crate::pipeline::publish::LaneState;
 use crate::platform::clock;
 
 /// How long an answer of the registry holds. Readiness probes, however many, ask the registry no more often than this.
@@ -65,7 +62,7 @@ pub(super) struct ProgramState {
 #[derive(Debug, Clone)]
 pub(super) struct RunningPipeline {
     pub(super) since: Timestamp,
-    pub(super) lanes: BTreeMap<i32, watch::Receiver<LaneState>>,
+    pub(super) lanes: LaneStates,
     pub(super) account: Account,
     pub(super) schemas: SchemaResolver,
     pub(super) spool: PathBuf,
@@ -83,8 +80,16 @@ impl AdminState {
         Self { counters, started_at: clock::now(), history, series, hosts, program }
     }
 
+    /// Puts settings into force that need no new start: `[admin]` but for the address, and the stores' intervals.
+    pub fn configure(&self, config: &Config) {
+        self.configure_server(&config.admin);
+        if let Some(pipeline) = &mut self.program.write().unwrap_or_else(PoisonError::into_inner).pipeline {
+            pipeline.late_after = late_after(config);
+        }
+    }
+
     /// Puts `[admin]` into force, but for the address.
-    pub(super) fn configure(&self, admin: &Admin) {
+    pub(super) fn configure_server(&self, admin: &Admin) {
         *self.hosts.write().unwrap_or_else(PoisonError::into_inner) = admin.hosts.clone();
         self.series.lock().unwrap_or_else(PoisonError::into_inner).name(admin.metrics_stores.iter().cloned());
     }
@@ -95,8 +100,7 @@ impl AdminState {
 
     /// Notes a pipeline that has begun to work.
     pub fn at_work(&self, config: &Config, app: &App) {
-        self.configure(&config.admin);
-        let slowest = config.stores.values().map(|store| store.api.poll_interval).max().unwrap_or_default();
+        self.configure_server(&config.admin);
         let pipeline = RunningPipeline {
             since: clock::now(),
             lanes: app.lanes(),
@@ -104,7 +108,7 @@ impl AdminState {
             schemas: app.schemas(),
             spool: config.spool.dir.clone(),
             page_space: config.spool.page_space,
-            late_after: LATE.max(slowest * LATE_POLLS),
+            late_after: late_after(config),
         };
         let mut state = self.program.write().unwrap_or_else(PoisonError::into_inner);
         // A stop that was requested during the build stays in force.
@@ -138,4 +142,9 @@ impl ProgramState {
         let pipeline = self.pipeline.as_ref().filter(|_| self.phase == Phase::Running)?;
         Some(Reading { since: pipeline.since, late_after: pipeline.late_after })
     }
+}
+
+fn late_after(config: &Config) -> Duration {
+    let slowest = config.stores.values().map(|store| store.api.poll_interval).max().unwrap_or_default();
+    LATE.max(slowest * LATE_POLLS)
 }

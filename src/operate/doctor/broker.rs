@@ -66,13 +66,15 @@ struct Role<'a> {
     readers: &'static str,
 }
 
-fn roles(plan: &TopicPlan) -> [Role<'_>; 3] {
+fn roles(plan: &TopicPlan) -> Vec<Role<'_>> {
     let names = &plan.names;
-    [
+    let masked = |name| Role { name, judge: orders, needs: WRITTEN, readers: "" };
+    let roles = [
         Role { name: &names.orders, judge: orders, needs: WRITTEN, readers: "`tail` and `explain`" },
         Role { name: &names.tracking, judge: tracking, needs: TRACKED, readers: "" },
         Role { name: &names.dead_letter, judge: dead, needs: WRITTEN, readers: "`dlq` and `explain`" },
-    ]
+    ];
+    roles.into_iter().chain(names.orders_masked.as_deref().map(masked)).collect()
 }
 
 async fn refused_writes(connection: &Connection, cluster: &Cluster, plan: &TopicPlan) -> Vec<String> {
@@ -80,8 +82,8 @@ async fn refused_writes(connection: &Connection, cluster: &Cluster, plan: &Topic
     if !cluster.topics.contains_key(&names.tracking) {
         return Vec::new();
     }
-    let others = [&names.orders, &names.dead_letter].map(String::as_str);
-    let others: Vec<_> = others.into_iter().filter(|name| cluster.topics.contains_key(*name)).collect();
+    let others = names.written().map(String::as_str);
+    let others: Vec<_> = others.filter(|name| cluster.topics.contains_key(*name)).collect();
     // An earlier check has reported a client that can't be made.
     access::refused_writes(connection, &names.tracking, &others).await.unwrap_or_default()
 }
@@ -120,8 +122,9 @@ fn unreachable(connection: &Connection, fault: &KafkaFault, plan: &TopicPlan) ->
     };
     let mut checks = vec![Check::bad("broker", fault.to_string(), cure)];
     let names = &plan.names;
-    let later = [&names.orders, &names.tracking, &names.dead_letter].map(|name| format!("topic {name}"));
-    let later = [vec!["transaction log".to_owned(), "transactions".to_owned()], later.to_vec()].concat();
+    let later = [&names.orders, &names.tracking, &names.dead_letter].into_iter().chain(&names.orders_masked);
+    let later = later.map(|name| format!("topic {name}"));
+    let later = ["transaction log".to_owned(), "transactions".to_owned()].into_iter().chain(later);
     checks.extend(later.into_iter().map(|name| Check::skipped(name, "no broker to ask")));
     checks
 }

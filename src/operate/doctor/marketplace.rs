@@ -7,16 +7,16 @@ use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::header::DATE;
 use reqwest::{Client, redirect};
 use tokio::time::timeout;
-use url::Url;
 
 use super::each_store::each_store;
 use super::{CHECK_TIMEOUT, Check};
 use crate::app;
-use crate::config::{Config, SecretError, Store};
+use crate::config::{CaFile, Config, SecretError, Store};
 use crate::marketplace::client::{ApiError, Connections, Hosts, Pace, Refusal};
 use crate::order::ids::{OrderId, StoreName};
 use crate::pipeline::reconcile::{AskError, Asker};
 use crate::platform::text::natural_order;
+use crate::platform::tls;
 
 /// Seconds of difference up to which a page that waited is judged right. Beyond, it may be taken for newer or older
 /// than it is.
@@ -32,7 +32,7 @@ pub(super) async fn check(config: &Config) -> Vec<Check> {
     let mut stores: Vec<_> = config.stores.iter().collect();
     stores.sort_by(|(one, _), (other, _)| natural_order(one.as_str(), other.as_str()));
     let token_and_clock = async |name: StoreName, store: Store| {
-        let (token, clock) = tokio::join!(check_token(&name, &store), clock(&name, &store.base_url));
+        let (token, clock) = tokio::join!(check_token(&name, &store), clock(&name, &store));
         [token, clock].map(|check| check.of_store(&name)).into()
     };
     each_store(stores.into_iter(), token_and_clock).await
@@ -55,7 +55,13 @@ async fn ask(name: &StoreName, what: &str, store: &Store) -> Check {
     };
     let client = match app::client(store, &Connections::default()) {
         Ok(client) => client,
-        Err(error) => return Check::bad(what, error.to_string(), "look at this machine's TLS certificates"),
+        Err(error) => {
+            return Check::bad(
+                what,
+                error.to_string(),
+                "correct `api.ca_file`; without one, look at this machine's TLS certificates",
+            );
+        }
     };
     // Asks once, without a pass's retries: the check is to tell how it is now.
     let pace = Pace::new(name.clone(), &Hosts::new(store.api.host_limits()), &store.base_url);
@@ -121,13 +127,12 @@ fn refused(what: &str, refusal: Refusal) -> Check {
 }
 
 /// Reads the time from the `Date` header of the home page, without sending the token.
-async fn clock(name: &StoreName, base_url: &Url) -> Check {
+async fn clock(name: &StoreName, store: &Store) -> Check {
     let what = format!("clock {name}");
-    let Ok(client) = Client::builder().redirect(redirect::Policy::none()).timeout(Duration::from_secs(8)).build()
-    else {
+    let Some(client) = bare_client(store) else {
         return Check::skipped(what, "the HTTP client could not be made");
     };
-    let Ok(answer) = client.head(base_url.clone()).send().await else {
+    let Ok(answer) = client.head(store.base_url.clone()).send().await else {
         return Check::skipped(what, "the marketplace can't be reached");
     };
     let now = crate::platform::clock::now();
@@ -136,6 +141,14 @@ async fn clock(name: &StoreName, base_url: &Url) -> Check {
         Some(theirs) => judged(what, now.duration_since(theirs).as_secs()),
         None => Check::skipped(what, "the marketplace does not tell the time"),
     }
+}
+
+/// Trusts whom the store's own client trusts.
+fn bare_client(store: &Store) -> Option<Client> {
+    let authorities = store.api.ca_file.as_ref().map(CaFile::read).transpose().ok()?;
+    let tls = tls::connector(authorities.as_ref()).ok()?;
+    let client = Client::builder().tls_backend_preconfigured(tls).redirect(redirect::Policy::none());
+    client.timeout(Duration::from_secs(8)).build().ok()
 }
 
 fn judged(what: String, ahead: i64) -> Check {

@@ -27,7 +27,10 @@ fn look(settings: &config::Spool) -> Vec<Check> {
             return vec![Check::bad("spool", error.to_string(), cure)];
         }
     };
-    vec![sync(&fitness, &dir.to_string()), space(&fitness, settings), holder(&fitness), contents(settings)]
+    let mut checks =
+        vec![sync(&fitness, &dir.to_string()), space(&fitness, settings), holder(&fitness), contents(settings)];
+    checks.extend(exposure(settings));
+    checks
 }
 
 fn sync(fitness: &Fitness, dir: &str) -> Check {
@@ -60,6 +63,14 @@ fn holder(fitness: &Fitness) -> Check {
             Holder::Process(None) => "held by a program that is at work".to_owned(),
         },
     )
+}
+
+/// `None` if there is nothing to be said.
+fn exposure(settings: &config::Spool) -> Option<Check> {
+    match Spool::exposure(&settings.dir) {
+        Ok(exposure) => exposure.map(|found| Check::doubtful("permissions", found.found(), found.cure())),
+        Err(error) => Some(Check::bad("permissions", error.to_string(), "let this program's user enter the folder")),
+    }
 }
 
 fn contents(settings: &config::Spool) -> Check {

@@ -425,5 +425,5 @@ fn a_folder_that_the_version_before_wrote_is_read_and_emptied() {
     drop(spool);
     let mut left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
     left.sort();
-    assert_eq!(left, ["account.json", "lock"]);
+    assert_eq!(left, ["account.json", "lock", "read-ids"]);
 }

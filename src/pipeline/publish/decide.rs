@@ -29,6 +29,8 @@ pub struct Candidate {
     /// When this is decided.
     pub now: Millis48,
     pub content: ContentMark,
+    /// Whether nothing but the clocks tells if a page waited in another program's spool.
+    pub by_clock: bool,
 }
 
 /// What happens to the order.
@@ -49,7 +51,7 @@ pub enum Decision {
 /// The decision table.
 #[must_use]
 pub fn decide(known: Option<IndexEntry>, candidate: Candidate, policy: ResyncPolicy) -> Decision {
-    let Candidate { source, read, read_at, now, content } = candidate;
+    let Candidate { source, read, read_at, now, content, by_clock } = candidate;
     let Some(known) = known else {
         // Only tracked orders are checked for changes. One that is no longer tracked is too old to matter.
         return if source == Source::Changes { Decision::NothingToDo } else { publish(None, source) };
@@ -66,7 +68,7 @@ pub fn decide(known: Option<IndexEntry>, candidate: Candidate, policy: ResyncPol
         // A page brought it after it was requested, and may hold newer content: the next round checks again.
         Source::Changes if read_at < known.at && !was_set_back(known, now) => Decision::NothingToDo,
         Source::Changes => publish(known.revision, source),
-        Source::Drain if is_late(known, read_at, now) => Decision::NothingToDo,
+        Source::Drain if by_clock && is_late(known, read_at, now) => Decision::NothingToDo,
         Source::Drain
             if unchanged && known.state == OrderState::Published && policy == ResyncPolicy::SuppressUnchanged =>
         {
@@ -147,7 +149,7 @@ mod tests {
 
     fn candidate(source: Source, read: ReadMark, text: char) -> Candidate {
         let now = Millis48::from_millis(NOON + 1);
-        Candidate { source, read, read_at: now, now, content: content(text) }
+        Candidate { source, read, read_at: now, now, content: content(text), by_clock: true }
     }
 
     fn published(reason: Reason, revision: i32) -> Decision {
@@ -212,6 +214,8 @@ mod tests {
         let late = read_at(NOON - CLOCK_SKEW_MS - 1);
         for reason in [Reason::Reconciled, Reason::Updated, Reason::Republished] {
             assert_eq!(decide(fetched(reason), late, ResyncPolicy::Publish), Decision::NothingToDo);
+            let shared = Candidate { by_clock: false, ..late };
+            assert_eq!(decide(fetched(reason), shared, ResyncPolicy::Publish), published(Reason::Resynced, 2));
         }
         for wish in [NOON - CLOCK_SKEW_MS, NOON, NOON + 1] {
             let decision = decide(reconciled, read_at(wish), ResyncPolicy::Publish);

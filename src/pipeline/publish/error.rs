@@ -42,6 +42,9 @@ pub enum LaneError {
     /// The tracking topic is not the one that this spool remembers.
     #[error(transparent)]
     Memory(#[from] MemoryError),
+    /// The group has given the lane to another instance.
+    #[error("lane {0} is another instance's now: what is left of it in this spool is published from here all the same")]
+    NotOwner(i32),
     /// No thread to load the index on. A later attempt may get one.
     #[error("the operating system refuses a thread: {0}")]
     Thread(std::io::Error),

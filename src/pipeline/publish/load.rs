@@ -13,7 +13,8 @@ use crate::avro::decoder::{DecodeError, Decoder};
 use crate::avro::framing::Frame;
 use crate::avro::tracking::{OrderTracking, TrackingEntry};
 use crate::kafka::broker::TrackingLog;
-use crate::pipeline::index::{Index, IndexEntry, IndexUpdate};
+use crate::order::ids::ReadId;
+use crate::pipeline::index::{Fingerprint, Index, IndexEntry, IndexUpdate};
 use crate::pipeline::tracking_memory::TrackingMemory;
 use crate::platform::jobs::in_place;
 
@@ -49,7 +50,7 @@ impl Drop for Batches {
 }
 
 /// Reads the tracking partition to its end into the index. Blocks: call it within a runtime, from a thread that may
-/// block.
+/// block. `seen` is told of each record: its offset, its key, and the read that brought the order.
 ///
 /// # Errors
 /// Returns an error unless the index was read to its end: from an incomplete index nobody may conclude that an order is
@@ -59,6 +60,7 @@ pub fn catch_up(
     reader: &mut dyn TrackingLog,
     decoder: &mut Decoder,
     memory: &TrackingMemory,
+    seen: &mut dyn FnMut(i64, Fingerprint, Option<ReadId>),
 ) -> Result<(), LaneError> {
     let (start, lane) = (Instant::now(), reader.lane());
     thread::scope(|scope| {
@@ -69,13 +71,15 @@ pub fn catch_up(
             .map_err(LaneError::Thread)?;
         // Created after the thread: its `drop` sends to it.
         let mut batches = Batches { next: Vec::new(), filled };
-        reader.try_each(|key, value| {
+        reader.try_each(|offset, key, value| {
             memory.check_placed(key, lane)?;
             let entry = match value {
                 None => None,
-                Some(value) => Some(IndexEntry::from(read_tracking_entry(decoder, key, value)?)),
+                Some(value) => Some(read_tracking_entry(decoder, key, value)?),
             };
-            batches.push(IndexUpdate::new(key, entry));
+            let key = Fingerprint::of(key);
+            seen(offset, key, entry.map(|entry| entry.read_id));
+            batches.push(IndexUpdate::at(key, entry.map(IndexEntry::from)));
             Ok::<_, LaneError>(())
         })
     })?;
@@ -155,7 +159,7 @@ mod tests {
                 }
                 let record = tracked(self.position);
                 let (key, value) = (record.key().to_string(), record.to_message(ORDER_TRACKING.frame()));
-                if apply(key.as_bytes(), Some(&value)).is_break() {
+                if apply(self.position, key.as_bytes(), Some(&value)).is_break() {
                     return Ok(());
                 }
                 self.position += 1;
@@ -186,10 +190,10 @@ mod tests {
         let mut decoder = Decoder::new(&ORDER_TRACKING, None);
         for breaks_at in [0, 1, 1023, 1024, 2500] {
             let (mut index, mut log) = (Index::default(), Log { position: 0, end: 3000, breaks_at: Some(breaks_at) });
-            let error = catch_up(&mut index, &mut log, &mut decoder, &memory).unwrap_err();
+            let error = catch_up(&mut index, &mut log, &mut decoder, &memory, &mut |_, _, _| {}).unwrap_err();
             assert!(error.to_string().contains("it broke"), "{error}");
             assert_eq!((log.position, index.len()), (breaks_at, breaks_at as usize));
-            catch_up(&mut index, &mut log, &mut decoder, &memory).unwrap();
+            catch_up(&mut index, &mut log, &mut decoder, &memory, &mut |_, _, _| {}).unwrap();
             assert_eq!(index.len(), 3000);
         }
     }
@@ -228,6 +232,6 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         tokio::spawn(async move { axum::serve(listener, app).await });
-        Registry::new(base, None, std::time::Duration::from_secs(10)).unwrap()
+        Registry::new(base, None, None, std::time::Duration::from_secs(10)).unwrap()
     }
 }

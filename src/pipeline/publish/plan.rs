@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::decide::{Candidate, Decision, Source, decide};
 use super::reading::{Mapped, MappedRecord};
+use super::superseded::Superseded;
 use super::{LaneParts, Work};
 use crate::avro::event::{ContentHash, EncodedOrder, Event, Origin, Reason, Revision, dead_letter_headers};
 use crate::avro::schemas::Frames;
@@ -23,6 +24,8 @@ use crate::platform::clock;
 struct Brought<'a> {
     origin: &'a Origin,
     source: Source,
+    /// Whether it was found in the spool.
+    is_left: bool,
 }
 
 /// An order's key, rendered once.
@@ -68,6 +71,7 @@ pub(super) struct Plan<'a> {
     index: &'a Index,
     parts: &'a LaneParts,
     frames: &'a Frames,
+    superseded: &'a Superseded,
     records: Vec<OutgoingRecord<'a>>,
     marks: Vec<Mark>,
     /// What this plan decides, layered over the index.
@@ -75,6 +79,8 @@ pub(super) struct Plan<'a> {
     /// When all of this is decided.
     now: Timestamp,
     tallies: Vec<Tally>,
+    /// For each piece of work, how many of the plan's records it and those before it make.
+    ends: Vec<usize>,
     /// For pages of stores with lost orders, which a person may have brought back.
     first_seen: Vec<FirstSeen>,
     /// Set when the current piece of work brings an order of another read in this plan.
@@ -90,16 +96,24 @@ pub(super) struct Outcome {
 
 impl<'a> Plan<'a> {
     /// Plans as much of the pending work as may share a transaction.
-    pub(super) fn of(pending: &'a [Mapped], index: &'a Index, parts: &'a LaneParts, frames: &'a Frames) -> Self {
+    pub(super) fn of(
+        pending: &'a [Mapped],
+        index: &'a Index,
+        superseded: &'a Superseded,
+        parts: &'a LaneParts,
+        frames: &'a Frames,
+    ) -> Self {
         let mut plan = Self {
             index,
             parts,
             frames,
+            superseded,
             records: Vec::new(),
             marks: Vec::new(),
             overlay: HashMap::new(),
             now: clock::now(),
             tallies: Vec::new(),
+            ends: Vec::new(),
             first_seen: Vec::new(),
             clash: false,
         };
@@ -107,6 +121,7 @@ impl<'a> Plan<'a> {
             if plan.take_in(mapped) == Fit::NextTransaction {
                 break;
             }
+            plan.ends.push(plan.records.len());
         }
         plan
     }
@@ -114,6 +129,11 @@ impl<'a> Plan<'a> {
     /// Events and dead letters, which are delivered first.
     pub(super) fn events_and_dead_letters(&self) -> &[OutgoingRecord<'a>] {
         &self.records
+    }
+
+    /// Which piece of the pending work brought this one of the events and dead letters.
+    pub(super) fn work_of(&self, record: usize) -> usize {
+        self.ends.partition_point(|end| *end <= record)
     }
 
     /// Tracking records, which are delivered last, when the events' partitions are known.
@@ -160,7 +180,8 @@ impl<'a> Plan<'a> {
             Work::Fetched(fetched) => fetched.source,
             _ => Source::Drain,
         };
-        let brought = Brought { origin, source };
+        let is_left = matches!(&mapped.work, Work::Page(page, _) if page.is_left());
+        let brought = Brought { origin, source, is_left };
         let (records, marks) = (self.records.len(), self.marks.len());
         self.clash = false;
         let first_seen = self.first_seen(brought, mapped);
@@ -178,7 +199,7 @@ impl<'a> Plan<'a> {
     }
 
     /// The orders of this work that were never published before. A replayed page gives the same orders again.
-    fn first_seen(&self, Brought { origin, source }: Brought<'_>, mapped: &Mapped) -> Option<FirstSeen> {
+    fn first_seen(&self, Brought { origin, source, .. }: Brought<'_>, mapped: &Mapped) -> Option<FirstSeen> {
         let by_page = source == Source::Drain;
         if !(by_page || source == Source::Operator) || !self.parts.account.expects_orders(&origin.store) {
             return None;
@@ -240,7 +261,11 @@ impl<'a> Plan<'a> {
         self.overlay.get(&key).copied().or_else(|| self.index.get(key))
     }
 
-    fn decide(&mut self, key: Fingerprint, Brought { origin, source }: Brought<'_>, content: ContentHash) -> Decision {
+    fn decide(&mut self, key: Fingerprint, brought: Brought<'_>, content: ContentHash) -> Decision {
+        let Brought { origin, source, is_left } = brought;
+        if is_left && self.superseded.has(key) {
+            return Decision::NothingToDo;
+        }
         let read = origin.read_id.into();
         let planned = self.overlay.get(&key).copied();
         // guard: an order of two pages is in two transactions
@@ -250,7 +275,8 @@ impl<'a> Plan<'a> {
             return Decision::NothingToDo;
         }
         let (read_at, now) = (origin.read_at.into(), self.now.into());
-        let candidate = Candidate { source, read, read_at, now, content: content.into() };
+        let candidate =
+            Candidate { source, read, read_at, now, content: content.into(), by_clock: !self.superseded.tells() };
         decide(planned.or_else(|| self.index.get(key)), candidate, self.parts.resync)
     }
 
@@ -271,6 +297,17 @@ impl<'a> Plan<'a> {
             value: Some(event.to_message(self.frames.order).into()),
             headers: event.headers(),
         });
+        if let (Some(topic), Some(value)) =
+            (&self.parts.topics.orders_masked, event.to_masked_message(self.frames.order))
+        {
+            self.records.push(OutgoingRecord {
+                topic,
+                partition: None,
+                key: Some(order.id.as_str().as_bytes().into()),
+                value: Some(value.into()),
+                headers: event.headers(),
+            });
+        }
         self.tally().published.count(reason);
     }
 

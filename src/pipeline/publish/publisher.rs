@@ -6,16 +6,18 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::parking::{ParkedStores, Parking};
 use super::plan::Plan;
 use super::reading::Mapped;
 use super::release::Releasing;
 use super::retention::Retention;
 use super::status::{LaneState, LaneStatus};
-use super::{LaneError, LaneParts, MissingQuery, OPEN_DEADLINE, Work, commit, load};
+use super::superseded::Superseded;
+use super::{LaneError, LaneParts, MissingQuery, OPEN_DEADLINE, Ownership, Work, commit, load};
 use crate::avro::decoder::Decoder;
 use crate::avro::schemas::Frames;
-use crate::kafka::KafkaFault;
 use crate::kafka::broker::{Producer, TrackingLog};
+use crate::kafka::{Delivered, KafkaFault};
 use crate::pipeline::counters::{LaneCounters, Tally};
 use crate::pipeline::index::{Diff, Index, IndexUpdate, diff};
 use crate::platform::backoff::Backoff;
@@ -33,6 +35,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two attempts of a lane to open; with jitter up to twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_millis(2500);
+/// Before a lane is taken back from an instance that borrowed it.
+const TAKE_BACK_PAUSE: Duration = Duration::from_secs(2);
 
 /// Reports the end of the lane, even by a panic: otherwise a drain would wait for it for ever.
 struct MarkEndedOnDrop(LaneStatus);
@@ -61,6 +65,11 @@ pub(super) struct Publisher {
     releasing: Releasing,
     retention: Option<Retention>,
     failures: Option<FailureStreak>,
+    parking: Parking,
+    superseded: Superseded,
+    /// Pages of an earlier time that have to be published before the lane's first read.
+    left: usize,
+    is_taken_over: bool,
 }
 
 /// Work that another thread is mapping.
@@ -76,7 +85,7 @@ struct FailureStreak {
 }
 
 impl Publisher {
-    pub(super) fn new(parts: LaneParts, inbox: mpsc::Receiver<Work>, status: LaneStatus) -> Self {
+    pub(super) fn new(parts: LaneParts, inbox: mpsc::Receiver<Work>, status: LaneStatus, parked: ParkedStores) -> Self {
         let reader = tracking_reader(&parts);
         let counters = parts.counters.lane(parts.lane);
         let decoder = parts.schemas.tracking_decoder();
@@ -85,6 +94,8 @@ impl Publisher {
             let stores = parts.stores.clone();
             Retention::new(parts.lane, keep, parts.jobs.clone(), parts.stop.clone(), parts.left, stores)
         });
+        let superseded = Superseded::new(parts.memory.taken_over_at(parts.lane), parts.spool.read_ids());
+        let left = if matches!(parts.ownership, Ownership::Member { .. }) { parts.left } else { 0 };
         Self {
             parts,
             inbox,
@@ -98,6 +109,10 @@ impl Publisher {
             releasing,
             retention,
             failures: None,
+            parking: Parking::new(parked),
+            superseded,
+            left,
+            is_taken_over: false,
         }
     }
 
@@ -119,7 +134,9 @@ impl Publisher {
                 Ok(End::ReplaceProducer) => {
                     tracing::debug!(lane = self.parts.lane, "a connection broke: making a new producer")
                 }
-                Err(error) if error.is_passing() || self.outlived_its_transaction(&error) => {
+                Err(error)
+                    if error.is_passing() || self.outlived_its_transaction(&error) || self.may_take_back(&error) =>
+                {
                     if self.give_up_or_pause(error).await? {
                         return Ok(());
                     }
@@ -134,7 +151,7 @@ impl Publisher {
         if self.pending.is_empty() {
             self.failures = None;
         }
-        self.status.set(LaneState::Ready);
+        self.set_ready()?;
         self.publish_all(&open).await
     }
 
@@ -145,7 +162,56 @@ impl Publisher {
     /// would start a tug-of-war.
     fn outlived_its_transaction(&self, error: &LaneError) -> bool {
         let timeout = self.parts.broker.transaction_timeout();
-        matches!(error, LaneError::Kafka(KafkaFault::Fenced { .. })) && self.status.busy_for() > timeout * 9 / 10
+        is_fenced(error) && self.status.busy_for() > timeout * 9 / 10
+    }
+
+    /// Whether the lane may have been taken for a moment only, by an instance that had pages of it left. The next opening
+    /// asks the group whose it is.
+    fn may_take_back(&self, error: &LaneError) -> bool {
+        is_fenced(error) && (matches!(self.parts.ownership, Ownership::Member { .. }) || self.has_unspooled())
+    }
+
+    /// Asks the group whose the lane is. A page that exists in memory only is published whoever owns the lane.
+    fn confirm(&self) -> Result<(), LaneError> {
+        let (Ownership::Member { group, lost }, lane) = (&self.parts.ownership, self.parts.lane) else { return Ok(()) };
+        // guard: the group is asked before a lane is taken
+        if self.has_unspooled() || (!lost.is_cancelled() && group.owns(lane)?) {
+            return Ok(());
+        }
+        Err(LaneError::NotOwner(lane))
+    }
+
+    fn is_lost(&self) -> bool {
+        matches!(&self.parts.ownership, Ownership::Member { lost, .. } if lost.is_cancelled()) && !self.has_unspooled()
+    }
+
+    /// Lets the drains read, once no page of an earlier time is left.
+    fn set_ready(&mut self) -> Result<(), LaneError> {
+        // guard: what is left of an earlier time is published before the first read
+        if self.left > 0 {
+            return Ok(());
+        }
+        if !self.is_taken_over {
+            self.take_over()?;
+            self.is_taken_over = true;
+        }
+        self.status.idle();
+        Ok(())
+    }
+
+    fn take_over(&mut self) -> Result<(), LaneError> {
+        let LaneParts { lane, memory, ownership, left, .. } = &self.parts;
+        let is_shared = match ownership {
+            Ownership::Member { .. } => true,
+            Ownership::Sole => *left == 0 && memory.taken_over_at(*lane).is_some(),
+            Ownership::Borrowed => false,
+        };
+        if is_shared {
+            // guard: where a lane was taken over is known before its first read
+            memory.take_over(*lane, self.reader.position())?;
+            self.superseded.forget();
+        }
+        Ok(())
     }
 
     /// Waits a little longer after each failure. Gives up with the error when it is time to leave; returns `true` if
@@ -157,7 +223,11 @@ impl Publisher {
             since: Instant::now(),
             pauses: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
         });
-        let (since, pause) = (failures.since, failures.pauses.pause());
+        let (since, mut pause) = (failures.since, failures.pauses.pause());
+        if is_fenced(&error) {
+            // Whoever borrowed the lane gets the time to publish.
+            pause += TAKE_BACK_PAUSE;
+        }
         let stopping = self.parts.stop.is_cancelled();
         let pending = self.pending.iter().filter(|mapped| !mapped.work.is_query()).count();
         let waiting = pending + self.mapping.as_ref().map_or(0, |mapping| mapping.pages) + self.inbox.len();
@@ -191,14 +261,29 @@ impl Publisher {
     async fn open(&mut self) -> Result<OpenProducer, LaneError> {
         fail_point::reach("opening");
         self.status.opening();
+        self.confirm()?;
+        if matches!(self.parts.ownership, Ownership::Borrowed) {
+            // Its owner is fenced for as short as possible.
+            self.catch_up()?;
+        }
         // guard: the fence before the load
         let producer = self.parts.broker.open(self.parts.lane, OPEN_DEADLINE).await?;
         fail_point::reach("fenced");
         // guard: read on after a failed transaction
         self.catch_up()?;
+        self.check_not_void()?;
         fail_point::reach("loaded");
         self.frames().await?;
         Ok(OpenProducer { producer })
+    }
+
+    /// Checks an empty partition that other instances may have published through.
+    fn check_not_void(&self) -> Result<(), LaneError> {
+        if self.reader.position() > 0 || matches!(self.parts.ownership, Ownership::Sole) {
+            return Ok(());
+        }
+        let is_void = self.parts.broker.tracking_is_void(OPEN_DEADLINE)?;
+        Ok(self.parts.memory.check_not_void(is_void)?)
     }
 
     /// Returns the current frames. The decoder collects all frames that this lane has ever used for tracking records.
@@ -209,8 +294,9 @@ impl Publisher {
     }
 
     fn catch_up(&mut self) -> Result<(), LaneError> {
-        let Self { parts, index, reader, decoder, .. } = self;
-        load::catch_up(index, &mut **reader, decoder, &parts.memory)?;
+        let Self { parts, index, reader, decoder, superseded, .. } = self;
+        let mut seen = |offset, order, read| superseded.see(offset, order, read);
+        load::catch_up(index, &mut **reader, decoder, &parts.memory, &mut seen)?;
         self.counters.index_orders.set(self.index.len() as u64);
         Ok(())
     }
@@ -220,37 +306,89 @@ impl Publisher {
             if open.producer.must_be_replaced() {
                 return Ok(End::ReplaceProducer);
             }
+            if self.is_lost() {
+                return Err(LaneError::NotOwner(self.parts.lane));
+            }
             if self.pending.is_empty()
                 && let Some(end) = self.wait_for_work(open).await?
             {
                 return Ok(end);
             }
+            if self.pending.is_empty() {
+                // All of it is parked.
+                continue;
+            }
             self.map_ahead();
-            self.publish(open).await?;
+            if let Err(refused) = self.publish(open).await? {
+                self.park_the_refused(refused)?;
+                return Ok(End::ReplaceProducer);
+            }
         }
     }
 
     /// Waits for the next work. Returns the end of the lane, or of a producer that can't be used any more.
     async fn wait_for_work(&mut self, open: &OpenProducer) -> Result<Option<End>, LaneError> {
+        self.pending = self.parking.due();
+        if !self.pending.is_empty() {
+            return Ok(None);
+        }
         if let Some(mapping) = self.mapping.take() {
-            self.pending = mapping.mapped.ended().await?;
+            self.pending = self.parking.sort_out(mapping.mapped.ended().await?);
             return Ok(None);
         }
         while !open.producer.all_brokers_are_down() {
             // Also pauses the reads while the registry has lost the schemas.
             // guard: an idle lane learns that the registry has forgotten the schemas
             self.frames().await?;
+            self.pending = self.parking.due();
+            if !self.pending.is_empty() {
+                return Ok(None);
+            }
             match tokio::time::timeout(IDLE_CHECK, self.inbox.recv()).await {
                 Ok(Some(work)) => {
-                    self.pending.push(Mapped::from_work(work, &self.parts.stores)?);
+                    let mapped = Mapped::from_work(work, &self.parts.stores)?;
+                    self.pending = self.parking.sort_out(vec![mapped]);
                     return Ok(None);
                 }
-                Ok(None) => return Ok(Some(End::NoMoreWork)),
+                Ok(None) => return Ok(Some(self.no_more_work())),
+                Err(_still_idle) if self.is_lost() => return Err(LaneError::NotOwner(self.parts.lane)),
                 Err(_still_idle) if self.has_old_records().await => return Ok(None),
                 Err(_still_idle) => {}
             }
         }
         Ok(Some(End::ReplaceProducer))
+    }
+
+    /// What is parked stays in the spool.
+    fn no_more_work(&self) -> End {
+        if !self.parking.is_empty() {
+            let (lane, pages) = (self.parts.lane, self.parking.len());
+            tracing::warn!(
+                lane,
+                pages,
+                "pages that Kafka refuses stay in the spool, and are tried again at the next start"
+            );
+        }
+        End::NoMoreWork
+    }
+
+    /// Puts the work aside whose record was refused, with all other work of its store. If it is not known yet whose it is,
+    /// the next transaction finds out.
+    fn park_the_refused(&mut self, Refused { work, fault }: Refused) -> Result<(), LaneError> {
+        let Some(work) = work else {
+            self.parking.look_for_the_refused();
+            return Ok(());
+        };
+        let store = self.pending[work].work.store().clone();
+        let (theirs, others) = std::mem::take(&mut self.pending).into_iter().partition(|it| it.work.store() == &store);
+        self.pending = others;
+        self.parts.counters.store(&store).not_read.note("record_refused", fault.to_string());
+        tracing::error!(
+            lane = self.parts.lane, %store, %fault,
+            "a record of the store is refused: the store is not read until Kafka takes it; the others go on"
+        );
+        self.parking.park(store, theirs);
+        Ok(())
     }
 
     async fn has_old_records(&mut self) -> bool {
@@ -278,15 +416,50 @@ impl Publisher {
         });
     }
 
-    /// Publishes pending work in one transaction.
-    async fn publish(&mut self, open: &OpenProducer) -> Result<(), LaneError> {
+    /// Whether a store whose record is refused waits alone. A command that ends says what is wrong instead.
+    fn may_park(&self) -> bool {
+        self.parts.patience.is_none() && !matches!(self.parts.ownership, Ownership::Borrowed)
+    }
+
+    /// Delivers the plan's events and dead letters, one by one if a record was refused a short while ago.
+    async fn deliver(
+        parking: &Parking,
+        may_park: bool,
+        open: &OpenProducer,
+        plan: &Plan<'_>,
+    ) -> Result<Result<Vec<Delivered>, Refused>, LaneError> {
+        let records = plan.events_and_dead_letters();
+        if !parking.is_looking() {
+            return match open.producer.deliver(records).await {
+                // guard: a record that is refused stops its store alone
+                Err(fault @ KafkaFault::TooLarge { .. }) if may_park => Ok(Err(Refused { work: None, fault })),
+                delivered => Ok(Ok(delivered?)),
+            };
+        }
+        let mut delivered = Vec::with_capacity(records.len());
+        for (at, record) in records.chunks(1).enumerate() {
+            match open.producer.deliver(record).await {
+                Err(fault @ KafkaFault::TooLarge { .. }) if may_park => {
+                    return Ok(Err(Refused { work: Some(plan.work_of(at)), fault }));
+                }
+                one => delivered.extend(one?),
+            }
+        }
+        Ok(Ok(delivered))
+    }
+
+    /// Publishes pending work in one transaction. Also returns if a record was refused; the transaction is lost then.
+    async fn publish(&mut self, open: &OpenProducer) -> Result<Result<(), Refused>, LaneError> {
         let frames = self.frames().await?;
-        let mut plan = Plan::of(&self.pending, &self.index, &self.parts, &frames);
+        let mut plan = Plan::of(&self.pending, &self.index, &self.superseded, &self.parts, &frames);
         fail_point::reach("planned");
         self.status.busy();
         open.producer.begin().await?;
         fail_point::reach("begun");
-        let delivered = open.producer.deliver(plan.events_and_dead_letters()).await?;
+        let delivered = match Self::deliver(&self.parking, self.may_park(), open, &plan).await? {
+            Ok(delivered) => delivered,
+            Err(refused) => return Ok(Err(refused)),
+        };
         fail_point::reach("delivered");
         let mut tracking = plan.tracking_records(&delivered);
         let forgotten = match &mut self.retention {
@@ -312,7 +485,7 @@ impl Publisher {
         };
         let committed = commit::commit(&*open.producer, released).await?;
         fail_point::reach("committed");
-        self.status.idle();
+        self.status.committed();
         let outcome = plan.into_outcome();
         self.failures = None;
         let tracked = !outcome.entries.is_empty();
@@ -332,7 +505,11 @@ impl Publisher {
             self.parts.account.credit_page(&page.store, page.read_id, &page.created)?;
         }
         self.release(outcome.tallies, committed);
-        Ok(())
+        let pending = &self.pending;
+        let more = self.parking.tried(|store| pending.iter().any(|mapped| mapped.work.store() == store));
+        self.pending.extend(more);
+        self.set_ready()?;
+        Ok(Ok(()))
     }
 
     /// Releases the pages and answers the reconciler, now that the transaction is committed.
@@ -382,8 +559,20 @@ impl Publisher {
         if let Some(retention) = &mut self.retention {
             retention.published(pages.len());
         }
+        self.left = self.left.saturating_sub(pages.iter().filter(|page| page.is_left()).count());
         self.releasing.begin(pages, &committed);
     }
+}
+
+/// A record that Kafka does not take.
+struct Refused {
+    /// The piece of pending work that brought it, if it is known.
+    work: Option<usize>,
+    fault: KafkaFault,
+}
+
+fn is_fenced(error: &LaneError) -> bool {
+    matches!(error, LaneError::Kafka(KafkaFault::Fenced { .. }))
 }
 
 enum End {

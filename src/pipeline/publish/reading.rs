@@ -103,7 +103,7 @@ impl Mapper<'_> {
 
     fn encoded(&self, order: Result<Order, DeadLetter>) -> Result<MappedRecord, EventError> {
         match order {
-            Ok(order) => EncodedOrder::of(&self.origin, &order).map(MappedRecord::Order),
+            Ok(order) => EncodedOrder::of(&self.origin, &order, self.facts.readers).map(MappedRecord::Order),
             Err(letter) => Ok(MappedRecord::Letter(letter)),
         }
     }

@@ -188,7 +188,7 @@ fn find_old(
 ) -> Result<Old, LaneError> {
     let (now, mut shown, mut found) = (clock::now().as_millisecond(), LatestTimes::default(), Vec::new());
     let before = |now: i64| now.saturating_sub_unsigned(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX));
-    reader.try_each(|key, value| {
+    reader.try_each(|_, key, value| {
         if stop.is_cancelled() {
             let why = "the program stops".to_owned();
             return Err(LaneError::from(KafkaFault::Passing { what: "looking for old records", why }));
@@ -242,6 +242,7 @@ impl LatestTimes {
 mod tests {
     use super::*;
     use crate::avro::contract::ORDER_TRACKING;
+    use crate::avro::event::Readers;
     use crate::avro::event::{ContentHash, Reason, Revision};
     use crate::avro::tracking::{OrderState, OrderTracking};
     use crate::kafka::broker::Apply;
@@ -265,7 +266,12 @@ mod tests {
     }
 
     fn retention(left: usize) -> Retention {
-        let facts = StoreFacts { country: Country::Co, mapping: Arc::default(), counters: Arc::default() };
+        let facts = StoreFacts {
+            country: Country::Co,
+            mapping: Arc::default(),
+            readers: Readers::default(),
+            counters: Arc::default(),
+        };
         let stores = Stores::default();
         stores.set("bogota".parse().unwrap(), facts);
         Retention::new(0, Duration::from_secs(90 * 86_400), Threads::shared(), CancellationToken::new(), left, stores)
@@ -393,7 +399,7 @@ mod tests {
         fn read_to_end(&mut self, apply: &mut Apply<'_>) -> Result<(), KafkaFault> {
             for record in &self.0 {
                 let (key, value) = (record.key().to_string(), record.to_message(ORDER_TRACKING.frame()));
-                if apply(key.as_bytes(), Some(&value)).is_break() {
+                if apply(0, key.as_bytes(), Some(&value)).is_break() {
                     break;
                 }
             }

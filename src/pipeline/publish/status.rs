@@ -85,6 +85,11 @@ impl LaneStatus {
         }
     }
 
+    /// The transaction is over.
+    pub(super) fn committed(&self) {
+        self.busy_since.store(0, Ordering::Relaxed);
+    }
+
     pub(super) fn idle(&self) {
         self.set(LaneState::Ready);
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use crate::avro::event::Readers;
 use crate::order::country::Country;
 use crate::order::ids::StoreName;
 use crate::order::mapping::Mapping;
@@ -15,6 +16,8 @@ pub struct StoreFacts {
     pub country: Country,
     /// Where the fields are in a record.
     pub mapping: Arc<Mapping>,
+    /// Who sees what of its buyers.
+    pub readers: Readers,
     pub counters: Arc<StoreCounters>,
 }
 
@@ -34,7 +37,9 @@ impl Stores {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    pub(super) fn knows(&self, name: &StoreName) -> bool {
+    /// Whether the store was made known.
+    #[must_use]
+    pub fn knows(&self, name: &StoreName) -> bool {
         self.0.read().unwrap_or_else(PoisonError::into_inner).contains_key(name)
     }
 }

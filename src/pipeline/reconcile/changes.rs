@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::ask::Asker;
 use super::hand_over::HandOver;
 use super::{ReconcileError, or_stopped};
-use crate::order::ids::{OrderId, OrderIds, ReadId, StoreName};
+use crate::order::ids::{OrderId, OrderIds, ReadIds, StoreName};
 use crate::pipeline::counters::Tally;
 use crate::pipeline::publish::{LaneHandle, Source};
 
@@ -27,6 +27,7 @@ pub(super) struct Changes {
     pub(super) lane: LaneHandle,
     /// Maximum requests per second.
     pub(super) per_second: u16,
+    pub(super) read_ids: ReadIds,
     pub(super) stop: CancellationToken,
 }
 
@@ -67,7 +68,7 @@ impl Changes {
     }
 
     async fn ask_for_each(&self, listed: &OrderIds) -> Result<Round, ReconcileError> {
-        let mut hand_over = HandOver::new(&self.store, Source::Changes, ReadId::fresh(), &self.lane);
+        let mut hand_over = HandOver::new(&self.store, Source::Changes, self.read_ids.fresh(), &self.lane);
         let period = Duration::from_secs(1) / u32::from(self.per_second.max(1));
         // The previous round may have sent a request a moment ago.
         let mut ticks = interval_at(Instant::now() + period, period);

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::ask::Asker;
 use super::hand_over::HandOver;
 use super::{ReconcileError, or_stopped};
-use crate::order::ids::{OrderId, ReadId, StoreName};
+use crate::order::ids::{OrderId, ReadIds, StoreName};
 use crate::pipeline::publish::{LaneHandle, Source};
 
 /// An order to be published again.
@@ -60,6 +60,7 @@ pub struct Republisher {
     pub(super) store: StoreName,
     pub(super) asker: Asker,
     pub(super) lane: LaneHandle,
+    pub(super) read_ids: ReadIds,
     pub(super) stop: CancellationToken,
 }
 
@@ -75,7 +76,7 @@ impl Republisher {
     }
 
     async fn fetch_and_hand_over(&self, orders: Vec<Wanted>, source: Source) -> Result<Republished, ReconcileError> {
-        let mut hand_over = HandOver::new(&self.store, source, ReadId::fresh(), &self.lane);
+        let mut hand_over = HandOver::new(&self.store, source, self.read_ids.fresh(), &self.lane);
         let (mut not_found, mut failed) = (Vec::new(), Vec::new());
         let mut too_busy = None;
         for Wanted { id, kept } in orders {

@@ -85,6 +85,12 @@ impl Kafka {
         Self::start_on(port, &[("advertised.listeners", advertised)])
     }
 
+    /// Starts a broker whose listeners the test sets itself; the tests reach it at `port`.
+    #[allow(dead_code, reason = "not for the benchmarks, which share this file")]
+    pub fn start_at(port: u16, properties: &[(&str, &str)]) -> Self {
+        Self::start_on(port, properties)
+    }
+
     fn start_on(port: u16, properties: &[(&str, &str)]) -> Self {
         let directory = services::run_dir("kafka");
         format_storage(&directory);

@@ -91,6 +91,14 @@ impl Settings {
         self.set_up(command, arguments)
     }
 
+    /// The same behind some lines of shell, such as `umask 0`.
+    #[allow(dead_code, reason = "not for the benchmark, which shares this file")]
+    pub fn command_after(&self, lines: &str, arguments: &[&str]) -> Command {
+        let mut command = child::command("/bin/sh");
+        command.args(["-c", &format!("{lines}\nexec \"$@\""), "sh", env!("CARGO_BIN_EXE_imotriz-kafka")]);
+        self.set_up(command, arguments)
+    }
+
     fn set_up(&self, mut command: Command, arguments: &[&str]) -> Command {
         command.args(arguments).env_clear().envs(env::var_os("PATH").map(|path| ("PATH", path)));
         command.envs(self.variables.iter().map(|(name, value)| (name, value))).current_dir(self.directory.path());

@@ -103,6 +103,11 @@ impl Scene {
         self.sandbox.shop()
     }
 
+    /// All shops of the sandbox.
+    pub fn shops(&self) -> Vec<Shop> {
+        self.sandbox.market().shops().to_vec()
+    }
+
     /// Drains to the end.
     ///
     /// # Panics

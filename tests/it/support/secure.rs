@@ -3,11 +3,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::LazyLock;
 
 use super::kafka::{self, Kafka};
-use super::{port, services};
+use super::{certificates, port, services};
 
 /// A user of the program: `User:shop` to the broker, `User:CN=shop` where a certificate names it.
 pub const USER: &str = "shop";
@@ -27,6 +26,8 @@ pub enum Door {
     Plain,
     /// SCRAM-SHA-512 over TLS.
     Scram,
+    /// SASL/OAUTHBEARER with tokens that nobody has signed, over TLS.
+    OAuth,
     /// TLS with a client's certificate and an encrypted private key.
     MutualTls,
     /// TLS without a client's certificate; the broker's own has expired.
@@ -35,10 +36,11 @@ pub enum Door {
     Unresolved,
 }
 
-const DOORS: [(Door, &str, &str); 6] = [
+const DOORS: [(Door, &str, &str); 7] = [
     (Door::Open, "PLAINTEXT", "PLAINTEXT"),
     (Door::Plain, "PLAIN", "SASL_PLAINTEXT"),
     (Door::Scram, "SCRAM", "SASL_SSL"),
+    (Door::OAuth, "OAUTH", "SASL_SSL"),
     (Door::MutualTls, "MUTUAL", "SSL"),
     (Door::Expired, "EXPIRED", "SSL"),
     (Door::Unresolved, "UNRESOLVED", "PLAINTEXT"),
@@ -115,6 +117,13 @@ impl Secured {
             Door::Open | Door::Unresolved => Vec::new(),
             Door::Plain => sasl("SASL_PLAINTEXT", "PLAIN"),
             Door::Scram => [sasl("SASL_SSL", "SCRAM-SHA-512"), vec![ca()]].concat(),
+            Door::OAuth => vec![
+                ("SECURITY_PROTOCOL", "SASL_SSL".to_owned()),
+                ("SASL_MECHANISM", "OAUTHBEARER".to_owned()),
+                ("ENABLE_SASL_OAUTHBEARER_UNSECURE_JWT", "true".to_owned()),
+                ("SASL_OAUTHBEARER_CONFIG", format!("principal={USER} lifeSeconds=3600")),
+                ca(),
+            ],
             Door::MutualTls => {
                 let own = [
                     ("SSL_CERTIFICATE_LOCATION", path(&self.certificates.client)),
@@ -171,6 +180,11 @@ fn broker_properties(ports: &[(Door, u16)], certificates: &Certificates) -> Vec<
         ),
         ("listener.name.scram.sasl.enabled.mechanisms", "SCRAM-SHA-512".to_owned()),
         ("listener.name.scram.scram-sha-512.sasl.jaas.config", login("scram.ScramLoginModule", "")),
+        ("listener.name.oauth.sasl.enabled.mechanisms", "OAUTHBEARER".to_owned()),
+        (
+            "listener.name.oauth.oauthbearer.sasl.jaas.config",
+            login("oauthbearer.OAuthBearerLoginModule", " unsecuredLoginStringClaim_sub=\"broker\""),
+        ),
         ("ssl.keystore.type", "PEM".to_owned()),
         ("ssl.keystore.location", path(&certificates.broker)),
         ("ssl.truststore.type", "PEM".to_owned()),
@@ -199,59 +213,29 @@ pub struct Certificates {
     expired: PathBuf,
 }
 
+/// Who signs the broker's and the client's certificates.
+const AUTHORITY: &str = "authority";
+
 impl Certificates {
     fn make(directory: &Path) -> Self {
-        let authority = make_authority(directory, "authority");
-        let stranger = make_authority(directory, "stranger");
+        let authority = certificates::make_authority(directory, AUTHORITY);
+        let stranger = certificates::make_authority(directory, "stranger");
         let keystore = |name: &str, days: &str| {
-            let (key, certificate) = make_certificate(directory, name, days);
+            let (key, certificate) = certificates::sign(directory, AUTHORITY, name, "IP:127.0.0.1", days);
             let keystore = directory.join(format!("{name}.keystore.pem"));
             fs::write(&keystore, [fs::read(key).unwrap(), fs::read(certificate).unwrap()].concat()).unwrap();
             keystore
         };
         let (broker, expired) = (keystore("broker", "2"), keystore("expired", "-1"));
-        let (open_key, client) = make_certificate(directory, USER, "2");
+        let (open_key, client) = certificates::sign(directory, AUTHORITY, USER, "IP:127.0.0.1", "2");
         let client_key = directory.join("client.encrypted.key");
-        openssl(&["pkcs8", "-topk8", "-v2", "aes-256-cbc", "-passout", &format!("pass:{KEY_PASSWORD}")], |command| {
-            command.arg("-in").arg(&open_key).arg("-out").arg(&client_key)
-        });
+        certificates::openssl(
+            &["pkcs8", "-topk8", "-v2", "aes-256-cbc", "-passout", &format!("pass:{KEY_PASSWORD}")],
+            |command| command.arg("-in").arg(&open_key).arg("-out").arg(&client_key),
+        );
         fs::remove_file(open_key).unwrap();
         Self { authority, stranger, client, client_key, broker, expired }
     }
-}
-
-const NEW_KEY: [&str; 6] = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-
-fn make_authority(directory: &Path, name: &str) -> PathBuf {
-    let certificate = directory.join(format!("{name}.pem"));
-    let subject = format!("/CN={name}");
-    let arguments = [&NEW_KEY[..], &["-x509", "-days", "2", "-subj", &subject]].concat();
-    openssl(&arguments, |command| {
-        command.arg("-keyout").arg(directory.join(format!("{name}.key"))).arg("-out").arg(&certificate)
-    });
-    certificate
-}
-
-/// The private key and the certificate for `name`, which the authority has signed.
-fn make_certificate(directory: &Path, name: &str, days: &str) -> (PathBuf, PathBuf) {
-    let file = |extension: &str| directory.join(format!("{name}.{extension}"));
-    let (key, request, certificate) = (file("key"), file("csr"), file("pem"));
-    openssl(&[&NEW_KEY[..], &["-subj", &format!("/CN={name}")]].concat(), |command| {
-        command.arg("-keyout").arg(&key).arg("-out").arg(&request)
-    });
-    let extensions = file("ext");
-    fs::write(&extensions, "subjectAltName=IP:127.0.0.1\n").unwrap();
-    openssl(&["x509", "-req", "-days", days, "-CAcreateserial"], |command| {
-        command.arg("-CA").arg(directory.join("authority.pem")).arg("-CAkey").arg(directory.join("authority.key"));
-        command.arg("-extfile").arg(&extensions).arg("-in").arg(&request).arg("-out").arg(&certificate)
-    });
-    (key, certificate)
-}
-
-fn openssl(arguments: &[&str], files: impl FnOnce(&mut Command) -> &mut Command) {
-    let mut command = Command::new("openssl");
-    let made = files(command.args(arguments)).output().expect("openssl is needed for certificates");
-    assert!(made.status.success(), "openssl {arguments:?}: {}", String::from_utf8_lossy(&made.stderr));
 }
 
 fn path(path: &Path) -> String {

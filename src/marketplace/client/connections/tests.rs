@@ -80,6 +80,7 @@ fn client(url: &str, connections: &Connections) -> Client {
         base_url: url.parse().unwrap(),
         paths: Paths { new_orders: "/new".to_owned(), order_ids: "/ids".to_owned(), order: "/order/{id}".to_owned() },
         list_page_parameter: None,
+        authorities: None,
         connect_timeout: minute,
         idle_timeout: minute,
         total_timeout: minute,
