@@ -119,8 +119,23 @@ fn what_the_program_is_told_in_its_pods_is_right() {
     Cli::try_parse_from(["imotriz-kafka"].into_iter().chain(arguments)).unwrap();
 
     let stores = read("examples/kubernetes/stores/bogota.toml");
-    let config = Config::from_toml(&stores).unwrap();
-    config.stores_or_error().unwrap();
+    Config::from_toml(&stores).unwrap().stores_or_error().unwrap();
+    let settings = container["envFrom"][0]["configMapRef"]["name"].as_str().unwrap();
+    let maps = manifests.all("ConfigMap");
+    let settings = maps.iter().find(|map| map["metadata"]["name"] == settings).unwrap()["data"].as_object().unwrap();
+    let mut variables: BTreeMap<_, _> =
+        settings.iter().map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect();
+    let folder = variables.remove("IMOTRIZ_STORES_DIR");
+    assert_eq!(folder.as_deref(), Some("/etc/imotriz-kafka/stores"));
+    let name = &container["env"][0];
+    assert_eq!(name["valueFrom"]["fieldRef"]["fieldPath"], "metadata.name");
+    variables.insert(name["name"].as_str().unwrap().to_owned(), "imotriz-kafka-0".to_owned());
+    let config = Config::from_environment(variables).unwrap();
+    assert_eq!((config.cluster.enabled, config.cluster.instance_id.as_deref()), (true, Some("imotriz-kafka-0")));
+    assert_eq!(config.spool.dir, Path::new("/spool/pages"));
+    assert_eq!(container["ports"][0]["containerPort"], config.admin.listen.port());
+    let replicas = manifests.one("StatefulSet")["spec"]["replicas"].as_i64().unwrap();
+    assert!(i64::from(config.kafka.lanes) >= replicas, "a pod without a lane");
     let mounts: BTreeMap<_, _> = container["volumeMounts"]
         .as_array()
         .unwrap()
