@@ -29,6 +29,7 @@ mod erp;
 mod faults;
 mod harness;
 mod kill;
+mod kubernetes;
 mod migration;
 mod network;
 mod operators;

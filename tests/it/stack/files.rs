@@ -106,6 +106,28 @@ fn what_the_program_is_told_in_its_containers_is_right() {
     }
 }
 
+#[test]
+fn the_producers_of_the_profile_differ_from_the_first_in_their_names_and_spools_alone() {
+    let compose = Compose::of_the_project();
+    let producers: Vec<_> = compose.services.iter().filter(|(_, service)| service.command == ["run"]).collect();
+    assert_eq!(producers.len(), 3);
+    let name = "IMOTRIZ_CLUSTER__INSTANCE_ID";
+    let shared = |service: &Service| {
+        let mut environment = service.environment.clone();
+        environment.remove(name);
+        (environment, service.mount("/run/secrets").source.clone())
+    };
+    for (service_name, service) in &producers {
+        let cluster = config(service).cluster;
+        assert_eq!((cluster.enabled, cluster.instance_id.as_ref()), (true, Some(*service_name)));
+        assert_eq!(shared(service), shared(compose.service("producer")), "{service_name}");
+        assert_eq!(service.profiles.is_empty(), *service_name == "producer", "{service_name}");
+    }
+    let distinct = |of: fn(&Service) -> &str| producers.iter().map(|(_, service)| of(service)).collect::<BTreeSet<_>>();
+    assert_eq!(distinct(|service| &service.mount("/spool").source).len(), 3, "a spool each");
+    assert_eq!(distinct(|service| &service.ports[0]).len(), 3, "a port each");
+}
+
 fn assert_parses(arguments: &[String]) {
     // Until the command is there.
     if arguments[0] == "doctor" && Cli::command().find_subcommand("doctor").is_none() {

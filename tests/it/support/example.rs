@@ -1,5 +1,5 @@
 //! Builds the consumers under `examples/consumers`, each from a copy of its folder, as a reader would begin with it;
-//! and, in the same way, a checker of AsyncAPI documents and one of the status page.
+//! and, in the same way, a checker of AsyncAPI documents, one of the status page, and one of manifests for Kubernetes.
 
 use std::env;
 use std::fs;
@@ -13,6 +13,7 @@ use super::services;
 
 const CONSUMERS: &str = "examples/consumers";
 const QUIETLY: &[&str] = &["--ignore-scripts", "--no-audit", "--no-fund"];
+const GO: &str = "Go 1.26 or newer (https://go.dev/dl)";
 const NODE: &str = "Node.js 20.19 or newer and npm (Debian: nodejs npm)";
 
 /// The command that runs the consumer in `language`, without its arguments: built and started as its README says, with
@@ -44,7 +45,7 @@ pub fn consumer(language: &str) -> Command {
             started(&folder, &start, &["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
         }
         "node" => started(&folder(NODE, QUIETLY), &start, &[]),
-        "go" => started(&folder("Go 1.26 or newer (https://go.dev/dl)", &[]), &start, &[]),
+        "go" => started(&folder(GO, &[]), &start, &[]),
         other => panic!("there is no consumer in {other}"),
     }
 }
@@ -79,6 +80,11 @@ pub fn asyncapi() -> PathBuf {
 /// The folder of the program that looks at the status page in a browser, ready to run.
 pub fn browser() -> PathBuf {
     built("tests/it/browser", NODE, &[&["npm", "ci"], QUIETLY].concat())
+}
+
+/// The program that validates manifests as the API server does.
+pub fn kubernetes() -> PathBuf {
+    built("tests/it/kubernetes", GO, &["go", "build", "-ldflags=-s", "-o", "lint"]).join("lint")
 }
 
 /// Python with the packages of all examples in Python, in an environment of its own, which is made once: as the README of

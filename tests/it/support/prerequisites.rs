@@ -17,7 +17,7 @@ const PROGRAMS: [(&str, &str, &str); 8] = [
     ("python3", "the consumers in Python (3.10 or newer, with venv)", "python3-venv"),
     ("node", "the consumer in Node.js and the check of the AsyncAPI document (20.19 or newer)", "nodejs"),
     ("npm", "the packages of both", "npm"),
-    ("go", "the consumer in Go (1.26 or newer)", "golang-go"),
+    ("go", "the consumer in Go and the check of the manifests for Kubernetes (1.26 or newer)", "golang-go"),
     ("openssl", "certificates", "openssl"),
     ("mkfs.ext4", "the disk that fails in the middle of the work", "e2fsprogs"),
 ];
