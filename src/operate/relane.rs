@@ -132,7 +132,7 @@ async fn prepare(admin: &Admin, into: &str, lanes: i32, replication: i32) -> Res
         None => {}
     }
     let topic = NewTopic::new(into, lanes, TopicReplication::Fixed(replication))
-        // guard: a copy that is not complete is no tracking topic
+        // No program publishes with a tracking topic like this one.
         .set("cleanup.policy", "delete")
         .set("retention.ms", "-1")
         .set("retention.bytes", "-1");
@@ -164,7 +164,7 @@ struct Copy {
 impl Copy {
     /// Returns how many orders are tracked, and how many records were written.
     fn run(&self) -> Result<(usize, usize), RelaneError> {
-        // guard: whoever still publishes is fenced before the copy
+        // Whoever still publishes is fenced before the first record is read.
         let producers = (0..self.before).map(|lane| self.open(lane)).collect::<Result<Vec<_>, _>>()?;
         let (there, mut expected, mut written) = (self.digest()?, Digest::new(), 0);
         let mut readers = Vec::new();
@@ -193,7 +193,6 @@ impl Copy {
         for mut reader in readers {
             let lane = reader.lane();
             let changed = || RelaneError::Changed { topic: self.from.clone(), lane };
-            // guard: what was published meanwhile is noticed
             let log: &mut dyn TrackingLog = &mut reader;
             log.try_each(|_, _, _| Err(changed()))?;
         }

@@ -121,7 +121,7 @@ fn the_whole_group_is_seen_from_anywhere_and_a_store_is_served_by_its_owner_alon
 
 #[test]
 fn lanes_are_not_changed_while_the_group_has_an_instance() {
-    let mut instances = Instances::new("relane-group", 2, many(3, 2));
+    let mut instances = Instances::new("relane-group", 2, many(12, 2));
     let url = address(instances.start(0));
     wait::until("it has all lanes", RUN_DEADLINE, || lanes(&url).len() == LANES);
     instances.expect_all_published();
