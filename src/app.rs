@@ -170,6 +170,12 @@ impl App {
         self.shared.lane_states.clone()
     }
 
+    /// How many lanes there are, whoever has them.
+    #[must_use]
+    pub fn lane_count(&self) -> i32 {
+        self.shared.layout.lanes
+    }
+
     /// Orders that reads of unknown outcome may have lost.
     #[must_use]
     pub fn account(&self) -> Account {

@@ -164,8 +164,11 @@ pub enum Command {
         after_help = "Examples:\n  imotriz-kafka dlq list\n  imotriz-kafka dlq show 0:17\n  imotriz-kafka dlq retry --all"
     )]
     Dlq(dlq::DlqCommand),
-    /// Create or check the Kafka topics
-    #[command(subcommand, after_help = "Examples:\n  imotriz-kafka topics ensure\n  imotriz-kafka topics check")]
+    /// Create or check the Kafka topics, or give the tracking topic more lanes
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  imotriz-kafka topics ensure\n  imotriz-kafka topics check\n  imotriz-kafka topics relane 16"
+    )]
     Topics(topics::TopicsCommand),
     /// Register, check or show the Avro schemas
     #[command(

@@ -67,7 +67,7 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::Dlq(command) => return runtime.block_on(cli::dlq::run(command, &config, cli.json)),
         Command::Explain(args) => return runtime.block_on(cli::explain::run(args.clone(), &config, cli.json)),
         Command::Status(wished) => runtime.block_on(cli::status::run(&config, wished, cli.json))?,
-        Command::Topics(command) => runtime.block_on(cli::topics::run(*command, &config, cli.json))?,
+        Command::Topics(command) => runtime.block_on(cli::topics::run(command.clone(), &config, cli.json))?,
         Command::Schemas(command) => runtime.block_on(cli::schemas::run(*command, &config, cli.json))?,
         Command::Spool(command) => return cli::spool::run(command, &config, cli.json),
         Command::Stores(command) => return runtime.block_on(cli::stores::run(command.clone(), &config, cli.json)),

@@ -4,4 +4,6 @@
 
 pub mod admin;
 pub mod doctor;
+pub mod instances;
 pub mod queries;
+pub mod relane;

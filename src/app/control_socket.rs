@@ -52,6 +52,9 @@ pub enum ControlError {
     /// The running program's own error message.
     #[error("the program that is at work with this spool could not do it: {0}")]
     Failed(String),
+    /// The running program does not serve the store.
+    #[error("the store `{0}` is not at work in the program that is at work with this spool")]
+    NotAtWork(StoreName),
     /// The command was stopped while it waited.
     #[error("stopped before the answer; the program that is at work with this spool publishes them all the same")]
     Left,
@@ -74,6 +77,7 @@ struct Order {
 #[serde(rename_all = "snake_case")]
 enum ControlResponse {
     Republished(Republished),
+    NotAtWork,
     Failed(String),
 }
 
@@ -185,7 +189,7 @@ impl ControlSocket {
         let ControlRequest { store, orders } = request;
         let orders = orders.into_iter().map(|order| Wanted { id: order.id, kept: kept(order.kept) });
         let Some(republisher) = self.republishers.lock().get(&store).cloned() else {
-            return ControlResponse::Failed(format!("the store `{store}` is not at work there"));
+            return ControlResponse::NotAtWork;
         };
         match republisher.publish(orders.collect::<Vec<_>>(), Source::Operator).await {
             Ok(republished) => ControlResponse::Republished(republished),
@@ -206,6 +210,7 @@ pub async fn ask(
         () = stop.cancelled() => Err(ControlError::Left),
         answer = exchange(client, store, orders) => match answer.map_err(|_| ControlError::Unanswered)? {
             ControlResponse::Republished(republished) => Ok(republished),
+            ControlResponse::NotAtWork => Err(ControlError::NotAtWork(store.clone())),
             ControlResponse::Failed(why) => Err(ControlError::Failed(why)),
         },
     }

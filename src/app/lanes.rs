@@ -1,8 +1,10 @@
 //! Builds the lanes, and the tasks of each store, from the settings. Starts no read.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
+use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +25,7 @@ use crate::pipeline::drain::{Drain, Seen, Until, caught_up};
 use crate::pipeline::publish::{self, Lane, LaneHandle, LaneParts, LaneState, Ownership, StoreFacts, Stores};
 use crate::pipeline::reconcile::{Asker, Reconciler};
 use crate::pipeline::tracking_memory::{TrackingMemory, lane_of};
+use crate::platform::clock;
 use crate::platform::jobs::in_place;
 use crate::platform::poll_schedule::PollSchedule;
 use crate::spool::{Recovery, Spool, SpoolError, UnknownRead};
@@ -33,7 +36,8 @@ pub struct LaneStates(Arc<RwLock<States>>);
 
 #[derive(Debug, Default)]
 struct States {
-    lanes: BTreeMap<i32, watch::Receiver<LaneState>>,
+    /// With the time since when the lane is this process's.
+    lanes: BTreeMap<i32, (Timestamp, watch::Receiver<LaneState>)>,
     /// Whether the group has not yet said which lanes are this instance's.
     is_unassigned: bool,
 }
@@ -54,7 +58,10 @@ impl LaneStates {
     }
 
     pub(super) fn set(&self, lane: i32, state: watch::Receiver<LaneState>) {
-        self.write().lanes.insert(lane, state);
+        match self.write().lanes.entry(lane) {
+            Entry::Occupied(mut known) => known.get_mut().1 = state,
+            Entry::Vacant(new) => drop(new.insert((clock::now(), state))),
+        }
     }
 
     /// Forgets a lane that is no longer this process's.
@@ -72,7 +79,14 @@ impl LaneStates {
     #[must_use]
     pub fn now(&self) -> BTreeMap<i32, LaneState> {
         let states = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        states.lanes.iter().map(|(lane, state)| (*lane, state.borrow().clone())).collect()
+        states.lanes.iter().map(|(lane, (_, state))| (*lane, state.borrow().clone())).collect()
+    }
+
+    /// Since when each lane is this process's.
+    #[must_use]
+    pub fn since(&self) -> BTreeMap<i32, Timestamp> {
+        let states = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        states.lanes.iter().map(|(lane, (since, _))| (*lane, *since)).collect()
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, States> {

@@ -2,7 +2,7 @@
 
 use super::dlq::NoLetter;
 use super::exit::{KAFKA, MARKETPLACE, NOT_REPAIRED, REGISTRY, SPOOL, STOPPED, UNEXPECTED, USAGE};
-use super::republish::WhichStore;
+use super::republish::{OwnedElsewhere, WhichStore};
 use super::schemas::NoRegistry;
 use super::stores::StoresError;
 use crate::app::AppError;
@@ -14,6 +14,7 @@ use crate::demo::{DemoConsumerError, DemoError};
 use crate::kafka::KafkaFault;
 use crate::operate::admin::CannotListen;
 use crate::operate::queries::QueryError;
+use crate::operate::relane::RelaneError;
 use crate::pipeline::account::AccountError;
 use crate::pipeline::publish::LaneError;
 use crate::pipeline::reconcile::{AskError, ReconcileError};
@@ -50,7 +51,7 @@ fn known(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(error) = cause.downcast_ref::<ControlError>() {
         return match error {
             ControlError::Left => Some(STOPPED),
-            ControlError::Unanswered | ControlError::Failed(_) => Some(NOT_REPAIRED),
+            ControlError::Unanswered | ControlError::NotAtWork(_) | ControlError::Failed(_) => Some(NOT_REPAIRED),
             // The error of the lock, further down the chain, is the cause to report.
             ControlError::NobodyThere => None,
         };
@@ -61,7 +62,16 @@ fn known(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             _ => USAGE,
         });
     }
+    if let Some(error) = cause.downcast_ref::<RelaneError>() {
+        return Some(match error {
+            RelaneError::SameLanes { .. } => USAGE,
+            RelaneError::Spool(_) | RelaneError::Locked(_) => SPOOL,
+            RelaneError::Kafka(fault) => of_kafka(fault),
+            _ => KAFKA,
+        });
+    }
     let is = [
+        (cause.is::<OwnedElsewhere>(), NOT_REPAIRED),
         (cause.is::<NoLetter>(), USAGE),
         (cause.is::<ConfigError>() || cause.is::<SecretError>() || cause.is::<WhichStore>(), USAGE),
         (cause.is::<AuthoritiesError>() || cause.is::<CannotListen>() || cause.is::<NoRegistry>(), USAGE),

@@ -4,12 +4,14 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use serde_json::json;
 use thiserror::Error;
+use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 
 use super::{exit, out};
 use crate::app::control_socket::{self, ControlError};
 use crate::app::{App, AppError};
 use crate::config::Config;
+use crate::operate::instances::GroupQuery;
 use crate::order::ids::{OrderId, StoreName};
 use crate::pipeline::reconcile::{Republished, Wanted};
 use crate::platform::shutdown::cancel_on_signals;
@@ -32,6 +34,18 @@ pub struct RepublishArgs {
 #[error("say with --store which store is meant: {}", .0.join(", "))]
 pub struct WhichStore(Vec<String>);
 
+/// Another instance has the store.
+#[derive(Debug, Error)]
+#[error(
+    "the store `{store}` is not this instance's at the moment but `{instance}`'s, which speaks to Kafka from {host}: run \
+     the command there"
+)]
+pub struct OwnedElsewhere {
+    store: StoreName,
+    instance: String,
+    host: String,
+}
+
 /// Returns the exit code.
 ///
 /// # Errors
@@ -50,14 +64,32 @@ pub(super) async fn publish(config: &Config, store: &StoreName, orders: Vec<Want
     let stop = CancellationToken::new();
     cancel_on_signals(stop.clone()).context("can't listen to signals")?;
     match App::build(config, true, stop.clone()).await {
-        Ok(app) => Ok(app.republish(store, orders).await?),
+        Ok(app) => {
+            check_owner(config, store)?;
+            Ok(app.republish(store, orders).await?)
+        }
         Err(locked @ AppError::Spool(SpoolError::Locked { .. })) => {
             match control_socket::ask(&config.spool.dir, store, &orders, &stop).await {
                 Err(nobody @ ControlError::NobodyThere) => Err(anyhow::Error::from(locked).context(nobody)),
+                Err(not_at_work @ ControlError::NotAtWork(_)) => {
+                    check_owner(config, store)?;
+                    Err(not_at_work.into())
+                }
                 answer => Ok(answer?),
             }
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Fails if another instance has the store: to publish for it here would fence its producer.
+fn check_owner(config: &Config, store: &StoreName) -> Result<()> {
+    let Some(group) = GroupQuery::of(config) else { return Ok(()) };
+    match block_in_place(|| group.owner(store))? {
+        Some(owner) if config.cluster.instance_id.as_ref() != Some(&owner.name) => {
+            Err(OwnedElsewhere { store: store.clone(), instance: owner.name, host: owner.host }.into())
+        }
+        _ => Ok(()),
     }
 }
 

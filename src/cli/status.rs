@@ -7,6 +7,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::task::block_in_place;
 use url::form_urlencoded;
 
 use super::out;
@@ -16,7 +17,7 @@ use super::wrap;
 use crate::avro::tracking::OrderState;
 use crate::config::Config;
 use crate::operate::admin::{State, client};
-use crate::operate::queries;
+use crate::operate::{instances, queries};
 use crate::pipeline::account::{Account, OpenLoss};
 use crate::platform::text::{count, natural_order, plural};
 use crate::spool::{FileState, Holder, Spool};
@@ -106,6 +107,8 @@ fn of_instance(body: &str, json: bool) -> Result<()> {
         out::line(format_args!("  {}: {}", text(&reason["what"]), text(&reason["why"])));
     }
     print_totals(&status["totals"], style);
+    print_lanes(&status["lanes"]);
+    print_group(&status["group"], style);
     let stores = status["stores"].as_object().into_iter().flatten();
     stores.for_each(|(name, store)| print_store(name, store, style));
     if let Some(after) = status["next_after"].as_str() {
@@ -136,6 +139,38 @@ fn print_totals(totals: &Value, style: TerminalStyle) {
     ] {
         out::line(format_args!("{name:<12}  {value}"));
     }
+}
+
+/// Prints how the lanes of the instance stand.
+fn print_lanes(lanes: &Value) {
+    let mut rows = Rows::new(["lane", "state", "since (UTC)", "stores", "pages to publish", "tracked orders"]);
+    for (number, lane) in lanes.as_object().into_iter().flatten() {
+        let [stores, pages, orders] = ["stores", "pages", "index_orders"].map(|key| self::number(&lane[key]));
+        rows.add([number.clone(), text(&lane["state"]), when(&lane["since"]), stores, pages, orders]);
+    }
+    out::line(format_args!("\n{rows}"));
+}
+
+/// Prints all instances, as Kafka knows them.
+fn print_group(group: &Value, style: TerminalStyle) {
+    if let Some(why) = group["why"].as_str() {
+        out::line(format_args!("\n{}", style.bad(format!("Kafka does not tell who the other instances are: {why}"))));
+    }
+    let Some(instances) = group["instances"].as_array() else { return };
+    let list =
+        |lanes: &Value| lanes.as_array().into_iter().flatten().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let mut rows = Rows::new(["instance", "address", "stores", "lanes"]);
+    for instance in instances {
+        let (name, host) = (text(&instance["name"]), text(&instance["host"]));
+        rows.add([name, host, number(&instance["stores"]), list(&instance["lanes"])]);
+    }
+    let state = group["state"].as_str().filter(|state| !state.is_empty()).unwrap_or("not there");
+    out::line(format_args!("\ngroup {}  {}\n\n{rows}", text(&group["group_id"]), state.to_lowercase()));
+    let unowned = list(&group["unowned_lanes"]);
+    if !unowned.is_empty() {
+        out::line(style.bad(format!("lanes of nobody at the moment: {unowned}")));
+    }
+    out::line(style.dim("since when an instance has its lanes is in its own status: Kafka does not know"));
 }
 
 /// Prints what is wrong with a store and what to do about it, or how it stands if it is well.
@@ -204,8 +239,10 @@ async fn from_topics(config: &Config, json: bool) -> Result<()> {
         }
     }
     let spool = SpoolLook::of(config)?;
+    let group = json!(block_in_place(|| instances::of_group(config)));
     if json {
-        let status = json!({ "source": "topics", "stores": stores, "dead_letters": letters, "spool": spool });
+        let status =
+            json!({ "source": "topics", "stores": stores, "dead_letters": letters, "spool": spool, "group": group });
         out::line(format_args!("{status:#}"));
         return Ok(());
     }
@@ -236,6 +273,7 @@ async fn from_topics(config: &Config, json: bool) -> Result<()> {
         "account       {}",
         if spool.gaps == 0 { "no read is known to have lost orders".to_owned() } else { spool.told() }
     ));
+    print_group(&group, style);
     Ok(())
 }
 

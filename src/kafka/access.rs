@@ -1,10 +1,12 @@
 //! Checks whether this user may read and write topics, before anything depends on it. Nothing is written.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfig as _, FromClientConfigAndContext as _};
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::util::Timeout;
 use rdkafka::{Offset, TopicPartitionList};
@@ -47,6 +49,54 @@ pub fn check_read(connection: &Connection, topic: &str) -> Result<(), KafkaFault
         }
         Ok(())
     })
+}
+
+/// What the broker says of an offset of the group.
+#[derive(Default)]
+struct Committed(Mutex<Option<Code>>);
+
+impl ClientContext for Committed {}
+
+impl ConsumerContext for Committed {
+    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        let code = result.err().and_then(|error| error.rdkafka_error_code()).unwrap_or(Code::NoError);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(code);
+    }
+}
+
+/// Fails if this user may not be a member of the group. Blocks.
+///
+/// An offset is committed of a partition that no topic has. Kafka first checks the permission, which is that of a
+/// member, and then refuses the offset.
+///
+/// # Errors
+/// [`KafkaFault::NotAllowed`], or settings from which no client can be made.
+pub fn check_group(connection: &Connection, group_id: &str, topic: &str) -> Result<(), KafkaFault> {
+    let what = "being a member of the group of instances";
+    let fault = |error: &KafkaError| KafkaFault::of(what, -1, error);
+    let mut config = connection.client()?;
+    config.set("group.id", group_id).set("enable.auto.commit", "false");
+    let consumer: BaseConsumer<Committed> =
+        BaseConsumer::from_config_and_context(&config, Committed::default()).map_err(|error| fault(&error))?;
+    let mut nowhere = TopicPartitionList::new();
+    nowhere
+        .add_partition_offset(topic, i32::MAX, Offset::Offset(0))
+        .and_then(|()| consumer.commit(&nowhere, CommitMode::Async))
+        .map_err(|error| fault(&error))?;
+    let refused = Code::GroupAuthorizationFailed;
+    let deadline = Instant::now() + CALL;
+    let mut told = None;
+    while told.is_none() && Instant::now() < deadline {
+        // A user who may not even see the group is refused before the offset is sent.
+        let polled = consumer.poll(Duration::from_millis(100)).and_then(Result::err);
+        told = polled.and_then(|error| error.rdkafka_error_code()).filter(|code| *code == refused);
+        told = told.or(*consumer.context().0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+    if told == Some(refused) {
+        let fault = KafkaFault::of_code(what, -1, told, &refused.to_string());
+        return Err(fault.lacking(|| connection.acl_on_group(group_id)));
+    }
+    Ok(())
 }
 
 /// Fails if this user may not write to one of the topics, as far as the broker reveals it without a write.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::FromClientConfig as _;
 use rdkafka::error::RDKafkaErrorCode as Code;
@@ -116,6 +116,20 @@ impl Admin {
             }
         }
         Ok(created)
+    }
+
+    /// Gives a topic `cleanup.policy=compact`, and the defaults in all other settings.
+    pub async fn compact(&self, topic: &str) -> Result<(), KafkaFault> {
+        let what = "compacting a topic";
+        let options = AdminOptions::new().request_timeout(Some(Timeout::After(self.patience)));
+        let change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("cleanup.policy", "compact");
+        let results = self.client.alter_configs([&change], &options).await;
+        for result in results.map_err(|error| KafkaFault::of(what, 0, &error))? {
+            result
+                .map_err(|(_, code)| KafkaFault::of_code(what, 0, Some(code), &code.to_string()))
+                .map_err(|fault| fault.lacking(|| self.connection.acl_on_topics(&["AlterConfigs"], [topic])))?;
+        }
+        Ok(())
     }
 
     fn refused_creation(&self, name: &str, code: Code) -> KafkaFault {

@@ -7,6 +7,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
+use rdkafka::groups::GroupList;
 use rdkafka::metadata::Metadata;
 
 use super::reasons::Watch;
@@ -77,6 +78,11 @@ impl Contact {
             }
         }
         Ok(false)
+    }
+
+    /// A consumer group, if this user may see it.
+    pub(crate) fn group(&self, group_id: &str) -> Result<GroupList, KafkaFault> {
+        self.ask(|patience| self.client.fetch_group_list(Some(group_id), patience))
     }
 
     /// The first offsets at or after the times in `wanted`.

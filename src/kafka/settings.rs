@@ -167,7 +167,8 @@ impl Connection {
     pub(super) fn member(&self, options: &GroupOptions) -> Result<ClientConfig, KafkaFault> {
         let GroupOptions { group_id, instance_id, session_timeout } = options;
         let session = session_timeout.as_millis();
-        let mut config = self.client()?;
+        // The client ID is what others see of a member.
+        let mut config = self.client_with(instance_id.as_deref().map(|id| ("client.id", id)).as_slice())?;
         config
             .set("group.id", group_id)
             .set("group.protocol", "classic")

@@ -150,8 +150,8 @@ async fn check_policy(admin: &Admin, topic: &str) -> Result<(), KafkaFault> {
         Some("compact") => Ok(()),
         Some(other) => Err(KafkaFault::Topic(format!(
             "the tracking topic `{topic}` has cleanup.policy={other} and must have `compact` alone: otherwise Kafka forgets \
-             what was published, and orders would be published twice. Set it with kafka-configs --alter, or name \
-             another topic in `kafka.topics.tracking`"
+             what was published, and orders would be published twice. If `topics relane` was to make it, run that again; \
+             else set it with kafka-configs --alter, or name another topic in `kafka.topics.tracking`"
         ))),
         None => Err(KafkaFault::Topic(format!(
             "the broker tells settings of the tracking topic `{topic}`, and cleanup.policy is not among them: it must be \

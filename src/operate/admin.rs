@@ -10,8 +10,9 @@
 //! | `/events` | the page's sections as server-sent events, each time that they change |
 //!
 //! Each answer is rendered from counters that the pipeline keeps anyway. No request waits for the
-//! pipeline, so not even a thousand requests at once hold up a read or a commit. Only `/readyz` asks somebody else: the
-//! schema registry, whether it still knows the schemas, and that every few seconds at most.
+//! pipeline, so not even a thousand requests at once hold up a read or a commit. Two ask somebody else, every few seconds at
+//! most: `/readyz` the schema registry, whether it still knows the schemas, and the status of one of several instances
+//! Kafka, who the others are.
 //!
 //! Deliberately absent: requests that change something, so that no password is needed, and all data that identifies an
 //! order.
@@ -19,6 +20,7 @@
 mod advice;
 pub mod client;
 mod counts;
+mod group;
 mod health;
 mod history;
 mod live;

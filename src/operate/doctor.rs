@@ -6,6 +6,7 @@
 
 mod broker;
 mod each_store;
+mod group;
 mod marketplace;
 mod registry;
 mod spool;
@@ -89,11 +90,14 @@ pub async fn examine(config: &Config) -> Vec<Check> {
         marketplace::check(config),
     );
     let is_reachable = broker.first().is_some_and(|check| check.health == Health::Good);
-    let records = match is_reachable {
-        true => in_time("records", "see that all brokers and the registry run", registry::records(config)).await,
-        false => Vec::new(),
+    let (group, records) = match is_reachable {
+        true => tokio::join!(
+            in_time("group", "see that all brokers run", group::check(config)),
+            in_time("records", "see that all brokers and the registry run", registry::records(config))
+        ),
+        false => Default::default(),
     };
-    [spool, broker, registry, records, stores::refused(config, |_| true), marketplace].concat()
+    [spool, broker, group, registry, records, stores::refused(config, |_| true), marketplace].concat()
 }
 
 async fn in_time(name: &str, cure: &str, check: impl Future<Output = Vec<Check>>) -> Vec<Check> {

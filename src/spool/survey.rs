@@ -1,5 +1,6 @@
 //! Measures how full a spool is, without the lock.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -7,12 +8,15 @@ use rustix::fs::{Access, access, statvfs};
 
 use super::SpoolError;
 use super::inspect::{FileState, inspect};
+use crate::order::ids::StoreName;
 
 /// How full a spool is, and whether it can take more.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Survey {
     /// Whole pages that are not published yet.
     pub pages: u64,
+    /// The same by store.
+    pub pages_of: BTreeMap<StoreName, u64>,
     /// When the oldest of them was read.
     pub oldest: Option<Timestamp>,
     /// Reads of unknown outcome.
@@ -32,6 +36,9 @@ pub(super) fn survey(dir: &Path) -> Result<Survey, SpoolError> {
         match entry.state {
             FileState::Page { read_at, .. } => {
                 survey.pages += 1;
+                if let Some(store) = entry.store {
+                    *survey.pages_of.entry(store).or_default() += 1;
+                }
                 survey.oldest = Some(survey.oldest.map_or(read_at, |oldest| oldest.min(read_at)));
             }
             FileState::Unknown { .. } => survey.unknown += 1,

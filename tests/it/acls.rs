@@ -66,6 +66,7 @@ fn table(scene: &Scene) -> Vec<Row> {
         ("imotriz.orders.tracking.v1", &scene.topics.tracking),
         ("imotriz.orders.dlq.v1", &scene.topics.dead_letter),
         // The prefix of this scene is the name of its topic.
+        ("imotriz-kafka", &scene.topics.orders),
         ("imotriz-kafka-", &format!("{}-", scene.topics.orders)),
     ];
     let here = |word: &str| {
@@ -89,6 +90,8 @@ struct Users {
 impl Users {
     fn new(test: &str) -> Self {
         let scene = Scene::behind(guarded(), Door::Plain, test, SandboxArgs::with_orders(30));
+        let group = scene.topics.orders.clone();
+        let scene = scene.with("IMOTRIZ_CLUSTER__GROUP_ID", &group);
         let users = Self { rows: table(&scene), scene };
         assert!(users.rows.len() >= 12, "only {} rows found", users.rows.len());
         for (number, row) in users.rows.iter().enumerate() {
@@ -107,8 +110,12 @@ impl Users {
     }
 
     fn run(&self, user: &str, arguments: &[&str], code: i32) -> Program {
+        self.run_with(user, arguments, &[], code)
+    }
+
+    fn run_with(&self, user: &str, arguments: &[&str], more: &[(&str, &str)], code: i32) -> Program {
         let name = secure::property("SASL_USERNAME");
-        let mut program = self.scene.settings.start_with(arguments, &[(&name, user)]);
+        let mut program = self.scene.settings.start_with(arguments, &[&[(name.as_str(), user)], more].concat());
         program.expect_exit(code, RUN_DEADLINE);
         program
     }
@@ -192,6 +199,13 @@ fn with_the_acls_of_the_readme_everything_works_and_each_one_that_is_missing_is_
             users.run(&user, &["drain"], 0);
         }
     }
+    let cluster = [("IMOTRIZ_CLUSTER__ENABLED", "true")];
+    for (user, row) in users.without("`cluster.enabled`") {
+        row.assert_named(&user, &users.run_with(&user, &["--json", "doctor"], &cluster, 7).stdout());
+        row.assert_named(&user, &users.run_with(&user, &["run"], &cluster, 4).stderr());
+    }
+    let healthy = users.run_with(&all, &["doctor"], &cluster, 0).stdout();
+    assert!(healthy.contains("no instance is at work") && !healthy.contains("kafka-acls.sh"), "{healthy}");
     for (user, row) in users.without("`doctor`") {
         users.doctor(&user, row, 0);
         users.run(&user, &["drain"], 0);

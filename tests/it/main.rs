@@ -27,6 +27,7 @@ mod documents;
 mod drain;
 mod erp;
 mod faults;
+mod group;
 mod harness;
 mod kill;
 mod kubernetes;

@@ -21,20 +21,20 @@ use crate::support::scene::{RUN_DEADLINE, ids_of, keys, runtime};
 use crate::support::topics::{self, Topics};
 use crate::support::{http, kafka, port, wait};
 
-const LANES: usize = 6;
+pub const LANES: usize = 6;
 
 /// Instances with a spool each, and the shops that they share.
-struct Instances {
-    sandbox: Sandbox,
+pub struct Instances {
+    pub sandbox: Sandbox,
     /// A broker of their own; otherwise one that tests share.
     own_kafka: Option<Kafka>,
-    topics: Topics,
-    settings: Vec<Settings>,
-    running: BTreeMap<usize, Program>,
+    pub topics: Topics,
+    pub settings: Vec<Settings>,
+    pub running: BTreeMap<usize, Program>,
 }
 
 impl Instances {
-    fn new(test: &str, instances: usize, args: SandboxArgs) -> Self {
+    pub fn new(test: &str, instances: usize, args: SandboxArgs) -> Self {
         Self::on(None, test, instances, args)
     }
 
@@ -68,24 +68,24 @@ impl Instances {
         self.own_kafka.as_ref().unwrap_or_else(|| kafka())
     }
 
-    fn start(&mut self, instance: usize) -> &mut Program {
+    pub fn start(&mut self, instance: usize) -> &mut Program {
         let program = self.settings[instance].start(&["run"]);
         self.running.insert(instance, program);
         self.running.get_mut(&instance).unwrap()
     }
 
-    fn marked(&self) -> Vec<String> {
+    pub fn marked(&self) -> Vec<String> {
         let shops = self.sandbox.market();
         let reads = shops.shops().iter().flat_map(|shop| shop.requests()).collect::<Vec<_>>();
         reads.iter().filter(|request| request.kind == Call::NewOrders).flat_map(ids_of).collect()
     }
 
-    fn place(&self, each: usize) {
+    pub fn place(&self, each: usize) {
         self.sandbox.market().shops().iter().for_each(|shop| drop(shop.add(each, 0)));
     }
 
     /// Waits until every order that was placed is published, and looks whether one is there twice.
-    fn expect_all_published(&self) {
+    pub fn expect_all_published(&self) {
         let placed: BTreeSet<String> = self.placed();
         wait::until("all orders are read", RUN_DEADLINE, || self.marked().len() == placed.len());
         let missing = |events: &[Record]| placed.difference(&keys(events)).cloned().collect::<Vec<_>>();
@@ -97,7 +97,7 @@ impl Instances {
         assert!(times.is_empty(), "orders were published more than once: {times:?}");
     }
 
-    fn placed(&self) -> BTreeSet<String> {
+    pub fn placed(&self) -> BTreeSet<String> {
         let market = self.sandbox.market();
         let orders = market.shops().iter().flat_map(|shop| shop.orders());
         orders.filter_map(|order| order.id).map(|id| id.to_string()).collect()
@@ -105,12 +105,12 @@ impl Instances {
 }
 
 /// The lanes that an instance has, by its status.
-fn lanes(url: &str) -> Vec<String> {
+pub fn lanes(url: &str) -> Vec<String> {
     let status: serde_json::Value = serde_json::from_str(&http::get(&format!("{url}/status")).1).unwrap();
     status["lanes"].as_object().unwrap().keys().cloned().collect()
 }
 
-fn many(shops: usize, orders: usize) -> SandboxArgs {
+pub fn many(shops: usize, orders: usize) -> SandboxArgs {
     SandboxArgs { shops: shops.try_into().ok(), ..SandboxArgs::with_orders(orders) }
 }
 

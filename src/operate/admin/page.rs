@@ -2,6 +2,7 @@
 //! Nothing is loaded from elsewhere, so that it works over a slow SSH tunnel.
 
 mod html;
+mod lanes;
 
 use std::fmt::Write as _;
 
@@ -316,37 +317,6 @@ impl View {
         ];
         let title = self.say("Account of cut reads", "Cuenta de lecturas cortadas");
         format!("<h2>{title}</h2>{}", table(title, &head, rows))
-    }
-
-    fn lanes(&self) -> String {
-        let lanes = &self.snapshot.lanes;
-        let ready = lanes.values().filter(|lane| lane.state == "ready").count();
-        let rows = lanes.iter().map(|(number, lane)| {
-            let class = if lane.state == "ready" { "good" } else { "bad" };
-            format!(
-                "<tr><th scope=row>{number}</th><td class={class}>{}</td><td>{}</td><td>{}</td><td class=wide>{}</td>\
-                 <td class=wide>{}</td></tr>",
-                lane.state,
-                self.number(lane.index_orders),
-                When(lane.last_commit_at),
-                self.number(lane.committed),
-                alarming(self.language, lane.failed),
-            )
-        });
-        let head = [
-            ("lane", ""),
-            (self.say("state", "estado"), ""),
-            (self.say("orders in its index", "órdenes en su índice"), ""),
-            (self.say("last commit", "último commit"), ""),
-            (self.say("transactions", "transacciones"), " class=wide"),
-            (self.say("failed", "fallidas"), " class=wide"),
-        ];
-        format!(
-            "<h2>Lanes</h2><details><summary>{ready} / {} {}</summary>{}</details>",
-            lanes.len(),
-            self.say("ready", "listas"),
-            table("Lanes", &head, rows.collect())
-        )
     }
 
     fn spool(&self) -> String {

@@ -12,13 +12,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::AdminState;
 use super::advice::Language;
 use super::counts::{Counts, Gauges, seconds};
+use super::group::GroupLook;
 use super::health::{self, NotReady};
 use super::problem::{self, Judge, Problem, State};
 use super::state::{Phase, ProgramState, RunningPipeline};
+use crate::operate::instances::Group;
 use crate::order::ids::StoreName;
 use crate::pipeline::account::LossEntry;
 use crate::pipeline::counters::{Counters, LaneCounters, Latency, PassSummary, StoreCounters, Trouble};
 use crate::pipeline::publish::LaneState;
+use crate::pipeline::tracking_memory::lane_of;
 use crate::platform::clock;
 use crate::platform::text::natural_order;
 use crate::spool::{Spool, Survey};
@@ -48,7 +51,10 @@ pub struct Snapshot {
     pub stores_found: u64,
     /// What to ask for with `after` to get the next ones, or null if these are the last.
     pub next_after: Option<StoreName>,
+    /// The lanes of this instance.
     pub lanes: BTreeMap<i32, Lane>,
+    /// All instances, or null if this one shares its stores with no other.
+    pub group: Option<Group>,
     /// The spool, or null if it can't be read.
     pub spool: Option<SpoolView>,
     /// The time from the last byte of a page to its commit.
@@ -104,6 +110,11 @@ pub struct Lane {
     pub state: &'static str,
     /// Why the lane is still opening.
     pub why: Option<String>,
+    /// Since when the lane is this instance's.
+    pub since: Option<Timestamp>,
+    pub stores: u64,
+    /// Pages in the spool that are to be published.
+    pub pages: u64,
     pub index_orders: u64,
     /// Transactions that were seen to commit.
     pub committed: u64,
@@ -193,6 +204,7 @@ pub(super) struct Look {
     pub(super) spool: Option<SpoolView>,
     phase: Phase,
     settings_since: Option<Timestamp>,
+    group: Option<Arc<GroupLook>>,
 }
 
 impl Look {
@@ -204,13 +216,18 @@ impl Look {
         let not_ready = health::not_ready(&state, survey.as_ref());
         let judge = Judge { at, reading: state.reading() };
         let ProgramState { phase, pipeline } = state;
+        let pages = match &survey {
+            Some(Ok(survey)) => survey.pages_of.clone(),
+            _ => BTreeMap::new(),
+        };
         let account = pipeline.as_ref().map(|pipeline| pipeline.account.entries()).unwrap_or_default();
         Self {
             at,
             not_ready,
             judge,
             account: problem::by_store(account),
-            lanes: pipeline.as_ref().map(|pipeline| lanes(pipeline, &admin.counters)).unwrap_or_default(),
+            lanes: pipeline.as_ref().map(|pipeline| lanes(pipeline, &admin.counters, &pages)).unwrap_or_default(),
+            group: pipeline.as_ref().and_then(|pipeline| pipeline.group.clone()),
             spool: survey.and_then(Result::ok).map(SpoolView::from),
             phase,
             settings_since: pipeline.as_ref().map(|pipeline| pipeline.since),
@@ -287,8 +304,8 @@ impl Snapshot {
         let limit = wanted.limit.unwrap_or(Wanted::LIMIT).clamp(1, Wanted::MAX_LIMIT);
         let next_after = found.get(limit - 1).filter(|_| found.len() > limit).map(|(name, _)| (*name).clone());
         let shown = found.into_iter().take(limit);
-        let stores = shown.map(|(name, store)| (name.clone(), look.store(name, store, language))).collect();
-        let Look { at, not_ready, lanes, spool, phase, settings_since, .. } = look;
+        let shown = shown.map(|(name, store)| (name.clone(), look.store(name, store, language))).collect();
+        let Look { at, not_ready, lanes, spool, phase, settings_since, group, .. } = look;
         Self {
             version: env!("CARGO_PKG_VERSION"),
             at,
@@ -299,18 +316,29 @@ impl Snapshot {
             ready: not_ready.is_empty(),
             not_ready,
             totals,
-            stores,
+            stores: shown,
             stores_found,
             next_after,
             lanes,
+            group: group.map(|group| group.now(stores.keys())),
             spool,
             page_commit: Commits::of(&admin.counters.page_commit),
         }
     }
 }
 
-fn lanes(pipeline: &RunningPipeline, counters: &Counters) -> BTreeMap<i32, Lane> {
-    let lane = |(number, state)| (number, Lane::of(&state, &counters.lane(number)));
+fn lanes(pipeline: &RunningPipeline, counters: &Counters, pages: &BTreeMap<StoreName, u64>) -> BTreeMap<i32, Lane> {
+    let (stores, since) = (counters.stores(), pipeline.lanes.since());
+    let lane = |(number, state)| {
+        let is_home = |store: &StoreName| lane_of(store, pipeline.lane_count) == number;
+        let lane = Lane {
+            since: since.get(&number).copied(),
+            stores: stores.keys().filter(|store| is_home(store)).count() as u64,
+            pages: pages.iter().filter(|(store, _)| is_home(store)).map(|(_, pages)| pages).sum(),
+            ..Lane::of(&state, &counters.lane(number))
+        };
+        (number, lane)
+    };
     pipeline.lanes.now().into_iter().map(lane).collect()
 }
 
@@ -325,6 +353,9 @@ impl Lane {
         Self {
             state: word,
             why,
+            since: None,
+            stores: 0,
+            pages: 0,
             index_orders: counters.index_orders.get(),
             committed: counters.committed.get(),
             failed: counters.failed.get(),
@@ -335,7 +366,7 @@ impl Lane {
 
 impl From<Survey> for SpoolView {
     fn from(survey: Survey) -> Self {
-        let Survey { pages, oldest, unknown, damaged, free_bytes } = survey;
+        let Survey { pages, oldest, unknown, damaged, free_bytes, pages_of: _ } = survey;
         Self { pages, oldest_page_at: oldest, unknown, damaged, free_bytes }
     }
 }

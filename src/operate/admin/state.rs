@@ -8,12 +8,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::timeout;
 
+use super::group::GroupLook;
 use super::history::History;
 use super::problem::Reading;
 use super::series::OwnSeries;
 use crate::app::{App, LaneStates};
 use crate::avro::schemas::SchemaResolver;
 use crate::config::{Admin, Config};
+use crate::operate::instances::GroupQuery;
 use crate::pipeline::account::Account;
 use crate::pipeline::counters::Counters;
 use crate::platform::clock;
@@ -63,6 +65,9 @@ pub(super) struct ProgramState {
 pub(super) struct RunningPipeline {
     pub(super) since: Timestamp,
     pub(super) lanes: LaneStates,
+    pub(super) lane_count: i32,
+    /// None if this instance is the only one.
+    pub(super) group: Option<Arc<GroupLook>>,
     pub(super) account: Account,
     pub(super) schemas: SchemaResolver,
     pub(super) spool: PathBuf,
@@ -104,6 +109,8 @@ impl AdminState {
         let pipeline = RunningPipeline {
             since: clock::now(),
             lanes: app.lanes(),
+            lane_count: app.lane_count(),
+            group: GroupQuery::of(config).map(|query| Arc::new(GroupLook::new(query, app.lane_count()))),
             account: app.account(),
             schemas: app.schemas(),
             spool: config.spool.dir.clone(),

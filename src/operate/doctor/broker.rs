@@ -168,7 +168,7 @@ fn transactions(connection: &Connection, log: &Check, tried: Result<(), KafkaFau
 }
 
 /// A finding for what works but can't be inspected.
-fn unseen(name: &str, found: &str, fault: &KafkaFault) -> Check {
+pub(super) fn unseen(name: &str, found: &str, fault: &KafkaFault) -> Check {
     match fault.missing() {
         Some(acl) => Check::doubtful(name, format!("{found}: {acl}"), acl.command()),
         None => Check::doubtful(name, format!("{found}: {fault}"), "see `broker` above"),
@@ -176,7 +176,7 @@ fn unseen(name: &str, found: &str, fault: &KafkaFault) -> Check {
 }
 
 /// A finding for what does not work until an ACL allows it.
-fn forbidden(name: &str, found: &str, fault: &KafkaFault) -> Check {
+pub(super) fn forbidden(name: &str, found: &str, fault: &KafkaFault) -> Check {
     match fault {
         KafkaFault::NotAllowed { code, missing: Some(acl), .. } => {
             Check::bad(name, format!("{found} ({code}): {acl}"), acl.command())

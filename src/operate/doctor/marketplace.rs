@@ -20,9 +20,9 @@ use crate::platform::tls;
 
 /// Seconds of difference up to which a page that waited is judged right. Beyond, it may be taken for newer or older
 /// than it is.
-const TOO_FAR: u64 = 60;
+pub(super) const TOO_FAR: u64 = 60;
 /// Seconds from which on somebody should set the clock. The `Date` header has no fractions, and the request takes time.
-const FAR: u64 = 5;
+pub(super) const FAR: u64 = 5;
 
 pub(super) async fn check(config: &Config) -> Vec<Check> {
     if config.stores.is_empty() && config.refused.is_empty() {
