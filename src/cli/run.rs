@@ -130,7 +130,7 @@ impl Runner<'_> {
         let result = {
             tokio::pin!(work);
             loop {
-                let new = tokio::select! {
+                let (new, was_signalled) = tokio::select! {
                     result = &mut work => break result,
                     signal = self.signals.next() => match signal {
                         ProcessSignal::Stop { code } if self.stopping => std::process::exit(code),
@@ -143,13 +143,18 @@ impl Runner<'_> {
                             continue;
                         }
                         ProcessSignal::Reload if self.stopping => continue,
-                        ProcessSignal::Reload => self.reload(next.as_ref().unwrap_or(config)).await,
+                        ProcessSignal::Reload => (self.reload(next.as_ref().unwrap_or(config)).await, true),
                     },
-                    () = self.stores.changed() => self.look_at_stores(next.as_ref().unwrap_or(config)).await,
+                    () = self.stores.changed() => (self.look_at_stores(next.as_ref().unwrap_or(config)).await, false),
                 };
                 let Some(new) = new.filter(|_| !self.stopping) else { continue };
                 match control.get().filter(|_| next.is_none() && !new.differs_beyond_stores(config)) {
                     Some(control) => {
+                        if was_signalled {
+                            // Whoever sent the signal waits for both.
+                            self.manager.notify(ServiceState::Reloading);
+                            self.manager.notify(ServiceState::Ready);
+                        }
                         control.set(new.stores.clone());
                         self.admin.configure(&new);
                         *config = new;
