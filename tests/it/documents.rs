@@ -54,7 +54,8 @@ const DOCUMENTS: [&str; 13] = [
     "docs/testing.md",
 ];
 
-/// The documents' blocks of commands; tests/documents.rs holds those of the translations to be the same. Those in `toml` are loaded by tests/documents.rs, the one in `python` is run by
+/// The documents' blocks of commands; tests/documents.rs holds those of the translations to be the same. Those in `toml`
+/// are loaded there as well, the one in `python` is run by
 /// [`whoever_copies_the_consumer_of_the_first_page_sees_the_orders`].
 fn blocks() -> Vec<Block> {
     let entries = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).unwrap().map(Result::unwrap);
