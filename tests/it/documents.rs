@@ -152,7 +152,7 @@ impl Reader {
         let own = self.own(line);
         let words: Vec<_> = own.split_whitespace().collect();
         let arguments = match words.as_slice() {
-            ["imotriz-kafka", arguments @ ..] | ["cargo", "run", "--release", "--", arguments @ ..] => arguments,
+            ["imotriz-kafka", arguments @ ..] | ["cargo", "run", "--", arguments @ ..] => arguments,
             _ => return assert!(NOT_RUN.iter().any(|(known, _)| *known == line), "nobody runs `{line}`"),
         };
         if arguments[0] == "sandbox" {
