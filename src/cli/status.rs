@@ -144,7 +144,9 @@ fn print_totals(totals: &Value, style: TerminalStyle) {
 /// Prints how the lanes of the instance stand.
 fn print_lanes(lanes: &Value) {
     let mut rows = Rows::new(["lane", "state", "since (UTC)", "stores", "pages to publish", "tracked orders"]);
-    for (number, lane) in lanes.as_object().into_iter().flatten() {
+    let mut in_order: Vec<_> = lanes.as_object().into_iter().flatten().collect();
+    in_order.sort_by(|(one, _), (other, _)| natural_order(one, other));
+    for (number, lane) in in_order {
         let [stores, pages, orders] = ["stores", "pages", "index_orders"].map(|key| self::number(&lane[key]));
         rows.add([number.clone(), text(&lane["state"]), when(&lane["since"]), stores, pages, orders]);
     }

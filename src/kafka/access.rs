@@ -78,6 +78,8 @@ pub fn check_group(connection: &Connection, group_id: &str, topic: &str) -> Resu
     config.set("group.id", group_id).set("enable.auto.commit", "false");
     let consumer: BaseConsumer<Committed> =
         BaseConsumer::from_config_and_context(&config, Committed::default()).map_err(|error| fault(&error))?;
+    // An offset that could not be sent holds the closing up for ten seconds.
+    let consumer = ClosedInBackground::new(consumer);
     let mut nowhere = TopicPartitionList::new();
     nowhere
         .add_partition_offset(topic, i32::MAX, Offset::Offset(0))

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::config::FromClientConfigAndContext as _;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
@@ -25,23 +25,23 @@ const WHAT: &str = "reading the tracking topic";
 
 /// Closes the consumer on a detached thread when it is dropped. Closing takes 100 ms, since the library treats it as a
 /// group member, which it never was.
-pub(super) struct ClosedInBackground(Option<BaseConsumer<Watch>>);
+pub(super) struct ClosedInBackground<C: ConsumerContext + 'static = Watch>(Option<BaseConsumer<C>>);
 
-impl ClosedInBackground {
-    pub(super) fn new(consumer: BaseConsumer<Watch>) -> Self {
+impl<C: ConsumerContext + 'static> ClosedInBackground<C> {
+    pub(super) fn new(consumer: BaseConsumer<C>) -> Self {
         Self(Some(consumer))
     }
 }
 
-impl Deref for ClosedInBackground {
-    type Target = BaseConsumer<Watch>;
+impl<C: ConsumerContext + 'static> Deref for ClosedInBackground<C> {
+    type Target = BaseConsumer<C>;
 
-    fn deref(&self) -> &BaseConsumer<Watch> {
+    fn deref(&self) -> &BaseConsumer<C> {
         self.0.as_ref().expect("it is there until the end")
     }
 }
 
-impl Drop for ClosedInBackground {
+impl<C: ConsumerContext + 'static> Drop for ClosedInBackground<C> {
     fn drop(&mut self) {
         let consumer = self.0.take();
         // If no thread can be created, the consumer is closed here.
