@@ -1,10 +1,17 @@
 //! A question to a running instance.
 
+use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use reqwest::{Client, redirect};
-use thiserror::Error;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::Request;
+use hyper::client::conn::http1;
+use hyper::header::HOST;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::platform::root_cause::root_cause;
 
@@ -12,7 +19,7 @@ use crate::platform::root_cause::root_cause;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Nobody answers.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 #[error("no running instance answers at {address} (`admin.listen`): {why}")]
 pub struct NoAnswer {
     /// Who was asked.
@@ -45,12 +52,34 @@ impl AdminResponse {
 /// [`NoAnswer`] within five seconds.
 pub async fn get(listen: SocketAddr, path: &str) -> Result<AdminResponse, NoAnswer> {
     let address = reachable(listen);
-    let ask = async {
-        let client = Client::builder().no_proxy().redirect(redirect::Policy::none()).timeout(TIMEOUT).build()?;
-        let answer = client.get(format!("http://{address}{path}")).send().await?;
-        Ok(AdminResponse { status: answer.status().as_u16(), body: answer.text().await? })
+    let why = match timeout(TIMEOUT, ask(address, path)).await {
+        Ok(Ok(answer)) => return Ok(answer),
+        Ok(Err(error)) => root_cause(&*error).to_string(),
+        Err(_) => format!("no answer within {TIMEOUT:?}"),
     };
-    ask.await.map_err(|error: reqwest::Error| NoAnswer { address, why: reason(error) })
+    Err(NoAnswer { address, why })
+}
+
+/// Without the client of the marketplace: to set up TLS, which is not spoken here, takes several times as long as all else
+/// that a health check does.
+async fn ask(address: SocketAddr, path: &str) -> Result<AdminResponse, Box<dyn Error + Send + Sync>> {
+    let stream = TcpStream::connect(address).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let request = Request::get(path).header(HOST, address.to_string()).body(Empty::<Bytes>::new())?;
+    let exchange = async {
+        let answer = sender.send_request(request).await?;
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await?.to_bytes();
+        Ok(AdminResponse { status, body: String::from_utf8_lossy(&body).into_owned() })
+    };
+    tokio::select! {
+        biased;
+        answer = exchange => answer,
+        ended = connection => {
+            ended?;
+            Err("the connection was closed before the answer was whole".into())
+        }
+    }
 }
 
 fn reachable(listen: SocketAddr) -> SocketAddr {
@@ -60,10 +89,6 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, listen.port())
-}
-
-fn reason(error: reqwest::Error) -> String {
-    root_cause(&error.without_url()).to_string()
 }
 
 #[cfg(test)]
