@@ -113,7 +113,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     set("admin.hosts", List, "Names with a dot under which the admin server may be asked, such as `producer.shop.svc`. Addresses, `localhost` and names without a dot always may."),
     set("api.poll_interval", Duration, "Between two reads of new orders when nothing is pending."),
     set_or("api.poll_interval_max", Duration, "ten times `poll_interval`", "What `poll_interval` grows to, twice as long after each read that brought nothing. A page of orders and the reconciler's request bring it back."),
-    set("api.max_in_flight_per_host", Number, "How many requests to one host are in flight at a time, of all stores together. First come, first served."),
+    set("api.max_in_flight_per_host", Number, "How many requests to one host are in flight at a time, of all stores together. First come, first served. One that waits for its answer for more than 5 s makes room for another; of such there are three times as many at most."),
     set("api.requests_per_second_per_host", Number, "How many requests one host gets in a second on average, from all stores together; so many may leave at once after a quiet second. One store alone asks as fast as the host answers, and stays far below the default. A 429 slows down its store, and the host if several stores get one."),
     set_or("api.ca_file", File, "none", "File of certificates in PEM: further authorities to trust, where a proxy or a marketplace of one's own has a certificate that nobody public signed. A changed file is taken up at a reload."),
     set("api.connect_timeout", Duration, "For a connection to stand."),

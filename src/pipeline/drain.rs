@@ -262,8 +262,8 @@ impl Drain {
             self.try_hand_over(course);
         };
         let asked_at = Instant::now();
-        let (read, ()) = tokio::join!(self.client.new_orders(token.secret()), once_it_is_sent);
-        drop(turn);
+        let request = async { tokio::join!(self.client.new_orders(token.secret()), once_it_is_sent).0 };
+        let read = turn.until(request).await;
         fail_point::reach("fetched");
         if !matches!(read, Read::Busy { .. } | Read::NotSent { .. } | Read::Unknown(_)) {
             self.pace.answered();

@@ -3,10 +3,11 @@
 
 use std::fs;
 
-use imotriz_kafka::sandbox::{Fault, SandboxArgs};
+use imotriz_kafka::sandbox::{Call, Fault, SandboxArgs, Shop};
 use rustix::process::Signal;
 
-use crate::support::scene::{RUN_DEADLINE, Scene, ids_of};
+use crate::support::program::Settings;
+use crate::support::scene::{RUN_DEADLINE, Scene, ids_of, keys};
 use crate::support::verdict::Verdict;
 use crate::support::wait;
 
@@ -229,4 +230,26 @@ fn a_drain_survives_a_marketplace_that_fails_at_random() {
     assert_eq!(marked.len(), 3000);
     Verdict::of(marked, &scene.events()).assert_clean();
     assert_eq!(scene.spooled("unknown"), 0);
+}
+
+#[test]
+fn sixty_four_shops_whose_answers_hang_do_not_stop_a_healthy_one_of_their_lane() {
+    const HANGING: usize = 64;
+    let args = SandboxArgs { shops: (HANGING + 1).try_into().ok(), ..SandboxArgs::with_orders(1) };
+    let scene = Scene::new("hanging", args);
+    let (shops, url) = (scene.shops(), scene.base_url());
+    for shop in &shops[..HANGING] {
+        shop.script(Call::NewOrders, &[Some("late:10m".parse().unwrap())]).unwrap();
+    }
+    let settings = (1..=shops.len()).fold(Settings::new(scene.kafka(), &scene.topics), |settings, shop| {
+        settings.with_store(&format!("s{shop}"), &url, &format!("shop-{shop}"), "CO")
+    });
+    let settings = settings.with("IMOTRIZ_KAFKA__LANES", "1").with("IMOTRIZ_API__POLL_INTERVAL", "100ms");
+    let mut program = settings.start(&["run"]);
+    let hang = |shop: &Shop| shop.requests().iter().any(|it| it.kind == Call::NewOrders && it.delivered == Some(false));
+    wait::until("all of them hang", RUN_DEADLINE, || shops[..HANGING].iter().all(hang));
+    shops[HANGING].add(2, 0);
+    wait::until("the healthy one is published", RUN_DEADLINE, || keys(&scene.events()).len() == 3);
+    assert!(shops[..HANGING].iter().all(hang), "they have answered meanwhile");
+    program.kill9();
 }

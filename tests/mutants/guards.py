@@ -52,6 +52,8 @@ GUARDS = [
           "bodies::a_marketplace_that_is_away_for_long_leaves_few_and_small_traces", "it"),
     Guard("an answer that is kept back is an unknown outcome", head("false"),
           "bodies::an_answer_that_a_firewall_keeps_back_is_a_read_of_unknown_outcome", "it"),
+    Guard("shops whose answers hang do not stop the others", head("false"),
+          "pace::tests::answers_that_hang_make_room_for_others_and_not_for_ever_more"),
     Guard("a record that is refused stops its store alone", part("may_park", "false"),
           "broker::a_store_whose_record_kafka_refuses_waits_alone_and_goes_on_when_kafka_takes_it", "it"),
     Guard("who may not see a buyer does not", instead("write_order(&mut datum, order)?;"), "avro::event::tests::who_may"),

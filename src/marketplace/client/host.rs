@@ -6,12 +6,13 @@
 //! were such, the host as a whole is slowed down.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reqwest::Url;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::slow_down::SlowDown;
 use crate::order::ids::StoreName;
@@ -22,6 +23,10 @@ const WINDOW: Duration = Duration::from_secs(10);
 const SEVERAL: usize = 3;
 /// if at least one answer in so many was a 429.
 const FEW: u64 = 10;
+/// An answer that has not come by then is overdue: others may ask meanwhile.
+const OVERDUE: Duration = Duration::from_secs(5);
+/// So many requests may be overdue for each one that may be in flight.
+const OVERDUE_PER_PLACE: u32 = 3;
 /// As many requests as one second allows may leave at once.
 const BURST: Duration = Duration::from_secs(1);
 
@@ -60,7 +65,26 @@ impl Hosts {
 #[derive(Debug)]
 #[must_use = "the place is free as soon as this is dropped"]
 pub struct Turn {
-    _place: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
+    overdue: Arc<Semaphore>,
+}
+
+impl Turn {
+    /// Awaits the answer of the request. One that is overdue makes room for others, unless too many are: answers that hang
+    /// for some shops must not stop all.
+    pub async fn until<T>(mut self, answer: impl Future<Output = T>) -> T {
+        let mut answer = pin!(answer);
+        if let Ok(answer) = timeout(OVERDUE, answer.as_mut()).await {
+            return answer;
+        }
+        // guard: shops whose answers hang do not stop the others
+        if let Ok(place) = self.overdue.clone().try_acquire_owned() {
+            self.place = place;
+        }
+        let answer = answer.await;
+        drop(self.place);
+        answer
+    }
 }
 
 #[derive(Debug)]
@@ -70,6 +94,8 @@ pub(super) struct Host {
     /// The holder sends the next request. The mutex is fair: first come, first served.
     queue: tokio::sync::Mutex<()>,
     in_flight: Arc<Semaphore>,
+    /// For requests in flight that are overdue.
+    overdue: Arc<Semaphore>,
     state: Mutex<State>,
 }
 
@@ -97,7 +123,8 @@ struct Recent {
 impl Host {
     fn new(name: String, limits: HostLimits) -> Self {
         let in_flight = Arc::new(Semaphore::new(limits.max_in_flight as usize));
-        Self { name, limits, queue: tokio::sync::Mutex::default(), in_flight, state: Mutex::default() }
+        let overdue = Arc::new(Semaphore::new((limits.max_in_flight * OVERDUE_PER_PLACE) as usize));
+        Self { name, limits, queue: tokio::sync::Mutex::default(), in_flight, overdue, state: Mutex::default() }
     }
 
     /// Waits until the next request may leave.
@@ -108,14 +135,14 @@ impl Host {
         while let Some(at) = self.leave() {
             sleep_until(at).await;
         }
-        Turn { _place: place }
+        Turn { place, overdue: self.overdue.clone() }
     }
 
     /// Takes the turn if the next request may leave now.
     pub(super) fn try_turn(&self) -> Option<Turn> {
         let _next = self.queue.try_lock().ok()?;
         let place = self.in_flight.clone().try_acquire_owned().ok()?;
-        self.leave().is_none().then_some(Turn { _place: place })
+        self.leave().is_none().then_some(Turn { place, overdue: self.overdue.clone() })
     }
 
     /// Records a 429.

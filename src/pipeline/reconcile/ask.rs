@@ -74,11 +74,13 @@ impl Asker {
         loop {
             let turn = self.pace.turn().await;
             let asked_at = Instant::now();
-            let (token, answer) = match self.token.read() {
-                Ok(token) => (Some(token.clone()), once(token).await),
-                Err(error) => (None, Err(error.into())),
+            let request = async {
+                match self.token.read() {
+                    Ok(token) => (Some(token.clone()), once(token).await),
+                    Err(error) => (None, Err(error.into())),
+                }
             };
-            drop(turn);
+            let (token, answer) = turn.until(request).await;
             if !matches!(answer, Err(AskError::Token(_) | AskError::Api(ApiError::Busy(_) | ApiError::Failed(_)))) {
                 self.pace.answered();
             }
