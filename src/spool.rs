@@ -160,8 +160,11 @@ impl Spool {
         let (log, damaged, last_seq) = Log::open(&disk, &dir, usize::try_from(page_space).unwrap_or(usize::MAX))?;
         let log = Arc::new(log);
         let mut recovery = files.merged(&disk, &log, &|_| true)?;
+        // What a part of the log held that is gone, or can't be read, may have been a read of any store: all of them have
+        // to be looked at.
+        let is_anybodys = damaged.iter().any(|damage| damage.store.is_none());
         recovery.corrupt.extend(damaged);
-        recovery.polls_cut_off = polls_cut_off;
+        recovery.polls_cut_off = polls_cut_off.or_else(|| is_anybodys.then(clock::now));
         let next_seq = next_seq.max(last_seq + 1).into();
         let inner = Inner { disk, dir, log, next_seq, is_abandoned: false.into(), lock, read_ids };
         Ok((Self(Arc::new(inner)), recovery))

@@ -129,6 +129,14 @@ impl Log {
             }
         }
         found.sort_by_key(|read| read.contents.number);
+        // Segments are given back in their order, so none is missing between two others.
+        // guard: a segment that is gone is told
+        for pair in found.windows(2).filter(|pair| pair[0].contents.number + 1 < pair[1].contents.number) {
+            let (before, after) = (pair[0].file.stem(), pair[1].file.stem());
+            let why =
+                format!("what the log had between `{before}` and `{after}` is gone: pages and traces of any store");
+            corrupt.push(CorruptFile { path: dir.to_owned(), why, store: None, read_id: None });
+        }
         let replay = replay::replay(found.iter().map(|read| (&read.contents, &read.bytes[..])));
         for damage in replay.damaged {
             let Read { file, bytes, .. } = &found[damage.index];

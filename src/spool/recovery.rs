@@ -27,7 +27,8 @@ pub struct Recovery {
     /// What could not be read.
     pub corrupt: Vec<CorruptFile>,
     /// When the former process was last alive, if it did not end well. Polls of any store may have been under way, which
-    /// have no trace of their own: see the second invariant of the [spool](super).
+    /// have no trace of their own: see the second invariant of the [spool](super). It is now if a part of the log is gone
+    /// or unreadable and does not tell whose it was.
     pub polls_cut_off: Option<Timestamp>,
 }
 

@@ -52,6 +52,8 @@ GUARDS = [
           "bodies::a_marketplace_that_is_away_for_long_leaves_few_and_small_traces", "it"),
     Guard("an answer that is kept back is an unknown outcome", head("false"),
           "bodies::an_answer_that_a_firewall_keeps_back_is_a_read_of_unknown_outcome", "it"),
+    Guard("a segment that is gone is told", part("pair[0].contents.number + 1", "u64::MAX - 1"),
+          "spool::tests::faults::a_segment_that_is_gone"),
     Guard("shops whose answers hang do not stop the others", head("false"),
           "pace::tests::answers_that_hang_make_room_for_others_and_not_for_ever_more"),
     Guard("a record that is refused stops its store alone", part("may_park", "false"),

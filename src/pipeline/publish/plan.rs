@@ -263,7 +263,7 @@ impl<'a> Plan<'a> {
 
     fn decide(&mut self, key: Fingerprint, brought: Brought<'_>, content: ContentHash) -> Decision {
         let Brought { origin, source, is_left } = brought;
-        if is_left && self.superseded.has(key) {
+        if source == Source::Drain && self.superseded.is_older(is_left, key) {
             return Decision::NothingToDo;
         }
         let read = origin.read_id.into();

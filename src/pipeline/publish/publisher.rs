@@ -172,13 +172,16 @@ impl Publisher {
     }
 
     /// Asks the group whose the lane is. A page that exists in memory only is published whoever owns the lane.
-    fn confirm(&self) -> Result<(), LaneError> {
+    fn confirm(&mut self) -> Result<(), LaneError> {
         let (Ownership::Member { group, lost }, lane) = (&self.parts.ownership, self.parts.lane) else { return Ok(()) };
+        let is_owner = if lost.is_cancelled() { Ok(false) } else { group.owns(lane) };
+        let is_confirmed = matches!(is_owner, Ok(true));
+        self.superseded.set_lost(!is_confirmed);
         // guard: the group is asked before a lane is taken
-        if self.has_unspooled() || (!lost.is_cancelled() && group.owns(lane)?) {
+        if is_confirmed || self.has_unspooled() {
             return Ok(());
         }
-        Err(LaneError::NotOwner(lane))
+        Err(is_owner.err().map_or(LaneError::NotOwner(lane), LaneError::from))
     }
 
     fn is_lost(&self) -> bool {
@@ -209,7 +212,7 @@ impl Publisher {
         if is_shared {
             // guard: where a lane was taken over is known before its first read
             memory.take_over(*lane, self.reader.position())?;
-            self.superseded.forget();
+            self.superseded.take_over(self.reader.position());
         }
         Ok(())
     }

@@ -19,11 +19,12 @@ pub(super) struct Superseded {
     ours: ReadIds,
     orders: HashSet<Fingerprint>,
     tells: bool,
+    is_lost: bool,
 }
 
 impl Superseded {
     pub(super) fn new(since: Option<i64>, ours: ReadIds) -> Self {
-        Self { since, ours, orders: HashSet::new(), tells: since.is_some() }
+        Self { since, ours, orders: HashSet::new(), tells: since.is_some(), is_lost: false }
     }
 
     /// Takes note of a tracking record. `read`: what brought the order; none for a tombstone.
@@ -39,7 +40,7 @@ impl Superseded {
         }
     }
 
-    pub(super) fn has(&self, order: Fingerprint) -> bool {
+    fn has(&self, order: Fingerprint) -> bool {
         self.orders.contains(&order)
     }
 
@@ -48,10 +49,21 @@ impl Superseded {
         self.tells
     }
 
-    /// Nothing is left of an earlier time.
-    pub(super) fn forget(&mut self) {
-        (self.since, self.tells) = (None, true);
+    /// This instance takes the lane over, which ends at this offset. Nothing is left of an earlier time.
+    pub(super) fn take_over(&mut self, end: i64) {
+        (self.since, self.tells, self.is_lost) = (Some(end), true, false);
         self.orders = HashSet::new();
+    }
+
+    /// Whether the lane is another instance's by now, and this one only publishes what exists in its memory alone. Then
+    /// what it read itself is as old as what is left in a spool.
+    pub(super) fn set_lost(&mut self, is_lost: bool) {
+        self.is_lost = is_lost;
+    }
+
+    /// Whether a page holds no news of the order. `is_left`: it was found in the spool.
+    pub(super) fn is_older(&self, is_left: bool, order: Fingerprint) -> bool {
+        (is_left || self.is_lost) && self.has(order)
     }
 }
 

@@ -151,3 +151,25 @@ fn a_second_process_is_told_who_has_the_spool_and_gets_it_once_that_one_is_kille
     drop(holder);
     assert_eq!(open(dir.path()).1.unknown.len(), 1, "it was killed in mid-read");
 }
+
+#[test]
+fn a_segment_that_is_gone_is_told_and_all_stores_are_looked_at() {
+    let dir = TempDir::new().unwrap();
+    let (spool, _) = open(dir.path());
+    let pages: Vec<Durable> = (0..50).map(|_| write(reserve(&spool, "bogota"), &"page".repeat(4000))).collect();
+    drop(spool);
+    let (spool, recovery) = open(dir.path());
+    assert!(recovery.corrupt.is_empty() && recovery.pages.len() == pages.len());
+    spool.forget_cut_off_polls().unwrap();
+    let middle = spool.0.log.live(&|_| true)[25].segment;
+    drop((spool, recovery));
+    let segments = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    let number = |path: &PathBuf| log::frame::scan(&std::fs::read(path).unwrap()).map(|contents| contents.number);
+    let mut segments = segments.filter(|path| path.extension().is_some_and(|suffix| suffix == SEGMENT));
+    std::fs::remove_file(segments.find(|path| number(path) == Some(middle)).unwrap()).unwrap();
+
+    let (_, recovery) = open(dir.path());
+    assert!(recovery.pages.len() < pages.len());
+    assert!(recovery.corrupt[0].why.contains("is gone"), "{:?}", recovery.corrupt);
+    assert!(recovery.polls_cut_off.is_some());
+}
