@@ -43,7 +43,7 @@ fn names(records: &[Record]) -> BTreeMap<String, String> {
 
 #[test]
 fn the_second_topic_holds_the_same_events_in_the_same_transactions_and_nothing_personal() {
-    let args = SandboxArgs { delay: Duration::from_millis(20), ..SandboxArgs::with_orders(300) };
+    let args = SandboxArgs { delay: Duration::from_millis(500), ..SandboxArgs::with_orders(300) };
     let masked = topics::unique("masked");
     let scene = Scene::new("personal", args).with("IMOTRIZ_KAFKA__TOPICS__ORDERS_MASKED", &masked);
     for id in 1..=30 {
