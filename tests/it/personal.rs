@@ -6,7 +6,7 @@ use std::time::Duration;
 use imotriz_kafka::sandbox::SandboxArgs;
 
 use crate::support::consume::{self, Record};
-use crate::support::scene::{RUN_DEADLINE, Scene};
+use crate::support::scene::{RUN_DEADLINE, Scene, keys};
 use crate::support::{topics, wait};
 
 /// A buyer all of whose fields can be told from anything else.
@@ -56,9 +56,9 @@ fn the_second_topic_holds_the_same_events_in_the_same_transactions_and_nothing_p
     killed.kill9();
     assert!(scene.shop().summary().pending > 0, "the kill came too late");
     scene.drain();
-    scene.verdict().assert_clean();
     let (whole, masked) = (scene.events(), consume::committed(scene.kafka(), &masked));
-    assert_eq!((whole.len(), masked.len()), (330, 330));
+    // What the read that was cut had marked came by way of the list.
+    assert_eq!((whole.len(), masked.len(), keys(&whole).len()), (330, 330, 330));
     assert_eq!(names(&whole), names(&masked));
     assert_eq!((seen(&whole), seen(&masked)), (CANARIES.to_vec(), vec![]));
     let published = scene.run(&["--json", "doctor"], 0);
