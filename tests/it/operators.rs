@@ -165,6 +165,8 @@ fn the_status_of_a_shop_that_is_not_read_says_why_and_since_when() {
     let port = port::free();
     let scene =
         Scene::new("void", SandboxArgs::with_orders(3)).with("IMOTRIZ_ADMIN__LISTEN", &format!("127.0.0.1:{port}"));
+    // `status` looks at the topics too, and the program may not have created them yet.
+    scene.run(&["topics", "ensure"], 0);
     scene.shop().set_token("another");
     let mut program = scene.settings.start(&["run"]);
     let store = || json(&scene.run(&["--json", "status"], 0).stdout())["status"]["stores"]["bogota"].clone();
