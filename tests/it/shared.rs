@@ -13,6 +13,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rustix::process::Signal;
 
 use super::admin::address;
+use crate::support::cluster::Cluster;
 use crate::support::consume::{self, Record};
 use crate::support::gate::Gate;
 use crate::support::kafka::Kafka;
@@ -335,4 +336,64 @@ fn whatever_befalls_instances_that_share_the_lanes_nothing_is_lost_and_nothing_d
     println!("seed {seed}: {blows:?}, {placed} orders of {shops} shops");
     assert!(blows.values().sum::<usize>() > 3, "hardly anything happened: {blows:?}");
     instances.expect_all_published();
+}
+
+#[test]
+fn of_two_instances_with_one_name_the_older_one_ends_and_says_so() {
+    let mut instances = Instances::new("one-name", 2, many(12, 5));
+    let second = std::mem::replace(&mut instances.settings[1], Settings::new(kafka(), &instances.topics));
+    instances.settings[1] = second.with("IMOTRIZ_CLUSTER__INSTANCE_ID", "instance-0");
+    let first = address(instances.start(0));
+    wait::until("the first one has all lanes", RUN_DEADLINE, || lanes(&first).len() == LANES);
+    let second = address(instances.start(1));
+    let older = instances.running.get_mut(&0).unwrap();
+    older.wait_for_line("another process has joined the group", RUN_DEADLINE);
+    older.expect_exit(4, RUN_DEADLINE);
+    wait::until("the second one has all lanes", RUN_DEADLINE, || lanes(&second).len() == LANES);
+    instances.place(2);
+    instances.expect_all_published();
+}
+
+#[test]
+fn restarts_within_the_sessions_time_move_no_lane() {
+    let mut instances = Instances::new("rolling", 2, many(24, 5));
+    // A busy machine may take its time to start the program.
+    let patient = |settings: Settings| settings.with("IMOTRIZ_CLUSTER__SESSION_TIMEOUT", "60s");
+    instances.settings = instances.settings.drain(..).map(patient).collect();
+    let mut urls = [0, 1].map(|instance| address(instances.start(instance)));
+    wait::until("the lanes are shared", RUN_DEADLINE, || urls.iter().all(|url| lanes(url).len() == LANES / 2));
+    let shares = [lanes(&urls[0]), lanes(&urls[1])];
+    for instance in [0, 1, 0] {
+        let other = &instances.running[&(1 - instance)];
+        let moves = |program: &Program| program.output().matches("lanes").count();
+        let before = moves(other);
+        let mut stopped = instances.running.remove(&instance).unwrap();
+        stopped.signal(Signal::TERM);
+        stopped.expect_exit(0, RUN_DEADLINE);
+        instances.place(1);
+        urls[instance] = address(instances.start(instance));
+        wait::until("it has its lanes again", RUN_DEADLINE, || lanes(&urls[instance]) == shares[instance]);
+        assert_eq!(lanes(&urls[1 - instance]), shares[1 - instance]);
+        let other = &instances.running[&(1 - instance)];
+        assert_eq!(moves(other), before, "the other one was asked to move lanes: {}", other.output());
+    }
+    instances.expect_all_published();
+}
+
+#[test]
+fn instances_go_on_when_one_of_three_brokers_dies_for_good() {
+    let mut cluster = Cluster::start();
+    let args = SandboxArgs { arrivals: Some(30.0), delay: Duration::from_millis(50), ..many(24, 10) };
+    let mut instances = Instances::on(Some(cluster.kafka()), "three-brokers", 3, args);
+    let urls = [0, 1, 2].map(|instance| address(instances.start(instance)));
+    wait::until("each has its share", RUN_DEADLINE, || urls.iter().all(|url| lanes(url).len() == LANES / 3));
+    // Whoever coordinates the transactions leads partitions too, and perhaps the group.
+    cluster.kill(cluster.coordinator(&instances.topics.orders));
+    let before = instances.marked().len();
+    wait::until("orders are read again", RUN_DEADLINE, || instances.marked().len() > before + 60);
+    instances.sandbox.stop_arrivals();
+    instances.expect_all_published();
+    for program in instances.running.values_mut() {
+        assert!(program.ended().is_none(), "{}", program.output());
+    }
 }
