@@ -158,7 +158,13 @@ fn an_answer_that_nobody_had_looked_into_when_the_process_was_killed_is_no_page_
 fn twenty_kills_one_after_the_other_lose_nothing_that_was_durable_and_double_nothing() {
     let mut massacre = Massacre::new("massacre");
     let mut chance = StdRng::seed_from_u64(20);
-    for number in 0..20 {
+    // On a busy machine more of them come before anything is read.
+    for number in 0.. {
+        let reads = massacre.scene.reads().len();
+        if number >= 20 && reads > 60 {
+            break;
+        }
+        assert!(number < 100, "the kills came before anything was read: {reads} reads");
         // A read takes 20 ms and more: no run can come to its end in the time that it has.
         let pending = massacre.scene.shop().summary().pending;
         massacre.scene.shop().add((60 * PAGE).saturating_sub(pending), 0);
@@ -169,5 +175,4 @@ fn twenty_kills_one_after_the_other_lose_nothing_that_was_durable_and_double_not
         });
     }
     massacre.finish();
-    assert!(massacre.scene.reads().len() > 60, "the kills came before anything was read");
 }

@@ -383,8 +383,10 @@ impl Publisher {
             return Ok(());
         };
         let store = self.pending[work].work.store().clone();
-        let (theirs, others) = std::mem::take(&mut self.pending).into_iter().partition(|it| it.work.store() == &store);
+        let (theirs, others): (Vec<_>, _) = std::mem::take(&mut self.pending).into_iter().partition(|it| it.work.store() == &store);
         self.pending = others;
+        // The other stores of the lane do not wait for it.
+        self.left = self.left.saturating_sub(count_left(&theirs));
         self.parts.counters.store(&store).not_read.note("record_refused", fault.to_string());
         tracing::error!(
             lane = self.parts.lane, %store, %fault,
@@ -565,6 +567,11 @@ impl Publisher {
         self.left = self.left.saturating_sub(pages.iter().filter(|page| page.is_left()).count());
         self.releasing.begin(pages, &committed);
     }
+}
+
+/// How many of these are pages of an earlier time.
+fn count_left(work: &[Mapped]) -> usize {
+    work.iter().filter(|mapped| matches!(&mapped.work, Work::Page(page, _) if page.is_left())).count()
 }
 
 /// A record that Kafka does not take.
