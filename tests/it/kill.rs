@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use imotriz_kafka::platform::fail_point::PLACES;
-use imotriz_kafka::sandbox::{Fault, SandboxArgs};
+use imotriz_kafka::sandbox::{Call, Fault, SandboxArgs};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -168,8 +168,14 @@ fn twenty_kills_one_after_the_other_lose_nothing_that_was_durable_and_double_not
         // A read takes 20 ms and more: no run can come to its end in the time that it has.
         let pending = massacre.scene.shop().summary().pending;
         massacre.scene.shop().add((60 * PAGE).saturating_sub(pending), 0);
-        let life = Duration::from_millis(chance.random_range(0..1200));
+        // Some at any time from the start, and some from the first read on: a busy machine may take long to get there.
+        let is_reading = chance.random_bool(0.5);
+        let life = Duration::from_millis(chance.random_range(0..if is_reading { 600 } else { 1200 }));
+        let shop = massacre.scene.shop();
         massacre.kill(&format!("kill {number} after {life:?}"), &[], |program| {
+            if is_reading {
+                wait::until("it reads", RUN_DEADLINE, || shop.summary().requests[&Call::NewOrders] > reads as u64);
+            }
             wait::poll(life, || None::<()>);
             program.kill9();
         });

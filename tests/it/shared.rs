@@ -13,7 +13,6 @@ use rand::{RngExt as _, SeedableRng as _};
 use rustix::process::Signal;
 
 use super::admin::address;
-use crate::support::cluster::Cluster;
 use crate::support::consume::{self, Record};
 use crate::support::gate::Gate;
 use crate::support::kafka::Kafka;
@@ -378,22 +377,4 @@ fn restarts_within_the_sessions_time_move_no_lane() {
         assert_eq!(moves(other), before, "the other one was asked to move lanes: {}", other.output());
     }
     instances.expect_all_published();
-}
-
-#[test]
-fn instances_go_on_when_one_of_three_brokers_dies_for_good() {
-    let mut cluster = Cluster::start();
-    let args = SandboxArgs { arrivals: Some(30.0), delay: Duration::from_millis(50), ..many(24, 10) };
-    let mut instances = Instances::on(Some(cluster.kafka()), "three-brokers", 3, args);
-    let urls = [0, 1, 2].map(|instance| address(instances.start(instance)));
-    wait::until("each has its share", RUN_DEADLINE, || urls.iter().all(|url| lanes(url).len() == LANES / 3));
-    // Whoever coordinates the transactions leads partitions too, and perhaps the group.
-    cluster.kill(cluster.coordinator(&instances.topics.orders));
-    let before = instances.marked().len();
-    wait::until("orders are read again", RUN_DEADLINE, || instances.marked().len() > before + 60);
-    instances.sandbox.stop_arrivals();
-    instances.expect_all_published();
-    for program in instances.running.values_mut() {
-        assert!(program.ended().is_none(), "{}", program.output());
-    }
 }

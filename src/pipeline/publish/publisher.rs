@@ -383,7 +383,8 @@ impl Publisher {
             return Ok(());
         };
         let store = self.pending[work].work.store().clone();
-        let (theirs, others): (Vec<_>, _) = std::mem::take(&mut self.pending).into_iter().partition(|it| it.work.store() == &store);
+        let (theirs, others): (Vec<_>, _) =
+            std::mem::take(&mut self.pending).into_iter().partition(|it| it.work.store() == &store);
         self.pending = others;
         // The other stores of the lane do not wait for it.
         self.left = self.left.saturating_sub(count_left(&theirs));
