@@ -152,6 +152,7 @@ impl App {
             stop,
             once,
         };
+        stores.iter().for_each(|(name, store)| shared.introduce(name, store));
         if !is_clustered {
             stores.keys().for_each(|store| shared.lane_states.expect(shared.lane_of(store)));
         }

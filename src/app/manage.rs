@@ -61,9 +61,6 @@ enum Activity {
 
 impl LaneManager {
     pub(super) fn new(shared: Arc<Shared>, stores: BTreeMap<StoreName, config::Store>, work: StoreWork<()>) -> Self {
-        for (name, store) in &stores {
-            shared.introduce(name, store);
-        }
         Self {
             shared,
             work,

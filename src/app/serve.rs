@@ -68,9 +68,6 @@ pub(super) async fn serve_lane<T: Send + 'static>(
     ownership: Ownership,
     work: StoreWork<T>,
 ) -> End<T> {
-    for (name, store) in &stores {
-        shared.introduce(name, store);
-    }
     let started = async {
         let left = shared.left_of(&|store| shared.lane_of(store) == number).await?;
         let lane = shared.start_lane(number, left.pages.len(), stop.clone(), ownership)?;
@@ -106,12 +103,8 @@ pub(super) async fn serve_lane<T: Send + 'static>(
 pub(super) async fn borrow_lane(number: i32, shared: Arc<Shared>, stop: CancellationToken) -> Result<(), AppError> {
     let left = shared.left_of(&|store| shared.lane_of(store) == number).await?;
     let Lane { handle, ended } = shared.start_lane(number, left.pages.len(), stop, Ownership::Borrowed)?;
-    for page in left.pages {
-        if handle.work.send(Work::Page(page, None)).await.is_err() {
-            // The lane tells why it has ended.
-            break;
-        }
-    }
+    // If it has ended, it tells why.
+    queue(&handle, left.pages).await;
     drop(handle);
     Ok(ended.await.map_err(|_| AppError::Panicked)??)
 }
@@ -156,13 +149,8 @@ impl<T: Send + 'static> LaneStores<T> {
     /// Queues the pages of an earlier time before the lane's stores start. Otherwise an order's older content could
     /// follow its newer one, and an order in a waiting page could be taken for missing. `false` if the lane has ended.
     async fn hand_over(&mut self, pages: Vec<Durable>) -> bool {
-        for page in pages {
-            self.known.insert(page.store().clone());
-            if self.lane.work.send(Work::Page(page, None)).await.is_err() {
-                return false;
-            }
-        }
-        true
+        self.known.extend(pages.iter().map(|page| page.store().clone()));
+        queue(&self.lane, pages).await
     }
 
     async fn start_or_restart(&mut self, name: StoreName, store: config::Store) {
@@ -184,7 +172,6 @@ impl<T: Send + 'static> LaneStores<T> {
 
     /// Starts a store while the lane is at work. One that this lane has never served may have pages of an earlier time.
     async fn start_anew(&mut self, name: StoreName, store: config::Store) {
-        self.shared.introduce(&name, &store);
         let left = match self.shared.left_of(&|other| *other == name).await {
             Ok(left) => left,
             Err(error) => return self.fail(error.into()),
@@ -231,6 +218,16 @@ impl<T: Send + 'static> LaneStores<T> {
             self.result = Err(error);
         }
     }
+}
+
+/// Queues pages of an earlier time. `false` if the lane has ended.
+async fn queue(lane: &LaneHandle, pages: Vec<Durable>) -> bool {
+    for page in pages {
+        if lane.work.send(Work::Page(page, None)).await.is_err() {
+            return false;
+        }
+    }
+    true
 }
 
 fn by_store(reads: Vec<UnknownRead>) -> BTreeMap<StoreName, Vec<UnknownRead>> {
