@@ -32,6 +32,8 @@ use crate::pipeline::counters::{Counters, PassSummary};
 use crate::pipeline::publish::{Source, Stores};
 use crate::pipeline::reconcile::{Republished, Wanted};
 use crate::pipeline::tracking_memory::TrackingMemory;
+use crate::platform::jobs::in_place;
+use crate::platform::otlp::Spans;
 use crate::spool::{Spool, SpoolOptions};
 use control_socket::{ControlSocket, Republishers};
 use lanes::Shared;
@@ -147,6 +149,10 @@ impl App {
             schemas: SchemaResolver::from_config(config)?,
             memory: Arc::new(memory),
             counters,
+            spans: match &config.telemetry.otlp_endpoint {
+                Some(endpoint) => Spans::to(endpoint, config.cluster.instance_id.as_deref())?,
+                None => Spans::default(),
+            },
             lane_states: if is_clustered { LaneStates::unassigned() } else { LaneStates::default() },
             damaged: report(recovery, stores),
             stop,
@@ -277,6 +283,7 @@ impl App {
 /// before a reload opens them again.
 async fn close(shared: &Shared, mut background: JoinSet<()>, result: Result<(), AppError>) -> Result<(), AppError> {
     background.shutdown().await;
+    in_place(|| shared.spans.close());
     result.and(shared.account.close().map_err(AppError::from))
 }
 

@@ -37,7 +37,7 @@ pub use kafka::{Kafka, Properties, Topics};
 pub use key::Key;
 pub use layers::RefusedStore;
 pub use secret::{PasswordSource, SecretError, Token, TokenSource};
-pub use sections::{Admin, Cluster, Events, Reconcile, Resync, ResyncPolicy, SchemaRegistry, Spool};
+pub use sections::{Admin, Cluster, Events, Reconcile, Resync, ResyncPolicy, SchemaRegistry, Spool, Telemetry};
 pub use settings::reference;
 pub use sources::Sources;
 pub use store::{Api, Paths, Store};
@@ -78,6 +78,8 @@ pub struct Config {
     pub resync: Resync,
     /// What an event holds.
     pub events: Events,
+    /// Traces and the log.
+    pub telemetry: Telemetry,
     /// The stores by name. There may be none: see [`Config::stores_or_error`].
     pub stores: BTreeMap<StoreName, Store>,
     /// What the folder `stores_dir` defines and can't be used. The other stores don't depend on it.
@@ -117,6 +119,8 @@ struct Written {
     resync: Resync,
     #[serde(default)]
     events: Events,
+    #[serde(default)]
+    telemetry: Telemetry,
 }
 
 impl Config {
@@ -226,6 +230,7 @@ impl Config {
             mapping: written.mapping,
             resync: written.resync,
             events: written.events,
+            telemetry: written.telemetry,
             stores,
             refused,
             folder_version,

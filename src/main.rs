@@ -30,7 +30,7 @@ fn run(cli: &Cli) -> Result<u8> {
         return Ok(0);
     }
     let quiet = matches!(cli.command, Command::Demo(_));
-    let bars = cli::log::init(cli.json, if quiet { cli::log::QUIET } else { cli::log::USUAL });
+    let log = cli::log::Log::init(cli.json, if quiet { cli::log::QUIET } else { cli::log::USUAL });
     // guard: no core dumps
     if let Err(error) = core_dumps::forbid() {
         tracing::warn!(%error, "core dumps can't be forbidden: one would hold secrets and buyers' data");
@@ -47,7 +47,7 @@ fn run(cli: &Cli) -> Result<u8> {
         return Ok(0);
     }
     if let Command::Demo(args) = &cli.command {
-        return runtime.block_on(cli::demo::run(args.clone(), cli.json, &bars));
+        return runtime.block_on(cli::demo::run(args.clone(), cli.json, &log.bars));
     }
     if let Command::Doctor(args) = &cli.command
         && args.quick
@@ -57,10 +57,11 @@ fn run(cli: &Cli) -> Result<u8> {
     }
     let sources = Sources::read(cli.config.as_deref(), config::environment(), &[])?;
     let config = sources.load()?;
+    log.set_filter(&config.telemetry.log);
     match &cli.command {
-        Command::Run => runtime.block_on(cli::run::run(cli.config.as_deref(), sources, config, cli.json))?,
-        Command::Drain => runtime.block_on(cli::drain::run(&config, cli.json, &bars))?,
-        Command::Reconcile(args) => return runtime.block_on(cli::reconcile::run(*args, &config, cli.json, &bars)),
+        Command::Run => runtime.block_on(cli::run::run(cli.config.as_deref(), sources, config, log, cli.json))?,
+        Command::Drain => runtime.block_on(cli::drain::run(&config, cli.json, &log.bars))?,
+        Command::Reconcile(args) => return runtime.block_on(cli::reconcile::run(*args, &config, cli.json, &log.bars)),
         Command::Republish(args) => return runtime.block_on(cli::republish::run(args.clone(), &config, cli.json)),
         Command::Doctor(_) => return runtime.block_on(cli::doctor::run(&config, cli.json)),
         Command::Tail(args) => runtime.block_on(cli::tail::run(args.clone(), &config, cli.json))?,

@@ -10,6 +10,7 @@ pub mod core_dumps;
 pub mod disk;
 pub mod fail_point;
 pub mod jobs;
+pub mod otlp;
 pub mod poll_schedule;
 pub(crate) mod root_cause;
 pub mod sd_notify;

@@ -10,6 +10,7 @@ use crate::pipeline::drain::DrainError;
 use crate::pipeline::publish::LaneError;
 use crate::pipeline::reconcile::ReconcileError;
 use crate::pipeline::tracking_memory::MemoryError;
+use crate::platform::otlp::OtlpError;
 use crate::spool::SpoolError;
 
 /// Why the program could not start, or ended early. Whatever it has read is in the spool or in Kafka.
@@ -39,6 +40,9 @@ pub enum AppError {
     Lane(#[from] LaneError),
     #[error(transparent)]
     Reconcile(#[from] ReconcileError),
+    /// Traces can't be sent.
+    #[error(transparent)]
+    Otlp(#[from] OtlpError),
     /// The operating system or a library refused something at the start.
     #[error("{what}: {why}")]
     Start { what: &'static str, why: String },

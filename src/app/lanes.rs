@@ -27,6 +27,7 @@ use crate::pipeline::reconcile::{Asker, Reconciler};
 use crate::pipeline::tracking_memory::{TrackingMemory, lane_of};
 use crate::platform::clock;
 use crate::platform::jobs::in_place;
+use crate::platform::otlp::Spans;
 use crate::platform::poll_schedule::PollSchedule;
 use crate::spool::{Recovery, Spool, SpoolError, UnknownRead};
 
@@ -113,6 +114,7 @@ pub(super) struct Shared {
     pub(super) schemas: SchemaResolver,
     pub(super) memory: Arc<TrackingMemory>,
     pub(super) counters: Arc<Counters>,
+    pub(super) spans: Spans,
     pub(super) lane_states: LaneStates,
     /// Stores that may have lost a page to damage in the spool.
     pub(super) damaged: BTreeSet<StoreName>,
@@ -170,6 +172,7 @@ impl Shared {
             retention: (!self.once && !matches!(ownership, Ownership::Borrowed)).then_some(self.reconcile.retention),
             left,
             ownership,
+            spans: self.spans.clone(),
         };
         publish::spawn(parts, self.max_pages)
             .map_err(|error| AppError::Start { what: "starting a lane's thread", why: error.to_string() })

@@ -85,7 +85,7 @@ fn known(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
 
 fn of_app(error: &AppError) -> u8 {
     match error {
-        AppError::Config(_) | AppError::Secret(_) | AppError::Authorities(_) => USAGE,
+        AppError::Config(_) | AppError::Secret(_) | AppError::Authorities(_) | AppError::Otlp(_) => USAGE,
         AppError::Kafka(fault) => of_kafka(fault),
         AppError::Memory(_) => KAFKA,
         AppError::Encoding(error) => of_encoding(error),

@@ -1,6 +1,7 @@
 //! `run`: runs the pipeline until it is stopped, and restarts it when the settings are reloaded.
 //!
-//! If only stores differ, only those are started, restarted or stopped. Any other reload is an orderly stop and a new
+//! If only stores differ, only those are started, restarted or stopped; the admin server and the log are changed in
+//! place. Any other reload is an orderly stop and a new
 //! start in the same process: reads in flight are awaited and committed, and the spool is released and locked again. So
 //! at no time does one part of the program use the old settings and another part the new ones. The counters and the admin
 //! server outlive a reload.
@@ -20,6 +21,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::drain::summarize;
+use super::log::Log;
 use super::stores_watch::StoresWatch;
 use crate::app::{self, App, AppError};
 use crate::config::{self, Config, Sources, StoreChange};
@@ -34,7 +36,7 @@ use crate::platform::shutdown::{ProcessSignal, Signals};
 ///
 /// # Errors
 /// See [`AppError`], and an `admin.listen` address that can't be bound.
-pub async fn run(file: Option<&Path>, sources: Sources, config: Config, json: bool) -> Result<()> {
+pub async fn run(file: Option<&Path>, sources: Sources, config: Config, log: Log, json: bool) -> Result<()> {
     let counters = Arc::<Counters>::default();
     let admin = Arc::new(AdminState::new(counters.clone()));
     let server = Server::start(&config.admin, admin.clone()).await?;
@@ -48,7 +50,7 @@ pub async fn run(file: Option<&Path>, sources: Sources, config: Config, json: bo
     }
     let counted = counters.clone();
     let mut runner =
-        Runner { file, sources, stores, counters: counted, admin, server, signals, manager, stopping: false };
+        Runner { file, sources, stores, counters: counted, admin, server, signals, manager, log, stopping: false };
     let result = runner.run(config).await;
     summarize(&counters, json);
     Ok(result?)
@@ -78,6 +80,7 @@ struct Runner<'a> {
     server: Server,
     signals: Signals,
     manager: Arc<ServiceManager>,
+    log: Log,
     stopping: bool,
 }
 
@@ -113,6 +116,7 @@ impl Runner<'_> {
     }
 
     async fn work_with(&mut self, config: &mut Config) -> End {
+        self.log.set_filter(&config.telemetry.log);
         let stop = CancellationToken::new();
         let (counters, admin, stopped) = (self.counters.clone(), self.admin.clone(), stop.clone());
         let (manager, initial) = (self.manager.clone(), config.clone());
@@ -157,6 +161,7 @@ impl Runner<'_> {
                         }
                         control.set(new.stores.clone());
                         self.admin.configure(&new);
+                        self.log.set_filter(&new.telemetry.log);
                         *config = new;
                     }
                     None => {

@@ -35,17 +35,18 @@ pub fn changes(
 }
 
 impl Config {
-    /// Whether these settings differ from the former ones in anything besides the stores and the admin server. A file
+    /// Whether these settings differ from the former ones in anything besides the stores, the admin server and the log. A file
     /// with a secret of Kafka or the registry that was replaced is a difference.
     #[must_use]
     pub fn differs_beyond_stores(&self, former: &Self) -> bool {
         let Self { kafka, schema_registry, spool, cluster, reconcile, mapping, resync, events, secret_files, .. } =
             self;
+        let otlp_endpoint = &self.telemetry.otlp_endpoint;
         (kafka, schema_registry) != (&former.kafka, &former.schema_registry)
             || (spool, cluster) != (&former.spool, &former.cluster)
             || (reconcile, mapping) != (&former.reconcile, &former.mapping)
             || (resync, events) != (&former.resync, &former.events)
-            || *secret_files != former.secret_files
+            || (secret_files, otlp_endpoint) != (&former.secret_files, &former.telemetry.otlp_endpoint)
             || self.api.host_limits() != former.api.host_limits()
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tracing_subscriber::filter::Targets;
 use url::Url;
 
 use super::authorities::CaFile;
@@ -98,6 +99,24 @@ impl Default for Cluster {
             instance_id: None,
             session_timeout: Duration::from_secs(45),
         }
+    }
+}
+
+/// `[telemetry]`: traces and the log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Telemetry {
+    /// Where traces are sent, if they are.
+    #[serde(deserialize_with = "values::optional_http_url")]
+    pub otlp_endpoint: Option<Url>,
+    /// What is logged, if the environment says nothing else.
+    #[serde(with = "values::log_filter")]
+    pub log: Targets,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self { otlp_endpoint: None, log: "info,rdkafka=off".parse().expect("the default is well-formed") }
     }
 }
 

@@ -132,6 +132,8 @@ pub(super) static SETTINGS: &[Setting] = &[
     set_or("mapping.FIELD", Any, "see Mapping", "Where in a record the fields of an order are."),
     set("resync.policy", OneOf("publish, suppress_unchanged"), "What to do when a seller asks for a published order again: publish it with the next revision always, or only if it changed."),
     set("events.personal", OneOf("full, masked, none"), "How much of the buyer the orders topic shows: see [Personal data](personal-data.md)."),
+    set_or("telemetry.otlp_endpoint", Url, "none", "Where traces go: the base URL of a collector that speaks OTLP over HTTP, such as `http://127.0.0.1:4318`. Without it none are made."),
+    set("telemetry.log", Text, "What is logged: a level (`error`, `warn`, `info`, `debug`, `trace`, `off`), and others for single parts behind commas. A reload puts it into force without a new start. The variable `RUST_LOG` goes before it."),
     set_or("stores_dir", File, "none", "Folder whose `*.toml` files have further `[stores.NAME]` tables, for one store or for several. What is added, changed or removed there takes effect while the program runs."),
     set_or("stores.NAME.country", OneOf("CO, MX, EC, CR"), "required", "Settles host, currency and time zone."),
     set_or("stores.NAME.token", Secret, "required", "The bare token of the shop's settings. Either this or `token_file`."),
@@ -316,6 +318,7 @@ mod tests {
         for setting in SETTINGS.iter().filter(|setting| !matches!(setting.kind, Any)) {
             let value = match setting.kind {
                 Text if setting.name.contains("paths") => "/orders/{id}",
+                Text if setting.name == "telemetry.log" => "info",
                 Text | Secret | File | List => "text",
                 Flag => "true",
                 Number => "7",

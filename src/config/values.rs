@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::{Span, SpanRelativeTo};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize as _};
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use url::{Host, Url};
 
 /// Parses a value from text.
@@ -69,6 +70,11 @@ pub(super) fn http_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url
         return Err(D::Error::custom("must have neither a user, nor a password, nor anything after `?` or `#`"));
     }
     Ok(url)
+}
+
+/// Like [`http_url`], for a setting that may be absent.
+pub(super) fn optional_http_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D::Error> {
+    http_url(deserializer).map(Some)
 }
 
 /// Whether the URL can only lead to this machine.
@@ -170,6 +176,33 @@ pub(super) mod size {
     }
 }
 
+/// Filters of the log, as `RUST_LOG` has them.
+pub(super) mod log_filter {
+    use super::*;
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Targets, D::Error> {
+        parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+
+    pub(in super::super) fn serialize<S: serde::Serializer>(value: &Targets, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(value)
+    }
+
+    pub(super) fn parse(text: &str) -> Result<Targets, String> {
+        // The parser takes a misspelt level for the name of a part, and then nothing else is logged.
+        let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
+        let levels = || text.split(',').map(|part| part.rsplit('=').next().unwrap_or_default().trim());
+        let wrong = levels().find(|level| !is_level(level));
+        if let Some(wrong) = wrong {
+            return Err(format!(
+                "`{wrong}` is no level: write one of error, warn, info, debug, trace and off, and others for single \
+                 parts behind commas, such as info,imotriz_kafka::kafka=debug"
+            ));
+        }
+        text.parse().map_err(|error| format!("is no filter: {error}"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,6 +216,17 @@ mod tests {
         assert_eq!(duration::parse(" 1 hour 30 minutes ").unwrap().as_secs(), 5_400);
         for text in ["", "30", "-5s", "0s", "1 month", "soon"] {
             assert!(duration::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_log_filter_is_read_and_a_misspelt_level_refused() {
+        for text in ["info", "off", "warn,rdkafka=off", "imotriz_kafka::kafka=debug,info"] {
+            let filter = log_filter::parse(text).unwrap();
+            assert_eq!(log_filter::parse(&filter.to_string()).unwrap(), filter, "{text}");
+        }
+        for text in ["", "warning", "verbose", "info,kafka", "kafka=", "info,,warn"] {
+            assert!(log_filter::parse(text).is_err(), "{text:?}");
         }
     }
 

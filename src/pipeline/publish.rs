@@ -24,6 +24,7 @@ mod retention;
 mod status;
 mod stores;
 mod superseded;
+mod traces;
 mod work;
 
 use std::pin::pin;
@@ -42,6 +43,7 @@ use crate::pipeline::account::Account;
 use crate::pipeline::counters::Counters;
 use crate::pipeline::tracking_memory::TrackingMemory;
 use crate::platform::jobs::{self, Jobs, RuntimeOf};
+use crate::platform::otlp::Spans;
 use crate::spool::Spool;
 
 pub use decide::Source;
@@ -83,6 +85,8 @@ pub struct LaneParts {
     /// Number of pages that an earlier process left; the lane receives them first.
     pub left: usize,
     pub ownership: Ownership,
+    /// Where the traces of what is committed go.
+    pub spans: Spans,
 }
 
 /// By what right a lane publishes.

@@ -54,4 +54,5 @@ mod stack;
 mod stores;
 mod supply_chain;
 mod support;
+mod telemetry;
 mod tls;

@@ -2,6 +2,7 @@
 //! the index and by what the plan already holds.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 use jiff::Timestamp;
 
@@ -134,6 +135,17 @@ impl<'a> Plan<'a> {
     /// Which piece of the pending work brought this one of the events and dead letters.
     pub(super) fn work_of(&self, record: usize) -> usize {
         self.ends.partition_point(|end| *end <= record)
+    }
+
+    /// Which of the events and dead letters each piece of the pending work brought, as far as it is in the plan.
+    pub(super) fn records_of_each_work(&self) -> impl Iterator<Item = Range<usize>> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| start..*end)
+    }
+
+    /// The topic of the events, as they are meant for everybody who may see buyers.
+    pub(super) fn orders_topic(&self) -> &str {
+        &self.parts.topics.orders
     }
 
     /// Tracking records, which are delivered last, when the events' partitions are known.

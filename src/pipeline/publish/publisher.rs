@@ -13,6 +13,7 @@ use super::release::Releasing;
 use super::retention::Retention;
 use super::status::{LaneState, LaneStatus};
 use super::superseded::Superseded;
+use super::traces::CommittedTransaction;
 use super::{LaneError, LaneParts, MissingQuery, OPEN_DEADLINE, Ownership, Work, commit, load};
 use crate::avro::decoder::Decoder;
 use crate::avro::schemas::Frames;
@@ -460,6 +461,7 @@ impl Publisher {
         let mut plan = Plan::of(&self.pending, &self.index, &self.superseded, &self.parts, &frames);
         fail_point::reach("planned");
         self.status.busy();
+        let began_at = clock::now();
         open.producer.begin().await?;
         fail_point::reach("begun");
         let delivered = match Self::deliver(&self.parking, self.may_park(), open, &plan).await? {
@@ -492,6 +494,10 @@ impl Publisher {
         let committed = commit::commit(&*open.producer, released).await?;
         fail_point::reach("committed");
         self.status.committed();
+        if self.parts.spans.are_wanted() {
+            let (lane, plan, delivered) = (self.parts.lane, &plan, &*delivered);
+            CommittedTransaction { lane, began_at, plan, delivered }.trace(&self.pending, &self.parts.spans);
+        }
         let outcome = plan.into_outcome();
         self.failures = None;
         let tracked = !outcome.entries.is_empty();
