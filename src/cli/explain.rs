@@ -115,8 +115,7 @@ fn print(store: &str, id: &OrderId, case: &Case) {
     }
     if let Some(record) = &case.tracked {
         let revision = record.revision.map(|revision| format!(", revision {revision}")).unwrap_or_default();
-        let partition = record.event_partition.map(|number| format!(", partition {number}")).unwrap_or_default();
-        let text = format!("{}{revision}, {}{partition}", tracked(record.state), record.reason.as_str());
+        let text = format!("{}{revision}, {}", tracked(record.state), record.reason.as_str());
         fact("tracked", Timestamp::from_millisecond(record.published_at).ok(), &text);
         more(&format_args!("read {}", record.read_id));
     }
@@ -217,7 +216,6 @@ fn as_json(store: &str, id: &OrderId, case: &Case) -> Value {
         json!({
             "state": record.state, "revision": record.revision, "reason": record.reason.as_str(),
             "read_id": record.read_id, "at": text(Timestamp::from_millisecond(record.published_at).ok()),
-            "partition": record.event_partition,
         })
     });
     json!({

@@ -13,7 +13,6 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -189,11 +188,11 @@ impl Transactions {
         *self.producer.context().reports() =
             Reports { awaited: records.len(), so_far: Vec::with_capacity(records.len()) };
         for (index, record) in records.iter().enumerate() {
-            self.send(index, record).map_err(|code| self.undelivered(code, record, records))?;
+            self.send(index, record).map_err(|code| self.undelivered(code, record))?;
         }
         let reports = self.reports.recv().map_err(|_| self.passing("the producer's thread has ended"))?;
         for (index, report) in reports {
-            delivered[index] = report.map_err(|code| self.undelivered(code, &records[index], records))?;
+            delivered[index] = report.map_err(|code| self.undelivered(code, &records[index]))?;
         }
         Ok(delivered)
     }
@@ -269,15 +268,9 @@ impl Transactions {
         self.producer.send(base).map_err(|(error, _)| error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown))
     }
 
-    /// The fault of an undelivered record. It names all topics of the batch, since the client gives up the whole
-    /// transaction and does not tell which topic may not be written to.
-    fn undelivered(
-        &self,
-        code: RDKafkaErrorCode,
-        record: &OutgoingRecord<'_>,
-        all: &[OutgoingRecord<'_>],
-    ) -> KafkaFault {
-        let topics = || all.iter().map(|record| record.topic).collect::<BTreeSet<_>>();
+    /// The fault of an undelivered record. The client gives up the whole transaction and does not tell which topic may not
+    /// be written to.
+    fn undelivered(&self, code: RDKafkaErrorCode, record: &OutgoingRecord<'_>) -> KafkaFault {
         let fault = match code {
             RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize => {
                 KafkaFault::TooLarge { bytes: record.value.as_ref().map_or(0, |value| value.len()) }
@@ -288,8 +281,7 @@ impl Transactions {
                 self.explain(KafkaFault::of_code("delivering a record", self.lane, Some(code), &code.to_string()))
             }),
         };
-        let fault = fault.lacking(|| self.connection.acl_to_produce());
-        fault.lacking(|| self.connection.acl_on_topics(&["Write"], topics()))
+        fault.lacking(|| self.connection.acl_to_produce())
     }
 
     fn explain(&self, fault: KafkaFault) -> KafkaFault {

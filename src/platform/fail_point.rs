@@ -5,7 +5,7 @@
 //! resumes it later. `IMOTRIZ_TEST_PANIC_AT` is a bug at this place. A release build contains none of this.
 
 /// All places, in the order in which a page passes them.
-pub const PLACES: [&str; 13] = [
+pub const PLACES: [&str; 12] = [
     "opening",
     "fenced",
     "loaded",
@@ -16,7 +16,6 @@ pub const PLACES: [&str; 13] = [
     "planned",
     "begun",
     "delivered",
-    "tracked",
     "committed",
     "released",
 ];

@@ -13,7 +13,7 @@ use super::{LaneParts, Work};
 use crate::avro::event::{ContentHash, EncodedOrder, Event, Origin, Reason, Revision, dead_letter_headers};
 use crate::avro::schemas::Frames;
 use crate::avro::tracking::{OrderState, OrderTracking};
-use crate::kafka::{Delivered, OutgoingRecord};
+use crate::kafka::OutgoingRecord;
 use crate::order::DeadLetter;
 use crate::order::ids::{OrderId, OrderKey, ReadId, StoreName};
 use crate::pipeline::counters::Tally;
@@ -42,12 +42,10 @@ impl Key {
     }
 }
 
-/// A tracking record without its event's partition, which is known only after delivery.
+/// A tracking record that is not encoded yet: a plan may still give it up.
 struct Mark {
     key: Key,
     tracking: OrderTracking,
-    /// Position of its event among the plan's records.
-    event: Option<usize>,
 }
 
 /// Orders of a page, or of an operator's command, that were never published before.
@@ -127,9 +125,14 @@ impl<'a> Plan<'a> {
         plan
     }
 
-    /// Events and dead letters, which are delivered first.
-    pub(super) fn events_and_dead_letters(&self) -> &[OutgoingRecord<'a>] {
+    /// All records of the transaction: events and dead letters, and behind them what [`track`](Self::track) added.
+    pub(super) fn records(&self) -> &[OutgoingRecord<'a>] {
         &self.records
+    }
+
+    /// How many of them are events and dead letters.
+    pub(super) fn events_and_dead_letters(&self) -> usize {
+        self.ends.last().copied().unwrap_or_default()
     }
 
     /// Which piece of the pending work brought this one of the events and dead letters.
@@ -148,20 +151,21 @@ impl<'a> Plan<'a> {
         &self.parts.topics.orders
     }
 
-    /// Tracking records, which are delivered last, when the events' partitions are known.
-    pub(super) fn tracking_records(&mut self, delivered: &[Delivered]) -> Vec<OutgoingRecord<'a>> {
+    /// Adds the tracking records, and a tombstone for each of the orders to forget.
+    pub(super) fn track(&mut self, forgotten: &[Vec<u8>]) {
         let (parts, frame) = (self.parts, self.frames.tracking);
-        let record = |Mark { key, mut tracking, event }: Mark| {
-            tracking.event_partition = event.and_then(|event| delivered.get(event)).map(|at| at.partition);
-            OutgoingRecord {
-                topic: &parts.topics.tracking,
-                partition: Some(parts.lane),
-                key: Some(key.text.into_bytes().into()),
-                value: Some(tracking.to_message(frame).into()),
-                headers: Vec::new(),
-            }
+        let record = |key: Vec<u8>, value: Option<Vec<u8>>| OutgoingRecord {
+            topic: &parts.topics.tracking,
+            partition: Some(parts.lane),
+            key: Some(key.into()),
+            value: value.map(Into::into),
+            headers: Vec::new(),
         };
-        self.marks.drain(..).map(record).collect()
+        let marks = self.marks.drain(..);
+        let marks = marks.map(|Mark { key, tracking }| record(key.text.into_bytes(), Some(tracking.to_message(frame))));
+        // guard: tracking records beside the events
+        self.records.extend(marks);
+        self.records.extend(forgotten.iter().map(|key| record(key.clone(), None)));
     }
 
     /// Whether the plan holds the order with this key.
@@ -172,12 +176,6 @@ impl<'a> Plan<'a> {
     /// Whether the index knows none of the plan's orders.
     pub(super) fn is_news(&self) -> bool {
         self.overlay.keys().all(|key| self.index.get(*key).is_none())
-    }
-
-    /// The tombstone that removes an order from the tracking topic.
-    pub(super) fn tombstone(&self, key: &[u8]) -> OutgoingRecord<'a> {
-        let (topic, partition) = (&self.parts.topics.tracking, Some(self.parts.lane));
-        OutgoingRecord { topic, partition, key: Some(key.to_vec().into()), value: None, headers: Vec::new() }
     }
 
     pub(super) fn into_outcome(self) -> Outcome {
@@ -255,7 +253,7 @@ impl<'a> Plan<'a> {
             return;
         }
         let tracking = OrderTracking { reason: Reason::Reconciled, ..self.tracking(origin, id, OrderState::Gone) };
-        self.mark(Mark { key, tracking, event: None });
+        self.mark(Mark { key, tracking });
         self.tally().gone += 1;
     }
 
@@ -301,7 +299,7 @@ impl<'a> Plan<'a> {
             order_created_at: order.created_at,
             ..self.tracking(origin, &order.id, OrderState::Published)
         };
-        self.mark(Mark { key, tracking, event: Some(self.records.len()) });
+        self.mark(Mark { key, tracking });
         self.records.push(OutgoingRecord {
             topic: &self.parts.topics.orders,
             partition: None,
@@ -340,7 +338,7 @@ impl<'a> Plan<'a> {
             content_hash: Some(content),
             ..self.tracking(origin, id, OrderState::DeadLettered)
         };
-        self.mark(Mark { key, tracking, event: None });
+        self.mark(Mark { key, tracking });
         self.dead_letter(origin, letter);
     }
 

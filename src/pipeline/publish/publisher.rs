@@ -428,14 +428,14 @@ impl Publisher {
         self.parts.patience.is_none() && !matches!(self.parts.ownership, Ownership::Borrowed)
     }
 
-    /// Delivers the plan's events and dead letters, one by one if a record was refused a short while ago.
+    /// Delivers the plan's records; events and dead letters one by one if a record was refused a short while ago.
     async fn deliver(
         parking: &Parking,
         may_park: bool,
         open: &OpenProducer,
         plan: &Plan<'_>,
     ) -> Result<Result<Vec<Delivered>, Refused>, LaneError> {
-        let records = plan.events_and_dead_letters();
+        let records = plan.records();
         if !parking.is_looking() {
             return match open.producer.deliver(records).await {
                 // guard: a record that is refused stops its store alone
@@ -444,7 +444,8 @@ impl Publisher {
             };
         }
         let mut delivered = Vec::with_capacity(records.len());
-        for (at, record) in records.chunks(1).enumerate() {
+        let (looked_at, tracking) = records.split_at(plan.events_and_dead_letters());
+        for (at, record) in looked_at.chunks(1).enumerate() {
             match open.producer.deliver(record).await {
                 Err(fault @ KafkaFault::TooLarge { .. }) if may_park => {
                     return Ok(Err(Refused { work: Some(plan.work_of(at)), fault }));
@@ -452,6 +453,7 @@ impl Publisher {
                 one => delivered.extend(one?),
             }
         }
+        delivered.extend(open.producer.deliver(tracking).await?);
         Ok(Ok(delivered))
     }
 
@@ -459,6 +461,15 @@ impl Publisher {
     async fn publish(&mut self, open: &OpenProducer) -> Result<Result<(), Refused>, LaneError> {
         let frames = self.frames().await?;
         let mut plan = Plan::of(&self.pending, &self.index, &self.superseded, &self.parts, &frames);
+        let forgotten = match &mut self.retention {
+            Some(retention) => {
+                // A lane that is never idle removes old records too.
+                retention.look(|| (tracking_reader(&self.parts), self.parts.schemas.tracking_decoder())).await;
+                retention.take(&self.index, |key| plan.tracks(key))
+            }
+            None => Vec::new(),
+        };
+        plan.track(&forgotten);
         fail_point::reach("planned");
         self.status.busy();
         let began_at = clock::now();
@@ -469,19 +480,6 @@ impl Publisher {
             Err(refused) => return Ok(Err(refused)),
         };
         fail_point::reach("delivered");
-        let mut tracking = plan.tracking_records(&delivered);
-        let forgotten = match &mut self.retention {
-            Some(retention) => {
-                // A lane that is never idle removes old records too.
-                retention.look(|| (tracking_reader(&self.parts), self.parts.schemas.tracking_decoder())).await;
-                retention.take(&self.index, |key| plan.tracks(key))
-            }
-            None => Vec::new(),
-        };
-        tracking.extend(forgotten.iter().map(|key| plan.tombstone(key)));
-        // guard: tracking records beside the events
-        open.producer.deliver(&tracking).await?;
-        fail_point::reach("tracked");
         // The index remembers only an order's last read. So earlier pages must have left the spool before a later one
         // is committed, or a kill would bring them back as new reads.
         let released = match self.releasing.wait().await {

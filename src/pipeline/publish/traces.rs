@@ -25,7 +25,7 @@ pub(super) struct CommittedTransaction<'a> {
     pub(super) lane: i32,
     pub(super) began_at: Timestamp,
     pub(super) plan: &'a Plan<'a>,
-    /// Where the plan's events and dead letters are.
+    /// Where the plan's records are.
     pub(super) delivered: &'a [Delivered],
 }
 
@@ -49,8 +49,7 @@ impl CommittedTransaction<'_> {
                 trace.span(random_id(), read.span_context.span_id(), "transaction", self.began_at, attributes);
             let parent = transaction.span_context.span_id();
             for at in records {
-                if let (Some(record), Some(place)) =
-                    (self.plan.events_and_dead_letters().get(at), self.delivered.get(at))
+                if let (Some(record), Some(place)) = (self.plan.records().get(at), self.delivered.get(at))
                     && let Some(id) = self.id_of(record)
                 {
                     let name = format!("send {}", record.topic);
