@@ -7,10 +7,10 @@ use rustix::process::Signal;
 use crate::admin::{address, ready};
 use crate::doctor::check;
 use crate::support::compose::read;
-use crate::support::consume;
 use crate::support::program::Program;
 use crate::support::scene::{RUN_DEADLINE, Scene};
 use crate::support::secure::{self, Door, guarded, limited};
+use crate::support::{consume, wait};
 
 /// A row of the table in docs/operations.md, with this test's names in place of the defaults.
 struct Row {
@@ -234,4 +234,47 @@ fn whoever_may_do_nothing_is_told_of_every_topic_what_is_needed() {
     let log = check(&scene, "transaction log", 7);
     assert_eq!((&log["health"], log["found"].to_string().contains("replicas")), (&"doubtful".into(), false), "{log}");
     assert!(log["cure"].as_str().unwrap().contains("--operation DescribeConfigs --cluster"), "{log}");
+}
+
+#[test]
+fn a_topic_that_is_forbidden_while_the_program_runs_is_named_and_nothing_is_lost() {
+    let scene = Scene::behind(guarded(), Door::Plain, "forbidden", SandboxArgs::with_orders(30));
+    let user = limited(0);
+    let scene = scene.with(&secure::property("SASL_USERNAME"), &user);
+    let principal = format!("User:{user}");
+    let change = |how: &[&str], row: &[&str]| {
+        guarded().kafka.acl(&[how, &["--allow-principal", &principal], row].concat());
+    };
+    for row in
+        table(&scene).iter().filter(|row| ["creating", "publishing"].iter().any(|it| row.needed_for.contains(it)))
+    {
+        change(&["--add"], &row.arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    let mut program = scene.settings.start(&["run"]);
+    ready(&address(&mut program));
+    wait::until("what was there is published", RUN_DEADLINE, || scene.events().len() == 30);
+
+    let write = ["--operation", "Write", "--topic", &scene.topics.orders];
+    change(&["--remove", "--force"], &write);
+    // Until the broker knows, orders may still be published.
+    wait::until("an order is refused", RUN_DEADLINE, || {
+        scene.shop().add(1, 0);
+        program.ended().is_some()
+    });
+    program.expect_exit(4, RUN_DEADLINE);
+    let said = program.stderr();
+    let command =
+        |topic| format!("kafka-acls.sh --add --allow-principal {principal} --operation Write --topic {topic}");
+    assert!(said.contains(&command(&scene.topics.orders)), "{said}");
+    for other in [&scene.topics.tracking, &scene.topics.dead_letter] {
+        assert!(!said.contains(&command(other)), "{other}: {said}");
+    }
+    assert!(scene.spooled("page") > 0, "what was read waits");
+
+    change(&["--add"], &write);
+    wait::until("the broker allows it again", RUN_DEADLINE, || {
+        let mut drain = scene.settings.start(&["drain"]);
+        drain.wait(RUN_DEADLINE).success()
+    });
+    scene.verdict().assert_clean();
 }
