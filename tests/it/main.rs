@@ -31,6 +31,7 @@ mod group;
 mod harness;
 mod kill;
 mod kubernetes;
+mod many;
 mod migration;
 mod network;
 mod operators;
