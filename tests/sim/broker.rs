@@ -261,6 +261,16 @@ impl Producer for ModelProducer {
             if std::mem::take(&mut world.faults.delivery_fails) {
                 return Err(passing("broker: deliver"));
             }
+            let store_of = |record: &OutgoingRecord<'_>| {
+                let id = record.headers.iter().find(|(key, _)| *key == "ce_id")?.1.to_string();
+                id.split_once('/').map(|(store, _)| store.to_owned())
+            };
+            let is_refused =
+                |store: String| world.market.shops.iter().any(|shop| shop.is_refused && shop.name == store);
+            if records.iter().filter_map(store_of).any(is_refused) {
+                world.market.refusals += 1;
+                return Err(KafkaFault::TooLarge { bytes: 1 << 20 });
+            }
             let lane = self.lane(&mut world);
             let transaction = lane.transactions.len() - 1;
             for record in records {

@@ -76,17 +76,26 @@ fn is_of(bytes: &[u8], store: &str) -> bool {
     bytes.starts_with(PAGE) && text_field(bytes, "store: ") == Some(store)
 }
 
-fn holds(bytes: &[u8], needle: &[u8]) -> bool {
-    bytes.windows(needle.len()).any(|window| window == needle)
+fn holds(bytes: &[u8], needle: &str) -> bool {
+    // Most of it is text, where the standard library searches fast, even for a debug build.
+    std::str::from_utf8(bytes).map_or_else(
+        |_| bytes.windows(needle.len()).any(|window| window == needle.as_bytes()),
+        |text| text.contains(needle),
+    )
 }
 
 fn holds_orders(body: &[u8]) -> bool {
-    holds(body, br#""key":"#)
+    holds(body, r#""key":"#)
+}
+
+/// Whether the order with this key is in the page.
+pub fn holds_order(page: &[u8], key: &str) -> bool {
+    holds(page, &format!("\"key\":\"{key}\""))
 }
 
 /// What was made durable before it was looked into may be none: HTML, or an empty page that says that it is none.
 fn is_page(body: &[u8]) -> bool {
-    holds_orders(body) || holds(body, br#""returned_transactions":0"#)
+    holds_orders(body) || holds(body, r#""returned_transactions":0"#)
 }
 
 fn sealed_page(bytes: &[u8]) -> Option<(String, &[u8])> {
@@ -183,19 +192,10 @@ impl DiskState {
         self.pages.extend(reads);
     }
 
-    fn holds_a_page(&self, which: impl Fn(&[u8]) -> bool) -> bool {
-        self.durable_files().filter_map(sealed_page).any(|(_, body)| which(body))
-            || self.live().values().any(|live| live.page.is_some_and(|body| is_page(body) && which(body)))
-    }
-
-    pub fn holds_order(&self, key: &str) -> bool {
-        let needle = format!("\"key\":\"{key}\"");
-        self.holds_a_page(|body| holds(body, needle.as_bytes()))
-    }
-
-    /// Whether this body is on the disk whatever happens.
-    pub fn holds_body(&self, body: &[u8]) -> bool {
-        self.holds_a_page(|page| page == body)
+    /// The pages that are on the disk whatever happens.
+    pub fn pages(&self) -> impl Iterator<Item = &[u8]> {
+        let files = self.durable_files().filter_map(sealed_page).map(|(_, body)| body);
+        files.chain(self.live().into_values().filter_map(|live| live.page.filter(|body| is_page(body))))
     }
 
     /// Whether a page is still in the spool.

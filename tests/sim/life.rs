@@ -8,7 +8,17 @@ use tempfile::TempDir;
 use crate::broker::{ORDERS, TRACKING};
 use crate::random::Random;
 
-const STORES: [(&str, &str); 2] = [("bogota", "CO"), ("quito", "EC")];
+/// All that are in one country share a host.
+const STORES: [(&str, &str); 8] = [
+    ("bogota", "CO"),
+    ("quito", "EC"),
+    ("cali", "CO"),
+    ("pasto", "CO"),
+    ("neiva", "CO"),
+    ("tunja", "CO"),
+    ("cuenca", "EC"),
+    ("ibarra", "EC"),
+];
 
 #[derive(Clone, Copy)]
 pub struct Life {
@@ -23,6 +33,8 @@ pub struct Life {
     pub by_command: bool,
     /// How many instances share the lanes.
     pub instances: usize,
+    /// How many requests to a host may be in flight.
+    in_flight: u64,
 }
 
 impl Life {
@@ -36,7 +48,14 @@ impl Life {
             by_command: random.one_in(4),
             long_pages_fit: random.one_in(2),
             instances: 1,
+            in_flight: 64,
         }
+    }
+
+    /// Of many stores, which wait for each other at their hosts.
+    pub fn crowded(seed: u64) -> Self {
+        let mut random = Random::new(seed ^ 0xc10d);
+        Self { stores: STORES.len(), lanes: 2, in_flight: 1 + random.below(3), ..Self::of(seed) }
     }
 
     /// Of several instances.
@@ -54,7 +73,7 @@ impl Life {
     }
 
     pub fn config(&self, tokens: &Tokens) -> Config {
-        let Self { detect_changes, forgets, .. } = self;
+        let Self { detect_changes, forgets, in_flight, .. } = self;
         let page_space = if self.long_pages_fit { "16KiB" } else { "8KiB" };
         let retention = if *forgets { "31d" } else { "10000d" };
         let stores: String = STORES
@@ -68,7 +87,7 @@ impl Life {
         Config::from_toml(&format!(
             "[kafka.topics]\norders = \"{ORDERS}\"\ntracking = \"{TRACKING}\"\ndead_letter = \"dlq\"\n\
              [cluster]\nenabled = {}\n[spool]\ndir = \"/nowhere/spool\"\nmax_pages = 8\npage_space = \"{page_space}\"\n\
-             [api]\npoll_interval = \"5s\"\n\
+             [api]\npoll_interval = \"5s\"\nmax_in_flight_per_host = {in_flight}\n\
              [reconcile]\ninterval = \"1m\"\nconcurrency = 3\nretention = \"{retention}\"\n\
              detect_changes = {detect_changes}\nchanges_per_second = 20\n{stores}",
             self.instances > 1

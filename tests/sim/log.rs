@@ -27,9 +27,9 @@ pub struct Live<'a> {
 impl<'a> Frame<'a> {
     /// The frame that begins with this block, if any does.
     pub fn at(bytes: &'a [u8], offset: usize) -> Option<Self> {
-        let block = bytes.get(offset..offset + BLOCK)?;
+        let block = bytes.get(offset..offset + BLOCK).filter(|block| block.starts_with(MAGIC))?;
         let end = block.iter().position(|byte| *byte == 0)?;
-        let text = std::str::from_utf8(&block[..end]).ok().filter(|text| text.as_bytes().starts_with(MAGIC))?;
+        let text = std::str::from_utf8(&block[..end]).ok()?;
         let (checked, check) = text.trim_end().rsplit_once("check: ")?;
         if u64::from_str_radix(check, 16) != Ok(xxh3_64(checked.as_bytes())) {
             return None;

@@ -45,6 +45,8 @@ use world::Shared;
 const SEEDS: u64 = 2_000;
 /// The same for several instances.
 const SHARED_SEEDS: u64 = 1_000;
+/// The same for many stores.
+const CROWDED_SEEDS: u64 = 300;
 /// From the end of all faults until everything must have come right.
 const HEALING: Duration = Duration::from_secs(600);
 
@@ -61,6 +63,8 @@ struct Verdict {
     trace: u64,
     /// How often lanes were revoked, lost and assigned.
     moves: [u64; 3],
+    /// How often records were refused.
+    refusals: u64,
     log: Vec<String>,
 }
 
@@ -150,6 +154,18 @@ impl Supervisor<'_> {
             shop.token_in_file = shop.token;
             self.tokens.put(shop.name, shop.token);
         }
+    }
+
+    /// The settings lose a store, or have it again. The first one stays, for there must be one.
+    fn take_or_bring(&mut self, store: u64) {
+        let stores = self.life.stores();
+        let Some(name) = stores.get(store as usize % stores.len()).filter(|name| **name != stores[0]) else { return };
+        let name = name.parse().unwrap();
+        let config = Arc::make_mut(&mut self.config);
+        if config.stores.remove(&name).is_none() {
+            config.stores.insert(name.clone(), self.life.config(self.tokens).stores[&name].clone());
+        }
+        self.running.iter().flatten().for_each(|running| running.set_stores(&self.config));
     }
 
     async fn run_for(&mut self, pause: Duration) {
@@ -265,6 +281,7 @@ fn play(life: Life, seed: u64, ops: &[Op], log: bool) -> Verdict {
         broken: std::mem::take(&mut world.broken),
         trace: world.trace,
         moves: world.broker.group.moves,
+        refusals: world.market.refusals,
         log: world.log.take().unwrap_or_default(),
     }
 }
@@ -298,6 +315,7 @@ async fn live(life: Life, tokens: &Tokens, shared: Shared, ops: &[Op]) {
             Op::Command(command) => supervisor.command(*command),
             Op::RotateToken(store) => supervisor.rotate_token(*store),
             Op::Stop(instance) => supervisor.stop(*instance as usize),
+            Op::TakeOrBringStore(store) => supervisor.take_or_bring(*store),
             _ => {}
         }
         let pause = if let Op::Wait(ms) = op { *ms } else { shared.lock().random.below(30) };
@@ -316,6 +334,7 @@ async fn heal(supervisor: &mut Supervisor<'_>) {
     supervisor.kill().await;
     supervisor.commands.clear();
     supervisor.reconciled.clear();
+    supervisor.config = Arc::new(supervisor.life.config(supervisor.tokens));
     {
         let mut world = shared.lock();
         world.heal(shared.clock.true_time());
@@ -369,6 +388,12 @@ const ALONE: Lives =
 const SHARED: Lives =
     Lives { of: Life::shared, scenario: ops::shared_scenario, test: "whatever_befalls_instances_that_share_the_lanes" };
 
+const CROWDED: Lives = Lives {
+    of: Life::crowded,
+    scenario: ops::crowded_scenario,
+    test: "whatever_befalls_many_stores_nothing_is_lost_and_nothing_doubled",
+};
+
 impl Lives {
     fn ops(self, seed: u64) -> Vec<Op> {
         (self.scenario)(&mut Random::new(seed ^ 0x5eed))
@@ -391,35 +416,40 @@ impl Lives {
         );
     }
 
-    /// One seed by its number, or as many as wanted. Returns how often the lanes were revoked, lost and assigned.
-    fn play_all(self, seeds: u64) -> [u64; 3] {
-        let moves = Mutex::new([0; 3]);
+    /// One seed by its number, or as many as wanted. Returns how often the lanes were revoked, lost and assigned, and
+    /// records refused.
+    fn play_all(self, seeds: u64) -> [u64; 4] {
+        let happened = |verdict: &Verdict| {
+            let [revoked, lost, assigned] = verdict.moves;
+            [revoked, lost, assigned, verdict.refusals]
+        };
+        let sums = Mutex::new([0; 4]);
         if let Some(seed) = variable("SIM_SEED") {
             let verdict = self.play(seed, &self.ops(seed), true);
             println!("{}", verdict.log.join("\n"));
             if !verdict.broken.is_empty() {
                 self.fail(seed);
             }
-            return verdict.moves;
+            return happened(&verdict);
         }
         let (first, seeds) = (variable("SIM_FIRST").unwrap_or(0), variable("SIM_SEEDS").unwrap_or(seeds));
         let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
         std::thread::scope(|scope| {
             for thread in 0..threads {
-                let moves = &moves;
+                let sums = &sums;
                 scope.spawn(move || {
                     for seed in (first..first + seeds).skip(thread as usize).step_by(threads as usize) {
                         let verdict = self.play(seed, &self.ops(seed), false);
                         if !verdict.broken.is_empty() {
                             self.fail(seed);
                         }
-                        let mut moves = moves.lock().unwrap();
-                        moves.iter_mut().zip(verdict.moves).for_each(|(sum, moved)| *sum += moved);
+                        let mut sums = sums.lock().unwrap();
+                        sums.iter_mut().zip(happened(&verdict)).for_each(|(sum, times)| *sum += times);
                     }
                 });
             }
         });
-        moves.into_inner().unwrap()
+        sums.into_inner().unwrap()
     }
 }
 
@@ -434,8 +464,14 @@ fn whatever_goes_wrong_nothing_is_lost_and_nothing_doubled() {
 
 #[test]
 fn whatever_befalls_instances_that_share_the_lanes_nothing_is_lost_and_nothing_doubled() {
-    let [revoked, lost, assigned] = SHARED.play_all(SHARED_SEEDS);
+    let [revoked, lost, assigned, _] = SHARED.play_all(SHARED_SEEDS);
     assert!(revoked > 0 && lost > 0 && assigned > revoked, "no lane ever moved");
+}
+
+#[test]
+fn whatever_befalls_many_stores_nothing_is_lost_and_nothing_doubled() {
+    let [.., refused] = CROWDED.play_all(CROWDED_SEEDS);
+    assert!(refused > 0, "no record was ever refused");
 }
 
 /// What a seed found once, cut down to the operations without which it would not be. Returns what happened.
@@ -458,7 +494,7 @@ fn what_was_published_while_the_clock_was_weeks_behind_is_not_forgotten_when_it_
 #[test]
 fn a_seed_decides_everything() {
     for seed in 0..10 {
-        for lives in [ALONE, SHARED] {
+        for lives in [ALONE, SHARED, CROWDED] {
             let [one, other] = [0; 2].map(|_| lives.play(seed, &lives.ops(seed), false).trace);
             assert_eq!(one, other, "seed {seed} of {}", lives.test);
         }

@@ -47,6 +47,8 @@ pub struct Shop {
     idle: Option<u64>,
     /// The process whose last read was a poll, which is not announced.
     pub polled_by: Option<u64>,
+    /// Whether Kafka takes no record of it.
+    pub is_refused: bool,
 }
 
 /// Reads without a good answer. Where as many orders became pending meanwhile as they marked, the counts show nothing of
@@ -82,6 +84,8 @@ pub struct MarketState {
     /// Orders that may be missing without anybody's knowledge, since the marketplace said that they are not there, or
     /// since its counts did not show that they were marked.
     pub excused: BTreeSet<String>,
+    /// How often a record was refused.
+    pub refusals: u64,
 }
 
 impl Shop {
@@ -97,6 +101,7 @@ impl Shop {
             gap: Gap::default(),
             idle: None,
             polled_by: None,
+            is_refused: false,
         }
     }
 
@@ -263,7 +268,7 @@ impl ModelMarket {
         }
         if let Some((reader, body, ids)) = world.market.shops[self.shop].last.take()
             && reader == self.process
-            && !world.disk().holds_body(&body)
+            && !world.disk().pages().any(|page| page == body)
             && !ids.iter().all(|id| world.broker.has(&world.market.shops[self.shop].key(*id)))
         {
             world.breaks(format!("the next read of {name} before the page of the last one was durable"));

@@ -83,6 +83,10 @@ pub enum Op {
     Rebalance,
     /// The group gives an instance up, which learns of it after so many milliseconds.
     GiveUp(u64, u64),
+    /// Kafka takes no record of this store from now on, or takes them again.
+    RefuseRecords(u64),
+    /// The settings lose a store, or have it again.
+    TakeOrBringStore(u64),
     /// The machine loses its power at its n-th input or output from now.
     Crash(u64),
 }
@@ -114,6 +118,8 @@ impl fmt::Display for Op {
             Self::GiveUp(instance, ms) => {
                 write!(f, "the group gives instance {instance} up, which learns of it after {ms} ms")
             }
+            Self::RefuseRecords(store) => write!(f, "records of store {store} are refused, or taken again"),
+            Self::TakeOrBringStore(store) => write!(f, "the settings lose store {store}, or have it again"),
             Self::Crash(io) => write!(f, "the power goes at the {io}th input or output from now"),
         }
     }
@@ -140,6 +146,26 @@ fn shared_op(random: &mut Random) -> Op {
         _ => match op(random) {
             // Commands belong to one spool; days of sleep to the list, which other seeds look at.
             Op::Command(_) | Op::Sleep(_) => Op::Rebalance,
+            op => op,
+        },
+    }
+}
+
+/// A life of many stores.
+pub fn crowded_scenario(random: &mut Random) -> Vec<Op> {
+    let length = 10 + random.below(50);
+    (0..length).map(|_| crowded_op(random)).collect()
+}
+
+fn crowded_op(random: &mut Random) -> Op {
+    match random.below(12) {
+        0 => Op::RefuseRecords(random.below(8)),
+        1 => Op::TakeOrBringStore(random.below(8)),
+        2..5 => Op::Place([1, 3, 7, 20, 60][random.below(5) as usize], random.below(8)),
+        5 => Op::RotateToken(random.below(8)),
+        _ => match op(random) {
+            // It is for one store, which the settings may not have.
+            Op::Command(Command::Republish(_)) => Op::Command(Command::Reconcile),
             op => op,
         },
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use imotriz_kafka::app::{App, AppError, Environment};
+use imotriz_kafka::app::{App, AppError, Environment, StoresControl};
 use imotriz_kafka::config::Config;
 use imotriz_kafka::marketplace::client::Marketplace;
 use imotriz_kafka::order::ids::{OrderId, StoreName};
@@ -25,6 +25,7 @@ pub struct Process {
     pub task: JoinHandle<Result<String, AppError>>,
     pub counters: Arc<Counters>,
     pub account: Arc<Mutex<Option<Account>>>,
+    control: Arc<Mutex<Option<StoresControl>>>,
     stop: CancellationToken,
     threads: Arc<InTurn>,
 }
@@ -37,11 +38,14 @@ impl Process {
         let threads = Arc::new(InTurn { shared: shared.clone(), process, dedicated: Mutex::default() });
         let (counters, account) = (Arc::<Counters>::default(), Arc::<Mutex<Option<Account>>>::default());
         let environment = environment(shared.clone(), process, threads.clone());
+        let control = Arc::<Mutex<Option<StoresControl>>>::default();
         let (stop_of_app, counted, accounted) = (stop.clone(), counters.clone(), account.clone());
+        let controlled = control.clone();
         let task = spawn_local(async move {
             let (layout, once) = (Some(shared.lock().broker.layout()), command.is_some());
             let app = App::build_in(environment, layout, &config, once, counted, stop_of_app).await?;
             *accounted.lock().unwrap() = Some(app.account());
+            *controlled.lock().unwrap() = (!once).then(|| app.stores_control());
             match command {
                 None | Some(Command::Drain) => app.run().await?,
                 Some(Command::Reconcile) => app.reconcile().await.1?,
@@ -49,7 +53,14 @@ impl Process {
             }
             Ok("it came to its end".to_owned())
         });
-        Self { task, counters, account, stop, threads }
+        Self { task, counters, account, control, stop, threads }
+    }
+
+    /// As by a change in the folder of stores. A command does not look there.
+    pub fn set_stores(&self, config: &Config) {
+        if let Some(control) = &*self.control.lock().unwrap() {
+            control.set(config.stores.clone());
+        }
     }
 
     /// As by SIGTERM.

@@ -1,5 +1,6 @@
 //! The state that outlives the program: marketplace, broker, disk, faults to come, and the verdict.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use tokio::sync::Notify;
 
 use crate::broker::BrokerState;
 use crate::clock::ModelClock;
-use crate::disk::DiskState;
+use crate::disk::{DiskState, holds_order};
 use crate::life::Life;
 use crate::market::{MarketState, Shop};
 use crate::ops::{CommitFault, Op, ReadFault};
@@ -34,22 +35,26 @@ pub struct Faults {
 pub struct Actor(u64);
 
 impl Actor {
-    const MANY: u64 = 6;
+    /// How many there are in one instance.
+    fn count(shops: usize) -> u64 {
+        2 + 2 * shops.max(2) as u64
+    }
 
     pub fn lane(lane: i32) -> Self {
         Self(lane as u64)
     }
 
     pub fn drain(shop: usize) -> Self {
-        Self(2 + shop as u64)
+        Self(if shop < 2 { 2 + shop as u64 } else { 2 + 2 * shop as u64 })
     }
 
     pub fn reconciler(shop: usize) -> Self {
-        Self(4 + shop as u64)
+        Self(if shop < 2 { 4 + shop as u64 } else { 3 + 2 * shop as u64 })
     }
 
+    /// Several instances have two shops.
     pub fn of(self, process: u64) -> Self {
-        Self(self.0 + Self::MANY * instance_of(process) as u64)
+        Self(self.0 + Self::count(2) * instance_of(process) as u64)
     }
 }
 
@@ -160,7 +165,7 @@ impl World {
         let seed = self.seed;
         let random = self.actors.entry(number).or_insert_with(|| Random::new(seed ^ (number << 32)));
         let time = times[random.below(times.len() as u64) as usize];
-        Duration::from_millis(1 + time * Actor::MANY * self.disks.len() as u64 + number)
+        Duration::from_millis(1 + time * Actor::count(self.market.shops.len()) * self.disks.len() as u64 + number)
     }
 
     pub fn disk(&self) -> &DiskState {
@@ -223,7 +228,12 @@ impl World {
         self.note(&format!("--- {op}"));
         let now = clock.true_time();
         match op {
-            Op::Wait(_) | Op::Command(_) | Op::RotateToken(_) | Op::Stop(_) => {}
+            Op::Wait(_) | Op::Command(_) | Op::RotateToken(_) | Op::Stop(_) | Op::TakeOrBringStore(_) => {}
+            Op::RefuseRecords(store) => {
+                let count = self.market.shops.len();
+                let shop = &mut self.market.shops[store as usize % count];
+                shop.is_refused = !shop.is_refused;
+            }
             Op::Rebalance => self.broker.group.rebalance(),
             Op::GiveUp(instance, ms) => {
                 let until = clock.elapsed() + Duration::from_millis(ms);
@@ -257,6 +267,7 @@ impl World {
         self.broker.away_until = Duration::ZERO;
         for store in 0..self.market.shops.len() {
             self.market.shops[store].hidden.clear();
+            self.market.shops[store].is_refused = false;
             // An empty list proves nothing, and so would settle nothing.
             self.market.place(store as u64, now);
         }
@@ -279,12 +290,15 @@ impl World {
             let is_known_to_be_past_the_list = clock.was_right() && !MarketState::is_out_of_reach(shop, *id, now);
             is_known_to_be_past_the_list || shop.listed(now).any(|listed| listed == *id)
         };
+        let pages: LazyCell<Vec<&[u8]>, _> =
+            LazyCell::new(|| self.disks.iter().flat_map(|disk| disk.pages()).collect());
         let silent = self
             .lost()
             .filter(|(shop, id)| counts(shop, id))
             .filter(|(shop, _)| shop.polled_by.is_none_or(|process| !self.has_power(process)))
             .find(|(shop, id)| {
-                !self.disks.iter().any(|disk| disk.holds_order(&shop.key(*id)) || disk.holds_a_trace(shop.name))
+                !pages.iter().any(|page| holds_order(page, &shop.key(*id)))
+                    && !self.disks.iter().any(|disk| disk.holds_a_trace(shop.name))
             });
         if let Some(key) = silent.map(|(shop, id)| shop.key(id)) {
             self.breaks(format!("order {key} was marked, is nowhere, and no trace says so"));
