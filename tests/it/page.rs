@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::admin::{address, ready};
 use crate::support::program::Program;
-use crate::support::scene::{RUN_DEADLINE, Scene};
+use crate::support::scene::{RUN_DEADLINE, Scene, runtime};
 use crate::support::{child, example, http, services, wait};
 
 const SHOPS: usize = 10_000;
@@ -184,8 +184,8 @@ fn shown(html: &str) -> Vec<&str> {
     html.split("data-key=\"").skip(1).map(|item| item.split('"').next().unwrap()).collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn orders_show_on_the_page_and_in_its_events_as_they_are_published() {
+#[test]
+fn orders_show_on_the_page_and_in_its_events_as_they_are_published() {
     let scene = Scene::new("feed", SandboxArgs::with_orders(0)).with("IMOTRIZ_API__POLL_INTERVAL", "100ms");
     let buyer = r#""buyer":{"name":"Canaria","email":"canaria@jaula.example","address":"Calle Canaria"}"#;
     let insert = |id: u64, total: &str| {
@@ -196,21 +196,21 @@ async fn orders_show_on_the_page_and_in_its_events_as_they_are_published() {
     let url = address(&mut program);
     ready(&url);
     assert_eq!(shown(&http::get(&url).1), Vec::<&str>::new());
-    let mut events = Events::of(&url).await;
-    let mut section = async |wanted: &str| loop {
-        match events.next().await["recent"].as_str() {
+    let mut events = runtime().block_on(Events::of(&url));
+    let mut section = |wanted: &str| loop {
+        match runtime().block_on(events.next())["recent"].as_str() {
             Some(html) if shown(html).contains(&wanted) => return html.to_owned(),
             _ => {}
         }
     };
 
     let order = insert(4_810_001, "12345678.0901");
-    section("bogota/4810001/1").await;
+    section("bogota/4810001/1");
     insert(4_810_002, "much");
     insert(4_810_003, "0.1");
-    section("bogota/4810003/1").await;
+    section("bogota/4810003/1");
     scene.shop().unsynchronise(&[order]).unwrap();
-    let html = section("bogota/4810001/2").await;
+    let html = section("bogota/4810001/2");
     assert_eq!(shown(&html), ["bogota/4810001/2", "bogota/4810003/1", "bogota/4810001/1"]);
     let rows: Vec<&str> = html.split("<li").skip(1).collect();
     for (row, total, reason) in
