@@ -2,12 +2,9 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use rust_decimal::Decimal;
 
 use crate::avro::event::{EventLine, OrderEvent};
-use crate::order::amount::Amount;
 use crate::order::country::Country;
-use crate::platform::text::grouped;
 
 /// The columns, from left to right.
 pub const COLUMNS: [&str; 7] = ["placed", "order", "rev", "reason", "buyer", "products", "total"];
@@ -28,7 +25,7 @@ pub fn cells(event: &OrderEvent) -> [String; 7] {
         event.reason.as_str().to_lowercase(),
         event.buyer.name.as_deref().map(masked).unwrap_or_default(),
         products(&event.lines),
-        event.total.map(|total| format!("{} {}", event.currency, money(total))).unwrap_or_default(),
+        event.total.map(|total| format!("{} {}", event.currency, total.grouped())).unwrap_or_default(),
     ]
 }
 
@@ -70,33 +67,9 @@ fn shortened(name: &str) -> String {
     }
 }
 
-/// Keeps all digits, at least two decimals, and groups the thousands.
-pub(super) fn money(amount: Amount) -> String {
-    let mut value = Decimal::from(amount);
-    value.rescale(value.scale().max(2));
-    let text = value.abs().to_string();
-    let (whole, fraction) = text.split_once('.').unwrap_or((&text, "00"));
-    let sign = if value.is_sign_negative() { "-" } else { "" };
-    format!("{sign}{}.{fraction}", grouped(whole))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn money_is_shown_with_every_digit_it_has() {
-        for (value, text) in [
-            ("0", "0.00"),
-            ("129900", "129,900.00"),
-            ("-1234.5", "-1,234.50"),
-            ("0.1234", "0.1234"),
-            ("99999999999999.9999", "99,999,999,999,999.9999"),
-        ] {
-            let value: Decimal = value.parse().unwrap();
-            assert_eq!(money(Amount::try_from(value).unwrap()), text);
-        }
-    }
 
     #[test]
     fn a_long_name_is_cut_between_characters() {

@@ -8,7 +8,7 @@ use rust_decimal::Decimal;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::order_row::{masked, money, products};
+use super::order_row::{masked, products};
 use super::style::TerminalStyle;
 use super::table::Columns;
 use super::time_argument::{StartArgument, TimeArgument};
@@ -264,7 +264,7 @@ fn cells(seen: &ScannedRecord, event: &OrderEvent, show_pii: bool) -> [String; C
         event.order_id.clone(),
         event.revision.to_string(),
         event.reason.as_str().to_lowercase(),
-        event.total.map(|total| format!("{} {}", event.currency, money(total))).unwrap_or_default(),
+        event.total.map(|total| format!("{} {}", event.currency, total.grouped())).unwrap_or_default(),
         name.map(|name| if show_pii { name.to_owned() } else { masked(name) }).unwrap_or_default(),
         products(&event.lines),
     ]

@@ -14,8 +14,8 @@
 //! most: `/readyz` the schema registry, whether it still knows the schemas, and the status of one of several instances
 //! Kafka, who the others are.
 //!
-//! Deliberately absent: requests that change something, so that no password is needed, and all data that identifies an
-//! order.
+//! Deliberately absent: requests that change something, so that no password is needed, and buyers' data. Only the page and
+//! its events show orders, the last ones that were published.
 
 mod advice;
 pub mod client;

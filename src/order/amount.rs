@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
 use crate::order::Order;
+use crate::platform::text::grouped;
 
 /// A decimal that fits Avro's `decimal(18, 4)` exactly. The Avro library does not check the range, so this type does:
 /// writing an `Amount` can neither fail nor round.
@@ -40,6 +41,17 @@ impl Amount {
         };
         // Keep one of the redundant sign bits: it is the sign.
         f(&bytes[(spare as usize - 1) / 8..])
+    }
+
+    /// Renders it for people: with all its digits and at least two decimals, the thousands grouped.
+    #[must_use]
+    pub fn grouped(self) -> String {
+        let mut value = Decimal::from(self);
+        value.rescale(value.scale().max(2));
+        let text = value.abs().to_string();
+        let (whole, fraction) = text.split_once('.').unwrap_or((&text, "00"));
+        let sign = if value.is_sign_negative() { "-" } else { "" };
+        format!("{sign}{}.{fraction}", grouped(whole))
     }
 
     /// Decodes an Avro decimal, whether or not its writer padded it.
@@ -152,6 +164,19 @@ mod tests {
         assert_eq!(amount("-99999999999999.9999").unwrap().unscaled, -MAX);
         assert_eq!(amount("1.50000000").unwrap().to_string(), "1.5");
         assert_eq!(amount("-0").unwrap().unscaled, 0);
+    }
+
+    #[test]
+    fn people_see_every_digit() {
+        for (value, text) in [
+            ("0", "0.00"),
+            ("129900", "129,900.00"),
+            ("-1234.5", "-1,234.50"),
+            ("0.1234", "0.1234"),
+            ("99999999999999.9999", "99,999,999,999,999.9999"),
+        ] {
+            assert_eq!(Amount::try_from(value.parse::<Decimal>().unwrap()).unwrap().grouped(), text);
+        }
     }
 
     #[test]

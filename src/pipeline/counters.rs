@@ -1,5 +1,6 @@
 //! Counters and times since the start, written by the tasks and read by metrics and status. They never block: each
-//! number is one atomic, and each task holds those of its own store or lane.
+//! number is one atomic, and each task holds those of its own store or lane. What is no number has a lock that is held
+//! for a moment.
 //!
 //! Counters outlive the parts that count: a reload restarts the parts and keeps the counters. Numbers are not read all
 //! at once, so they may differ by a few orders.
@@ -7,6 +8,7 @@
 mod latency;
 mod number;
 mod published;
+mod recent;
 mod summary;
 mod tally;
 mod trouble;
@@ -23,6 +25,7 @@ use crate::platform::clock;
 pub use latency::Latency;
 pub use number::{Number, Start, Time};
 pub use published::Published;
+pub use recent::{RecentOrder, RecentOrders};
 pub use summary::PassSummary;
 pub use tally::Tally;
 pub use trouble::{FailedTries, LastTrouble, Trouble};
@@ -42,6 +45,7 @@ pub struct Counters {
     /// Time from the last byte of a page to its commit.
     pub page_commit: Latency,
     pub last_commit: Time,
+    pub recent: RecentOrders,
 }
 
 /// The counters of all stores.

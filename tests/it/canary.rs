@@ -152,6 +152,7 @@ fn neither_secrets_nor_buyers_data_are_told_whatever_goes_wrong() {
         })
     });
     let asked = asked(&url);
+    assert!(asked.contains("data-key=\"bogota/"), "the page shows orders");
     let commands = told_by_commands(&scene, &[&["explain", "990001"], &["explain", "990004"]]);
     program.signal(Signal::TERM);
     program.expect_exit(0, RUN_DEADLINE);

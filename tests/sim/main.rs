@@ -168,10 +168,25 @@ impl Supervisor<'_> {
         self.running.iter().flatten().for_each(|running| running.set_stores(&self.config));
     }
 
+    /// Whether all that is shown as published is committed.
+    fn check_what_is_shown(&self) {
+        let mut world = self.shared.lock();
+        let shown = self.running.iter().flatten().flat_map(|running| running.counters.recent.newest_first());
+        let uncommitted = shown.into_iter().find(|order| {
+            let key = format!("{}/{}", order.store, order.order_id);
+            let committed = world.broker.published.get(&key).map_or(0, |published| published.revision);
+            committed < i32::from(order.revision) as u64
+        });
+        if let Some(order) = uncommitted {
+            world.breaks(format!("{order:?} is shown as published, and is not committed"));
+        }
+    }
+
     async fn run_for(&mut self, pause: Duration) {
         let (end, shared) = (Instant::now() + pause, self.shared.clone());
         while Instant::now() < end {
             self.start();
+            self.check_what_is_shown();
             let next_start = self.down_until.iter().copied().filter(|until| *until > Instant::now()).min();
             tokio::select! {
                 biased;

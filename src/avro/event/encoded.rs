@@ -17,6 +17,8 @@ pub struct EncodedOrder {
     pub content_hash: ContentHash,
     /// When it was placed, in milliseconds since 1970 UTC, if known.
     pub created_at: Option<i64>,
+    pub total: Option<Amount>,
+    pub currency: String,
     /// The event's fields behind its reason.
     pub(super) fields: Vec<u8>,
     /// The same without personal data, if there is a topic for it.
@@ -51,7 +53,15 @@ impl EncodedOrder {
         };
         let created_at = order.created_at.as_ref().and_then(|date| date.epoch_millis);
         let masked = readers.masked_topic.then(|| fields(Personal::None)).transpose()?;
-        Ok(Self { id: order.id.clone(), content_hash, created_at, fields: fields(readers.personal)?, masked })
+        Ok(Self {
+            id: order.id.clone(),
+            content_hash,
+            created_at,
+            total: amount("total", order.total)?,
+            currency: order.currency.clone(),
+            fields: fields(readers.personal)?,
+            masked,
+        })
     }
 }
 
@@ -111,7 +121,10 @@ fn write_line(datum: &mut Writer, line: &Line) -> Result<(), EventError> {
 }
 
 fn write_amount(datum: &mut Writer, field: &'static str, value: Option<Decimal>) -> Result<(), EventError> {
-    let amount = value.map(Amount::try_from).transpose().map_err(|error| EventError::Amount { field, error })?;
-    datum.optional(amount, |datum, amount| amount.with_bytes(|bytes| datum.bytes(bytes)));
+    datum.optional(amount(field, value)?, |datum, amount| amount.with_bytes(|bytes| datum.bytes(bytes)));
     Ok(())
+}
+
+fn amount(field: &'static str, value: Option<Decimal>) -> Result<Option<Amount>, EventError> {
+    value.map(Amount::try_from).transpose().map_err(|error| EventError::Amount { field, error })
 }

@@ -3,6 +3,7 @@
 
 mod html;
 mod lanes;
+mod recent;
 
 use std::fmt::Write as _;
 
@@ -13,6 +14,7 @@ use super::history::{STEP, STEPS, Sample};
 use super::problem::{Problem, State};
 use super::snapshot::{Snapshot, Store, Wanted};
 use crate::order::ids::StoreName;
+use crate::pipeline::counters::RecentOrder;
 
 pub(super) const STYLE: &str = include_str!("page/status.css");
 pub(super) const SCRIPT: &str = include_str!("page/status.js");
@@ -31,6 +33,8 @@ pub(super) struct View {
     not_well: Vec<(StoreName, Store)>,
     /// The charts' captions and values.
     charts: [(String, Vec<u64>); 4],
+    /// What was published last, the newest first.
+    recent: Vec<RecentOrder>,
     wanted: Wanted,
 }
 
@@ -48,7 +52,8 @@ impl View {
         } else {
             State::TROUBLES.into_iter().flat_map(worst).take(NOT_WELL).collect()
         };
-        Self { charts: charts(admin, language), snapshot, not_well, language, wanted }
+        let recent = admin.counters.recent.newest_first();
+        Self { charts: charts(admin, language), recent, snapshot, not_well, language, wanted }
     }
 
     pub(super) fn title(&self) -> String {
@@ -61,11 +66,12 @@ impl View {
     }
 
     /// The parts that change, by the IDs of their elements.
-    pub(super) fn sections(&self) -> [(&'static str, String); 7] {
+    pub(super) fn sections(&self) -> [(&'static str, String); 8] {
         [
             ("state", self.state()),
             ("not-well", self.not_well()),
             ("figures", self.figures()),
+            ("recent", self.recent()),
             ("found", self.found()),
             ("account", self.account()),
             ("lanes", self.lanes()),
@@ -75,7 +81,7 @@ impl View {
 
     /// The whole page.
     pub(super) fn page(&self) -> String {
-        let [state, not_well, figures, found, account, lanes, spool] =
+        let [state, not_well, figures, recent, found, account, lanes, spool] =
             self.sections().map(|(id, html)| format!("<section id={id}>{html}</section>"));
         let (tag, other) = match self.language {
             Language::English => ("en", "<a href=\"?lang=es\" lang=es hreflang=es>Español</a>"),
@@ -85,7 +91,7 @@ impl View {
             "<!doctype html><html lang={tag}><head><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
              <title>{title}</title><link rel=stylesheet href=status.css><script src=status.js defer></script></head><body>\
              <p id=lost role=alert hidden>{lost}</p><header><h1>imotriz-kafka</h1>{other}</header>\
-             <main>{state}{not_well}{figures}<section><h2 id=stores>{stores}</h2>{form}</section>{found}{account}{lanes}\
+             <main>{state}{not_well}{figures}{recent}<section><h2 id=stores>{stores}</h2>{form}</section>{found}{account}{lanes}\
              {spool}</main><footer><a href=status>{json}</a> <a href=metrics>{metrics}</a> <a href=readyz>{readiness}</a>\
              </footer></body></html>",
             title = self.title(),

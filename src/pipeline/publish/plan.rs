@@ -16,7 +16,7 @@ use crate::avro::tracking::{OrderState, OrderTracking};
 use crate::kafka::OutgoingRecord;
 use crate::order::DeadLetter;
 use crate::order::ids::{OrderId, OrderKey, ReadId, StoreName};
-use crate::pipeline::counters::Tally;
+use crate::pipeline::counters::{RecentOrder, RecentOrders, Tally};
 use crate::pipeline::index::{Fingerprint, Index, IndexEntry};
 use crate::platform::clock;
 
@@ -72,6 +72,7 @@ pub(super) struct Plan<'a> {
     frames: &'a Frames,
     superseded: &'a Superseded,
     records: Vec<OutgoingRecord<'a>>,
+    events: Vec<Event<'a>>,
     marks: Vec<Mark>,
     /// What this plan decides, layered over the index.
     overlay: HashMap<Fingerprint, IndexEntry>,
@@ -91,6 +92,8 @@ pub(super) struct Outcome {
     pub(super) entries: HashMap<Fingerprint, IndexEntry>,
     pub(super) tallies: Vec<Tally>,
     pub(super) first_seen: Vec<FirstSeen>,
+    /// The last of the orders that it published.
+    pub(super) recent: Vec<RecentOrder>,
 }
 
 impl<'a> Plan<'a> {
@@ -108,6 +111,7 @@ impl<'a> Plan<'a> {
             frames,
             superseded,
             records: Vec::new(),
+            events: Vec::new(),
             marks: Vec::new(),
             overlay: HashMap::new(),
             now: clock::now(),
@@ -179,7 +183,21 @@ impl<'a> Plan<'a> {
     }
 
     pub(super) fn into_outcome(self) -> Outcome {
-        Outcome { entries: self.overlay, tallies: self.tallies, first_seen: self.first_seen }
+        let older = self.events.len().saturating_sub(RecentOrders::KEPT);
+        let recent = self.events.iter().skip(older).map(|event| self.recent(event)).collect();
+        Outcome { entries: self.overlay, tallies: self.tallies, first_seen: self.first_seen, recent }
+    }
+
+    fn recent(&self, Event { origin, revision, reason, order }: &Event<'_>) -> RecentOrder {
+        RecentOrder {
+            store: origin.store.clone(),
+            order_id: order.id.clone(),
+            revision: *revision,
+            reason: *reason,
+            total: order.total,
+            currency: order.currency.clone(),
+            published_at: self.now,
+        }
     }
 
     /// Plans a piece of work as a whole, or not at all.
@@ -192,7 +210,7 @@ impl<'a> Plan<'a> {
         };
         let is_left = matches!(&mapped.work, Work::Page(page, _) if page.is_left());
         let brought = Brought { origin, source, is_left };
-        let (records, marks) = (self.records.len(), self.marks.len());
+        let (records, events, marks) = (self.records.len(), self.events.len(), self.marks.len());
         self.clash = false;
         let first_seen = self.first_seen(brought, mapped);
         self.records_of(brought, mapped);
@@ -201,6 +219,7 @@ impl<'a> Plan<'a> {
             return Fit::Taken;
         }
         self.records.truncate(records);
+        self.events.truncate(events);
         for mark in self.marks.drain(marks..) {
             self.overlay.remove(&mark.key.fingerprint);
         }
@@ -318,6 +337,7 @@ impl<'a> Plan<'a> {
                 headers: event.headers(),
             });
         }
+        self.events.push(*event);
         self.tally().published.count(reason);
     }
 

@@ -489,6 +489,7 @@ impl Publisher {
             Err(error) if self.has_unspooled() && plan.is_news() => self.releasing.in_spite_of(error),
             released => released?,
         };
+        // guard: what is not committed is not shown as published
         let committed = commit::commit(&*open.producer, released).await?;
         fail_point::reach("committed");
         self.status.committed();
@@ -497,6 +498,7 @@ impl Publisher {
             CommittedTransaction { lane, began_at, plan, delivered }.trace(&self.pending, &self.parts.spans);
         }
         let outcome = plan.into_outcome();
+        self.parts.counters.recent.note(outcome.recent);
         self.failures = None;
         let tracked = !outcome.entries.is_empty();
         for (key, entry) in outcome.entries {

@@ -71,6 +71,14 @@ const send = (method, params = {}, sessionId) => new Promise((done, fail) => {
   await call("Input.insertText", { text: "s4711" });
   await until("the shop is found", `document.querySelector("#found tbody th")?.textContent === "s4711"`);
   if (!await evaluate(`window.same && document.activeElement.id === "search"`)) wrong.push("the search loads the page anew");
+  // An order that comes in pushes the others down, and what was selected stays the same.
+  const newest = `document.querySelector("#recent li")`;
+  await evaluate(`window.row = ${newest}; window.key = row.dataset.key; getSelection().selectAllChildren(row.querySelector("strong"))`);
+  await until("an order comes in", `${newest} !== row`);
+  const same = `row.isConnected && row.dataset.key === key && getSelection().toString() === row.querySelector("strong").textContent`;
+  if (!await evaluate(same)) wrong.push("an order becomes another under whoever selects it");
+  const rows = await evaluate(`document.querySelectorAll("#recent li").length`);
+  if (rows !== 50) wrong.push(`${rows} orders are shown`);
   console.log(JSON.stringify(wrong));
 })().then(() => 0, (error) => { console.error(error); return 1; }).then((code) => {
   browser.on("exit", () => process.exit(code));

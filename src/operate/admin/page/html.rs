@@ -5,6 +5,7 @@ use std::fmt::{self, Display, Write as _};
 use jiff::Timestamp;
 
 use crate::operate::admin::advice::Language;
+use crate::order::amount::Amount;
 use crate::platform::text::count;
 
 /// Text, escaped for HTML.
@@ -57,10 +58,19 @@ impl Display for When {
 
 /// A number in the way of a language.
 pub(super) fn number(language: Language, number: u64) -> String {
+    grouped(language, count(number))
+}
+
+/// An amount with all its digits, in the way of a language.
+pub(super) fn money(language: Language, currency: &str, amount: Amount) -> String {
+    format!("{currency} {}", grouped(language, amount.grouped()))
+}
+
+fn grouped(language: Language, digits: String) -> String {
     match language {
-        Language::English => count(number),
+        Language::English => digits,
         // A point in Colombia, a comma in Mexico: a narrow space is understood in both.
-        Language::Spanish => count(number).replace(',', "\u{202f}"),
+        Language::Spanish => digits.replace(',', "\u{202f}"),
     }
 }
 

@@ -6,7 +6,8 @@
   const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "short" });
   let source, timer;
 
-  // Changes what differs and leaves the rest, so that focus, selection and what is folded out stay.
+  // Changes what differs and leaves the rest, so that focus, selection and what is folded out stay. What has a key moves
+  // with it: a new order pushes the others down, and none becomes another under whoever selects it.
   function morph(old, now) {
     if (old.nodeType !== now.nodeType || old.nodeName !== now.nodeName) return old.replaceWith(now);
     if (old.nodeType === Node.TEXT_NODE) { if (old.data !== now.data) old.data = now.data; return; }
@@ -16,9 +17,14 @@
     for (const { name, value } of [...now.attributes]) {
       if (old.getAttribute(name) !== value) old.setAttribute(name, value);
     }
-    const [before, after] = [[...old.childNodes], [...now.childNodes]];
-    after.forEach((child, index) => before[index] ? morph(before[index], child) : old.append(child));
-    before.slice(after.length).forEach((child) => child.remove());
+    let next = old.firstChild;
+    for (const child of [...now.childNodes]) {
+      const here = next;
+      if (!here || here.dataset?.key !== child.dataset?.key) { old.insertBefore(child, here); continue; }
+      next = here.nextSibling;
+      morph(here, child);
+    }
+    while (next) { const gone = next; next = gone.nextSibling; gone.remove(); }
   }
 
   function tell() {
