@@ -1,11 +1,9 @@
 //! `doctor`: prints each check of [`doctor::examine`], with its remedy.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args;
-use reqwest::{Client, redirect};
 use serde_json::json;
 use url::Url;
 
@@ -17,15 +15,13 @@ use crate::operate::admin;
 use crate::operate::doctor::{self, Check, Health};
 use crate::platform::text::plural;
 
-/// Timeout of `--quick`. A container health check runs it every few seconds.
-const QUICK: Duration = Duration::from_secs(3);
 /// How to look.
 #[derive(Debug, Clone, Args)]
 pub struct DoctorArgs {
     /// Only ask the running instance whether it lives; exit code 0 or 1
     #[arg(long)]
     pub quick: bool,
-    /// With --quick: the address to ask in place of `/livez` at `admin.listen`
+    /// With --quick: the address (http://) to ask in place of `/livez` at `admin.listen`
     #[arg(long, requires = "quick", value_name = "URL")]
     pub url: Option<Url>,
 }
@@ -139,7 +135,7 @@ pub(super) fn print(checks: &[Check]) {
 /// Nothing answers, or not in time.
 pub async fn quick(url: Option<&Url>, config: impl FnOnce() -> Result<Config>) -> Result<u8> {
     let (status, asked) = match url {
-        Some(url) => (status_of(url).await?, url.to_string()),
+        Some(url) => (admin::client::get_url(url).await?.status, url.to_string()),
         None => {
             let listen = config()?.admin.listen;
             (admin::client::get(listen, "/livez").await?.status, format!("http://{listen}/livez"))
@@ -148,12 +144,6 @@ pub async fn quick(url: Option<&Url>, config: impl FnOnce() -> Result<Config>) -
     let lives = (200..300).contains(&status);
     out::report(format_args!("{asked} answered {status}: {}", if lives { "it lives" } else { "it does not live" }));
     Ok(if lives { 0 } else { exit::UNEXPECTED })
-}
-
-async fn status_of(url: &Url) -> Result<u16> {
-    let client = Client::builder().no_proxy().redirect(redirect::Policy::none()).timeout(QUICK).build()?;
-    let answer = client.get(url.clone()).send().await.map_err(reqwest::Error::without_url);
-    Ok(answer.with_context(|| format!("nobody answers at {url}"))?.status().as_u16())
 }
 
 #[cfg(test)]

@@ -110,6 +110,8 @@ fn a_doctor_in_a_hurry_asks_the_instance_alone() {
     assert!(scene.run(&["doctor", "--quick", "--url", &state], 0).stdout().contains("it lives"));
     let missing = format!("{}/nothing/here", scene.base_url());
     assert!(scene.run(&["doctor", "--quick", "--url", &missing], 1).stdout().contains("does not live"));
+    let https = scene.run(&["doctor", "--quick", "--url", "https://127.0.0.1:1/livez"], 1);
+    assert!(https.stderr().contains("only http:// can be asked"), "{}", https.stderr());
     scene.run(&["doctor", "--url", &state], 2);
 }
 

@@ -12,6 +12,7 @@ use hyper::header::HOST;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use url::{Position, Url};
 
 use crate::platform::root_cause::root_cause;
 
@@ -20,10 +21,10 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Nobody answers.
 #[derive(Debug, thiserror::Error)]
-#[error("no running instance answers at {address} (`admin.listen`): {why}")]
+#[error("no running instance answers at {address}: {why}")]
 pub struct NoAnswer {
     /// Who was asked.
-    address: SocketAddr,
+    address: String,
     /// What stood in the way.
     why: String,
 }
@@ -51,23 +52,42 @@ impl AdminResponse {
 /// # Errors
 /// [`NoAnswer`] within five seconds.
 pub async fn get(listen: SocketAddr, path: &str) -> Result<AdminResponse, NoAnswer> {
-    let address = reachable(listen);
-    let why = match timeout(TIMEOUT, ask(address, path)).await {
-        Ok(Ok(answer)) => return Ok(answer),
-        Ok(Err(error)) => root_cause(&*error).to_string(),
-        Err(_) => format!("no answer within {TIMEOUT:?}"),
+    let address = reachable(listen).to_string();
+    let why = match try_to_ask(&address, path).await {
+        Ok(answer) => return Ok(answer),
+        Err(why) => why,
     };
-    Err(NoAnswer { address, why })
+    Err(NoAnswer { address: format!("{address} (`admin.listen`)"), why })
+}
+
+/// Asks whoever is at an `http://` URL.
+///
+/// # Errors
+/// [`NoAnswer`] within five seconds; or the URL is of another kind.
+pub async fn get_url(url: &Url) -> Result<AdminResponse, NoAnswer> {
+    let no_answer = |why| NoAnswer { address: url.to_string(), why };
+    let (Some(host), "http") = (url.host_str(), url.scheme()) else {
+        return Err(no_answer("only http:// can be asked".to_owned()));
+    };
+    let address = format!("{host}:{}", url.port_or_known_default().unwrap_or(80));
+    try_to_ask(&address, &url[Position::BeforePath..Position::AfterQuery]).await.map_err(no_answer)
+}
+
+async fn try_to_ask(address: &str, path: &str) -> Result<AdminResponse, String> {
+    match timeout(TIMEOUT, ask(address, path)).await {
+        Ok(answer) => answer.map_err(|error| root_cause(&*error).to_string()),
+        Err(_) => Err(format!("no answer within {TIMEOUT:?}")),
+    }
 }
 
 /// Without the client of the marketplace: to set up TLS, which is not spoken here, takes several times as long as all else
 /// that a health check does.
-async fn ask(address: SocketAddr, path: &str) -> Result<AdminResponse, Box<dyn Error + Send + Sync>> {
+async fn ask(address: &str, path: &str) -> Result<AdminResponse, Box<dyn Error + Send + Sync>> {
     let stream = TcpStream::connect(address).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // It ends with its sender, and what goes wrong with it the answer tells.
     tokio::spawn(connection);
-    let request = Request::get(path).header(HOST, address.to_string()).body(Empty::<Bytes>::new())?;
+    let request = Request::get(path).header(HOST, address).body(Empty::<Bytes>::new())?;
     let answer = sender.send_request(request).await?;
     let status = answer.status().as_u16();
     let body = answer.into_body().collect().await?.to_bytes();
