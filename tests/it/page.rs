@@ -10,6 +10,7 @@ use imotriz_kafka::operate::admin::{AdminState, Server};
 use imotriz_kafka::order::amount::Amount;
 use imotriz_kafka::order::ids::StoreName;
 use imotriz_kafka::pipeline::counters::{Counters, FailedTries, RecentOrder, RecentOrders};
+use imotriz_kafka::platform::clock;
 use imotriz_kafka::sandbox::SandboxArgs;
 use rust_decimal::Decimal;
 use serde_json::Value;
@@ -75,7 +76,7 @@ fn order(number: usize) -> RecentOrder {
         reason: Reason::WRITTEN[number % Reason::WRITTEN.len()],
         total: Some(Amount::try_from(total.parse::<Decimal>().unwrap()).unwrap()),
         currency: "COP".to_owned(),
-        published_at: jiff::Timestamp::now(),
+        published_at: clock::now(),
     }
 }
 
