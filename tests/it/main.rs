@@ -54,4 +54,5 @@ mod stack;
 mod stores;
 mod supply_chain;
 mod support;
+mod three_brokers;
 mod tls;

@@ -38,7 +38,7 @@ impl Instances {
         Self::on(None, test, instances, args)
     }
 
-    fn on(own_kafka: Option<Kafka>, test: &str, instances: usize, args: SandboxArgs) -> Self {
+    pub fn on(own_kafka: Option<Kafka>, test: &str, instances: usize, args: SandboxArgs) -> Self {
         let shops = args.shops.map_or(1, usize::from);
         let sandbox = runtime().block_on(Sandbox::start(args)).unwrap();
         let (topics, url) = (Topics::unique(test), sandbox.base_url());
@@ -64,7 +64,7 @@ impl Instances {
         Self { sandbox, own_kafka, topics, settings, running: BTreeMap::new() }
     }
 
-    fn kafka(&self) -> &Kafka {
+    pub fn kafka(&self) -> &Kafka {
         self.own_kafka.as_ref().unwrap_or_else(|| kafka())
     }
 
