@@ -179,6 +179,7 @@ impl Connection {
             .set("max.poll.interval.ms", session.max(600_000).to_string())
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "latest");
+        // guard: an instance that comes back in time is the one that went
         if let Some(id) = instance_id {
             config.set("group.instance.id", id);
         }

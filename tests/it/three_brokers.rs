@@ -8,12 +8,11 @@ use super::admin::address;
 use super::shared::{Instances, LANES, lanes, many};
 use crate::support::cluster::Cluster;
 use crate::support::consume;
+use crate::support::coordinator::GROUPS;
 use crate::support::scene::RUN_DEADLINE;
 use crate::support::wait;
 
 const INSTANCES: usize = 3;
-/// The brokers have one partition of it: who leads that coordinates every group.
-const GROUPS: &str = "__consumer_offsets";
 
 /// Instances that share the lanes, with orders that keep arriving.
 struct Sharing {
@@ -68,6 +67,7 @@ impl Sharing {
 fn instances_go_on_when_the_broker_that_coordinates_their_group_dies_for_good() {
     let mut cluster = Cluster::start();
     let mut sharing = Sharing::on(&cluster, "group-coordinator");
+    // The topic of the groups has one partition.
     sharing.kill_leader(&mut cluster, GROUPS, 0);
     sharing.expect_all_published();
 
