@@ -14,11 +14,19 @@ use super::support::topics::{self, Topics};
 /// Records of a transaction: two of each order.
 const TRANSACTION: usize = 2_000;
 
+pub struct Bare {
+    /// Orders a second.
+    pub rate: f64,
+    /// Bytes of key, value and headers, on average.
+    pub event: f64,
+    pub tracking_record: f64,
+}
+
 /// Sends what is in these topics once more, to topics of its own, with the settings of librdkafka that throughput wants.
-/// How many orders a second it publishes.
-pub fn publish(kafka: &Kafka, source: &Topics) -> f64 {
+pub fn publish(kafka: &Kafka, source: &Topics) -> Bare {
     let target = Topics::unique("bare");
     let (events, tracking) = (consume::committed(kafka, &source.orders), consume::committed(kafka, &source.tracking));
+    let (event, tracking_record) = (size(&events), size(&tracking));
     let (mut records, orders) = (Vec::new(), events.len());
     for (topic, of_topic) in [(&target.orders, events), (&target.tracking, tracking)] {
         let partitions = of_topic.iter().map(|record| record.partition).max().unwrap() + 1;
@@ -43,7 +51,15 @@ pub fn publish(kafka: &Kafka, source: &Topics) -> f64 {
         }
         producer.commit_transaction(DEADLINE).unwrap();
     }
-    orders as f64 / start.elapsed().as_secs_f64()
+    Bare { rate: orders as f64 / start.elapsed().as_secs_f64(), event, tracking_record }
+}
+
+fn size(records: &[Record]) -> f64 {
+    let of = |record: &Record| {
+        let headers = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        headers + record.key.as_ref().map_or(0, String::len) + record.payload.as_ref().map_or(0, Vec::len)
+    };
+    records.iter().map(of).sum::<usize>() as f64 / records.len() as f64
 }
 
 fn send(producer: &BaseProducer, topic: &str, record: &Record) {
