@@ -174,11 +174,16 @@ impl Connection {
             .set("group.protocol", "classic")
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", session.to_string())
-            .set("heartbeat.interval.ms", (session / 10).clamp(1, 3000).to_string())
+            // By a heartbeat a member learns that lanes were let go, and their shops wait for it to join again. Whether
+            // one is due librdkafka looks once a second, and it joins again after a second at the earliest, unless it
+            // asks for metadata more often.
+            .set("heartbeat.interval.ms", "100")
+            .set("topic.metadata.refresh.interval.ms", "100")
             // A lane that is revoked may wait for a read in flight and for its pages to be published.
             .set("max.poll.interval.ms", session.max(600_000).to_string())
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "latest");
+        // guard: an instance that comes back in time is the one that went
         if let Some(id) = instance_id {
             config.set("group.instance.id", id);
         }

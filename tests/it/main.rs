@@ -56,4 +56,5 @@ mod stores;
 mod supply_chain;
 mod support;
 mod telemetry;
+mod three_brokers;
 mod tls;

@@ -6,6 +6,7 @@ pub mod child;
 pub mod cluster;
 pub mod compose;
 pub mod consume;
+pub mod coordinator;
 pub mod example;
 pub mod gate;
 pub mod http;

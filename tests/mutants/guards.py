@@ -67,6 +67,8 @@ GUARDS = [
     Guard("a lane is let go when all of it is published", instead("let is_served = |_: &i32| false;"), SHARED, "sim"),
     Guard("a deleted tracking topic is refused by an instance that never saw it", head("false"),
           "shared::a_tracking_topic_that_was_deleted_is_refused_by_an_instance_that_never_saw_it", "it"),
+    Guard("an instance that comes back in time is the one that went", drop(),
+          "shared::restarts_within_the_sessions_time_move_no_lane", "it"),
     Guard("a read is announced durably before it is made", instead("{ drop(ticket); Ok(()) }"), SIM, "sim"),
     Guard("the page is durable before the next read", instead("let result = Ok::<(), SpoolError>(());"), SIM, "sim"),
     Guard("a page that is let go stays gone", drop(), "spool::tests::"),

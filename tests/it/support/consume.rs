@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::metadata::Metadata;
 use rdkafka::{Offset, TopicPartitionList};
 use uuid::Uuid;
 
-use super::Kafka;
+use super::{Kafka, wait};
 
 const CALL_DEADLINE: Duration = Duration::from_secs(20);
 /// A transaction that nobody ends keeps a `read_committed` consumer waiting, until the broker aborts it.
@@ -60,8 +61,15 @@ pub fn uncommitted(kafka: &Kafka, topic: &str) -> Vec<Record> {
 
 /// The names of all topics.
 pub fn topics(kafka: &Kafka) -> BTreeSet<String> {
-    let metadata = consumer(kafka, "read_committed").fetch_metadata(None, CALL_DEADLINE).unwrap();
+    let metadata = metadata(&consumer(kafka, "read_committed"), None);
     metadata.topics().iter().map(|topic| topic.name().to_owned()).collect()
+}
+
+/// The ID of the broker that leads a partition; negative while none does.
+pub fn leader(kafka: &Kafka, topic: &str, partition: i32) -> i32 {
+    let metadata = metadata(&consumer(kafka, "read_committed"), Some(topic));
+    let partitions = metadata.topics()[0].partitions();
+    partitions.iter().find(|found| found.id() == partition).expect("the topic has this partition").leader()
 }
 
 /// The end is where the log ends now. To a `read_committed` consumer it seems to end at the first open transaction, so
@@ -81,8 +89,8 @@ fn read_to_end(kafka: &Kafka, topic: &str, isolation: &str) -> Vec<Record> {
         assert!(Instant::now() < deadline, "{topic} was not read to its end: is a transaction still open?");
         match consumer.poll(Duration::from_millis(50)) {
             Some(Ok(message)) => records.push(Record::from(message)),
-            // One of several brokers is gone: the others have the rest, or the deadline tells.
-            Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::BrokerTransportFailure))) => {}
+            // The others have the rest, or the deadline tells.
+            Some(Err(error)) if is_of_a_dead_broker(&error) => {}
             Some(Err(error)) => panic!("{topic}: {error:?}"),
             None => {}
         }
@@ -101,11 +109,30 @@ fn consumer(kafka: &Kafka, isolation: &str) -> BaseConsumer {
 
 /// Partitions and their ends.
 fn ends(consumer: &BaseConsumer, topic: &str) -> Vec<(i32, i64)> {
-    let metadata = consumer.fetch_metadata(Some(topic), CALL_DEADLINE).unwrap();
+    let metadata = metadata(consumer, Some(topic));
     let topic_metadata = &metadata.topics()[0];
     assert!(topic_metadata.error().is_none(), "{topic}: {:?}", topic_metadata.error());
     let partitions = topic_metadata.partitions().iter().map(|partition| partition.id());
-    partitions.map(|id| (id, consumer.fetch_watermarks(topic, id, CALL_DEADLINE).unwrap().1)).collect()
+    partitions.map(|id| (id, answer(|| consumer.fetch_watermarks(topic, id, CALL_DEADLINE)).1)).collect()
+}
+
+fn metadata(consumer: &BaseConsumer, topic: Option<&str>) -> Metadata {
+    answer(|| consumer.fetch_metadata(topic, CALL_DEADLINE))
+}
+
+/// Asks until a broker answers: where one of several is gone, a question may meet it before the client knows.
+fn answer<T>(ask: impl Fn() -> Result<T, KafkaError>) -> T {
+    let answer = wait::poll(READ_DEADLINE, || match ask() {
+        Err(error) if is_of_a_dead_broker(&error) => None,
+        answer => Some(answer.unwrap()),
+    });
+    answer.unwrap_or_else(|| panic!("no broker answered within {READ_DEADLINE:?}"))
+}
+
+/// Whether a broker that is not there gave this error: of several, another one answers in its place.
+fn is_of_a_dead_broker(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(error.rdkafka_error_code(), Some(Code::BrokerTransportFailure | Code::DestroyBroker))
 }
 
 fn position(consumer: &BaseConsumer, topic: &str, partition: i32) -> Option<i64> {
