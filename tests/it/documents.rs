@@ -38,13 +38,14 @@ struct Block {
 }
 
 /// The documents, in the order in which a reader comes to them: the installation is the same one to the end.
-const DOCUMENTS: [&str; 13] = [
+const DOCUMENTS: [&str; 14] = [
     "README.md",
     "docs/guarantees.md",
     "docs/event-contract.md",
     "docs/consumers.md",
     "docs/operations.md",
     "docs/kubernetes.md",
+    "docs/capacity.md",
     "docs/runbook.md",
     "docs/settings.md",
     "docs/mapping.md",

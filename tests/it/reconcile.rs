@@ -368,7 +368,7 @@ fn a_program_that_is_killed_in_mid_reconcile_doubles_nothing() {
     let drained = scene.events().len();
     scene.shop().set_fault_rates("order/late:30ms=1".parse().unwrap());
     let mut killed = 0;
-    for place in ["delivered:2", "tracked:2", "committed:2"] {
+    for place in ["begun:2", "delivered:2", "committed:2"] {
         let mut program = scene.settings.start_with(&["reconcile"], &[("IMOTRIZ_TEST_KILL_AT", place)]);
         killed += usize::from(was_killed(program.wait(RUN_DEADLINE)));
     }
