@@ -166,9 +166,11 @@ fn an_instance_that_froze_publishes_what_it_had_read_when_its_lanes_are_anothers
         });
         instances.expect_all_published();
         let said = instances.running[&0].output();
-        let borrowed = said.matches("pages of a lane that is another instance's are left").count();
-        assert!(borrowed > round, "nothing was left for it to publish: {said}");
+        assert!(said.matches("the group has given up this instance").count() > round, "it kept its lanes: {said}");
     }
+    // The first time it gets other lanes than it had; later the same ones, and what is left in them is its own again.
+    let said = instances.running[&0].output();
+    assert!(said.contains("pages of a lane that is another instance's are left"), "nothing was left: {said}");
     for program in instances.running.values_mut() {
         program.signal(Signal::TERM);
         program.expect_exit(0, RUN_DEADLINE);
