@@ -175,8 +175,10 @@ impl Group for Member {
             // The coordinator takes an offset from a member of the present generation only.
             let Err(error) = self.consumer.commit(&partition, CommitMode::Sync) else { return Ok(true) };
             match error.rdkafka_error_code() {
-                Some(Code::UnknownMemberId | Code::IllegalGeneration | Code::FencedInstanceId) => return Ok(false),
-                Some(Code::RebalanceInProgress) => thread::sleep(pauses.pause()),
+                Some(Code::UnknownMemberId | Code::FencedInstanceId) => return Ok(false),
+                // A new generation may have begun of which this client learns in a moment: then it keeps the lane, or
+                // does not own it any more.
+                Some(Code::RebalanceInProgress | Code::IllegalGeneration) => thread::sleep(pauses.pause()),
                 _ => return Err(context.reasons.explain(KafkaFault::of(what, lane, &error))),
             }
         }

@@ -363,8 +363,11 @@ fn restarts_within_the_sessions_time_move_no_lane() {
     let patient = |settings: Settings| settings.with("IMOTRIZ_CLUSTER__SESSION_TIMEOUT", "60s");
     instances.settings = instances.settings.drain(..).map(patient).collect();
     let mut urls = [0, 1].map(|instance| address(instances.start(instance)));
-    wait::until("the lanes are shared", RUN_DEADLINE, || urls.iter().all(|url| lanes(url).len() == LANES / 2));
-    let shares = [lanes(&urls[0]), lanes(&urls[1])];
+    let mut shares = [Vec::new(), Vec::new()];
+    wait::until("the lanes are shared", RUN_DEADLINE, || {
+        shares = [lanes(&urls[0]), lanes(&urls[1])];
+        shares.iter().all(|share| share.len() == LANES / 2) && shares[0].iter().all(|lane| !shares[1].contains(lane))
+    });
     let generations = |instances: &Instances| coordinator::generations(kafka(), &instances.topics.orders);
     let before = generations(&instances);
     for instance in [0, 1, 0] {

@@ -25,10 +25,18 @@ impl Sharing {
         let args = SandboxArgs { arrivals: Some(30.0), delay: Duration::from_millis(50), ..many(24, 10) };
         let mut instances = Instances::on(Some(cluster.kafka()), test, INSTANCES, args);
         let urls: Vec<_> = (0..INSTANCES).map(|instance| address(instances.start(instance))).collect();
+        let mut sharing = Self { instances, urls };
         wait::until("each has its share", RUN_DEADLINE, || {
-            urls.iter().all(|url| lanes(url).len() == LANES / INSTANCES)
+            sharing.expect_none_has_ended();
+            sharing.urls.iter().all(|url| lanes(url).len() == LANES / INSTANCES)
         });
-        Self { instances, urls }
+        sharing
+    }
+
+    fn expect_none_has_ended(&mut self) {
+        for program in self.instances.running.values_mut() {
+            assert!(program.ended().is_none(), "{}", program.output());
+        }
     }
 
     fn leader(&self, topic: &str, partition: i32) -> i32 {
@@ -57,9 +65,7 @@ impl Sharing {
     fn expect_all_published(&mut self) {
         self.instances.sandbox.stop_arrivals();
         self.instances.expect_all_published();
-        for program in self.instances.running.values_mut() {
-            assert!(program.ended().is_none(), "{}", program.output());
-        }
+        self.expect_none_has_ended();
     }
 }
 
