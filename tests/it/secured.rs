@@ -216,18 +216,21 @@ fn one_broker_with_a_bad_certificate_does_not_keep_a_drain_from_the_others() {
 
 #[test]
 fn a_secured_broker_that_restarts_in_mid_drain_is_waited_for() {
+    // A busy machine may take its time until the broker is killed.
+    const PAGES: usize = 200;
     let secured = Secured::start(&[]);
     let variables = secured.variables(Door::Scram);
-    let scene = Scene::on_own(secured.kafka, "secured-restart", shop(30));
+    let scene = Scene::on_own(secured.kafka, "secured-restart", shop(PAGES));
     let mut scene = variables.iter().fold(scene, |scene, (name, value)| scene.with(name, value));
     let mut program = scene.settings.start(&["drain"]);
     wait::until("the drain is under way", RUN_DEADLINE, || scene.reads().len() >= 5);
     scene.own_kafka().kill();
+    assert!(scene.reads().len() < PAGES, "the broker was killed too late");
     wait::until("the drain notices", RUN_DEADLINE, || program.stderr().contains("not ready"));
     scene.own_kafka().restart();
     program.expect_exit(0, RUN_DEADLINE);
     scene.verdict().assert_clean();
-    assert_eq!(scene.delivered().len(), 30 * PAGE);
+    assert_eq!(scene.delivered().len(), PAGES * PAGE);
 }
 
 #[test]

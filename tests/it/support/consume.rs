@@ -132,7 +132,10 @@ fn answer<T>(ask: impl Fn() -> Result<T, KafkaError>) -> T {
 /// Whether a broker that is not there gave this error: of several, another one answers in its place.
 fn is_of_a_dead_broker(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as Code;
-    matches!(error.rdkafka_error_code(), Some(Code::BrokerTransportFailure | Code::DestroyBroker))
+    matches!(
+        error.rdkafka_error_code(),
+        Some(Code::BrokerTransportFailure | Code::DestroyBroker | Code::AllBrokersDown)
+    )
 }
 
 fn position(consumer: &BaseConsumer, topic: &str, partition: i32) -> Option<i64> {
