@@ -13,6 +13,7 @@
 
 mod commit;
 pub mod decide;
+mod delivery;
 mod error;
 mod load;
 mod parking;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::delivery::{Refused, deliver};
 use super::parking::{ParkedStores, Parking};
 use super::plan::Plan;
 use super::reading::Mapped;
@@ -17,8 +18,8 @@ use super::traces::CommittedTransaction;
 use super::{LaneError, LaneParts, MissingQuery, OPEN_DEADLINE, Ownership, Work, commit, load};
 use crate::avro::decoder::Decoder;
 use crate::avro::schemas::Frames;
+use crate::kafka::KafkaFault;
 use crate::kafka::broker::{Producer, TrackingLog};
-use crate::kafka::{Delivered, KafkaFault};
 use crate::pipeline::counters::{LaneCounters, Tally};
 use crate::pipeline::index::{Diff, Index, IndexUpdate, diff};
 use crate::platform::backoff::Backoff;
@@ -428,35 +429,6 @@ impl Publisher {
         self.parts.patience.is_none() && !matches!(self.parts.ownership, Ownership::Borrowed)
     }
 
-    /// Delivers the plan's records; events and dead letters one by one if a record was refused a short while ago.
-    async fn deliver(
-        parking: &Parking,
-        may_park: bool,
-        open: &OpenProducer,
-        plan: &Plan<'_>,
-    ) -> Result<Result<Vec<Delivered>, Refused>, LaneError> {
-        let records = plan.records();
-        if !parking.is_looking() {
-            return match open.producer.deliver(records).await {
-                // guard: a record that is refused stops its store alone
-                Err(fault @ KafkaFault::TooLarge { .. }) if may_park => Ok(Err(Refused { work: None, fault })),
-                delivered => Ok(Ok(delivered?)),
-            };
-        }
-        let mut delivered = Vec::with_capacity(records.len());
-        let (looked_at, tracking) = records.split_at(plan.events_and_dead_letters());
-        for (at, record) in looked_at.chunks(1).enumerate() {
-            match open.producer.deliver(record).await {
-                Err(fault @ KafkaFault::TooLarge { .. }) if may_park => {
-                    return Ok(Err(Refused { work: Some(plan.work_of(at)), fault }));
-                }
-                one => delivered.extend(one?),
-            }
-        }
-        delivered.extend(open.producer.deliver(tracking).await?);
-        Ok(Ok(delivered))
-    }
-
     /// Publishes pending work in one transaction. Also returns if a record was refused; the transaction is lost then.
     async fn publish(&mut self, open: &OpenProducer) -> Result<Result<(), Refused>, LaneError> {
         let frames = self.frames().await?;
@@ -475,7 +447,7 @@ impl Publisher {
         let began_at = clock::now();
         open.producer.begin().await?;
         fail_point::reach("begun");
-        let delivered = match Self::deliver(&self.parking, self.may_park(), open, &plan).await? {
+        let delivered = match deliver(&self.parking, self.may_park(), &*open.producer, &plan).await? {
             Ok(delivered) => delivered,
             Err(refused) => return Ok(Err(refused)),
         };
@@ -579,13 +551,6 @@ impl Publisher {
 /// How many of these are pages of an earlier time.
 fn count_left(work: &[Mapped]) -> usize {
     work.iter().filter(|mapped| matches!(&mapped.work, Work::Page(page, _) if page.is_left())).count()
-}
-
-/// A record that Kafka does not take.
-struct Refused {
-    /// The piece of pending work that brought it, if it is known.
-    work: Option<usize>,
-    fault: KafkaFault,
 }
 
 fn is_fenced(error: &LaneError) -> bool {
