@@ -4,9 +4,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{CommandFactory as _, Parser as _};
+use imotriz_kafka::cli::log::Log;
 use imotriz_kafka::cli::{self, Cli, Command, error_code};
-use imotriz_kafka::config::{self, Config, Sources};
+use imotriz_kafka::config::{self, Config, Sources, Telemetry};
 use imotriz_kafka::platform::core_dumps;
+use tracing_subscriber::filter::Targets;
 
 /// Enough for all that blocks at a time; what exceeds it waits for its turn.
 const MAX_BLOCKING_THREADS: usize = 32;
@@ -29,8 +31,9 @@ fn run(cli: &Cli) -> Result<u8> {
         cli::out::bytes(&script);
         return Ok(0);
     }
-    let quiet = matches!(cli.command, Command::Demo(_));
-    let log = cli::log::Log::init(cli.json, if quiet { cli::log::QUIET } else { cli::log::USUAL });
+    // The demo shows its progress in its own way.
+    let is_quiet = matches!(cli.command, Command::Demo(_));
+    let log = Log::init(cli.json, if is_quiet { Targets::new() } else { Telemetry::default().log });
     // guard: no core dumps
     if let Err(error) = core_dumps::forbid() {
         tracing::warn!(%error, "core dumps can't be forbidden: one would hold secrets and buyers' data");

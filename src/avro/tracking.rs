@@ -58,7 +58,7 @@ pub struct OrderTracking {
     pub content_hash: Option<ContentHash>,
     /// When this record was written, in milliseconds since 1970 UTC.
     pub published_at: i64,
-    /// Partition of the orders topic that holds the latest event, if known.
+    /// Partition of the orders topic that holds the latest event. Only records of earlier versions tell it.
     pub event_partition: Option<i32>,
     /// When the order was placed, in milliseconds since 1970 UTC, if known.
     pub order_created_at: Option<i64>,

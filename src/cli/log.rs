@@ -11,11 +11,6 @@ use tracing_subscriber::registry::Registry;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// The default log filter.
-pub const USUAL: &str = "info,rdkafka=off";
-/// The log filter of a command that shows its progress in its own way.
-pub const QUIET: &str = "off";
-
 /// The log of this process. Clones share it.
 #[derive(Clone)]
 pub struct Log {
@@ -29,13 +24,12 @@ impl Log {
     /// Sets up logging to the standard error, as JSON or as text. `RUST_LOG` is the filter, or else `default` until
     /// [`Log::set_filter`].
     #[must_use]
-    pub fn init(json: bool, default: &str) -> Self {
+    pub fn init(json: bool, default: Targets) -> Self {
         let bars = MultiProgress::new();
-        let wanted = env::var("RUST_LOG").ok().and_then(|wanted| wanted.parse().ok().filter(|_| !wanted.is_empty()));
+        let wanted = env::var("RUST_LOG").ok().filter(|wanted| !wanted.is_empty());
+        let wanted = wanted.and_then(|wanted| wanted.parse::<Targets>().ok());
         let is_fixed = wanted.is_some();
-        let filter: Targets =
-            wanted.unwrap_or_else(|| default.parse().expect("the filters of this file are well-formed"));
-        let (filter, handle) = reload::Layer::new(filter);
+        let (filter, handle) = reload::Layer::new(wanted.unwrap_or(default));
         let lines =
             fmt::layer().with_target(false).with_ansi(io::stderr().is_terminal()).with_writer(BesideBars(bars.clone()));
         let subscriber = tracing_subscriber::registry().with(filter);

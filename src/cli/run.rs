@@ -1,10 +1,9 @@
 //! `run`: runs the pipeline until it is stopped, and restarts it when the settings are reloaded.
 //!
 //! If only stores differ, only those are started, restarted or stopped; the admin server and the log are changed in
-//! place. Any other reload is an orderly stop and a new
-//! start in the same process: reads in flight are awaited and committed, and the spool is released and locked again. So
-//! at no time does one part of the program use the old settings and another part the new ones. The counters and the admin
-//! server outlive a reload.
+//! place. Any other reload is an orderly stop and a new start in the same process: reads in flight are awaited and
+//! committed, and the spool is released and locked again. So at no time does one part of the program use the old settings
+//! and another part the new ones. The counters and the admin server outlive a reload.
 //!
 //! SIGHUP reads the settings file again. A change in the folder of stores does not: what somebody is editing there
 //! meanwhile waits for the signal.

@@ -35,8 +35,8 @@ pub fn changes(
 }
 
 impl Config {
-    /// Whether these settings differ from the former ones in anything besides the stores, the admin server and the log. A file
-    /// with a secret of Kafka or the registry that was replaced is a difference.
+    /// Whether these settings differ from the former ones in anything besides the stores, the admin server and the log. A
+    /// file with a secret of Kafka or the registry that was replaced is a difference.
     #[must_use]
     pub fn differs_beyond_stores(&self, former: &Self) -> bool {
         let Self { kafka, schema_registry, spool, cluster, reconcile, mapping, resync, events, secret_files, .. } =

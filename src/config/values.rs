@@ -191,9 +191,8 @@ pub(super) mod log_filter {
     pub(super) fn parse(text: &str) -> Result<Targets, String> {
         // The parser takes a misspelt level for the name of a part, and then nothing else is logged.
         let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
-        let levels = || text.split(',').map(|part| part.rsplit('=').next().unwrap_or_default().trim());
-        let wrong = levels().find(|level| !is_level(level));
-        if let Some(wrong) = wrong {
+        let mut levels = text.split(',').map(|part| part.rsplit('=').next().unwrap_or_default().trim());
+        if let Some(wrong) = levels.find(|level| !is_level(level)) {
             return Err(format!(
                 "`{wrong}` is no level: write one of error, warn, info, debug, trace and off, and others for single \
                  parts behind commas, such as info,imotriz_kafka::kafka=debug"

@@ -3,7 +3,6 @@
 //! Nobody waits for the collector: spans queue up in memory, and a thread of their own sends them. Those that the queue has
 //! no room for, and those of a request that fails, are dropped.
 
-use std::fmt::{self, Debug, Formatter};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -32,12 +31,6 @@ pub struct OtlpError {
 /// Takes spans, or drops all of them where there is no collector. Clones share the queue.
 #[derive(Clone, Default)]
 pub struct Spans(Option<Arc<BatchSpanProcessor>>);
-
-impl Debug for Spans {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Spans").field(&self.are_wanted()).finish()
-    }
-}
 
 impl Spans {
     /// Sends them to the collector at this base URL. `instance`: the name of this process among several. The variables of

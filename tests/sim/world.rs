@@ -44,6 +44,7 @@ impl Actor {
         Self(lane as u64)
     }
 
+    /// Of two shops as it was before there were more, or all seeds would play something else.
     pub fn drain(shop: usize) -> Self {
         Self(if shop < 2 { 2 + shop as u64 } else { 2 + 2 * shop as u64 })
     }

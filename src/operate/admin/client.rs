@@ -53,11 +53,8 @@ impl AdminResponse {
 /// [`NoAnswer`] within five seconds.
 pub async fn get(listen: SocketAddr, path: &str) -> Result<AdminResponse, NoAnswer> {
     let address = reachable(listen).to_string();
-    let why = match try_to_ask(&address, path).await {
-        Ok(answer) => return Ok(answer),
-        Err(why) => why,
-    };
-    Err(NoAnswer { address: format!("{address} (`admin.listen`)"), why })
+    let no_answer = |why| NoAnswer { address: format!("{address} (`admin.listen`)"), why };
+    try_to_ask(&address, path).await.map_err(no_answer)
 }
 
 /// Asks whoever is at an `http://` URL.
