@@ -6,7 +6,7 @@ use std::env;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use imotriz_kafka::sandbox::{Call, Sandbox, SandboxArgs};
+use imotriz_kafka::sandbox::{Call, Fault, Sandbox, SandboxArgs};
 use jiff::SignedDuration;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -146,18 +146,23 @@ fn lanes_go_to_instances_that_come_and_return_from_those_that_end_and_nothing_is
 
 #[test]
 fn an_instance_that_froze_publishes_what_it_had_read_when_its_lanes_are_anothers() {
-    // Slow enough that a read of each shop is under way when it freezes.
-    let args = SandboxArgs { delay: Duration::from_millis(300), ..many(12, 0) };
-    let mut instances = Instances::new("frozen", 2, args);
+    let mut instances = Instances::new("frozen", 2, many(12, 0));
     let first = address(instances.start(0));
     wait::until("the first one has all lanes", RUN_DEADLINE, || lanes(&first).len() == LANES);
     let second = address(instances.start(1));
     wait::until("the lanes are shared", RUN_DEADLINE, || {
         (lanes(&first).len(), lanes(&second).len()) == (LANES / 2, LANES / 2)
     });
-    for round in 0..3 {
-        instances.sandbox.market().shops().iter().for_each(|shop| drop(shop.add(60, 0)));
-        wait::until("it is reading", RUN_DEADLINE, || instances.marked().len() > round * 720 + 50);
+    for round in 1..=3 {
+        // A read of each shop is under way when it freezes: the answer waits for it in the connection.
+        for shop in instances.sandbox.market().shops() {
+            shop.script(Call::NewOrders, &[Some(Fault::Late(Duration::from_secs(4)))]).unwrap();
+            shop.add(60, 0);
+        }
+        wait::until("each shop is read", RUN_DEADLINE, || {
+            let market = instances.sandbox.market();
+            market.shops().iter().all(|shop| shop.requests().iter().filter(|read| read.fault.is_some()).count() == round)
+        });
         instances.running.get_mut(&0).unwrap().signal(Signal::STOP);
         wait::until("the other one has its lanes", RUN_DEADLINE, || lanes(&second).len() == LANES);
         instances.running.get_mut(&0).unwrap().signal(Signal::CONT);
@@ -166,7 +171,7 @@ fn an_instance_that_froze_publishes_what_it_had_read_when_its_lanes_are_anothers
         });
         instances.expect_all_published();
         let said = instances.running[&0].output();
-        assert!(said.matches("the group has given up this instance").count() > round, "it kept its lanes: {said}");
+        assert!(said.matches("the group has given up this instance").count() >= round, "it kept its lanes: {said}");
     }
     // The first time it gets other lanes than it had; later the same ones, and what is left in them is its own again.
     let said = instances.running[&0].output();
