@@ -161,7 +161,10 @@ fn an_instance_that_froze_publishes_what_it_had_read_when_its_lanes_are_anothers
         }
         wait::until("each shop is read", RUN_DEADLINE, || {
             let market = instances.sandbox.market();
-            market.shops().iter().all(|shop| shop.requests().iter().filter(|read| read.fault.is_some()).count() == round)
+            market
+                .shops()
+                .iter()
+                .all(|shop| shop.requests().iter().filter(|read| read.fault.is_some()).count() == round)
         });
         instances.running.get_mut(&0).unwrap().signal(Signal::STOP);
         wait::until("the other one has its lanes", RUN_DEADLINE, || lanes(&second).len() == LANES);

@@ -193,6 +193,7 @@ impl ModelBroker {
 impl Broker for ModelBroker {
     fn open(&self, lane: i32, _deadline: Duration) -> KafkaFuture<'_, Box<dyn Producer>> {
         Box::pin(async move {
+            self.shared.lock().check_opening(self.process, lane);
             self.call(lane, "broker: open").await?;
             let mut world = self.shared.lock();
             let World { broker, random, broken, .. } = &mut *world;
@@ -359,7 +360,8 @@ impl TrackingLog for ModelLog {
         if !self.broker.shared.io(self.broker.process, "broker: read tracking") {
             return Err(passing("broker: read tracking"));
         }
-        let world = self.broker.shared.lock();
+        let mut world = self.broker.shared.lock();
+        world.broker.group.has_read.insert((self.broker.process, self.lane));
         let lane = &world.broker.lanes[self.lane as usize];
         for entry in &lane.tracking[self.position as usize..] {
             match lane.transactions[entry.transaction].fate {

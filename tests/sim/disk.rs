@@ -246,6 +246,7 @@ impl ModelDisk {
             *left -= 1;
             if *left == 0 {
                 world.faults.disk_fails_in = None;
+                world.faults.disk_has_failed = true;
                 return Err(Error::from_raw_os_error(5));
             }
         }

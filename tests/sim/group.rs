@@ -1,6 +1,6 @@
 //! A model of the group of instances: who owns which lane, in the coordinator's view and in that of each member.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use imotriz_kafka::kafka::KafkaFault;
@@ -37,6 +37,8 @@ pub struct GroupState {
     members: BTreeMap<usize, Member>,
     lanes: Vec<Assignment>,
     is_unbalanced: bool,
+    /// Processes and lanes that they have read since they last asked whose they are.
+    pub has_read: BTreeSet<(u64, i32)>,
     /// How often lanes were revoked, lost, and assigned.
     pub moves: [u64; 3],
 }
@@ -157,6 +159,15 @@ impl GroupState {
         }
     }
 
+    /// Whether a process that is about to take the lane neither has it nor borrows it: who borrows reads the lane first, so
+    /// that its owner is fenced for a short time.
+    pub fn is_mistaken(&self, process: u64, lane: i32) -> bool {
+        let instance = instance_of(process);
+        let is_member = self.members.contains_key(&instance);
+        let is_owner = self.lanes[lane as usize].owner == Some(instance);
+        is_member && !is_owner && !self.has_read.contains(&(process, lane))
+    }
+
     fn tell(&self, instance: usize, event: GroupEvent) {
         if let Some(member) = self.members.get(&instance) {
             drop(member.events.send(event));
@@ -179,7 +190,8 @@ impl Group for ModelGroup {
         if !shared.io(*process, "group: whose is the lane") {
             return Err(KafkaFault::Passing { what: "group", why: "no power".to_owned() });
         }
-        let world = shared.lock();
+        let mut world = shared.lock();
+        world.broker.group.has_read.remove(&(*process, lane));
         if shared.clock.elapsed() < world.broker.away_until {
             return Err(KafkaFault::Passing { what: "group", why: "the broker is away".to_owned() });
         }

@@ -27,6 +27,8 @@ pub struct Faults {
     pub delivery_fails: bool,
     pub disk_full: bool,
     pub disk_fails_in: Option<u64>,
+    /// From then on a page may exist in memory only.
+    pub disk_has_failed: bool,
     pub crash_in: Option<u64>,
 }
 
@@ -222,6 +224,14 @@ impl World {
     pub fn breaks(&mut self, what: String) {
         self.note(&format!("!!! {what}"));
         self.broken.push(what);
+    }
+
+    /// A process asks the group before it takes a lane. A page that exists in memory only is published whoever has the
+    /// lane.
+    pub fn check_opening(&mut self, process: u64, lane: i32) {
+        if !self.faults.disk_has_failed && self.broker.group.is_mistaken(process, lane) {
+            self.breaks(format!("process {process} takes lane {lane}, which is another instance's"));
+        }
     }
 
     /// Sets off an operation; waiting, commands and tokens are the driver's.
