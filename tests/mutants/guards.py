@@ -100,7 +100,7 @@ GUARDS = [
     Guard("a listed order is not forgotten", part("!is_listed(&key)", "true"),
           "an_order_that_is_listed_is_not_forgotten_however_old_it_looks"),
     Guard("the fence before the load", items(3, "{3}\ntokio::task::yield_now().await;\n{1}\n{2}"), SIM, "sim"),
-    Guard("what is not committed is not shown as published", items(5, "{4}\n{5}\n{1}\n{2}\n{3}"), SIM, "sim"),
+    Guard("what is not committed is not shown as published", items(6, "{4}\n{5}\n{6}\n{1}\n{2}\n{3}"), SIM, "sim"),
     Guard("the release after the commit", part("?", ".ok()"), SIM, "sim"),
     Guard("pages have left the spool before the next commit", items(2, "drop(removal);"), "publish::release::"),
     Guard("a page in memory is not given up for one that can't be let go", head("false"),
