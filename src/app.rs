@@ -1,6 +1,7 @@
 //! The application: `build` assembles all parts from the settings and reads nothing; `run` runs them to their end.
 
 pub mod control_socket;
+mod countries;
 mod dry_run;
 mod environment;
 mod error;
@@ -36,9 +37,10 @@ use crate::platform::jobs::in_place;
 use crate::platform::otlp::Spans;
 use crate::spool::{Spool, SpoolOptions};
 use control_socket::{ControlSocket, Republishers};
+use countries::StoreCountries;
 use lanes::Shared;
 use manage::{LaneManager, StoresSender};
-use recover::report;
+use recover::{removed_stores, report};
 use serve::{End, StoreWork};
 use startup::ensure_topics;
 use store::StoreTask;
@@ -117,6 +119,11 @@ impl App {
         let (spool, mut recovery) = Spool::open_on(disk.clone(), options)?;
         // guard: what a kill left is looked into
         recovery.disown(&spool, PageVerdict::why_no_page).await?;
+        let countries = StoreCountries::open_on(disk.clone(), dir);
+        let removed = removed_stores(&recovery, stores, &countries);
+        countries.remember(stores, |store| removed.contains_key(store));
+        // They are counted, and are not among the stores that are at work.
+        removed.keys().for_each(|store| drop(counters.store(store)));
         counters.set_stores(stores.keys());
         let account = Account::open_on(disk.clone(), dir, &recovery, stores.keys(), counters.clone())?;
         if recovery.polls_cut_off.is_some() {
@@ -130,12 +137,15 @@ impl App {
         };
         let memory = TrackingMemory::open_on(disk.clone(), dir, &config.kafka.topics.tracking, layout.lanes)?;
         let is_clustered = config.cluster.enabled && !once;
+        let damaged = report(recovery, |store| stores.contains_key(store) || removed.contains_key(store));
         let shared = Shared {
             environment,
             layout,
             hosts: Hosts::new(config.api.host_limits()),
             topics: TopicNames::from(&config.kafka),
             stores: Stores::default(),
+            removed,
+            countries,
             mapping: Arc::new(config.mapping.clone()),
             readers: Readers {
                 personal: config.events.personal,
@@ -154,11 +164,13 @@ impl App {
                 None => Spans::default(),
             },
             lane_states: if is_clustered { LaneStates::unassigned() } else { LaneStates::default() },
-            damaged: report(recovery, stores),
+            damaged,
             stop,
             once,
         };
-        stores.iter().for_each(|(name, store)| shared.introduce(name, store));
+        stores.iter().for_each(|(name, store)| shared.introduce(name, store.country));
+        // guard: pages of a store that was removed are published after a restart
+        shared.removed.iter().for_each(|(name, country)| shared.introduce(name, *country));
         if !is_clustered {
             stores.keys().for_each(|store| shared.lane_states.expect(shared.lane_of(store)));
         }

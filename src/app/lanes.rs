@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::countries::StoreCountries;
 use super::environment::Environment;
 use super::error::AppError;
 use super::startup::STARTUP_TIMEOUT;
@@ -17,6 +18,7 @@ use crate::config::{self, ResyncPolicy};
 use crate::kafka::topics::{Layout, TopicNames};
 use crate::marketplace::body::PageVerdict;
 use crate::marketplace::client::{Hosts, Pace};
+use crate::order::country::Country;
 use crate::order::ids::StoreName;
 use crate::order::mapping::Mapping;
 use crate::pipeline::account::{Account, Unaccounted};
@@ -103,6 +105,9 @@ pub(super) struct Shared {
     pub(super) topics: TopicNames,
     /// What the lanes know of the stores.
     pub(super) stores: Stores,
+    /// Stores that the settings no longer name, and of which the spool holds pages.
+    pub(super) removed: BTreeMap<StoreName, Country>,
+    pub(super) countries: StoreCountries,
     pub(super) mapping: Arc<Mapping>,
     pub(super) readers: Readers,
     pub(super) resync: ResyncPolicy,
@@ -129,9 +134,14 @@ impl Shared {
     }
 
     /// Tells the lanes what they have to know of a store. This comes before its first page is handed to one.
-    pub(super) fn introduce(&self, name: &StoreName, store: &config::Store) {
+    pub(super) fn introduce(&self, name: &StoreName, country: Country) {
         let (mapping, counters) = (self.mapping.clone(), self.counters.store(name));
-        self.stores.set(name.clone(), StoreFacts { country: store.country, mapping, readers: self.readers, counters });
+        self.stores.set(name.clone(), StoreFacts { country, mapping, readers: self.readers, counters });
+    }
+
+    /// Whether the spool holds pages of this lane whose store was removed before this run.
+    pub(super) fn has_removed_stores(&self, lane: i32) -> bool {
+        self.removed.keys().any(|store| self.lane_of(store) == lane)
     }
 
     /// What the spool holds of these stores from an earlier time, of this process or another one. Pages of a store that

@@ -170,7 +170,7 @@ impl LaneManager {
         let of_lane = |(name, _): &(&StoreName, &config::Store)| self.shared.lane_of(name) == lane;
         let stores = self.stores.iter().filter(of_lane).map(|(name, store)| (name.clone(), store.clone()));
         let stores: BTreeMap<_, _> = stores.collect();
-        if stores.is_empty() {
+        if stores.is_empty() && !self.shared.has_removed_stores(lane) {
             return;
         }
         let (commands, taken) = unbounded_channel();
@@ -209,6 +209,7 @@ impl LaneManager {
     /// Starts, restarts and stops the stores that differ, and no other.
     fn change_stores(&mut self, stores: BTreeMap<StoreName, config::Store>) {
         self.shared.counters.set_stores(stores.keys());
+        self.shared.countries.remember(&stores, |_| true);
         let changes = changes(&self.stores, &stores);
         self.stores = stores;
         for (name, change) in changes {
@@ -216,7 +217,7 @@ impl LaneManager {
                 StoreChange::Removed => StoreCommand::Stop(name.clone()),
                 StoreChange::Added | StoreChange::Changed => {
                     let store = &self.stores[&name];
-                    self.shared.introduce(&name, store);
+                    self.shared.introduce(&name, store.country);
                     StoreCommand::Start(name.clone(), Box::new(store.clone()))
                 }
             };

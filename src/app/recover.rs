@@ -2,12 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::countries::StoreCountries;
 use crate::config;
+use crate::order::country::Country;
 use crate::order::ids::StoreName;
 use crate::spool::Recovery;
 
+/// The stores of which pages are left, and which the settings no longer name, where their country is known.
+pub(super) fn removed_stores(
+    recovery: &Recovery,
+    stores: &BTreeMap<StoreName, config::Store>,
+    countries: &StoreCountries,
+) -> BTreeMap<StoreName, Country> {
+    let left = recovery.pages.iter().map(|page| page.store()).filter(|store| !stores.contains_key(store));
+    left.filter_map(|store| Some((store.clone(), countries.of(store)?))).collect()
+}
+
 /// Logs what was found. Returns the stores that may have lost a page to damage.
-pub(super) fn report(recovery: Recovery, stores: &BTreeMap<StoreName, config::Store>) -> BTreeSet<StoreName> {
+pub(super) fn report(recovery: Recovery, is_known: impl Fn(&StoreName) -> bool) -> BTreeSet<StoreName> {
     let Recovery { pages, unknown: reads, corrupt, polls_cut_off } = recovery;
     if let Some(alive) = polls_cut_off {
         tracing::warn!(
@@ -25,7 +37,7 @@ pub(super) fn report(recovery: Recovery, stores: &BTreeMap<StoreName, config::St
             "an earlier read has an unknown outcome: the marketplace may have marked orders that did not reach us"
         );
     }
-    let (pages, unconfigured): (Vec<_>, Vec<_>) = pages.into_iter().partition(|page| stores.contains_key(page.store()));
+    let (pages, unconfigured): (Vec<_>, Vec<_>) = pages.into_iter().partition(|page| is_known(page.store()));
     for page in unconfigured {
         tracing::error!(
             store = %page.store(), read = %page.read_id(),

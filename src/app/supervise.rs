@@ -35,7 +35,8 @@ fn by_lane(
     shared: &Shared,
     stores: BTreeMap<StoreName, config::Store>,
 ) -> BTreeMap<i32, BTreeMap<StoreName, config::Store>> {
-    let mut sorted = BTreeMap::<i32, BTreeMap<_, _>>::new();
+    let of_removed = shared.removed.keys().map(|store| (shared.lane_of(store), BTreeMap::new()));
+    let mut sorted: BTreeMap<i32, BTreeMap<_, _>> = of_removed.collect();
     for (name, store) in stores {
         sorted.entry(shared.lane_of(&name)).or_default().insert(name, store);
     }

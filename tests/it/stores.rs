@@ -6,12 +6,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
+use imotriz_kafka::pipeline::tracking_memory::lane_of;
 use imotriz_kafka::sandbox::{Call, SandboxArgs};
 use rustix::process::Signal;
 use serde_json::Value;
 
 use super::admin::{address, ready, status};
-use crate::support::scene::{RUN_DEADLINE, Scene, keys};
+use crate::support::scene::{RUN_DEADLINE, Scene, keys, was_killed};
 use crate::support::{http, wait};
 
 /// A scene whose only stores are those of a folder.
@@ -166,5 +167,35 @@ fn stores_come_change_and_go_while_the_program_runs() {
 
     program.signal(Signal::TERM);
     program.expect_exit(0, RUN_DEADLINE);
+    stores.scene.verdict().assert_clean();
+}
+
+#[test]
+fn pages_of_a_store_that_was_removed_are_published_by_a_drain_and_by_a_service() {
+    let stores = Stores::new("stores-removed", SandboxArgs { page_size: 10, ..SandboxArgs::with_orders(0) });
+    // The spool alone may bring an order back.
+    let stores = Stores { scene: stores.scene.without_list().with("IMOTRIZ_KAFKA__LANES", "4"), ..stores };
+    let lane = |store: &str| lane_of(&store.parse().unwrap(), 4);
+    assert_ne!(lane("bogota"), lane("cali"), "no store that is left has the lane");
+    for (round, command) in (1..).zip(["drain", "run"]) {
+        stores.put("bogota", &stores.store("bogota"));
+        stores.scene.shop().add(10, 0);
+        let mut killed = stores.scene.settings.start_with(&["drain"], &[("IMOTRIZ_TEST_KILL_AT", "durable:1")]);
+        assert!(was_killed(killed.wait(RUN_DEADLINE)), "{}", killed.output());
+        assert_eq!(stores.scene.spooled("page"), 1);
+        fs::remove_file(stores.dir.join("bogota.toml")).unwrap();
+        stores.put("cali", &stores.store("cali"));
+
+        let mut program = stores.scene.settings.start(&[command]);
+        let published = || keys(&stores.scene.events()).len() == 10 * round;
+        wait::until("what the removed store had read is published", RUN_DEADLINE, published);
+        if command == "run" {
+            let shown = status(&address(&mut program));
+            assert_eq!(shown["stores"].as_object().unwrap().keys().collect::<Vec<_>>(), ["cali"]);
+            program.signal(Signal::TERM);
+        }
+        program.expect_exit(0, RUN_DEADLINE);
+        assert_eq!(stores.scene.spooled("page"), 0);
+    }
     stores.scene.verdict().assert_clean();
 }

@@ -65,6 +65,8 @@ GUARDS = [
     Guard("what is left of an earlier time is published before the first read", head("false"), SHARED, "sim"),
     Guard("pages of a lane that is another instance's are published", head("false"), SHARED, "sim"),
     Guard("a lane is let go when all of it is published", instead("let is_served = |_: &i32| false;"), SHARED, "sim"),
+    Guard("pages of a store that was removed are published after a restart", drop(),
+          "stores::pages_of_a_store_that_was_removed_are_published_by_a_drain_and_by_a_service", "it"),
     Guard("a deleted tracking topic is refused by an instance that never saw it", head("false"),
           "shared::a_tracking_topic_that_was_deleted_is_refused_by_an_instance_that_never_saw_it", "it"),
     Guard("an instance that comes back in time is the one that went", drop(),
