@@ -63,9 +63,8 @@ impl Loaded {
         row(&format!("{what}: from the start until all are loaded, s"), &format!("{seconds:.1}"), "linear");
         row("orders/s", &thousands(count / seconds), "");
         row("CPU of it, s", &format!("{:.1}", self.cpu.as_secs_f64()), "");
-        let bytes = |megabytes: f64| format!("{:.0}", megabytes * 1024.0 * 1024.0 / count);
-        row("memory of an order, bytes", &bytes(self.calm.resident_mb - nothing.calm.resident_mb), "≤ 80");
-        row("the same at the peak, bytes", &bytes(self.calm.peak_mb - nothing.calm.peak_mb), "");
+        let bytes = (self.calm.resident_mb - nothing.calm.resident_mb) * 1024.0 * 1024.0 / count;
+        row("memory of an order, beyond the same with none, bytes", &format!("{bytes:.0}"), "≤ 80");
     }
 }
 
