@@ -20,21 +20,17 @@ use std::{env, io};
 
 use imotriz_kafka::avro::contract::ORDER_TRACKING;
 use imotriz_kafka::avro::decoder::Decoder;
-use imotriz_kafka::avro::event::{ContentHash, Reason, Revision};
-use imotriz_kafka::avro::tracking::{OrderState, OrderTracking};
 use imotriz_kafka::kafka::Connection;
 use imotriz_kafka::kafka::tracking_reader::TrackingReader;
 use imotriz_kafka::marketplace::body::read_id_list;
-use imotriz_kafka::order::ids::{OrderIds, ReadId, StoreName};
+use imotriz_kafka::order::ids::{OrderIds, StoreName};
 use imotriz_kafka::pipeline::index::Index;
 use imotriz_kafka::pipeline::index::diff::missing;
 use imotriz_kafka::pipeline::publish::catch_up;
 use imotriz_kafka::pipeline::tracking_memory::{TrackingMemory, lane_of};
-use imotriz_kafka::platform::clock;
 use jiff::Timestamp;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 use serde_json::{Value, json};
 
@@ -42,9 +38,11 @@ use measure::{Usage, disk, machine, thousands};
 use support::program::{Program, Settings};
 use support::topics::{self, Topics};
 use support::{Kafka, child, http};
+use tracked::{FIRST_ID, fill};
 
 #[allow(dead_code, reason = "shared with the other benchmarks, which use the rest")]
 mod measure;
+mod tracked;
 
 #[path = "../tests/it/support"]
 #[allow(dead_code, unreachable_pub, reason = "shared with the integration tests, which use the rest")]
@@ -70,7 +68,6 @@ const CONCURRENCY: f64 = 8.0;
 const PAGE: usize = 25;
 /// Pages that are lost: a thousand orders.
 const LOST_PAGES: usize = 40;
-const FIRST_ID: usize = 4_810_000;
 const LISTED: usize = 100_000;
 const NOT_TRACKED: usize = 1_000;
 
@@ -192,7 +189,7 @@ fn start(kafka: &Kafka, options: &Options) {
     for topic in [&full, &empty] {
         topics::create(kafka, topic, 1, &[("cleanup.policy", "compact")]);
     }
-    fill(kafka, &full, options.records);
+    fill(kafka, &full, 1, &[store()], 0..options.records);
     let role = |role: &str, topic: &str| -> Value {
         let mut command = child::command(env::current_exe().unwrap());
         command.args([role, kafka.bootstrap_servers(), topic, "--records", &options.records.to_string()]);
@@ -249,35 +246,6 @@ fn long_list(options: &Options) {
 
 fn store() -> StoreName {
     "bogota".parse().unwrap()
-}
-
-/// Tracking records as the program writes them.
-fn fill(kafka: &Kafka, topic: &str, records: usize) {
-    let mut config = kafka.client();
-    config.set("compression.type", "lz4").set("linger.ms", "5").set("queue.buffering.max.kbytes", "262144");
-    let producer: BaseProducer = config.create().unwrap();
-    for number in 0..records {
-        let record = OrderTracking {
-            store: store(),
-            order_id: (FIRST_ID + number).to_string().parse().unwrap(),
-            state: OrderState::Published,
-            revision: Some(Revision::FIRST),
-            reason: Reason::Drained,
-            read_id: ReadId::fresh(),
-            content_hash: Some(ContentHash::of_bytes(&number.to_be_bytes())),
-            published_at: clock::now().as_millisecond(),
-            event_partition: Some(3),
-            order_created_at: Some(1_763_999_000_000),
-        };
-        let (key, value) = (record.key().to_string(), record.to_message(ORDER_TRACKING.frame()));
-        let mut message = BaseRecord::to(topic).partition(0).key(&key).payload(&value);
-        while let Err((error, unsent)) = producer.send(message) {
-            assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::QueueFull));
-            producer.poll(Duration::from_millis(10));
-            message = unsent;
-        }
-    }
-    producer.flush(DEADLINE).unwrap();
 }
 
 /// Role: loads the index, compares, and tells.

@@ -16,6 +16,7 @@ mod supervise;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -153,6 +154,7 @@ impl App {
             },
             resync: config.resync.policy,
             reconcile: config.reconcile.clone(),
+            scans: Arc::new(Semaphore::new(1)),
             max_pages: usize::try_from(config.spool.max_pages).unwrap_or(usize::MAX),
             spool,
             account,

@@ -23,6 +23,7 @@ pub const LANES: usize = 6;
 pub struct SetUp {
     pub instances: usize,
     pub shops: usize,
+    pub lanes: usize,
     /// In each shop, at first.
     pub orders: usize,
     pub poll: Duration,
@@ -37,7 +38,7 @@ pub struct SetUp {
 impl Default for SetUp {
     fn default() -> Self {
         let poll = Duration::from_millis(100);
-        Self { instances: 2, shops: 60, orders: 0, poll, delay: "0s", api: "", session: None }
+        Self { instances: 2, shops: 60, lanes: LANES, orders: 0, poll, delay: "0s", api: "", session: None }
     }
 }
 
@@ -115,9 +116,10 @@ impl Instances {
 }
 
 fn settings(kafka: &Kafka, topics: &Topics, set_up: &SetUp) -> String {
-    let (Topics { orders, tracking, dead_letter }, poll) = (topics, set_up.poll.as_millis());
+    let Topics { orders, tracking, dead_letter } = topics;
+    let (lanes, poll) = (set_up.lanes, set_up.poll.as_millis());
     format!(
-        "[kafka]\nbootstrap_servers = {:?}\ntransactional_id_prefix = {orders:?}\nlanes = {LANES}\n\
+        "[kafka]\nbootstrap_servers = {:?}\ntransactional_id_prefix = {orders:?}\nlanes = {lanes}\n\
          [kafka.topics]\norders = {orders:?}\ntracking = {tracking:?}\ndead_letter = {dead_letter:?}\n\
          [admin]\nlisten = \"127.0.0.1:0\"\n[api]\npoll_interval = \"{poll}ms\"\npoll_interval_max = \"{poll}ms\"\n\
          requests_per_second_per_host = 100000\n{}\n",

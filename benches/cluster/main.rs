@@ -6,6 +6,8 @@
 //! - `two`: what two instances publish in a second, compared with one, where the marketplace's delay is the limit.
 //! - `catch-up`: what two instances publish in a second after Kafka was away, compared with a bare transactional producer
 //!   that sends the same bytes.
+//! - `load`: how long an instance takes at its start to load what is tracked, over 64 lanes, and what an order takes in
+//!   its memory.
 //!
 //! `-- --only hand-over` runs one of them, `--quick` all with less of everything. Marketplace, instances and broker are
 //! processes of their own on one machine. When a shop was read is taken from the marketplace's log, and how much was
@@ -24,6 +26,7 @@ use support::{Kafka, child, http};
 mod backlog;
 mod bare;
 mod instances;
+mod load;
 #[path = "../many/marketplace.rs"]
 #[allow(dead_code, reason = "shared with the benchmark of many shops")]
 mod marketplace;
@@ -31,6 +34,9 @@ mod marketplace;
 #[allow(dead_code, reason = "shared with the other benchmarks")]
 mod measure;
 mod moves;
+#[path = "../tracked/mod.rs"]
+#[allow(dead_code, reason = "shared with the benchmark of the start")]
+mod tracked;
 
 #[path = "../../tests/it/support"]
 #[allow(dead_code, unreachable_pub, reason = "shared with the integration tests, which use the rest")]
@@ -82,6 +88,9 @@ fn main() {
     }
     if wants("catch-up") {
         backlog::catch_up(&mut kafka, if quick { 300 } else { 1_500 });
+    }
+    if wants("load") {
+        load::load(&kafka, if quick { &[100_000] } else { &[1_250_000, 2_500_000, 5_000_000, 10_000_000] });
     }
 }
 

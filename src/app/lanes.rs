@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use jiff::Timestamp;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::countries::StoreCountries;
@@ -114,6 +114,9 @@ pub(super) struct Shared {
     pub(super) reconcile: config::Reconcile,
     /// Capacity of a lane's queue, in pages.
     pub(super) max_pages: usize,
+    /// One lane at a time looks for old tracking records. That has time, and would take memory of all lanes, and threads
+    /// of the pool in which pages are mapped, while they have just started.
+    pub(super) scans: Arc<Semaphore>,
     pub(super) spool: Spool,
     pub(super) account: Account,
     pub(super) schemas: SchemaResolver,
@@ -180,6 +183,7 @@ impl Shared {
             patience: self.once.then_some(STARTUP_TIMEOUT),
             // A one-shot command has no time to remove old tracking records.
             retention: (!self.once && !matches!(ownership, Ownership::Borrowed)).then_some(self.reconcile.retention),
+            scans: self.scans.clone(),
             left,
             ownership,
             spans: self.spans.clone(),

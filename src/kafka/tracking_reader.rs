@@ -144,6 +144,9 @@ impl TrackingReader {
     fn assigned(&self) -> Result<BaseConsumer<Watch>, KafkaFault> {
         let mut config = self.connection.consumer(Isolation::Committed)?;
         config.set("enable.partition.eof", "true");
+        // All lanes load at the same time at a start, and what librdkafka queues takes several times the bytes that it
+        // counts. The allocator keeps that for good.
+        config.set("queued.max.messages.kbytes", "512").set("fetch.message.max.bytes", "131072");
         let consumer = BaseConsumer::from_config_and_context(&config, Watch::default());
         let consumer = consumer.map_err(|error| self.fault(&error))?;
         let mut partitions = TopicPartitionList::new();

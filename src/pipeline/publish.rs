@@ -32,7 +32,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::avro::schemas::SchemaResolver;
@@ -83,6 +83,8 @@ pub struct LaneParts {
     pub patience: Option<Duration>,
     /// How long tracking records are kept; `None` for ever.
     pub retention: Option<Duration>,
+    /// Turns of the lanes at looking for old tracking records.
+    pub scans: Arc<Semaphore>,
     /// Number of pages that an earlier process left; the lane receives them first.
     pub left: usize,
     pub ownership: Ownership,

@@ -93,8 +93,8 @@ impl Publisher {
         let decoder = parts.schemas.tracking_decoder();
         let releasing = Releasing::new(parts.spool.clone());
         let retention = parts.retention.map(|keep| {
-            let stores = parts.stores.clone();
-            Retention::new(parts.lane, keep, parts.jobs.clone(), parts.stop.clone(), parts.left, stores)
+            let (jobs, scans) = (parts.jobs.clone(), parts.scans.clone());
+            Retention::new(parts.lane, keep, jobs, scans, parts.stop.clone(), parts.left, parts.stores.clone())
         });
         let superseded = Superseded::new(parts.memory.taken_over_at(parts.lane), parts.spool.read_ids());
         let left = if matches!(parts.ownership, Ownership::Member { .. }) { parts.left } else { 0 };

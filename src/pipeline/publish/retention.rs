@@ -21,6 +21,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -52,6 +53,7 @@ pub(super) struct Retention {
     lane: i32,
     keep: Duration,
     jobs: Arc<dyn Jobs>,
+    scans: Arc<Semaphore>,
     stop: CancellationToken,
     /// Pages of an earlier process that are not published yet.
     left: usize,
@@ -79,6 +81,7 @@ impl Retention {
         lane: i32,
         keep: Duration,
         jobs: Arc<dyn Jobs>,
+        scans: Arc<Semaphore>,
         stop: CancellationToken,
         left: usize,
         stores: Stores,
@@ -86,7 +89,7 @@ impl Retention {
         let now = Instant::now();
         let old = Old { before: Millis48::from_millis(0), keys: Vec::new() };
         let unlisted = Vec::new();
-        Self { lane, keep, jobs, stop, left, stores, old, unlisted, scan: None, next_scan: now, next_idle: now }
+        Self { lane, keep, jobs, scans, stop, left, stores, old, unlisted, scan: None, next_scan: now, next_idle: now }
     }
 
     /// Counts published pages; those of an earlier process come first.
@@ -102,10 +105,14 @@ impl Retention {
         let now = Instant::now();
         if self.scan.as_ref().is_some_and(Job::is_over) {
             self.take_found().await;
-        } else if self.scan.is_none() && now >= self.next_scan {
+        } else if self.scan.is_none()
+            && now >= self.next_scan
+            && let Ok(turn) = self.scans.clone().try_acquire_owned()
+        {
             let (reader, decoder) = scan();
             let (keep, stop) = (self.keep, self.stop.clone());
             self.scan = Some(Job::start(&*self.jobs, &format!("lane-{}", self.lane), move || {
+                let _turn = turn;
                 find_old(keep, reader, decoder, &stop)
             }));
             self.next_scan = now + SCAN_INTERVAL;
@@ -240,6 +247,8 @@ impl LatestTimes {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
     use crate::avro::contract::ORDER_TRACKING;
     use crate::avro::event::Readers;
@@ -266,6 +275,10 @@ mod tests {
     }
 
     fn retention(left: usize) -> Retention {
+        retention_with(left, Arc::new(Semaphore::new(1)))
+    }
+
+    fn retention_with(left: usize, scans: Arc<Semaphore>) -> Retention {
         let facts = StoreFacts {
             country: Country::Co,
             mapping: Arc::default(),
@@ -274,7 +287,8 @@ mod tests {
         };
         let stores = Stores::default();
         stores.set("bogota".parse().unwrap(), facts);
-        Retention::new(0, Duration::from_secs(90 * 86_400), Threads::shared(), CancellationToken::new(), left, stores)
+        let (keep, stop) = (Duration::from_secs(90 * 86_400), CancellationToken::new());
+        Retention::new(0, keep, Threads::shared(), scans, stop, left, stores)
     }
 
     fn old(keys: &[&str]) -> Old {
@@ -342,6 +356,43 @@ mod tests {
         retention.published(1);
         retention.look(scan).await;
         assert!(retention.scan.is_some());
+    }
+
+    #[tokio::test]
+    async fn one_lane_at_a_time_looks_for_old_records() {
+        let scans = Arc::new(Semaphore::new(1));
+        let [mut first, mut second] = [(); 2].map(|()| retention_with(0, scans.clone()));
+        let (end, ended) = mpsc::channel();
+        let decoder = || Decoder::new(&ORDER_TRACKING, None);
+        first.look(|| (Box::new(EndsWhenTold(ended)) as Box<dyn TrackingLog>, decoder())).await;
+        second.look(|| panic!("it is not its turn")).await;
+        assert!(first.scan.is_some());
+        end.send(()).unwrap();
+        let turn = async {
+            while second.scan.is_none() {
+                second.look(|| (Box::new(Records(Vec::new())) as Box<dyn TrackingLog>, decoder())).await;
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), turn).await.unwrap();
+    }
+
+    /// A partition without a record, whose end is not reached before that.
+    struct EndsWhenTold(mpsc::Receiver<()>);
+
+    impl TrackingLog for EndsWhenTold {
+        fn lane(&self) -> i32 {
+            0
+        }
+
+        fn position(&self) -> i64 {
+            0
+        }
+
+        fn read_to_end(&mut self, _apply: &mut Apply<'_>) -> Result<(), KafkaFault> {
+            self.0.recv().unwrap();
+            Ok(())
+        }
     }
 
     /// Orders 0, 1, …: how many days ago each was published, by this machine's clock, and placed.
