@@ -10,12 +10,16 @@ from collections import Counter
 from pathlib import Path
 
 from engine import PROJECT, WORK
+from images import VERSION
 
 SANDBOX = "http://127.0.0.1:8080/_sandbox"
 PRODUCER = "http://127.0.0.1:9464"
 REGISTRY = "http://127.0.0.1:8081/apis/ccompat/v7"
 BROKER = "127.0.0.1:9092"
 TOPIC = "imotriz.orders.v1"
+# Of the compose project, and of the image as a release would have it.
+NAME = "imotriz-stack-test"
+# What the compose file calls it.
 IMAGE = "imotriz-kafka:local"
 
 # What the compose file's sandbox begins with, and how many come on top.
@@ -74,7 +78,7 @@ class Stack:
         self.logs = ""
 
     def docker(self, *arguments, capture=False, check=True):
-        variables = {"COMPOSE_PROJECT_NAME": "imotriz-stack-test", "STORE_SECRETS": str(self.secrets)}
+        variables = {"COMPOSE_PROJECT_NAME": NAME, "STORE_SECRETS": str(self.secrets)}
         result = subprocess.run(self.engine.command(*arguments), cwd=PROJECT, env=os.environ | variables, text=True,
                                 stdout=subprocess.PIPE if capture else subprocess.DEVNULL, stderr=subprocess.PIPE)
         if check and result.returncode != 0:
@@ -209,10 +213,16 @@ class Stack:
         for shell in ["sh", "/bin/sh", "/bin/bash", "/busybox/sh"]:
             expect(self.docker("run", "--rm", f"--entrypoint={shell}", IMAGE, "-c", "true", check=False) == 127, shell)
         version = self.docker("run", "--rm", "--read-only", "--cap-drop=ALL", IMAGE, "--version", capture=True).strip()
-        commit = image["Config"]["Labels"]["org.opencontainers.image.revision"]
+        labels = image["Config"]["Labels"]
+        commit = labels["org.opencontainers.image.revision"]
         expect(commit and commit[:12] in version, f"{version!r} does not tell the commit {commit}")
+        labelled = labels["org.opencontainers.image.version"]
+        expect(labelled == VERSION and VERSION in version.split(), f"{version!r}, and the label {labelled!r}")
+        major, minor, _ = VERSION.split(".")
+        tags = {f"{NAME}:{tag}" for tag in (VERSION, f"{major}.{minor}", "latest")}
+        expect(tags <= set(image["RepoTags"]), f"the image has the tags {image['RepoTags']}")
         size = int(self.docker("image", "inspect", "--format={{.Size}}", IMAGE, capture=True))
-        self.note(f"image: {size / 1e6:.1f} MB unpacked, no shell, user 65532, {version}")
+        self.note(f"image: {', '.join(sorted(tags))}, {size / 1e6:.1f} MB unpacked, no shell, user 65532, {version}")
         expect(size <= IMAGE_LIMIT, f"the image is larger than {IMAGE_LIMIT / 1e6:.0f} MB")
 
     def weigh_the_health_check(self):
