@@ -274,6 +274,7 @@ class Stack:
         logs = "\n".join(line for line in self.logs.splitlines() if "sandbox-1 " not in line)
         silent = [producer for producer in self.producers if f"{producer}-1 " not in logs]
         expect(not silent, f"there are no logs of {silent}")
+        expect("other users can get at" not in logs, "the image leaves the spool open")
         told = [secret for secret in [*TOKENS, *personal] if secret in logs]
         expect(not told, f"{len(told)} tokens and buyers' values are in the logs, the first is {told[:1]}")
         self.note(f"{len(logs.splitlines())} lines of log without a token and without any of {len(personal)} "
