@@ -19,7 +19,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
     cargo build --profile dist --locked --features vendored \
     && install -D target/dist/imotriz-kafka /image/imotriz-kafka \
-    && mkdir -m 700 /image/spool
+    && mkdir -p -m 700 /image/owned/spool
 
 FROM ${BASE_IMAGE}
 ARG BASE_IMAGE
@@ -32,7 +32,8 @@ LABEL org.opencontainers.image.title="imotriz-kafka" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.base.name="${BASE_IMAGE}"
 COPY --from=build /image/imotriz-kafka /usr/local/bin/
-COPY --from=build --chown=65532:65532 /image/spool /spool
+# What is in a copied folder keeps its mode, but not that folder. A new volume takes over what the image has.
+COPY --from=build --chown=65532:65532 /image/owned /
 COPY LICENSE /usr/share/doc/imotriz-kafka/
 # A linked-in OpenSSL has no certificates of its own.
 ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt \

@@ -4,10 +4,12 @@ import json
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 from engine import PROJECT, WORK, CannotRun, bootstrap
 
+VERSION = tomllib.loads((PROJECT / "Cargo.toml").read_text())["package"]["version"]
 STANDINS = Path(__file__).parent / "standins"
 # Whoever has no stand-in is left out of the stack where it can't be pulled.
 DISPENSABLE = {"kafka-ui", "grafana"}
@@ -40,11 +42,15 @@ def prepare(engine):
     return sorted(set(missing) & DISPENSABLE)
 
 
-def build_ours(engine):
-    """The program's own image, with the Dockerfile as it stands."""
+def build_release(engine, name):
+    """The program's own image, with the Dockerfile as it stands. Returns it under all tags of a release: its version, its
+    minor version, and `latest`."""
     commit = run("git", "rev-parse", "HEAD", cwd=PROJECT, capture_output=True, text=True).stdout.strip()
+    images = [f"{name}:{tag}" for tag in (VERSION, VERSION.rpartition(".")[0], "latest")]
     run(*engine.command("buildx", "build", "--quiet", "--load", *engine.build_options, f"--build-arg=SOURCE_COMMIT={commit}",
-                        "--tag=imotriz-kafka:local", "."), cwd=PROJECT, stdout=subprocess.DEVNULL)
+                        f"--build-arg=VERSION={VERSION}", *(f"--tag={image}" for image in images), "."),
+        cwd=PROJECT, stdout=subprocess.DEVNULL)
+    return images
 
 
 def is_there(engine, image):

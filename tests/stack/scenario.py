@@ -10,20 +10,33 @@ from collections import Counter
 from pathlib import Path
 
 from engine import PROJECT, WORK
+from images import VERSION
 
 SANDBOX = "http://127.0.0.1:8080/_sandbox"
-PRODUCER = "http://127.0.0.1:9464"
+# The first, and those of the profile `cluster`.
+PRODUCERS = {
+    "producer": "http://127.0.0.1:9464",
+    "producer-2": "http://127.0.0.1:9465",
+    "producer-3": "http://127.0.0.1:9466",
+}
+PROMETHEUS = "http://127.0.0.1:9090"
 REGISTRY = "http://127.0.0.1:8081/apis/ccompat/v7"
 BROKER = "127.0.0.1:9092"
 TOPIC = "imotriz.orders.v1"
+# Of the compose project, and of the image as a release would have it.
+NAME = "imotriz-stack-test"
+# What the compose file calls it.
 IMAGE = "imotriz-kafka:local"
 
 # What the compose file's sandbox begins with, and how many come on top.
-FIRST, MORE, LAST = 500, 2500, 300
+FIRST, MORE, LAST, SHARED = 500, 2500, 300, 900
 KILLS = 10
 TOKENS = ["sandbox-token", "rotated-secret-4711"]
 HEALTHY_DEADLINE = 180
 SETTLE_DEADLINE = 900
+GROUP_DEADLINE = 120
+# `cluster.session_timeout` is 45 s.
+TAKE_OVER_DEADLINE = 120
 # A stop in mid-drain waits for the read in flight, which takes the sandbox a second.
 STOP_DEADLINE = 15
 IMAGE_LIMIT = 45_000_000
@@ -54,13 +67,25 @@ def until(what, deadline, condition):
     end = time.monotonic() + deadline
     while time.monotonic() < end:
         try:
-            if condition():
-                return
+            if found := condition():
+                return found
         except OSError:
             # Somebody is just down.
             pass
         time.sleep(0.5)
     raise FAILED(f"waited {deadline} s in vain: {what}")
+
+
+def status(producer):
+    return get(f"{PRODUCERS[producer]}/status")
+
+
+def owner(producers):
+    """Which of them has the one shop's lane and can publish there, by its own word."""
+    for producer in producers:
+        if any(lane["stores"] and lane["state"] == "ready" for lane in status(producer)["lanes"].values()):
+            return producer
+    return None
 
 
 class Stack:
@@ -69,13 +94,20 @@ class Stack:
         self.secrets = WORK / "secrets"
         shutil.rmtree(self.secrets, ignore_errors=True)
         shutil.copytree(PROJECT / "examples/stack/sandbox-secrets", self.secrets)
-        services = self.compose("config", "--services", capture=True).split()
-        self.services = [service for service in services if service not in left_out]
+        self.left_out = left_out
+        self.use_profiles("sandbox")
         self.logs = ""
 
+    def use_profiles(self, *profiles):
+        """As if they stood in .env."""
+        self.variables = {"COMPOSE_PROJECT_NAME": NAME, "COMPOSE_PROFILES": ",".join(profiles),
+                          "STORE_SECRETS": str(self.secrets)}
+        services = self.compose("config", "--services", capture=True).split()
+        self.services = [service for service in services if service not in self.left_out]
+        self.producers = [producer for producer in PRODUCERS if producer in self.services]
+
     def docker(self, *arguments, capture=False, check=True):
-        variables = {"COMPOSE_PROJECT_NAME": "imotriz-stack-test", "STORE_SECRETS": str(self.secrets)}
-        result = subprocess.run(self.engine.command(*arguments), cwd=PROJECT, env=os.environ | variables, text=True,
+        result = subprocess.run(self.engine.command(*arguments), cwd=PROJECT, env=os.environ | self.variables, text=True,
                                 stdout=subprocess.PIPE if capture else subprocess.DEVNULL, stderr=subprocess.PIPE)
         if check and result.returncode != 0:
             raise FAILED(f"docker {' '.join(arguments)}: {result.stderr.strip()[-2000:]}")
@@ -91,6 +123,8 @@ class Stack:
         self.kill_in_mid_drain()
         self.rotate_the_token()
         self.stop_in_mid_drain()
+        self.share_the_lanes()
+        self.kill_the_owner_for_long()
         self.down_and_up()
         self.judge()
         self.weigh_the_health_check()
@@ -105,10 +139,12 @@ class Stack:
 
     def until_all_is_published(self, least):
         def settled():
-            shop, status = get(f"{SANDBOX}/state"), get(f"{PRODUCER}/status")
-            self.last = {"orders": shop["orders"], "pending": shop["pending"], "spool": status["spool"],
-                         "stores": status["stores"]}
-            return shop["orders"] >= least and shop["pending"] == 0 and self.count() == shop["orders"]
+            shop, producers = get(f"{SANDBOX}/state"), {producer: status(producer) for producer in self.producers}
+            spools = {producer: told["spool"] for producer, told in producers.items()}
+            self.last = {"orders": shop["orders"], "pending": shop["pending"], "spools": spools,
+                         "stores": [told["stores"] for told in producers.values()]}
+            nothing_waits = shop["pending"] == 0 and all(spool and spool["pages"] == 0 for spool in spools.values())
+            return shop["orders"] >= least and nothing_waits and self.count() == shop["orders"]
         until("every order is published", SETTLE_DEADLINE, settled)
         self.note(f"{self.marked()} orders, all published")
 
@@ -168,12 +204,57 @@ class Stack:
     def container(self, service):
         return self.compose("ps", "--all", "--quiet", service, capture=True).strip()
 
+    def share_the_lanes(self):
+        self.use_profiles("sandbox", "cluster")
+        expect(self.producers == list(PRODUCERS), f"the profile has {self.producers}")
+        self.up()
+        until("three producers share the lanes", GROUP_DEADLINE, self.lanes_are_shared_out)
+        self.note(f"the lanes are shared out: {self.last}")
+        until("Prometheus asks all three", GROUP_DEADLINE, self.prometheus_asks_all)
+
+    def lanes_are_shared_out(self):
+        """Each of them hears so from Kafka, and the one that is to have the shop's lane says that it has."""
+        # At the start there is no group, and none of its instances while Kafka does not tell.
+        groups = [(status(producer)["group"] or {}).get("instances", []) for producer in self.producers]
+        self.last = {instance["name"]: instance["lanes"] for instance in groups[0]}
+        return (all(group == groups[0] for group in groups) and set(self.last) == set(self.producers)
+                and all(self.last.values())
+                and [instance["name"] for instance in groups[0] if instance["stores"]] == [owner(self.producers)])
+
+    def prometheus_asks_all(self):
+        targets = get(f"{PROMETHEUS}/api/v1/targets")["data"]["activeTargets"]
+        asked = {target["labels"]["instance"] for target in targets if target["health"] == "up"}
+        return asked == {f"{producer}:9464" for producer in self.producers}
+
+    def kill_the_owner_for_long(self):
+        """For longer than `cluster.session_timeout`, so that another one takes its lane over."""
+        post(f"{SANDBOX}/orders", {"count": SHARED})
+        reached = self.marked() + SHARED // 10
+        until("the drain goes on", SETTLE_DEADLINE, lambda: self.marked() >= reached)
+        dead = until("a producer has the shop's lane", GROUP_DEADLINE, lambda: owner(self.producers))
+        self.compose("kill", dead)
+        killed = time.monotonic()
+        # Far more than its read in flight can mark: the rest waits for the new owner.
+        expect(get(f"{SANDBOX}/state")["pending"] > SHARED // 2, "the drain was all but over before the kill")
+        others = [producer for producer in self.producers if producer != dead]
+        heir = until("another producer takes the shop's lane over", TAKE_OVER_DEADLINE, lambda: owner(others))
+        taken, marked = time.monotonic() - killed, self.marked()
+        until("the new owner reads", TAKE_OVER_DEADLINE, lambda: self.marked() > marked)
+        self.note(f"{dead} was killed in mid-drain: {heir} had the shop's lane {taken:.0f} s later, and had read from it "
+                  f"after {time.monotonic() - killed:.0f} s")
+        self.compose("start", dead)
+        self.until_all_is_published(FIRST + MORE + LAST + SHARED)
+        until("the three share the lanes again", GROUP_DEADLINE, self.lanes_are_shared_out)
+        self.note(f"the lanes are shared out again: {self.last}")
+
     def down_and_up(self):
         self.keep_logs()
         self.compose("down")
+        left = self.docker("ps", "--all", "--quiet", f"--filter=label=com.docker.compose.project={NAME}", capture=True)
+        expect(not left, f"`docker compose down` has left containers: {left.split()}")
         self.up()
         post(f"{SANDBOX}/orders", {"count": LAST})
-        self.until_all_is_published(FIRST + MORE + 2 * LAST)
+        self.until_all_is_published(FIRST + MORE + LAST + SHARED + LAST)
         self.keep_logs()
 
     def judge(self):
@@ -191,6 +272,9 @@ class Stack:
         expect(len(personal) > 100, "the sandbox has no buyers")
         # The sandbox tells its own token at the start, for whoever tries it out.
         logs = "\n".join(line for line in self.logs.splitlines() if "sandbox-1 " not in line)
+        silent = [producer for producer in self.producers if f"{producer}-1 " not in logs]
+        expect(not silent, f"there are no logs of {silent}")
+        expect("other users can get at" not in logs, "the image leaves the spool open")
         told = [secret for secret in [*TOKENS, *personal] if secret in logs]
         expect(not told, f"{len(told)} tokens and buyers' values are in the logs, the first is {told[:1]}")
         self.note(f"{len(logs.splitlines())} lines of log without a token and without any of {len(personal)} "
@@ -209,21 +293,28 @@ class Stack:
         for shell in ["sh", "/bin/sh", "/bin/bash", "/busybox/sh"]:
             expect(self.docker("run", "--rm", f"--entrypoint={shell}", IMAGE, "-c", "true", check=False) == 127, shell)
         version = self.docker("run", "--rm", "--read-only", "--cap-drop=ALL", IMAGE, "--version", capture=True).strip()
-        commit = image["Config"]["Labels"]["org.opencontainers.image.revision"]
+        labels = image["Config"]["Labels"]
+        commit = labels["org.opencontainers.image.revision"]
         expect(commit and commit[:12] in version, f"{version!r} does not tell the commit {commit}")
+        labelled = labels["org.opencontainers.image.version"]
+        expect(labelled == VERSION and VERSION in version.split(), f"{version!r}, and the label {labelled!r}")
+        major, minor, _ = VERSION.split(".")
+        tags = {f"{NAME}:{tag}" for tag in (VERSION, f"{major}.{minor}", "latest")}
+        expect(tags <= set(image["RepoTags"]), f"the image has the tags {image['RepoTags']}")
         size = int(self.docker("image", "inspect", "--format={{.Size}}", IMAGE, capture=True))
-        self.note(f"image: {size / 1e6:.1f} MB unpacked, no shell, user 65532, {version}")
+        self.note(f"image: {', '.join(sorted(tags))}, {size / 1e6:.1f} MB unpacked, no shell, user 65532, {version}")
         expect(size <= IMAGE_LIMIT, f"the image is larger than {IMAGE_LIMIT / 1e6:.0f} MB")
 
     def weigh_the_health_check(self):
         """CPU time of the process itself: what the engine spends on entering the container is the same for all."""
         program = WORK / "imotriz-kafka"
+        url = f"{PRODUCERS['producer']}/livez"
         container = self.docker("create", IMAGE, capture=True).strip()
         self.docker("cp", f"{container}:/usr/local/bin/imotriz-kafka", str(program))
         self.docker("rm", container)
         spent = self.cpu_of_children()
         for _ in range(HEALTH_CHECKS):
-            subprocess.run(self.engine.at_home(program, "doctor", "--quick", f"--url={PRODUCER}/livez"), check=True,
+            subprocess.run(self.engine.at_home(program, "doctor", "--quick", f"--url={url}"), check=True,
                            stdout=subprocess.DEVNULL)
         each = (self.cpu_of_children() - spent) / HEALTH_CHECKS
         self.note(f"health check: {each * 1000:.1f} ms of CPU")
