@@ -120,7 +120,8 @@ fn metadata(consumer: &BaseConsumer, topic: Option<&str>) -> Metadata {
     answer(|| consumer.fetch_metadata(topic, CALL_DEADLINE))
 }
 
-/// Asks until a broker answers: where one of several is gone, a question may meet it before the client knows.
+/// Asks until a broker answers: where one of several is gone, a question may meet it before the client knows, or the new
+/// leader before it knows how far its partition goes.
 fn answer<T>(ask: impl Fn() -> Result<T, KafkaError>) -> T {
     let answer = wait::poll(READ_DEADLINE, || match ask() {
         Err(error) if is_of_a_dead_broker(&error) => None,
@@ -129,12 +130,19 @@ fn answer<T>(ask: impl Fn() -> Result<T, KafkaError>) -> T {
     answer.unwrap_or_else(|| panic!("no broker answered within {READ_DEADLINE:?}"))
 }
 
-/// Whether a broker that is not there gave this error: of several, another one answers in its place.
+/// Whether this error is of a broker that is not there, or not yet in its place: of several, another one answers.
 fn is_of_a_dead_broker(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(
         error.rdkafka_error_code(),
-        Some(Code::BrokerTransportFailure | Code::DestroyBroker | Code::AllBrokersDown)
+        Some(
+            Code::BrokerTransportFailure
+                | Code::DestroyBroker
+                | Code::AllBrokersDown
+                | Code::LeaderNotAvailable
+                | Code::NotLeaderForPartition
+                | Code::OffsetNotAvailable
+        )
     )
 }
 
