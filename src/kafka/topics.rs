@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::admin::{NewTopic, TopicReplication};
 
+use super::admin::Settings;
 use super::{Admin, Connection, KafkaFault, access};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +60,8 @@ pub struct Layout {
 /// 90 days: the default retention of tracking entries.
 const RETENTION_MS: &str = "7776000000";
 const CALL: Duration = Duration::from_secs(10);
+/// How long it takes at most until all brokers know a new topic.
+const SPREAD: Duration = Duration::from_secs(1);
 
 /// Creates missing topics if `plan.create`, then checks all of them, as far as that is possible by reading.
 ///
@@ -142,10 +145,23 @@ async fn wait_until_visible(admin: &Admin, names: &TopicNames) -> Result<(), Kaf
     }
 }
 
+/// A broker that has not heard yet of a topic that is new gives the same answer as one that keeps its settings back.
+async fn settings_once_known(admin: &Admin, topic: &str) -> Result<Settings, KafkaFault> {
+    let deadline = Instant::now() + SPREAD;
+    loop {
+        match admin.settings_of_topic(topic).await {
+            Err(KafkaFault::NotAllowed { .. }) if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            settings => return settings,
+        }
+    }
+}
+
 /// The tracking topic must keep the last record of each key for ever: any other policy forgets orders. A hidden policy
 /// counts as wrong.
 async fn check_policy(admin: &Admin, topic: &str) -> Result<(), KafkaFault> {
-    match admin.settings_of_topic(topic).await?.get("cleanup.policy").map(String::as_str) {
+    match settings_once_known(admin, topic).await?.get("cleanup.policy").map(String::as_str) {
         // guard: the topic's policy is checked
         Some("compact") => Ok(()),
         Some(other) => Err(KafkaFault::Topic(format!(

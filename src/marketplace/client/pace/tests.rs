@@ -187,14 +187,13 @@ async fn shops_begin_within_the_time_that_their_host_needs_for_all_of_them() {
 #[tokio::test(start_paused = true)]
 async fn answers_that_hang_make_room_for_others_and_not_for_ever_more() {
     let paces = paces(6, HostLimits { max_in_flight: 1, ..WITHOUT_LIMITS });
-    let start = Instant::now();
     let mut hanging = JoinSet::new();
-    // One is in flight, and three are overdue.
+    // In the end one is in flight, and three are overdue.
     for (number, pace) in paces.iter().take(4).cloned().enumerate() {
         hanging.spawn(async move { pace.turn().await.until(std::future::pending::<()>()).await });
         yield_now().await;
-        drop(tokio::time::timeout(5 * SECOND, paces[4].turn()).await);
-        assert!(start.elapsed() <= 5 * SECOND * (number as u32 + 1));
+        let has_turn = tokio::time::timeout(60 * SECOND, paces[4].turn()).await.is_ok();
+        assert_eq!(has_turn, number < 3, "beside {} that hang", number + 1);
     }
     assert!(
         tokio::time::timeout(60 * SECOND, paces[5].turn()).await.is_err(),
