@@ -55,8 +55,8 @@ pub use lanes::LaneStates;
 /// The assembled program, ready to run.
 pub struct App {
     shared: Arc<Shared>,
-    stores: BTreeMap<StoreName, config::Store>,
-    changes: (StoresSender, UnboundedReceiver<BTreeMap<StoreName, config::Store>>),
+    stores: BTreeMap<StoreName, Arc<config::Store>>,
+    changes: (StoresSender, UnboundedReceiver<BTreeMap<StoreName, Arc<config::Store>>>),
     /// Whether other instances share the stores.
     is_clustered: bool,
 }
@@ -68,7 +68,7 @@ pub struct StoresControl(StoresSender);
 impl StoresControl {
     /// Puts these stores in the place of those at work. Only those that differ are started, restarted or stopped; pages of
     /// stores that go are still published. The settings besides the stores must be those of the program.
-    pub fn set(&self, stores: BTreeMap<StoreName, config::Store>) {
+    pub fn set(&self, stores: BTreeMap<StoreName, Arc<config::Store>>) {
         if self.0.send(stores).is_err() {
             tracing::debug!("the program ends: no store is started any more");
         }

@@ -24,6 +24,7 @@ mod values;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -81,7 +82,7 @@ pub struct Config {
     /// Traces and the log.
     pub telemetry: Telemetry,
     /// The stores by name. There may be none: see [`Config::stores_or_error`].
-    pub stores: BTreeMap<StoreName, Store>,
+    pub stores: BTreeMap<StoreName, Arc<Store>>,
     /// What the folder `stores_dir` defines and can't be used. The other stores don't depend on it.
     #[serde(skip)]
     pub refused: Vec<RefusedStore>,
@@ -154,7 +155,7 @@ impl Config {
     ///
     /// # Errors
     /// No store is set up, or none can be used.
-    pub fn stores_or_error(&self) -> Result<&BTreeMap<StoreName, Store>, ConfigError> {
+    pub fn stores_or_error(&self) -> Result<&BTreeMap<StoreName, Arc<Store>>, ConfigError> {
         if !self.stores.is_empty() {
             return Ok(&self.stores);
         }
@@ -203,7 +204,7 @@ impl Config {
         let mut stores = BTreeMap::new();
         for (name, entry) in entries {
             match entry.and_then(|entry| store(&name, entry, &written.api, &origins)) {
-                Ok(store) => drop(stores.insert(name, store)),
+                Ok(store) => drop(stores.insert(name, Arc::new(store))),
                 Err(error) => {
                     let place = origins.get(&Key::of_store(&name)).and_then(Origin::file);
                     // What is wrong in the settings file concerns all, as it does without a folder.

@@ -41,7 +41,11 @@ impl StoreCountries {
 
     /// Adds these stores, durably, and forgets those that are neither among them nor to be kept. Call it before their first
     /// read.
-    pub(super) fn remember(&self, stores: &BTreeMap<StoreName, config::Store>, is_kept: impl Fn(&StoreName) -> bool) {
+    pub(super) fn remember(
+        &self,
+        stores: &BTreeMap<StoreName, Arc<config::Store>>,
+        is_kept: impl Fn(&StoreName) -> bool,
+    ) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = known.iter().filter(|(name, _)| is_kept(name)).map(|(name, country)| (name.clone(), *country));
         let now: Countries = kept.chain(stores.iter().map(|(name, store)| (name.clone(), store.country))).collect();

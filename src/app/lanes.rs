@@ -206,12 +206,13 @@ pub(super) fn tasks(
     let reconcile = &shared.reconcile;
     let (caught_up_sender, caught_up_receiver) = caught_up();
     let Environment { jobs, marketplace, .. } = &shared.environment;
-    let asker = Asker::new(store, marketplace(name, store)?, Pace::new(name.clone(), &shared.hosts, &store.base_url));
+    let client = marketplace(name, store)?;
+    let asker = Asker::new(store, client.clone(), Pace::new(name.clone(), &shared.hosts, &store.base_url));
     let counters = shared.counters.store(name);
     let polls = PollSchedule::new(store.api.poll_interval, store.api.longest_poll_interval());
     let drain = Drain {
         store: name.clone(),
-        client: marketplace(name, store)?,
+        client,
         documented_path: store.api.paths.new_orders == config::Paths::default().new_orders,
         seen: Seen::default(),
         token: asker.token.clone(),

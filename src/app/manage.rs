@@ -26,7 +26,7 @@ use crate::platform::jobs::in_place;
 use crate::platform::shutdown::cancelled_within;
 
 /// The stores, each time that they change.
-pub(super) type StoresSender = UnboundedSender<BTreeMap<StoreName, config::Store>>;
+pub(super) type StoresSender = UnboundedSender<BTreeMap<StoreName, Arc<config::Store>>>;
 
 /// Pauses between two attempts to serve or to borrow a lane.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -36,7 +36,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 pub(super) struct LaneManager {
     shared: Arc<Shared>,
     work: StoreWork<()>,
-    stores: BTreeMap<StoreName, config::Store>,
+    stores: BTreeMap<StoreName, Arc<config::Store>>,
     group: Option<Arc<dyn Group>>,
     owned: BTreeSet<i32>,
     lanes: BTreeMap<i32, Activity>,
@@ -60,7 +60,11 @@ enum Activity {
 }
 
 impl LaneManager {
-    pub(super) fn new(shared: Arc<Shared>, stores: BTreeMap<StoreName, config::Store>, work: StoreWork<()>) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        stores: BTreeMap<StoreName, Arc<config::Store>>,
+        work: StoreWork<()>,
+    ) -> Self {
         Self {
             shared,
             work,
@@ -79,7 +83,7 @@ impl LaneManager {
     pub(super) async fn run(
         mut self,
         membership: Option<Membership>,
-        mut changed: UnboundedReceiver<BTreeMap<StoreName, config::Store>>,
+        mut changed: UnboundedReceiver<BTreeMap<StoreName, Arc<config::Store>>>,
     ) -> Result<(), AppError> {
         let stop = self.shared.stop.clone();
         // Without a group the sender is kept, so that nothing ever comes.
@@ -167,7 +171,7 @@ impl LaneManager {
     }
 
     fn serve(&mut self, lane: i32) {
-        let of_lane = |(name, _): &(&StoreName, &config::Store)| self.shared.lane_of(name) == lane;
+        let of_lane = |(name, _): &(&StoreName, &Arc<config::Store>)| self.shared.lane_of(name) == lane;
         let stores = self.stores.iter().filter(of_lane).map(|(name, store)| (name.clone(), store.clone()));
         let stores: BTreeMap<_, _> = stores.collect();
         if stores.is_empty() && !self.shared.has_removed_stores(lane) {
@@ -207,7 +211,7 @@ impl LaneManager {
     }
 
     /// Starts, restarts and stops the stores that differ, and no other.
-    fn change_stores(&mut self, stores: BTreeMap<StoreName, config::Store>) {
+    fn change_stores(&mut self, stores: BTreeMap<StoreName, Arc<config::Store>>) {
         self.shared.counters.set_stores(stores.keys());
         self.shared.countries.remember(&stores, |_| true);
         let changes = changes(&self.stores, &stores);
@@ -218,7 +222,7 @@ impl LaneManager {
                 StoreChange::Added | StoreChange::Changed => {
                     let store = &self.stores[&name];
                     self.shared.introduce(&name, store.country);
-                    StoreCommand::Start(name.clone(), Box::new(store.clone()))
+                    StoreCommand::Start(name.clone(), store.clone())
                 }
             };
             let lane = self.shared.lane_of(&name);

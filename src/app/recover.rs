@@ -1,6 +1,7 @@
 //! Tells what a former process left in the spool.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::countries::StoreCountries;
 use crate::config;
@@ -11,7 +12,7 @@ use crate::spool::Recovery;
 /// The stores of which pages are left, and which the settings no longer name, where their country is known.
 pub(super) fn removed_stores(
     recovery: &Recovery,
-    stores: &BTreeMap<StoreName, config::Store>,
+    stores: &BTreeMap<StoreName, Arc<config::Store>>,
     countries: &StoreCountries,
 ) -> BTreeMap<StoreName, Country> {
     let left = recovery.pages.iter().map(|page| page.store()).filter(|store| !stores.contains_key(store));

@@ -30,7 +30,7 @@ pub(super) type StoreWork<T> =
 /// What to do with a store of the lane.
 pub(super) enum StoreCommand {
     /// Start it. If it is at work, do so with these settings once its read in flight is over.
-    Start(StoreName, Box<config::Store>),
+    Start(StoreName, Arc<config::Store>),
     /// Read nothing more of it. What was read is still published.
     Stop(StoreName),
 }
@@ -40,7 +40,7 @@ struct AtWork {
     stop: CancellationToken,
     task: Id,
     /// The settings to start it with again.
-    next: Option<config::Store>,
+    next: Option<Arc<config::Store>>,
 }
 
 /// The stores of one lane.
@@ -62,7 +62,7 @@ struct LaneStores<T> {
 pub(super) async fn serve_lane<T: Send + 'static>(
     number: i32,
     shared: Arc<Shared>,
-    stores: BTreeMap<StoreName, config::Store>,
+    stores: BTreeMap<StoreName, Arc<config::Store>>,
     commands: UnboundedReceiver<StoreCommand>,
     stop: CancellationToken,
     ownership: Ownership,
@@ -113,7 +113,7 @@ impl<T: Send + 'static> LaneStores<T> {
     async fn run(
         mut self,
         left: Recovery,
-        stores: BTreeMap<StoreName, config::Store>,
+        stores: BTreeMap<StoreName, Arc<config::Store>>,
         mut commands: UnboundedReceiver<StoreCommand>,
     ) -> End<T> {
         let mut unknown = by_store(left.unknown);
@@ -132,7 +132,7 @@ impl<T: Send + 'static> LaneStores<T> {
                 biased;
                 Some(ended) = self.tasks.join_next_with_id() => self.note_end(ended).await,
                 command = commands.recv(), if is_open => match command {
-                    Some(StoreCommand::Start(name, store)) => self.start_or_restart(name, *store).await,
+                    Some(StoreCommand::Start(name, store)) => self.start_or_restart(name, store).await,
                     Some(StoreCommand::Stop(name)) => self.stop_store(&name),
                     None => is_open = false,
                 },
@@ -153,7 +153,7 @@ impl<T: Send + 'static> LaneStores<T> {
         queue(&self.lane, pages).await
     }
 
-    async fn start_or_restart(&mut self, name: StoreName, store: config::Store) {
+    async fn start_or_restart(&mut self, name: StoreName, store: Arc<config::Store>) {
         match self.at_work.get_mut(&name) {
             Some(at_work) => {
                 at_work.next = Some(store);
@@ -171,7 +171,7 @@ impl<T: Send + 'static> LaneStores<T> {
     }
 
     /// Starts a store while the lane is at work. One that this lane has never served may have pages of an earlier time.
-    async fn start_anew(&mut self, name: StoreName, store: config::Store) {
+    async fn start_anew(&mut self, name: StoreName, store: Arc<config::Store>) {
         let left = match self.shared.left_of(&|other| *other == name).await {
             Ok(left) => left,
             Err(error) => return self.fail(error.into()),

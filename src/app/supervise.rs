@@ -18,7 +18,7 @@ use crate::pipeline::publish::Ownership;
 /// until all is committed.
 pub(super) async fn run<T: Send + 'static>(
     shared: Arc<Shared>,
-    stores: BTreeMap<StoreName, config::Store>,
+    stores: BTreeMap<StoreName, Arc<config::Store>>,
     work: StoreWork<T>,
 ) -> End<T> {
     let mut ends = JoinSet::new();
@@ -33,8 +33,8 @@ pub(super) async fn run<T: Send + 'static>(
 
 fn by_lane(
     shared: &Shared,
-    stores: BTreeMap<StoreName, config::Store>,
-) -> BTreeMap<i32, BTreeMap<StoreName, config::Store>> {
+    stores: BTreeMap<StoreName, Arc<config::Store>>,
+) -> BTreeMap<i32, BTreeMap<StoreName, Arc<config::Store>>> {
     let of_removed = shared.removed.keys().map(|store| (shared.lane_of(store), BTreeMap::new()));
     let mut sorted: BTreeMap<i32, BTreeMap<_, _>> = of_removed.collect();
     for (name, store) in stores {

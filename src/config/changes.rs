@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::Config;
 use super::error::Origin;
@@ -22,8 +23,8 @@ pub enum StoreChange {
 /// The stores that differ, by what is in force in the end: where a setting stands does not matter.
 #[must_use]
 pub fn changes(
-    former: &BTreeMap<StoreName, Store>,
-    new: &BTreeMap<StoreName, Store>,
+    former: &BTreeMap<StoreName, Arc<Store>>,
+    new: &BTreeMap<StoreName, Arc<Store>>,
 ) -> BTreeMap<StoreName, StoreChange> {
     let removed = former.keys().filter(|name| !new.contains_key(*name)).map(|name| (name, StoreChange::Removed));
     let others = new.iter().filter_map(|(name, store)| match former.get(name) {

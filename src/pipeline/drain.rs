@@ -86,7 +86,7 @@ pub struct Drain {
     /// The lane that publishes the pages.
     pub lane: LaneHandle,
     /// Reports reads of unknown outcome to the reconciler.
-    pub unknown: UnboundedSender<UnknownRead>,
+    pub unknown: UnboundedSender<Box<UnknownRead>>,
     /// Tells the reconciler when nothing is pending.
     pub caught_up: CaughtUpSender,
     pub counters: Arc<StoreCounters>,
@@ -147,7 +147,8 @@ impl Drain {
         }
         while let Some(turn) = self.may_read(course).await {
             let began = Instant::now();
-            let stopped = match self.step(turn, course, &mut token, &mut failures).await? {
+            // In a box, for between two reads thousands of these tasks wait.
+            let stopped = match Box::pin(self.step(turn, course, &mut token, &mut failures)).await? {
                 Next::Again => false,
                 Next::Wait(pause) => {
                     self.hand_over(course).await;
@@ -492,7 +493,7 @@ impl Drain {
 
     fn put_on_account(&self, unknown: UnknownRead, at_most: u64) -> Result<(), DrainError> {
         self.account.note_lost_read(&unknown, at_most)?;
-        if self.unknown.send(unknown).is_err() {
+        if self.unknown.send(Box::new(unknown)).is_err() {
             tracing::debug!("no reconciler listens");
         }
         Ok(())

@@ -76,8 +76,8 @@ pub struct Reconciler {
     pub lane: LaneHandle,
     /// Tells when the store's drain found nothing pending.
     pub caught_up: CaughtUpReceiver,
-    /// Receives new reads of unknown outcome.
-    pub unknown: UnboundedReceiver<UnknownRead>,
+    /// Receives new reads of unknown outcome. They are boxed, for the channel has space for 32 from the start.
+    pub unknown: UnboundedReceiver<Box<UnknownRead>>,
     /// Reads of unknown outcome that no pass has settled yet.
     pub unsettled: Vec<UnknownRead>,
     /// Maximum orders fetched at a time.
@@ -191,7 +191,8 @@ impl Reconciler {
             return;
         }
         loop {
-            let pause = match self.pass().await {
+            // In a box, for between two passes thousands of these tasks wait.
+            let pause = match Box::pin(self.pass()).await {
                 Ok((_, tracked)) => {
                     // A round that is under way goes on with its own list.
                     if !tracked.is_empty() {
@@ -248,7 +249,7 @@ impl Reconciler {
     /// Takes the list. This is the first step; the drain's last read comes after it.
     pub async fn list(&mut self) -> Result<Listed, ReconcileError> {
         while let Ok(read) = self.unknown.try_recv() {
-            self.unsettled.push(read);
+            self.unsettled.push(*read);
         }
         let covers = self.unsettled.len();
         let ids = or_stopped(&self.stop, self.asker.order_ids())
@@ -286,7 +287,7 @@ impl Reconciler {
     /// Whether any read of unknown outcome is not settled yet.
     pub fn has_unsettled_reads(&mut self) -> bool {
         while let Ok(read) = self.unknown.try_recv() {
-            self.unsettled.push(read);
+            self.unsettled.push(*read);
         }
         !self.unsettled.is_empty()
     }
@@ -386,7 +387,7 @@ impl Reconciler {
             () = self.stop.cancelled() => false,
             read = self.unknown.recv() => match read {
                 Some(read) => {
-                    self.unsettled.push(read);
+                    self.unsettled.push(*read);
                     true
                 }
                 None => false,

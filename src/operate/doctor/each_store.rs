@@ -1,6 +1,7 @@
 //! Checks of many stores: a few at a time.
 
 use std::panic;
+use std::sync::Arc;
 
 use tokio::task::{JoinSet, LocalSet};
 
@@ -13,8 +14,8 @@ const AT_ONCE: usize = 16;
 
 /// Makes the checks of each store, some stores at a time. Returns them in the order of the stores.
 pub(super) async fn each_store<'a>(
-    stores: impl Iterator<Item = (&'a StoreName, &'a Store)>,
-    check: impl AsyncFn(StoreName, Store) -> Vec<Check> + Copy + 'static,
+    stores: impl Iterator<Item = (&'a StoreName, &'a Arc<Store>)>,
+    check: impl AsyncFn(StoreName, Arc<Store>) -> Vec<Check> + Copy + 'static,
 ) -> Vec<Check> {
     let mut stores =
         stores.map(|(name, store)| (name.clone(), store.clone())).collect::<Vec<_>>().into_iter().enumerate();

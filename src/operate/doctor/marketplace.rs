@@ -31,7 +31,7 @@ pub(super) async fn check(config: &Config) -> Vec<Check> {
     }
     let mut stores: Vec<_> = config.stores.iter().collect();
     stores.sort_by(|(one, _), (other, _)| natural_order(one.as_str(), other.as_str()));
-    let token_and_clock = async |name: StoreName, store: Store| {
+    let token_and_clock = async |name: StoreName, store: Arc<Store>| {
         let (token, clock) = tokio::join!(check_token(&name, &store), clock(&name, &store));
         [token, clock].map(|check| check.of_store(&name)).into()
     };
