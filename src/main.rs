@@ -1,6 +1,8 @@
 //! The program `imotriz-kafka`: parse, dispatch, exit.
 
+use std::num::NonZero;
 use std::process::ExitCode;
+use std::thread::available_parallelism;
 
 use anyhow::{Context as _, Result};
 use clap::{CommandFactory as _, Parser as _};
@@ -10,8 +12,8 @@ use imotriz_kafka::config::{self, Config, Sources, Telemetry};
 use imotriz_kafka::platform::core_dumps;
 use tracing_subscriber::filter::Targets;
 
-/// Enough for all that blocks at a time; what exceeds it waits for its turn.
-const MAX_BLOCKING_THREADS: usize = 32;
+/// Threads for what waits: for a sync, for a name to be looked up, for a topic that is scanned.
+const WAITING_THREADS: usize = 4;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -38,11 +40,12 @@ fn run(cli: &Cli) -> Result<u8> {
     if let Err(error) = core_dumps::forbid() {
         tracing::warn!(%error, "core dumps can't be forbidden: one would hold secrets and buyers' data");
     }
+    let cores = available_parallelism().map_or(1, NonZero::get);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        // Besides the workers: for syncs, jobs and names to look up. Thousands of stores begin at once, and must not get a
-        // thread each for that.
-        .max_blocking_threads(MAX_BLOCKING_THREADS)
+        // Besides the workers, for jobs that block. Thousands of stores begin at once, and must not get a thread each for
+        // that: more jobs than cores that compute gain nothing, and what exceeds this waits for its turn.
+        .max_blocking_threads(cores + WAITING_THREADS)
         .build()
         .context("can't start the runtime: the operating system refuses threads")?;
     if let Command::Sandbox(args) = &cli.command {

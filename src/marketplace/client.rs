@@ -8,9 +8,9 @@
 //! (its GOAWAY makes a client repeat requests).
 
 mod charset;
-mod chunks;
 mod connections;
 mod host;
+mod list;
 mod pace;
 mod refusal;
 mod slow_down;
@@ -25,10 +25,8 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, 
 use reqwest::{Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
-use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
 
-use crate::marketplace::body::{self, Extent, IdList, Message, PageError, PageVerdict};
+use crate::marketplace::body::{Extent, IdList, Message, PageError, PageVerdict};
 use crate::order::ids::{OrderId, OrderIds};
 use crate::platform::clock;
 use crate::platform::root_cause::root_cause;
@@ -260,7 +258,7 @@ impl Client {
         }
     }
 
-    /// IDs of all orders of the last 8 days, read or not. May be repeated. The body is parsed while it arrives and is
+    /// IDs of all orders of the last 8 days, read or not. May be repeated. A long body is parsed while it arrives and is
     /// never in memory as a whole. `page` is the page number, from 1, if the list comes in pages. The caller checks by
     /// [`IdList::extent`] whether the list is complete.
     ///
@@ -275,13 +273,8 @@ impl Client {
         if response.status() == StatusCode::NO_CONTENT {
             return Ok(IdList { ids: OrderIds::default(), extent: in_headers });
         }
-        let (chunks, body) = chunks::chunks();
-        let list = spawn_blocking(move || body::read_id_list(body));
-        let whole = self.hand_on(response, chunks).await;
-        let list = list.await.expect("reading a list does not panic");
-        // Check the connection first: the parser's result may stem from a truncated body.
-        whole?;
-        let IdList { ids, extent } = list?;
+        let most = self.options.max_body.saturating_mul(LONG_LIST);
+        let IdList { ids, extent } = list::receive(response, most).await?;
         Ok(IdList { ids, extent: extent.or(in_headers) })
     }
 
@@ -294,23 +287,6 @@ impl Client {
             }
             _ => path.clone(),
         }
-    }
-
-    /// Forwards the chunks of a body until it ends or the receiver is gone.
-    async fn hand_on(&self, mut response: Response, chunks: mpsc::Sender<Bytes>) -> Result<(), ApiError> {
-        let most = self.options.max_body.saturating_mul(LONG_LIST);
-        let mut length = 0;
-        while let Some(chunk) = response.chunk().await.map_err(|error| ApiError::Failed(plain(error)))? {
-            length += chunk.len();
-            if length > most {
-                let reason = format!("the list is larger than {most} bytes ({LONG_LIST} times `api.max_body`)");
-                return Err(ApiError::Failed(reason));
-            }
-            if chunks.send(chunk).await.is_err() {
-                break;
-            }
-        }
-        Ok(())
     }
 
     /// One order by its ID: the body as it came. Safe to repeat.

@@ -49,6 +49,7 @@ use crate::order::ids::{ReadId, StoreName};
 use crate::pipeline::counters::Counters;
 use crate::platform::clock;
 use crate::platform::disk::{Disk, RealDisk};
+use crate::platform::jobs::in_place;
 use crate::spool::{Durable, Recovery, UnknownRead};
 use cut_off::{CutOff, CutOffs};
 pub use error::AccountError;
@@ -355,7 +356,7 @@ impl Account {
         })?;
         let mut cut_offs = self.cut_offs();
         if covered.is_some() && cut_offs.take_off(store) {
-            cut_offs.write(&*self.0.disk, &self.0.dir)?;
+            in_place(|| cut_offs.write(&*self.0.disk, &self.0.dir))?;
         }
         Ok(())
     }
@@ -392,7 +393,7 @@ impl Account {
         let before = ledger.clone();
         let told = change(&mut ledger);
         if *ledger != before {
-            if let Err(error) = ledger.write(&*self.0.disk, &self.0.dir) {
+            if let Err(error) = in_place(|| ledger.write(&*self.0.disk, &self.0.dir)) {
                 *ledger = before;
                 return Err(error);
             }

@@ -47,7 +47,6 @@ use crate::pipeline::index::Diff;
 use crate::pipeline::publish::{LaneHandle, MissingQuery, Work};
 use crate::platform::backoff::Backoff;
 use crate::platform::clock;
-use crate::platform::jobs::in_place;
 use crate::platform::poll_schedule::PollSchedule;
 use crate::spool::{Spool, SpoolError, UnknownRead};
 
@@ -266,7 +265,7 @@ impl Reconciler {
         let Diff { missing, published, tracked, known, earlier } = self.ask_lane_for_missing(ids, at).await?;
         self.counters.missing.add(missing.len() as u64);
         let pass = self.spool.read_ids().fresh();
-        in_place(|| self.account.begin(&self.store, pass, earlier))?;
+        self.account.begin(&self.store, pass, earlier)?;
         let repair = Repair::new(self, pass).run(missing, published);
         let summary = PassSummary { listed: count, ..or_stopped(&self.stop, repair).await?? };
         self.log(&summary);
@@ -328,13 +327,13 @@ impl Reconciler {
         let reads: Option<Vec<ReadId>> =
             covers.map(|covers| self.unsettled[..covers].iter().map(|read| read.read_id).collect());
         let covered = reads.as_deref().map(|reads| Covered { reads, listed_at, known });
-        in_place(|| self.account.end(&self.store, summary.missing - summary.failed, covered))?;
+        self.account.end(&self.store, summary.missing - summary.failed, covered)?;
         for read in self.unsettled.drain(..covers.unwrap_or(0)) {
             tracing::info!(store = %read.store, read = %read.read_id, "an unknown read is settled: nothing listed is missing");
             self.spool.settle(read).await?;
             self.counters.unsettled_reads.take_one();
         }
-        in_place(|| self.account.forget_settled(&self.store, &self.unsettled))?;
+        self.account.forget_settled(&self.store, &self.unsettled)?;
         let unaccounted = self.account.unaccounted_of(&self.store);
         if unaccounted != self.reported {
             self.reported = unaccounted;

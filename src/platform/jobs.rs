@@ -127,8 +127,8 @@ impl<T: Send + 'static> Job<T> {
 /// Runs a blocking job on the current thread. A multi-threaded runtime moves its other tasks to another thread
 /// meanwhile.
 pub(crate) fn in_place<T>(job: impl FnOnce() -> T) -> T {
-    match Handle::current().runtime_flavor() {
-        RuntimeFlavor::CurrentThread => job(),
-        _ => block_in_place(job),
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => block_in_place(job),
+        _ => job(),
     }
 }

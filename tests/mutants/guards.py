@@ -54,6 +54,8 @@ GUARDS = [
           "bodies::an_answer_that_a_firewall_keeps_back_is_a_read_of_unknown_outcome", "it"),
     Guard("a segment that is gone is told", part("pair[0].contents.number + 1", "u64::MAX - 1"),
           "spool::tests::faults::a_segment_that_is_gone"),
+    Guard("a list that does not end holds no thread of the pool", instead("let started = Ok::<_, io::Error>(tokio::task::spawn_blocking(read));"),
+          "list::tests::lists_that_do_not_end"),
     Guard("shops whose answers hang do not stop the others", drop(),
           "pace::tests::answers_that_hang_make_room_for_others_and_not_for_ever_more"),
     Guard("a record that is refused stops its store alone", part("may_park", "false"),
