@@ -140,7 +140,7 @@ impl Log {
         found.sort_by_key(|read| read.contents.number);
         corrupt.extend(manifest.missing(&found).into_iter().map(|missing| {
             let why =
-                format!("{missing}: pages and traces of any store. A pass over each store looks for their orders");
+                format!("{missing}, and with it perhaps pages of any store: a pass over each looks for their orders");
             CorruptFile { path: dir.to_owned(), why, store: None, read_id: None }
         }));
         let replay = replay::replay(found.iter().map(|read| (&read.contents, &read.bytes[..])));
