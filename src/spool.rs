@@ -18,7 +18,7 @@
 //! its own: `.page`, or `.unknown` for a read of unknown outcome. `format.rs` has its format, which is that of all pages
 //! in earlier versions; their folders are read and emptied. `corrupt/` holds what could not be read. `lock` is locked for
 //! as long as a process has the spool open; it tells when that process was last seen, and whether it ended well.
-//! `read-ids` holds an ID like all of this spool's reads.
+//! `read-ids` holds an ID like all of this spool's reads. `manifest` names the segments that there are.
 //!
 //! # Invariants
 //! 1. Space for a page is claimed, in files that are written with zeros and synced, before the read that may bring it.
@@ -35,6 +35,11 @@
 //! 6. A page is let go only by release, by settle, or in favour of a whole copy of the same read.
 //! 7. An answer may be durable before anybody has parsed it. If it turns out to be no page, [`Spool::disown`] makes it a
 //!    read of unknown outcome. [`Recovery::disown`] does so for what a killed process left.
+//! 8. A segment that is gone is noticed at the next start, wherever it was in the log: the manifest names it, durably, from
+//!    before its first frame. What it held may have been of any store, so all are looked at. What it ended comes back, and
+//!    the index knows it. Not noticed is a segment at an end of the log whose bytes turned to zeros, which looks like an
+//!    unused one: to name the segments in use would cost a sync more between two reads, now and then. And nothing tells of
+//!    segments that are gone together with the manifest. What these held is found by the passes over the list of IDs.
 //!
 //! Deliberately absent: encryption, compression (a person must be able to read a page), and any knowledge of what a
 //! page holds. A copy-on-write file system may not keep the space that was reserved. A full disk then shows up in the
@@ -197,6 +202,8 @@ impl Spool {
     /// # Errors
     /// [`SpoolError::Disk`]; the next start then tells it again.
     pub fn forget_cut_off_polls(&self) -> Result<(), SpoolError> {
+        // A full disk must not keep the program from publishing: the next start tells it again.
+        self.0.log.forget_gone().ok();
         self.0.lock.forget_last_owner()
     }
 

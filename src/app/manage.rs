@@ -213,7 +213,7 @@ impl LaneManager {
     /// Starts, restarts and stops the stores that differ, and no other.
     fn change_stores(&mut self, stores: BTreeMap<StoreName, Arc<config::Store>>) {
         self.shared.counters.set_stores(stores.keys());
-        self.shared.countries.remember(&stores, |_| true);
+        in_place(|| self.shared.countries.remember(&stores, |_| true));
         let changes = changes(&self.stores, &stores);
         self.stores = stores;
         for (name, change) in changes {

@@ -30,7 +30,7 @@ pub(super) fn report(recovery: Recovery, is_known: impl Fn(&StoreName) -> bool) 
         );
     }
     for file in &corrupt {
-        tracing::error!(file = %file.path.display(), why = file.why, "a part of the spool is damaged and was put aside");
+        tracing::error!(file = %file.path.display(), why = file.why, "a part of the spool is damaged or gone");
     }
     for read in reads {
         tracing::warn!(

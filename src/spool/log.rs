@@ -1,7 +1,7 @@
 //! The log: pages and traces of all stores, one behind the other, in files of one size that are used again.
 //!
-//! `frame.rs` has the format, `replay.rs` what it means, `group_commit.rs` who syncs. This file appends, and gives back
-//! segments of which nothing is needed any more.
+//! `frame.rs` has the format, `replay.rs` what it means, `group_commit.rs` who syncs, `manifest.rs` which files there are.
+//! This file appends, and gives back segments of which nothing is needed any more.
 //!
 //! Segments are given back in their order, the oldest first, and only when a sync has covered the frames that say so.
 //! So no frame of an older segment can outlive the frame that ends it. A read that keeps the oldest segment for long is
@@ -9,6 +9,7 @@
 
 pub(super) mod frame;
 mod group_commit;
+mod manifest;
 pub(super) mod replay;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -29,6 +30,7 @@ use crate::platform::disk::DiskFile;
 use crate::platform::fail_point;
 use frame::{BLOCK, Contents, Frame};
 use group_commit::Commits;
+use manifest::Manifest;
 use replay::{Live, What};
 
 /// A segment holds so many pages of the reserved size.
@@ -48,6 +50,7 @@ pub(super) struct Log {
     segment: usize,
     /// Bytes of the largest frame.
     frame: usize,
+    manifest: Manifest,
     state: Mutex<State>,
     /// Somebody else's sync is over.
     synced: Notify,
@@ -109,19 +112,25 @@ impl Log {
     /// Replays the segments in `dir`. Also returns what could not be read, and the highest sequence number.
     pub(super) fn open(disk: &SpoolDisk, dir: &Path, page: usize) -> Result<(Self, Vec<CorruptFile>, u64), SpoolError> {
         let frame = frame::size(page);
+        let segment = BLOCK + PAGES * frame;
         let mut state = State::default();
         let mut found = Vec::new();
         let mut corrupt = Vec::new();
-        for path in disk.list(dir)?.into_iter().filter(|path| has_suffix(path, SEGMENT)) {
-            state.next_file = state.next_file.max(ordinal(&path).unwrap_or(0));
+        let mut paths = disk.list(dir)?;
+        paths.retain(|path| has_suffix(path, SEGMENT));
+        let manifest = Manifest::read(disk, dir, &paths);
+        // A name that is gone is not used again.
+        let names = manifest.gone.iter().map(Path::new).chain(paths.iter().map(PathBuf::as_path));
+        state.next_file = names.filter_map(ordinal).max().unwrap_or(0);
+        for path in paths {
             match disk.read(&path) {
-                Ok(bytes) => match frame::scan(&bytes) {
-                    Some(contents) => {
-                        let file = Arc::new(SegmentFile { file: disk.open_for_writing(&path)?, path });
-                        found.push(Read { file, bytes, contents });
+                Ok(bytes) => {
+                    let file = Arc::new(SegmentFile { file: disk.open_for_writing(&path)?, path });
+                    match frame::scan(&bytes) {
+                        Some(contents) => found.push(Read { file, bytes, contents }),
+                        None => state.retired.push_back(Retired { file, end: segment, ticket: Ticket::default() }),
                     }
-                    None => disk.remove(&path)?,
-                },
+                }
                 Err(SpoolError::Disk { cause, .. }) if cause.raw_os_error() == Some(disk::IO_ERROR) => {
                     corrupt.push(put_aside(disk, dir, path, cause.to_string()));
                 }
@@ -129,14 +138,11 @@ impl Log {
             }
         }
         found.sort_by_key(|read| read.contents.number);
-        // Segments are given back in their order, so none is missing between two others.
-        // guard: a segment that is gone is told
-        for pair in found.windows(2).filter(|pair| pair[0].contents.number + 1 < pair[1].contents.number) {
-            let (before, after) = (pair[0].file.stem(), pair[1].file.stem());
+        corrupt.extend(manifest.missing(&found).into_iter().map(|missing| {
             let why =
-                format!("what the log had between `{before}` and `{after}` is gone: pages and traces of any store");
-            corrupt.push(CorruptFile { path: dir.to_owned(), why, store: None, read_id: None });
-        }
+                format!("{missing}, and with it perhaps pages of any store: a pass over each looks for their orders");
+            CorruptFile { path: dir.to_owned(), why, store: None, read_id: None }
+        }));
         let replay = replay::replay(found.iter().map(|read| (&read.contents, &read.bytes[..])));
         for damage in replay.damaged {
             let Read { file, bytes, .. } = &found[damage.index];
@@ -162,11 +168,17 @@ impl Log {
             state.segments.push_back(Segment { number: contents.number, file, end, pins });
         }
         state.live = replay.live;
-        let segment = BLOCK + PAGES * frame;
-        let (synced, wanted) = (Notify::new(), Notify::new());
-        let log =
-            Self { disk: disk.clone(), dir: dir.to_owned(), segment, frame, state: Mutex::new(state), synced, wanted };
+        // A full disk must not keep the program from publishing.
+        manifest.begin(state.files()).ok();
+        let (disk, dir) = (disk.clone(), dir.to_owned());
+        let (state, synced, wanted) = (Mutex::new(state), Notify::new(), Notify::new());
+        let log = Self { disk, dir, segment, frame, manifest, state, synced, wanted };
         Ok((log, corrupt, replay.last_seq))
+    }
+
+    /// Forgets which files were gone when it was opened, once that is noted elsewhere.
+    pub(super) fn forget_gone(&self) -> Result<(), SpoolError> {
+        self.manifest.forget_gone()
     }
 
     /// Claims space for a page, before the read that may bring it.
@@ -260,7 +272,7 @@ impl Log {
         let path = self.dir.join(format!("{ordinal:012}.{SEGMENT}"));
         let file = self.disk.create(&path)?;
         let file = Arc::new(SegmentFile { path, file });
-        match file.blank(self.segment).and_then(|()| self.disk.sync_dir(&self.dir)) {
+        match file.blank(self.segment).and_then(|()| self.manifest.add(&file)) {
             Ok(()) => Ok(file),
             Err(error) => {
                 self.disk.remove(&file.path).ok();
@@ -301,6 +313,8 @@ impl Log {
                     file
                 }
                 Some(Retired { file, .. }) => {
+                    drop(state);
+                    self.manifest.take_off(&[&file])?;
                     self.disk.remove(&file.path)?;
                     continue;
                 }
@@ -409,10 +423,15 @@ impl Log {
     pub(super) fn close(&self) -> bool {
         let state = self.state();
         let is_over = state.live.is_empty();
-        let segments = state.segments.iter().filter(|_| is_over).map(|segment| &segment.file);
+        let needed = if is_over { 0 } else { state.segments.len() };
         // Segments go in their order.
-        for file in state.retired.iter().map(|retired| &retired.file).chain(segments).chain(&state.spares) {
-            self.disk.remove(&file.path).ok();
+        let retired = state.retired.iter().map(|retired| &retired.file);
+        let rest = state.segments.iter().skip(needed).map(|segment| &segment.file).chain(&state.spares);
+        let files: Vec<&SegmentFile> = retired.chain(rest).map(|file| &**file).collect();
+        if self.manifest.take_off(&files).is_ok() {
+            for file in files {
+                self.disk.remove(&file.path).ok();
+            }
         }
         state.claims == 0
     }
@@ -424,6 +443,12 @@ impl Log {
 }
 
 impl State {
+    fn files(&self) -> impl Iterator<Item = &SegmentFile> {
+        let segments = self.segments.iter().map(|segment| &segment.file);
+        let files = segments.chain(&self.spares).chain(self.retired.iter().map(|retired| &retired.file));
+        files.map(|file| &**file)
+    }
+
     fn note(&mut self, segment: u64, frame: &Frame, bytes: std::ops::Range<usize>, body: &[u8]) {
         match frame {
             Frame::Reading { head, pending } => {
@@ -496,6 +521,10 @@ impl SegmentFile {
 
     fn erase(&self, bytes: std::ops::Range<usize>) -> Result<(), SpoolError> {
         disk::write_at(&*self.file, &self.path, bytes.start, &vec![0; bytes.len()])
+    }
+
+    fn name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
     fn stem(&self) -> &str {

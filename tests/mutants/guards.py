@@ -22,6 +22,7 @@ class Guard:
 
 SIM = "whatever_goes_wrong_nothing_is_lost_and_nothing_doubled"
 SHARED = "whatever_befalls_instances_that_share_the_lanes_nothing_is_lost_and_nothing_doubled"
+LOSING = "whatever_befalls_a_log_that_loses_segments_nothing_is_lost_and_nothing_doubled"
 REPLAY = "replay::an_order_in_pages_that_wait_is_published_for_each_of_them_however_often_they_are_replayed"
 KILL = "kill::a_kill_at_any_place_loses_nothing_that_was_durable_and_doubles_nothing"
 ACLS = "acls::with_the_acls_of_the_readme_everything_works_and_each_one_that_is_missing_is_named"
@@ -56,6 +57,7 @@ GUARDS = [
           "spool::tests::faults::a_segment_that_is_gone"),
     Guard("a list that does not end holds no thread of the pool", instead("let started = Ok::<_, io::Error>(tokio::task::spawn_blocking(read));"),
           "list::tests::lists_that_do_not_end"),
+    Guard("a lost segment is noticed", instead("let gone = BTreeSet::new();"), LOSING, "sim"),
     Guard("shops whose answers hang do not stop the others", drop(),
           "pace::tests::answers_that_hang_make_room_for_others_and_not_for_ever_more"),
     Guard("a record that is refused stops its store alone", part("may_park", "false"),

@@ -16,6 +16,16 @@ use crate::world::{Shared, World, instance_of};
 const SECTOR: usize = 512;
 const BODY: usize = 4608;
 const PAGE: &[u8] = b"imotriz-spool/1 page";
+/// Where a segment was that is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    First,
+    Middle,
+    Last,
+    /// There was no other.
+    Only,
+}
+
 const SEGMENT: &[u8] = b"imotriz-spool/2 segment";
 
 #[derive(Default, Clone)]
@@ -138,6 +148,53 @@ impl DiskState {
             }
             file.now = file.durable.clone();
         }
+    }
+
+    /// A segment is gone, as if a person had removed it. Returns where it was in the log, and the reads of its pages.
+    pub fn lose_segment(&mut self, which: u64) -> Option<(Place, Vec<String>)> {
+        let number = |file: &usize| log::number(&self.files[*file].now);
+        let mut segments: Vec<(u64, PathBuf)> =
+            self.names.iter().filter_map(|(path, file)| Some((number(file)?, path.clone()))).collect();
+        segments.sort();
+        let last = segments.len().checked_sub(1)?;
+        let at = [0, segments.len() / 2, last][which as usize % 3];
+        let before = self.pages_now();
+        let (_, path) = &segments[at];
+        self.names.remove(path);
+        self.durable.remove(path);
+        self.pending.retain(|name| !matches!(name, Name::Is(new, _) if new == path));
+        let reads: Vec<String> = before.difference(&self.pages_now()).cloned().collect();
+        self.pages.retain(|read| !reads.contains(read));
+        let place = match at {
+            _ if last == 0 => Place::Only,
+            0 => Place::First,
+            _ if at == last => Place::Last,
+            _ => Place::Middle,
+        };
+        Some((place, reads))
+    }
+
+    /// The reads whose pages, with orders, are in the log.
+    fn pages_now(&self) -> BTreeSet<String> {
+        let live = self.live_now().into_values().filter(|live| live.page.is_some_and(holds_orders));
+        live.map(|live| live.read).collect()
+    }
+
+    /// A file that the manifest names, and that is not there.
+    pub fn missing(&self) -> Option<String> {
+        let manifest = self.text_now("manifest");
+        let is_there = |name: &str| self.names.keys().any(|path| path.ends_with(name));
+        manifest.lines().find(|name| !is_there(name)).map(str::to_owned)
+    }
+
+    /// Whether the last process ended well, as far as the next one knows.
+    pub fn ended_well(&self) -> bool {
+        !self.text_now("lock").contains("alive: ")
+    }
+
+    fn text_now(&self, name: &str) -> String {
+        let file = self.names.iter().find(|(path, _)| path.ends_with(name));
+        file.map_or_else(String::new, |(_, file)| String::from_utf8_lossy(&self.files[*file].now).into_owned())
     }
 
     fn durable_files(&self) -> impl Iterator<Item = &[u8]> {

@@ -27,8 +27,8 @@ pub struct Life {
     detect_changes: bool,
     /// As short as it may be. Otherwise nothing is forgotten within a run.
     forgets: bool,
-    /// Whether long pages fit into the log.
-    long_pages_fit: bool,
+    /// Long pages fit into the log, or not.
+    page_space: &'static str,
     /// Whether an operator puts things right in the end, by command, or the service by itself.
     pub by_command: bool,
     /// How many instances share the lanes.
@@ -46,7 +46,7 @@ impl Life {
             detect_changes: random.one_in(2),
             forgets: random.one_in(2),
             by_command: random.one_in(4),
-            long_pages_fit: random.one_in(2),
+            page_space: if random.one_in(2) { "16KiB" } else { "8KiB" },
             instances: 1,
             in_flight: 64,
         }
@@ -56,6 +56,11 @@ impl Life {
     pub fn crowded(seed: u64) -> Self {
         let mut random = Random::new(seed ^ 0xc10d);
         Self { stores: STORES.len(), lanes: 2, in_flight: 1 + random.below(3), ..Self::of(seed) }
+    }
+
+    /// Of a log in many segments.
+    pub fn segmented(seed: u64) -> Self {
+        Self { page_space: "1KiB", ..Self::of(seed) }
     }
 
     /// Of several instances.
@@ -73,8 +78,7 @@ impl Life {
     }
 
     pub fn config(&self, tokens: &Tokens) -> Config {
-        let Self { detect_changes, forgets, in_flight, .. } = self;
-        let page_space = if self.long_pages_fit { "16KiB" } else { "8KiB" };
+        let Self { detect_changes, forgets, page_space, in_flight, .. } = self;
         let retention = if *forgets { "31d" } else { "10000d" };
         let stores: String = STORES
             .iter()

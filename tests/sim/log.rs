@@ -63,9 +63,14 @@ impl<'a> Frame<'a> {
 
 /// The frames of a segment.
 fn frames(bytes: &[u8]) -> impl Iterator<Item = Frame<'_>> {
-    let number = Frame::at(bytes, 0).filter(|head| head.is("segment")).map(|head| head.number("segment: "));
+    let number = number(bytes);
     let found = (1..bytes.len() / BLOCK).filter_map(|block| Frame::at(bytes, block * BLOCK));
     found.filter(move |frame| number.is_none_or(|number| frame.number("segment: ") == number))
+}
+
+/// Of a segment that is in use.
+pub fn number(bytes: &[u8]) -> Option<u64> {
+    Frame::at(bytes, 0).filter(|head| head.is("segment")).map(|head| head.number("segment: "))
 }
 
 /// By sequence number.

@@ -39,7 +39,7 @@ use life::{Life, Tokens};
 use ops::{Command, Op};
 use process::Process;
 use random::Random;
-use world::Shared;
+use world::{Losses, Shared};
 
 /// Seeds of an ordinary run.
 const SEEDS: u64 = 2_000;
@@ -47,6 +47,8 @@ const SEEDS: u64 = 2_000;
 const SHARED_SEEDS: u64 = 1_000;
 /// The same for many stores.
 const CROWDED_SEEDS: u64 = 300;
+/// The same for a log of which segments are lost.
+const LOSING_SEEDS: u64 = 100;
 /// From the end of all faults until everything must have come right.
 const HEALING: Duration = Duration::from_secs(600);
 
@@ -65,6 +67,7 @@ struct Verdict {
     moves: [u64; 3],
     /// How often records were refused.
     refusals: u64,
+    losses: Losses,
     log: Vec<String>,
 }
 
@@ -91,6 +94,7 @@ impl Supervisor<'_> {
         for (instance, running) in running.iter_mut().enumerate().filter(|(at, _)| down_until[*at] <= Instant::now()) {
             running.get_or_insert_with(|| {
                 let command = commands.pop_front();
+                shared.lock().check_manifest(instance);
                 shared.lock().note(&format!("--- {} starts", command.map_or("run".to_owned(), |c| format!("{c:?}"))));
                 Process::start(config.clone(), shared.clone(), instance, command)
             });
@@ -217,6 +221,7 @@ impl Supervisor<'_> {
             Ok(Ok(why)) => world.note(&format!("--- the program ends: {why}")),
         }
         world.next_process(instance);
+        world.lose_segment(instance, &self.shared.clock);
     }
 
     fn note_reconciled(&mut self) {
@@ -297,6 +302,7 @@ fn play(life: Life, seed: u64, ops: &[Op], log: bool) -> Verdict {
         trace: world.trace,
         moves: world.broker.group.moves,
         refusals: world.market.refusals,
+        losses: world.losses,
         log: world.log.take().unwrap_or_default(),
     }
 }
@@ -353,7 +359,7 @@ async fn heal(supervisor: &mut Supervisor<'_>) {
     {
         let mut world = shared.lock();
         world.heal(shared.clock.true_time());
-        (0..supervisor.running.len()).for_each(|instance| world.power_off(instance));
+        (0..supervisor.running.len()).for_each(|instance| world.power_off(instance, &shared.clock));
         world.fallen.clear();
         world.market.shops.iter().for_each(|shop| supervisor.tokens.put(shop.name, shop.token));
     }
@@ -409,6 +415,12 @@ const CROWDED: Lives = Lives {
     test: "whatever_befalls_many_stores_nothing_is_lost_and_nothing_doubled",
 };
 
+const LOSING: Lives = Lives {
+    of: Life::segmented,
+    scenario: ops::losing_scenario,
+    test: "whatever_befalls_a_log_that_loses_segments_nothing_is_lost_and_nothing_doubled",
+};
+
 impl Lives {
     fn ops(self, seed: u64) -> Vec<Op> {
         (self.scenario)(&mut Random::new(seed ^ 0x5eed))
@@ -431,14 +443,15 @@ impl Lives {
         );
     }
 
-    /// One seed by its number, or as many as wanted. Returns how often the lanes were revoked, lost and assigned, and
-    /// records refused.
-    fn play_all(self, seeds: u64) -> [u64; 4] {
+    /// One seed by its number, or as many as wanted. Returns how often the lanes were revoked, lost and assigned, records
+    /// refused, and segments lost: by their places, with unpublished pages, and with nothing else to tell of these.
+    fn play_all(self, seeds: u64) -> [u64; 10] {
         let happened = |verdict: &Verdict| {
             let [revoked, lost, assigned] = verdict.moves;
-            [revoked, lost, assigned, verdict.refusals]
+            let Losses { places: [first, middle, last, only], unpublished, silent } = verdict.losses;
+            [revoked, lost, assigned, verdict.refusals, first, middle, last, only, unpublished, silent]
         };
-        let sums = Mutex::new([0; 4]);
+        let sums = Mutex::new([0; 10]);
         if let Some(seed) = variable("SIM_SEED") {
             let verdict = self.play(seed, &self.ops(seed), true);
             println!("{}", verdict.log.join("\n"));
@@ -479,14 +492,20 @@ fn whatever_goes_wrong_nothing_is_lost_and_nothing_doubled() {
 
 #[test]
 fn whatever_befalls_instances_that_share_the_lanes_nothing_is_lost_and_nothing_doubled() {
-    let [revoked, lost, assigned, _] = SHARED.play_all(SHARED_SEEDS);
+    let [revoked, lost, assigned, ..] = SHARED.play_all(SHARED_SEEDS);
     assert!(revoked > 0 && lost > 0 && assigned > revoked, "no lane ever moved");
 }
 
 #[test]
 fn whatever_befalls_many_stores_nothing_is_lost_and_nothing_doubled() {
-    let [.., refused] = CROWDED.play_all(CROWDED_SEEDS);
+    let [_, _, _, refused, ..] = CROWDED.play_all(CROWDED_SEEDS);
     assert!(refused > 0, "no record was ever refused");
+}
+
+#[test]
+fn whatever_befalls_a_log_that_loses_segments_nothing_is_lost_and_nothing_doubled() {
+    let [_, _, _, _, lost @ ..] = LOSING.play_all(LOSING_SEEDS);
+    assert!(lost.iter().all(|times| *times > 0), "some loss never happened: {lost:?}");
 }
 
 /// What a seed found once, cut down to the operations without which it would not be. Returns what happened.
@@ -509,7 +528,7 @@ fn what_was_published_while_the_clock_was_weeks_behind_is_not_forgotten_when_it_
 #[test]
 fn a_seed_decides_everything() {
     for seed in 0..10 {
-        for lives in [ALONE, SHARED, CROWDED] {
+        for lives in [ALONE, SHARED, CROWDED, LOSING] {
             let [one, other] = [0; 2].map(|_| lives.play(seed, &lives.ops(seed), false).trace);
             assert_eq!(one, other, "seed {seed} of {}", lives.test);
         }

@@ -87,6 +87,8 @@ pub enum Op {
     RefuseRecords(u64),
     /// The settings lose a store, or have it again.
     TakeOrBringStore(u64),
+    /// When the program ends next, however it does, a segment of its log is gone: the first, the last, or one between.
+    LoseSegment(u64),
     /// The machine loses its power at its n-th input or output from now.
     Crash(u64),
 }
@@ -120,6 +122,10 @@ impl fmt::Display for Op {
             }
             Self::RefuseRecords(store) => write!(f, "records of store {store} are refused, or taken again"),
             Self::TakeOrBringStore(store) => write!(f, "the settings lose store {store}, or have it again"),
+            Self::LoseSegment(which) => {
+                let which = ["first", "middle", "last"][*which as usize % 3];
+                write!(f, "the {which} segment of the log is gone when the program ends next")
+            }
             Self::Crash(io) => write!(f, "the power goes at the {io}th input or output from now"),
         }
     }
@@ -169,6 +175,25 @@ fn crowded_op(random: &mut Random) -> Op {
             op => op,
         },
     }
+}
+
+/// A life of a log of which segments are lost.
+pub fn losing_scenario(random: &mut Random) -> Vec<Op> {
+    let length = 4 + random.below(10);
+    (0..length).flat_map(|_| if random.one_in(2) { vec![op(random)] } else { loss(random) }).collect()
+}
+
+/// Something keeps a segment for a while, others follow, and one of them is lost.
+fn loss(random: &mut Random) -> Vec<Op> {
+    let store = random.below(2);
+    let keeps = [Op::Read(ReadFault::CutAfter), Op::BrokerAway(30_000), Op::RefuseRecords(store)];
+    let ends = [Op::Stop(0), Op::Crash(1 + random.below(60))];
+    let mut ops = vec![keeps[random.below(3) as usize]];
+    for _ in 0..1 + random.below(3) {
+        ops.extend([Op::Place([20, 60, 100][random.below(3) as usize], random.below(2)), Op::Wait(1_000)]);
+    }
+    ops.extend([Op::LoseSegment(random.below(3)), ends[random.below(2) as usize], Op::Wait(1_000)]);
+    ops
 }
 
 fn op(random: &mut Random) -> Op {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{Span, Timestamp};
 use tokio::sync::Notify;
 
 use crate::broker::BrokerState;
@@ -30,6 +30,7 @@ pub struct Faults {
     /// From then on a page may exist in memory only.
     pub disk_has_failed: bool,
     pub crash_in: Option<u64>,
+    pub segment_goes: Option<u64>,
 }
 
 /// Who acts by itself: a lane, a store's drain, its reconciler.
@@ -61,6 +62,17 @@ impl Actor {
     }
 }
 
+/// How often segments were lost.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Losses {
+    /// By their places in the log: the first, one between, the last, the only one.
+    pub places: [u64; 4],
+    /// With pages that were not published.
+    pub unpublished: u64,
+    /// The same, when nothing else told the next process to look for anything.
+    pub silent: u64,
+}
+
 /// More instances than there ever are.
 const INSTANCES: u64 = 4;
 
@@ -84,6 +96,11 @@ pub struct World {
     processes: Vec<u64>,
     /// Instances whose power went, and nobody has noticed yet.
     pub fallen: Vec<usize>,
+    /// What segments were lost.
+    pub losses: Losses,
+    /// Orders that such a segment may have held for a day. Nobody knows how old what it held was, so they are looked for
+    /// in the list, and are not on the account.
+    unaccountable: BTreeSet<String>,
     /// Inputs and outputs so far, the trace of a run.
     pub ios: u64,
     pub trace: u64,
@@ -120,6 +137,8 @@ impl Shared {
             at: 0,
             processes: (0..life.instances as u64).collect(),
             fallen: Vec::new(),
+            losses: Losses::default(),
+            unaccountable: BTreeSet::new(),
             ios: 0,
             trace: 0,
             broken: Vec::new(),
@@ -142,7 +161,7 @@ impl Shared {
         if let Some(left) = world.faults.crash_in.as_mut() {
             *left = left.saturating_sub(1);
             if *left == 0 {
-                world.power_off(instance_of(process));
+                world.power_off(instance_of(process), &self.clock);
                 self.crashed.notify_one();
                 return false;
             }
@@ -212,13 +231,38 @@ impl World {
         }
     }
 
-    pub fn power_off(&mut self, instance: usize) {
+    pub fn power_off(&mut self, instance: usize, clock: &ModelClock) {
         self.note("*** the power goes");
         self.next_process(instance);
         self.faults.crash_in = None;
         self.fallen.push(instance);
         let Self { disks, random, .. } = self;
         disks[instance].lose_power(random);
+        self.lose_segment(instance, clock);
+    }
+
+    /// As an operation wanted it: at the end of a process.
+    pub fn lose_segment(&mut self, instance: usize, clock: &ModelClock) {
+        let Some(which) = self.faults.segment_goes.take() else { return };
+        let Some((place, reads)) = self.disks[instance].lose_segment(which) else { return };
+        self.note(&format!("*** a segment is gone: {place:?}, with {} pages", reads.len()));
+        self.losses.places[place as usize] += 1;
+        if reads.iter().any(|read| !self.broker.reads.contains(read)) {
+            self.losses.unpublished += 1;
+            self.losses.silent += u64::from(self.disks[instance].ended_well());
+        }
+        let day_ago = clock.true_time() - Span::new().hours(24);
+        let old = self.lost().filter(|(shop, id)| shop.orders[id].placed <= day_ago);
+        let old: Vec<String> = old.map(|(shop, id)| shop.key(id)).collect();
+        self.unaccountable.extend(old);
+    }
+
+    /// A power failure leaves nothing that looks like a lost segment.
+    pub fn check_manifest(&mut self, instance: usize) {
+        let may_miss = self.faults.disk_has_failed || self.losses.places != [0; 4];
+        if let Some(name) = self.disks[instance].missing().filter(|_| !may_miss) {
+            self.breaks(format!("the manifest names {name}, which is not there"));
+        }
     }
 
     pub fn breaks(&mut self, what: String) {
@@ -269,6 +313,7 @@ impl World {
             }
             Op::DiskFull => self.faults.disk_full = true,
             Op::DiskFails(after) => self.faults.disk_fails_in = Some(after),
+            Op::LoseSegment(which) => self.faults.segment_goes = Some(which),
             Op::Crash(io) => self.faults.crash_in = Some(io),
         }
     }
@@ -292,13 +337,18 @@ impl World {
         })
     }
 
+    /// Whether an order that is past the list has to be on the account.
+    fn is_accountable(&self, shop: &Shop, id: u64, now: Timestamp) -> bool {
+        !MarketState::is_out_of_reach(shop, id, now) && !self.unaccountable.contains(&shop.key(id))
+    }
+
     /// Whether every order that was marked and did not come is known to be missing, durably, as long as anybody could do
     /// something about it. A clock that was set may
     /// make the program believe that it was in the list.
     pub fn check_nothing_is_silent(&mut self, clock: &ModelClock) {
         let now = clock.true_time();
         let counts = |shop: &Shop, id: &u64| {
-            let is_known_to_be_past_the_list = clock.was_right() && !MarketState::is_out_of_reach(shop, *id, now);
+            let is_known_to_be_past_the_list = clock.was_right() && self.is_accountable(shop, *id, now);
             is_known_to_be_past_the_list || shop.listed(now).any(|listed| listed == *id)
         };
         let pages: LazyCell<Vec<&[u8]>, _> =
@@ -347,10 +397,7 @@ impl World {
             let key = shop.key(id);
             if shop.listed(now).any(|listed| listed == id) {
                 Some(format!("order {key} is lost"))
-            } else if clock.was_right()
-                && !MarketState::is_out_of_reach(shop, id, now)
-                && !accounted.contains(shop.name)
-            {
+            } else if clock.was_right() && self.is_accountable(shop, id, now) && !accounted.contains(shop.name) {
                 Some(format!("order {key} is past the list, and not on the account"))
             } else {
                 None

@@ -1,5 +1,7 @@
 //! Disks that refuse operations, and a second process on the same spool.
 
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt as _;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
@@ -152,24 +154,102 @@ fn a_second_process_is_told_who_has_the_spool_and_gets_it_once_that_one_is_kille
     assert_eq!(open(dir.path()).1.unknown.len(), 1, "it was killed in mid-read");
 }
 
-#[test]
-fn a_segment_that_is_gone_is_told_and_all_stores_are_looked_at() {
+/// A folder with pages in some segments, the last process of which ended well. Also returns its segments in their order.
+fn several_segments() -> (TempDir, Vec<PathBuf>) {
     let dir = TempDir::new().unwrap();
     let (spool, _) = open(dir.path());
-    let pages: Vec<Durable> = (0..50).map(|_| write(reserve(&spool, "bogota"), &"page".repeat(4000))).collect();
+    for _ in 0..50 {
+        write(reserve(&spool, "bogota"), &"page".repeat(4000));
+    }
     drop(spool);
-    let (spool, recovery) = open(dir.path());
-    assert!(recovery.corrupt.is_empty() && recovery.pages.len() == pages.len());
-    spool.forget_cut_off_polls().unwrap();
-    let middle = spool.0.log.live(&|_| true)[25].segment;
-    drop((spool, recovery));
-    let segments = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
-    let number = |path: &PathBuf| log::frame::scan(&std::fs::read(path).unwrap()).map(|contents| contents.number);
-    let mut segments = segments.filter(|path| path.extension().is_some_and(|suffix| suffix == SEGMENT));
-    std::fs::remove_file(segments.find(|path| number(path) == Some(middle)).unwrap()).unwrap();
+    let number = |path: &PathBuf| log::frame::scan(&std::fs::read(path).unwrap()).unwrap().number;
+    let mut segments = segments(dir.path());
+    segments.sort_by_key(number);
+    assert!(segments.len() > 2, "{segments:?}");
+    (dir, segments)
+}
 
+#[test]
+fn a_segment_that_is_lost_is_noticed_wherever_it_was_until_it_is_noted_and_the_rest_comes_back() {
+    let (_, segments) = several_segments();
+    for lost in [vec![0], vec![1], vec![segments.len() - 1], (0..segments.len()).collect()] {
+        let (dir, segments) = several_segments();
+        let whole = open(dir.path()).1;
+        assert!(whole.corrupt.is_empty() && whole.polls_cut_off.is_none(), "{:?}", whole.corrupt);
+        lost.iter().for_each(|index| std::fs::remove_file(&segments[*index]).unwrap());
+        for _ in 0..2 {
+            let (_, recovery) = open(dir.path());
+            assert_eq!(recovery.corrupt.len(), lost.len());
+            for (index, corrupt) in lost.iter().zip(&recovery.corrupt) {
+                let name = segments[*index].file_name().unwrap().to_str().unwrap();
+                assert!(corrupt.store.is_none() && corrupt.why.contains(name), "{corrupt:?}");
+            }
+            assert!(recovery.polls_cut_off.is_some());
+            let is_left = lost.len() < segments.len();
+            assert_eq!((!recovery.pages.is_empty(), recovery.pages.len() < whole.pages.len()), (is_left, true));
+        }
+        let (spool, _) = open(dir.path());
+        spool.forget_cut_off_polls().unwrap();
+        write(reserve(&spool, "cali"), "later");
+        drop(spool);
+        let (_, recovery) = open(dir.path());
+        // The numbers tell of a gap for as long as there is something before it.
+        let is_a_gap = lost == [1];
+        assert_eq!((!recovery.corrupt.is_empty(), recovery.polls_cut_off.is_some()), (is_a_gap, is_a_gap));
+        assert_eq!(bodies(&recovery).last().unwrap(), "later");
+    }
+}
+
+#[test]
+fn a_segment_that_is_gone_from_the_middle_is_told_without_a_manifest() {
+    let (dir, segments) = several_segments();
+    let manifest = dir.path().join("manifest");
+    std::fs::remove_file(&manifest).unwrap();
+    let (spool, recovery) = open(dir.path());
+    assert!(recovery.corrupt.is_empty() && recovery.polls_cut_off.is_none(), "as a version before left it");
+    drop((spool, recovery));
+    assert!(manifest.exists());
+    std::fs::remove_file(&manifest).unwrap();
+    std::fs::remove_file(&segments[1]).unwrap();
     let (_, recovery) = open(dir.path());
-    assert!(recovery.pages.len() < pages.len());
     assert!(recovery.corrupt[0].why.contains("is gone"), "{:?}", recovery.corrupt);
     assert!(recovery.polls_cut_off.is_some());
+}
+
+#[test]
+fn the_manifest_is_not_written_while_pages_come_and_go() {
+    let dir = TempDir::new().unwrap();
+    let (spool, _) = open(dir.path());
+    let mut files = BTreeSet::new();
+    for count in 0..400 {
+        let page = write(reserve(&spool, "bogota"), &"page".repeat(4000));
+        release(&spool, page);
+        spool.0.log.upkeep().unwrap();
+        if count >= 100 {
+            files.insert(std::fs::metadata(dir.path().join("manifest")).unwrap().ino());
+        }
+    }
+    assert_eq!(files.len(), 1, "it is another file each time that it is written");
+    assert!(segments(dir.path()).len() < 5, "they were used again");
+}
+
+#[test]
+fn a_process_that_is_killed_leaves_no_segment_that_seems_to_be_lost() {
+    let dir = TempDir::new().unwrap();
+    for _ in 0..3 {
+        let (spool, recovery) = open(dir.path());
+        assert!(recovery.corrupt.is_empty(), "{:?}", recovery.corrupt);
+        for _ in 0..60 {
+            let page = write(reserve(&spool, "bogota"), &"page".repeat(4000));
+            release(&spool, page);
+            spool.0.log.upkeep().unwrap();
+        }
+        spool.forget_cut_off_polls().unwrap();
+        // As a kill does, it neither removes a file nor writes what a good end does.
+        let unpublished = announced(&spool, "cali");
+        let files = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        let left: Vec<_> = files.map(|path| (std::fs::read(&path).unwrap(), path)).collect();
+        drop((unpublished, spool));
+        left.iter().for_each(|(bytes, path)| std::fs::write(path, bytes).unwrap());
+    }
 }
