@@ -159,6 +159,12 @@ impl Shared {
         Ok(left)
     }
 
+    /// Builds a store's client for requests that are safe to repeat.
+    pub(super) fn asker(&self, name: &StoreName, store: &config::Store) -> Result<Asker, AppError> {
+        let client = (self.environment.marketplace)(name, store)?;
+        Ok(Asker::new(store, client, Pace::new(name.clone(), &self.hosts, &store.base_url)))
+    }
+
     /// Starts a lane. `left`: how many pages of an earlier time it gets first.
     pub(super) fn start_lane(
         &self,
@@ -206,7 +212,7 @@ pub(super) fn tasks(
     let reconcile = &shared.reconcile;
     let (caught_up_sender, caught_up_receiver) = caught_up();
     let Environment { jobs, marketplace, .. } = &shared.environment;
-    let asker = Asker::new(store, marketplace(name, store)?, Pace::new(name.clone(), &shared.hosts, &store.base_url));
+    let asker = shared.asker(name, store)?;
     let counters = shared.counters.store(name);
     let polls = PollSchedule::new(store.api.poll_interval, store.api.longest_poll_interval());
     let drain = Drain {

@@ -99,8 +99,8 @@ impl Ledger {
     }
 
     /// Removes gaps whose loss is only possible and whose orders are too old to be handed over again.
-    pub(super) fn lapse(&mut self, store: &StoreName, now: Timestamp) {
-        self.gaps.retain(|gap| gap.store != *store || gap.lapses_at().is_none_or(|at| at > now));
+    pub(super) fn lapse(&mut self, now: Timestamp) {
+        self.gaps.retain(|gap| gap.lapses_at().is_none_or(|at| at > now));
     }
 
     /// Removes settled gaps. A gap stays while the trace of one of its reads exists: the trace would be recorded as a

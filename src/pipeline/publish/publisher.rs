@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::delivery::{Refused, deliver};
+use super::load::{self, SeenRecord};
 use super::parking::{ParkedStores, Parking};
 use super::plan::Plan;
 use super::reading::Mapped;
@@ -15,7 +16,7 @@ use super::retention::Retention;
 use super::status::{LaneState, LaneStatus};
 use super::superseded::Superseded;
 use super::traces::CommittedTransaction;
-use super::{LaneError, LaneParts, MissingQuery, OPEN_DEADLINE, Ownership, Work, commit, load};
+use super::{LaneError, LaneParts, MissingQuery, OPEN_DEADLINE, Ownership, Work, commit};
 use crate::avro::decoder::Decoder;
 use crate::avro::schemas::Frames;
 use crate::kafka::KafkaFault;
@@ -300,7 +301,9 @@ impl Publisher {
 
     fn catch_up(&mut self) -> Result<(), LaneError> {
         let Self { parts, index, reader, decoder, superseded, .. } = self;
-        let mut seen = |offset, order, read| superseded.see(offset, order, read);
+        let mut seen = |record: SeenRecord<'_>| {
+            superseded.see(record.offset, record.order, record.entry.map(|entry| entry.read_id));
+        };
         load::catch_up(index, &mut **reader, decoder, &parts.memory, &mut seen)?;
         self.counters.index_orders.set(self.index.len() as u64);
         Ok(())
