@@ -229,3 +229,104 @@ impl List {
         self.known.iter().map(|known| KnownBefore { orders: known.orders + found, ..*known }).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::avro::contract::ORDER_TRACKING;
+    use crate::avro::event::Revision;
+    use crate::avro::tracking::{OrderState, OrderTracking};
+    use crate::kafka::KafkaFault;
+    use crate::kafka::broker::Apply;
+    use crate::order::ids::OrderId;
+
+    /// A partition that is read from where the last reading ended.
+    struct Log {
+        records: Vec<OrderTracking>,
+        position: usize,
+    }
+
+    impl TrackingLog for Log {
+        fn lane(&self) -> i32 {
+            0
+        }
+
+        fn position(&self) -> i64 {
+            self.position as i64
+        }
+
+        fn read_to_end(&mut self, apply: &mut Apply<'_>) -> Result<(), KafkaFault> {
+            for record in &self.records[self.position..] {
+                let (key, value) = (record.key().to_string(), record.to_message(ORDER_TRACKING.frame()));
+                if apply(self.position as i64, key.as_bytes(), Some(&value)).is_break() {
+                    break;
+                }
+                self.position += 1;
+            }
+            Ok(())
+        }
+    }
+
+    fn tracked(store: &str, order: &str, reason: Reason, read_id: ReadId, at: Timestamp) -> OrderTracking {
+        OrderTracking {
+            store: store.parse().unwrap(),
+            order_id: order.parse().unwrap(),
+            state: OrderState::Published,
+            revision: Some(Revision::FIRST),
+            reason,
+            read_id,
+            content_hash: None,
+            published_at: at.as_millisecond(),
+            event_partition: None,
+            order_created_at: None,
+        }
+    }
+
+    fn ids(list: &OrderIds) -> Vec<&str> {
+        list.iter().map(|id| id.as_str()).collect()
+    }
+
+    #[test]
+    fn of_one_list_ever_fewer_orders_are_missing_and_what_others_found_is_credited_to_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let memory = TrackingMemory::open(dir.path(), "t", 1).unwrap();
+        let (ours, now) = (ReadIds::like(ReadId::fresh()), clock::now());
+        let (before, killed, other) = (now - SignedDuration::from_hours(1), ours.fresh(), ReadId::fresh());
+        let mut lists = [List {
+            store: "bogota".parse().unwrap(),
+            unsettled: Vec::new(),
+            missing: ["1", "2", "3", "4", "5"].map(|id| id.parse::<OrderId>().unwrap()).into_iter().collect(),
+            taken: now,
+            passes: vec![killed],
+            earlier: 0,
+            known: vec![KnownBefore { first_read: ours.fresh(), since: now, orders: 0 }],
+            found_by_others: HashSet::new(),
+        }];
+        let records = [
+            tracked("bogota", "1", Reason::Drained, other, before),
+            tracked("bogota", "2", Reason::Reconciled, killed, now),
+            tracked("bogota", "grown-too-old", Reason::Reconciled, other, now),
+            tracked("bogota2", "3", Reason::Reconciled, other, now),
+        ];
+        let read_on = |records: &[OrderTracking], position, lists: &mut [List]| {
+            let log = Box::new(Log { records: records.to_vec(), position });
+            let mut partition = Partition { log, decoder: Decoder::new(&ORDER_TRACKING, None) };
+            partition.read_on(&memory, ours, lists).unwrap();
+        };
+        read_on(&records, 0, &mut lists);
+        assert_eq!(ids(&lists[0].missing), ["3", "4", "5"]);
+        assert_eq!((lists[0].earlier, lists[0].known()[0].orders), (1, 2), "one was known, one was found by others");
+
+        let later = [
+            tracked("bogota", "5", Reason::Drained, other, now),
+            tracked("bogota", "3", Reason::Reconciled, other, now),
+            tracked("bogota", "4", Reason::Reconciled, other, now),
+        ];
+        let all: Vec<_> = records.iter().cloned().chain(later).collect();
+        read_on(&all, records.len(), &mut lists);
+        assert_eq!(ids(&lists[0].missing), Vec::<&str>::new());
+        assert_eq!((lists[0].earlier, lists[0].known()[0].orders), (1, 4));
+    }
+}

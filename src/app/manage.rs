@@ -181,15 +181,12 @@ impl LaneManager {
     /// Leaves the lane's stores to another instance. Returns those of which something is to be looked for.
     fn leave(&self, lane: i32) -> Result<Vec<(StoreName, config::Store)>, AccountError> {
         let account = &self.shared.account;
-        let mut stores = Vec::new();
-        for (name, store) in self.stores.iter().filter(|(name, _)| self.shared.lane_of(name) == lane) {
-            in_place(|| account.leave(name))?;
-            // guard: reads of a lane that is another instance's are looked into
-            if account.is_to_be_looked_for(name) {
-                stores.push((name.clone(), store.clone()));
-            }
-        }
-        Ok(stores)
+        let is_of_lane = |store: &StoreName| self.shared.lane_of(store) == lane;
+        in_place(|| account.leave(is_of_lane))?;
+        // guard: reads of a lane that is another instance's are looked into
+        let looked_for = |store: &StoreName| is_of_lane(store) && account.is_to_be_looked_for(store);
+        let stores = self.stores.iter().filter(|(name, _)| looked_for(name));
+        Ok(stores.map(|(name, store)| (name.clone(), store.clone())).collect())
     }
 
     fn audit(&mut self, lane: i32, stores: Vec<(StoreName, config::Store)>) {

@@ -298,11 +298,13 @@ impl Account {
         Ok(())
     }
 
-    /// Another instance may read this store from now on, so what will be pending when this one reads it again tells
+    /// Another instance reads these stores, or has read them. So what is pending when this one reads them again tells
     /// nothing of the reads that it made before.
-    pub fn leave(&self, store: &StoreName) -> Result<(), AccountError> {
+    pub fn leave(&self, is_left: impl Fn(&StoreName) -> bool) -> Result<(), AccountError> {
         // guard: what another instance leaves pending is not compared
-        self.note_answer(store, Counted::default(), clock::now())
+        self.change(|ledger| ledger.leave(&is_left))?;
+        self.last().leave(is_left);
+        Ok(())
     }
 
     /// Leaves the last answers to the next process. Call it when this one makes no read any more.

@@ -49,6 +49,11 @@ impl Ledger {
         self.gaps.iter_mut().find(|gap| gap.store == *store && gap.is_unanswered())
     }
 
+    /// Waits for no answer any more that tells what the reads of these stores left pending.
+    pub(super) fn leave(&mut self, is_left: impl Fn(&StoreName) -> bool) {
+        self.gaps.iter_mut().filter(|gap| gap.is_unanswered() && is_left(&gap.store)).for_each(|gap| gap.answer(None));
+    }
+
     pub(super) fn of<'a>(&'a self, store: &'a StoreName) -> impl Iterator<Item = &'a Gap> {
         self.gaps.iter().filter(move |gap| gap.store == *store)
     }

@@ -23,6 +23,7 @@ use crate::kafka::KafkaFault;
 use crate::kafka::broker::{Producer, TrackingLog};
 use crate::pipeline::counters::{LaneCounters, Tally};
 use crate::pipeline::index::{Diff, Index, IndexUpdate, diff};
+use crate::pipeline::tracking_memory::lane_of;
 use crate::platform::backoff::Backoff;
 use crate::platform::jobs::Job;
 use crate::platform::shutdown::cancelled_within;
@@ -206,13 +207,16 @@ impl Publisher {
     }
 
     fn take_over(&mut self) -> Result<(), LaneError> {
-        let LaneParts { lane, memory, ownership, left, .. } = &self.parts;
+        let LaneParts { lane, memory, ownership, left, account, .. } = &self.parts;
         let is_shared = match ownership {
             Ownership::Member { .. } => true,
             Ownership::Sole => *left == 0 && memory.taken_over_at(*lane).is_some(),
             Ownership::Borrowed => false,
         };
         if is_shared {
+            if self.superseded.has_others() {
+                account.leave(|store| lane_of(store, memory.lanes()) == *lane)?;
+            }
             // guard: where a lane was taken over is known before its first read
             memory.take_over(*lane, self.reader.position())?;
             self.superseded.take_over(self.reader.position());
