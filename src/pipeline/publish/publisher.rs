@@ -214,6 +214,7 @@ impl Publisher {
             Ownership::Borrowed => false,
         };
         if is_shared {
+            // guard: a lane that another instance had in between is counted anew
             if self.superseded.has_others() {
                 account.leave(|store| lane_of(store, memory.lanes()) == *lane)?;
             }
