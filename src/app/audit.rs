@@ -116,8 +116,11 @@ impl Audit {
             let Some(read) = self.stop.run_until_cancelled(self.read_on(partition, lists)).await else { break };
             (partition, lists) = read?;
             lists = self.settle(lists).await?;
-            let is_given_up = began.elapsed() > 2 * self.shared.reconcile.interval;
-            if lists.is_empty() || is_given_up || cancelled_within(&self.stop, pauses.pause()).await {
+            if began.elapsed() > 2 * self.shared.reconcile.interval {
+                lists.iter().for_each(List::warn_missing);
+                break;
+            }
+            if lists.is_empty() || cancelled_within(&self.stop, pauses.pause()).await {
                 break;
             }
         }
@@ -221,6 +224,13 @@ impl List {
         self.earlier += read.brought_by(&self.passes);
         self.known = diff::known_before(&self.store, &self.missing, read, std::mem::take(&mut self.known));
         self.missing = diff::missing(&self.store, &self.missing, read, false).missing.into_iter().collect();
+    }
+
+    fn warn_missing(&self) {
+        tracing::warn!(
+            store = %self.store, missing = self.missing.len(), unsettled = self.unsettled.len(),
+            "listed orders are still not published by the instance that has the store's lane: looking again"
+        );
     }
 
     /// For each entry, how many orders its reads may have marked although nothing is missing.
