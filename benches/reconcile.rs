@@ -264,7 +264,7 @@ fn load(servers: &str, topic: &str, records: usize) {
     let mut decoder = Decoder::new(&ORDER_TRACKING, None);
     let mut index = Index::default();
     let start = Instant::now();
-    catch_up(&mut index, &mut reader, &mut decoder, &memory, &mut |_, _, _| {}).unwrap();
+    catch_up(&mut index, &mut reader, &mut decoder, &memory, &mut |_| {}).unwrap();
     let seconds = start.elapsed().as_secs_f64();
     let usage = Usage::of(std::process::id()).unwrap();
 

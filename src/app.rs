@@ -1,5 +1,6 @@
 //! The application: `build` assembles all parts from the settings and reads nothing; `run` runs them to their end.
 
+mod audit;
 pub mod control_socket;
 mod countries;
 mod dry_run;
@@ -41,7 +42,7 @@ use control_socket::{ControlSocket, Republishers};
 use countries::StoreCountries;
 use lanes::Shared;
 use manage::{LaneManager, StoresSender};
-use recover::{removed_stores, report};
+use recover::{removed_stores, report, settle_looked_for};
 use serve::{End, StoreWork};
 use startup::ensure_topics;
 use store::StoreTask;
@@ -130,6 +131,7 @@ impl App {
         if recovery.polls_cut_off.is_some() {
             spool.forget_cut_off_polls()?;
         }
+        settle_looked_for(&mut recovery, &spool, &account).await?;
         let layout = match layout {
             Some(known) => known,
             None => {

@@ -59,9 +59,7 @@ pub async fn dry_run(config: &Config) -> Result<Vec<Missing>, AppError> {
                 Entry::Occupied(loaded) => loaded.into_mut(),
                 Entry::Vacant(place) => {
                     let mut reader = TrackingReader::new(connection.clone(), topic.clone(), lane, OPEN_DEADLINE);
-                    let mut index = Index::default();
-                    publish::catch_up(&mut index, &mut reader, &mut decoder, &memory, &mut |_, _, _| {})?;
-                    place.insert(index)
+                    place.insert(publish::load(&mut reader, &mut decoder, &memory, &mut |_| {})?)
                 }
             };
             let listed = ids.len();

@@ -159,6 +159,12 @@ impl Shared {
         Ok(left)
     }
 
+    /// Builds a store's client, for requests that are safe to repeat.
+    pub(super) fn asker(&self, name: &StoreName, store: &config::Store) -> Result<Asker, AppError> {
+        let client = (self.environment.marketplace)(name, store)?;
+        Ok(Asker::new(store, client, Pace::new(name.clone(), &self.hosts, &store.base_url)))
+    }
+
     /// Starts a lane. `left`: how many pages of an earlier time it gets first.
     pub(super) fn start_lane(
         &self,
@@ -205,14 +211,13 @@ pub(super) fn tasks(
     let (unknown_sender, unknown) = mpsc::unbounded_channel();
     let reconcile = &shared.reconcile;
     let (caught_up_sender, caught_up_receiver) = caught_up();
-    let Environment { jobs, marketplace, .. } = &shared.environment;
-    let client = marketplace(name, store)?;
-    let asker = Asker::new(store, client.clone(), Pace::new(name.clone(), &shared.hosts, &store.base_url));
+    let jobs = &shared.environment.jobs;
+    let asker = shared.asker(name, store)?;
     let counters = shared.counters.store(name);
     let polls = PollSchedule::new(store.api.poll_interval, store.api.longest_poll_interval());
     let drain = Drain {
         store: name.clone(),
-        client,
+        client: asker.client.clone(),
         documented_path: store.api.paths.new_orders == config::Paths::default().new_orders,
         seen: Seen::default(),
         token: asker.token.clone(),

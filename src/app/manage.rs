@@ -2,7 +2,8 @@
 //!
 //! Without a group this process owns all lanes. In a group it owns those that are assigned to it. Pages that are in its
 //! spool of a lane that it does not own reach Kafka all the same: it borrows the lane, publishes them, and gives it back.
-//! A lane is borrowed at most once for each page that is left, since nothing is read for a lane that is not owned.
+//! A lane is borrowed at most once for each page that is left, since nothing is read for a lane that is not owned. Reads
+//! of unknown outcome of such a lane are audited, which takes nothing from its owner.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::audit::Audit;
 use super::error::AppError;
 use super::lanes::Shared;
 use super::serve::{End, StoreCommand, StoreWork, borrow_lane, serve_lane};
@@ -19,6 +21,7 @@ use super::supervise::first_error;
 use crate::config::{self, StoreChange, changes};
 use crate::kafka::broker::{Group, GroupEvent, Membership};
 use crate::order::ids::StoreName;
+use crate::pipeline::account::AccountError;
 use crate::pipeline::publish::{LaneError, Ownership};
 use crate::pipeline::tracking_memory::MemoryError;
 use crate::platform::backoff::Backoff;
@@ -43,6 +46,8 @@ pub(super) struct LaneManager {
     /// Lanes that were revoked together, and are let go together when none is served any more.
     revoked: Vec<Vec<i32>>,
     pauses: BTreeMap<i32, Backoff>,
+    /// Pauses before the audits of the lanes that are audited.
+    audits: BTreeMap<i32, Backoff>,
     ends: JoinSet<(i32, End<()>)>,
     result: Result<(), AppError>,
 }
@@ -55,7 +60,7 @@ enum Activity {
         stop: CancellationToken,
         lost: CancellationToken,
     },
-    /// It is borrowed, or an attempt to serve or to borrow it has failed and the next one has to wait.
+    /// It is borrowed or audited, or an attempt to serve or to borrow it has failed and the next one has to wait.
     Passing(CancellationToken),
 }
 
@@ -74,6 +79,7 @@ impl LaneManager {
             lanes: BTreeMap::new(),
             revoked: Vec::new(),
             pauses: BTreeMap::new(),
+            audits: BTreeMap::new(),
             ends: JoinSet::new(),
             result: Ok(()),
         }
@@ -162,12 +168,40 @@ impl LaneManager {
 
     fn begin(&mut self, lane: i32, is_owned: bool) {
         if is_owned {
+            self.audits.remove(&lane);
             return self.serve(lane);
         }
         // guard: pages of a lane that is another instance's are published
         if self.has_pages_left(lane) {
-            self.borrow(lane);
+            return self.borrow(lane);
         }
+        match self.leave(lane) {
+            Ok(stores) if stores.is_empty() => drop(self.audits.remove(&lane)),
+            Ok(stores) => self.audit(lane, stores),
+            Err(error) => self.note_result(Err(error.into())),
+        }
+    }
+
+    /// Leaves the lane's stores to another instance. Returns those of which something is to be looked for.
+    fn leave(&self, lane: i32) -> Result<Vec<(StoreName, Arc<config::Store>)>, AccountError> {
+        let account = &self.shared.account;
+        let is_of_lane = |store: &StoreName| self.shared.lane_of(store) == lane;
+        account.leave(is_of_lane)?;
+        // guard: reads of a lane that is another instance's are looked into
+        let looked_for = |store: &StoreName| is_of_lane(store) && account.is_to_be_looked_for(store);
+        let stores = self.stores.iter().filter(|(name, _)| looked_for(name));
+        Ok(stores.map(|(name, store)| (name.clone(), store.clone())).collect())
+    }
+
+    fn audit(&mut self, lane: i32, stores: Vec<(StoreName, Arc<config::Store>)>) {
+        let pauses = self.audits.entry(lane).or_insert_with(|| Audit::pauses(&self.shared));
+        let (pause, shared, stop) = (pauses.pause(), self.shared.clone(), self.shared.stop.child_token());
+        let audit = Audit { lane, shared, stores, stop: stop.clone() };
+        self.ends.spawn(async move {
+            audit.run(pause).await;
+            (lane, (Vec::new(), Ok(())))
+        });
+        self.lanes.insert(lane, Activity::Passing(stop));
     }
 
     fn serve(&mut self, lane: i32) {

@@ -7,7 +7,8 @@ use super::countries::StoreCountries;
 use crate::config;
 use crate::order::country::Country;
 use crate::order::ids::StoreName;
-use crate::spool::Recovery;
+use crate::pipeline::account::Account;
+use crate::spool::{Recovery, Spool, SpoolError};
 
 /// The stores of which pages are left, and which the settings no longer name, where their country is known.
 pub(super) fn removed_stores(
@@ -17,6 +18,22 @@ pub(super) fn removed_stores(
 ) -> BTreeMap<StoreName, Country> {
     let left = recovery.pages.iter().map(|page| page.store()).filter(|store| !stores.contains_key(store));
     left.filter_map(|store| Some((store.clone(), countries.of(store)?))).collect()
+}
+
+/// Removes the traces of reads that a pass has looked into: the former process ended before it could.
+pub(super) async fn settle_looked_for(
+    recovery: &mut Recovery,
+    spool: &Spool,
+    account: &Account,
+) -> Result<(), SpoolError> {
+    for read in std::mem::take(&mut recovery.unknown) {
+        if account.was_looked_for(read.read_id) {
+            spool.settle(read).await?;
+        } else {
+            recovery.unknown.push(read);
+        }
+    }
+    Ok(())
 }
 
 /// Logs what was found. Returns the stores that may have lost a page to damage.

@@ -19,6 +19,11 @@
 //!
 //! A loss that is only possible needs no action: the entry lapses once the orders would be too old to be handed over.
 //!
+//! If another instance owns the store's lane by then, its reads make step 2 and its reconciler finds what is missing,
+//! and neither knows of this account. So no answer is waited for any more ([`Account::leave`]), and step 4 is an
+//! [audit](crate::app), which credits no order that the owner found: that may have been marked by a read of the
+//! owner's own. The orders that others found only keep the entry from claiming a certain loss.
+//!
 //! # Files in the spool's folder
 //! `account.json`: all entries, replaced as a whole. `cut-off.json`: see `cut_off.rs`. `pending.json`: how many orders
 //! each store's last answer left pending, written when a process ends and taken up by the next one. `READ_ID.settled`: a
@@ -143,12 +148,13 @@ pub struct Covered<'a> {
     pub reads: &'a [ReadId],
     /// When it took its list.
     pub listed_at: Timestamp,
-    /// For each entry, how many listed orders were tracked before it; 0 for an entry that is not named.
+    /// For each entry, how many orders its reads may have marked although no list shows them as missing: listed orders
+    /// that were tracked before it, and orders that another instance found. 0 for an entry that is not named.
     pub known: &'a [KnownBefore],
 }
 
-/// Listed orders that had been tracked before an entry's reads. None of them is missing, although the reads may have
-/// marked them.
+/// Orders that are not missing, although an entry's reads may have marked them: mostly listed orders that had been tracked
+/// before those reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownBefore {
     /// The first read of the entry.
@@ -293,6 +299,15 @@ impl Account {
         Ok(())
     }
 
+    /// Another instance reads these stores, or has read them. So what is pending when this one reads them again tells
+    /// nothing of the reads that it made before.
+    pub fn leave(&self, is_left: impl Fn(&StoreName) -> bool) -> Result<(), AccountError> {
+        // guard: what another instance leaves pending is not compared
+        self.change(|ledger| ledger.leave(&is_left))?;
+        self.last().leave(is_left);
+        Ok(())
+    }
+
     /// Leaves the last answers to the next process. Call it when this one makes no read any more.
     pub fn close(&self) -> Result<(), AccountError> {
         self.last().write(&*self.0.disk, &self.0.dir)
@@ -302,6 +317,18 @@ impl Account {
     #[must_use]
     pub fn is_cut_off(&self, store: &StoreName) -> bool {
         self.cut_offs().has(store)
+    }
+
+    /// Whether a read of this store, or a poll that was cut off, has an outcome that no pass has looked into.
+    #[must_use]
+    pub fn is_to_be_looked_for(&self, store: &StoreName) -> bool {
+        self.is_cut_off(store) || !self.to_be_looked_for(store).is_empty()
+    }
+
+    /// Whether a pass has looked into this read.
+    #[must_use]
+    pub fn was_looked_for(&self, read: ReadId) -> bool {
+        self.ledger().gaps.iter().any(|gap| gap.has(read) && gap.was_looked_for())
     }
 
     /// Records a read of unknown outcome, whose trace is durable. `at_most`: the orders that it can have marked;
@@ -361,15 +388,15 @@ impl Account {
         Ok(())
     }
 
-    /// Removes entries that are settled or lapsed, and carries out settle requests. `traced`: the store's reads whose
-    /// traces still exist.
+    /// Removes entries of the store that are settled, and all that have lapsed; carries out settle requests. `traced`:
+    /// the store's reads whose traces still exist.
     pub fn forget_settled(&self, store: &StoreName, traced: &[UnknownRead]) -> Result<(), AccountError> {
         let mut requests = Ok(Vec::new());
         self.change(|ledger| {
             requests = ledger.take_settlements(&*self.0.disk, &self.0.dir);
             ledger.forget_settled_of(store, |read| traced.iter().any(|trace| trace.read_id == read));
             // guard: what is only possible lapses
-            ledger.lapse(store, clock::now());
+            ledger.lapse(clock::now());
         })?;
         remove_requests(&*self.0.disk, &requests?);
         Ok(())

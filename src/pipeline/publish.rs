@@ -49,7 +49,7 @@ use crate::spool::Spool;
 
 pub use decide::Source;
 pub use error::LaneError;
-pub use load::catch_up;
+pub use load::{SeenRecord, catch_up, load};
 use parking::ParkedStores;
 use publisher::Publisher;
 pub use status::{LaneState, LaneStatus, NotReadyReason};

@@ -25,6 +25,7 @@ mod changes;
 mod hand_over;
 mod repair;
 mod republish;
+mod settle;
 mod whole_list;
 
 use std::sync::Arc;
@@ -39,8 +40,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::marketplace::client::{ApiError, Refusal};
-use crate::order::ids::{OrderIds, ReadId, StoreName};
-use crate::pipeline::account::{Account, AccountError, Covered, KnownBefore, LISTED, Unaccounted};
+use crate::order::ids::{OrderIds, StoreName};
+use crate::pipeline::account::{Account, AccountError, KnownBefore, Unaccounted};
 use crate::pipeline::counters::{PassSummary, StoreCounters};
 use crate::pipeline::drain::CaughtUpReceiver;
 use crate::pipeline::index::Diff;
@@ -55,6 +56,7 @@ pub use ask_error::AskError;
 use changes::Changes;
 use repair::Repair;
 pub use republish::{Republished, Republisher, Unfetched, Wanted};
+pub use settle::Books;
 
 /// The first passes of many shops are spread over so many times the time that their first reads take: a pass makes
 /// several requests and has the lane look through its index.
@@ -315,8 +317,7 @@ impl Reconciler {
         or_stopped(stop, answer).await?
     }
 
-    /// Records the pass's result in the account, durably, before it removes the traces of the unknown reads that the
-    /// pass covers. Returns what is missing for good.
+    /// Records what the pass found and covers. Returns what is missing for good.
     async fn settle_accounts(
         &mut self,
         summary: &PassSummary,
@@ -324,50 +325,15 @@ impl Reconciler {
         listed_at: Timestamp,
         known: &[KnownBefore],
     ) -> Result<Unaccounted, ReconcileError> {
-        let reads: Option<Vec<ReadId>> =
-            covers.map(|covers| self.unsettled[..covers].iter().map(|read| read.read_id).collect());
-        let covered = reads.as_deref().map(|reads| Covered { reads, listed_at, known });
-        self.account.end(&self.store, summary.missing - summary.failed, covered)?;
-        for read in self.unsettled.drain(..covers.unwrap_or(0)) {
-            tracing::info!(store = %read.store, read = %read.read_id, "an unknown read is settled: nothing listed is missing");
-            self.spool.settle(read).await?;
-            self.counters.unsettled_reads.take_one();
-        }
-        self.account.forget_settled(&self.store, &self.unsettled)?;
-        let unaccounted = self.account.unaccounted_of(&self.store);
-        if unaccounted != self.reported {
-            self.reported = unaccounted;
-            self.warn_missing(unaccounted);
+        let Self { store, account, spool, counters, unsettled, reported, .. } = self;
+        let books = Books { store, account, spool, counters };
+        let found = summary.missing - summary.failed;
+        let unaccounted = books.record(found, covers, listed_at, known, unsettled).await?;
+        if unaccounted != *reported {
+            *reported = unaccounted;
+            books.warn_missing(unaccounted);
         }
         Ok(unaccounted)
-    }
-
-    fn warn_missing(&self, missing: Unaccounted) {
-        let Unaccounted { orders, reads, possible } = missing;
-        if reads > 0 {
-            tracing::warn!(
-                store = %self.store, reads, orders_at_most = possible,
-                "nothing is missing that the marketplace lists. Reads without an answer may still have marked orders that \
-                 it does not list, because they are older than {} days: see that none was waiting in the shop. \
-                 `imotriz-kafka spool account` shows the reads; they lapse by themselves",
-                LISTED.as_hours() / 24
-            );
-        }
-        if orders == 0 {
-            return;
-        }
-        let entries = self.account.entries();
-        let before =
-            entries.iter().filter(|entry| entry.store == self.store).filter_map(|entry| entry.placed_before).max();
-        let Some(before) = before else { return };
-        tracing::warn!(
-            store = %self.store, orders_at_least = orders,
-            placed_before = %before.strftime("%Y-%m-%d %H:%MZ"),
-            "orders were marked that did not reach us and are too old for the list of IDs ({} days): un-synchronise by hand, \
-             in the shop, those that were placed before that time and are not in the orders topic; they then come by \
-             themselves. `imotriz-kafka spool account` shows the reads, and settles them if nothing is missing",
-            LISTED.as_hours() / 24
-        );
     }
 
     fn log(&self, summary: &PassSummary) {

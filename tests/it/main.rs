@@ -11,6 +11,7 @@ mod acls;
 mod admin;
 mod again;
 mod asyncapi;
+mod audit;
 mod bodies;
 mod broker;
 mod browsers;

@@ -255,12 +255,6 @@ impl DiskState {
         files.chain(self.live().into_values().filter_map(|live| live.page.filter(|body| is_page(body))))
     }
 
-    /// Whether a page is still in the spool.
-    pub fn holds_pages(&self) -> bool {
-        self.names.values().any(|file| sealed_page(&self.files[*file].now).is_some())
-            || self.live_now().values().any(|live| live.page.is_some())
-    }
-
     /// Whether a page is still in the spool, or a read whose outcome nobody has settled.
     pub fn is_busy(&self) -> bool {
         // What was put aside stays there.

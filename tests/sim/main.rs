@@ -247,12 +247,16 @@ impl Supervisor<'_> {
     fn is_well(&mut self) -> bool {
         self.note_reconciled();
         let (world, now) = (self.shared.lock(), self.shared.clock.true_time());
-        // The trace of a read is settled when its instance has the lane again; until then the owner's passes find what it
-        // marked.
-        let is_busy = if self.running.len() > 1 { DiskState::holds_pages } else { DiskState::is_busy };
-        let is_quiet = world.market.pending(now) == 0 && !world.disks.iter().any(is_busy);
+        let is_quiet = world.market.pending(now) == 0 && !world.disks.iter().any(DiskState::is_busy);
         drop(world);
-        is_quiet && self.reconciled.len() == self.life.stores().len() && self.is_up_to_date()
+        is_quiet && self.is_looked_into() && self.reconciled.len() == self.life.stores().len() && self.is_up_to_date()
+    }
+
+    /// Whether each read of unknown outcome was looked into, whoever has its lane.
+    fn is_looked_into(&self) -> bool {
+        let accounts = self.running.iter().flatten().filter_map(|running| running.account.lock().unwrap().clone());
+        let stores: Vec<_> = self.life.stores().into_iter().map(|store| store.parse().unwrap()).collect();
+        accounts.into_iter().all(|account| !stores.iter().any(|store| account.is_to_be_looked_for(store)))
     }
 
     /// Whether each listed order's last event says what the marketplace says, where changes are looked for.

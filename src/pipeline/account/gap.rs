@@ -74,7 +74,8 @@ struct CountedAnswer {
 struct Looked {
     /// When it took its list.
     listed_at: Timestamp,
-    /// Orders in that list that were tracked before the gap: the seller may have requested them again.
+    /// Orders in that list that were tracked before the gap: the seller may have requested them again. After an audit,
+    /// those that other instances found, too.
     #[serde(default)]
     known: u64,
 }

@@ -40,6 +40,10 @@ impl LastAnswers {
         self.0.get(store).copied()
     }
 
+    pub(super) fn leave(&mut self, is_left: impl Fn(&StoreName) -> bool) {
+        self.0.retain(|store, _| !is_left(store));
+    }
+
     /// Returns the former number.
     pub(super) fn set(&mut self, store: &StoreName, pending: Option<Pending>) -> Option<Pending> {
         match pending {

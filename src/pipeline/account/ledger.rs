@@ -49,6 +49,11 @@ impl Ledger {
         self.gaps.iter_mut().find(|gap| gap.store == *store && gap.is_unanswered())
     }
 
+    /// Waits for no answer any more that tells what the reads of these stores left pending.
+    pub(super) fn leave(&mut self, is_left: impl Fn(&StoreName) -> bool) {
+        self.gaps.iter_mut().filter(|gap| gap.is_unanswered() && is_left(&gap.store)).for_each(|gap| gap.answer(None));
+    }
+
     pub(super) fn of<'a>(&'a self, store: &'a StoreName) -> impl Iterator<Item = &'a Gap> {
         self.gaps.iter().filter(move |gap| gap.store == *store)
     }
@@ -99,8 +104,8 @@ impl Ledger {
     }
 
     /// Removes gaps whose loss is only possible and whose orders are too old to be handed over again.
-    pub(super) fn lapse(&mut self, store: &StoreName, now: Timestamp) {
-        self.gaps.retain(|gap| gap.store != *store || gap.lapses_at().is_none_or(|at| at > now));
+    pub(super) fn lapse(&mut self, now: Timestamp) {
+        self.gaps.retain(|gap| gap.lapses_at().is_none_or(|at| at > now));
     }
 
     /// Removes settled gaps. A gap stays while the trace of one of its reads exists: the trace would be recorded as a

@@ -369,6 +369,53 @@ fn an_order_that_was_known_before_the_read_and_is_listed_is_not_unaccounted() {
 }
 
 #[test]
+fn what_is_pending_after_another_instance_has_read_says_nothing_of_a_read_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = start(dir.path());
+    process.answer(counted(95, 65));
+    let lost = process.lose();
+    process.account.leave(|left| *left == "quito".parse().unwrap()).unwrap();
+    assert!(process.account.is_to_be_looked_for(&store()));
+    process.account.leave(|left| *left == store()).unwrap();
+    // The other one has read them all.
+    process.answer(counted(0, 0));
+    assert!(!process.only().marked.counted);
+    process.pass(0, vec![lost]);
+    assert_eq!(process.only().open, OpenLoss::UnknownUpTo(30), "it is no certain loss");
+    assert!(!process.account.is_to_be_looked_for(&store()));
+
+    process.answer(counted(95, 65));
+    process.account.leave(|left| *left == store()).unwrap();
+    process.lose();
+    process.answer(counted(0, 0));
+    assert!(!process.account.entries()[1].marked.counted, "nor is what was pending before it");
+}
+
+#[test]
+fn a_pass_over_a_store_that_is_anothers_decides_without_an_answer_and_a_person_may_settle_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = start(dir.path());
+    process.answer(counted(95, 65));
+    drop(process.begin());
+    drop(process);
+
+    let process = start(dir.path());
+    let lost = process.recovery.unknown[0].read_id;
+    process.account.leave(|_| true).unwrap();
+    process.account.end(&store(), 0, Some(covering(&[ReadId::fresh()]))).unwrap();
+    assert!(!process.account.was_looked_for(lost), "that pass began before the read was over");
+    assert!(matches!(Account::settle(dir.path(), lost), Err(AccountError::NotLookedFor(_))));
+    process.account.end(&store(), 0, Some(covering(&[lost]))).unwrap();
+    assert!(process.account.was_looked_for(lost));
+    assert_eq!(process.only().open, OpenLoss::UnknownUpTo(30));
+    assert_eq!(process.account.unaccounted(), Unaccounted { orders: 0, reads: 1, possible: 30 });
+    Account::settle(dir.path(), lost).unwrap();
+    // A pass over any store carries it out.
+    process.account.forget_settled(&"quito".parse().unwrap(), &[]).unwrap();
+    assert_eq!(process.account.entries(), []);
+}
+
+#[test]
 fn an_account_of_an_older_version_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let text = r#"{"gaps":[{"store":"bogota","reads":[{"read_id":"019abc00-0000-7000-8000-000000000001",

@@ -13,7 +13,6 @@ use crate::avro::decoder::{DecodeError, Decoder};
 use crate::avro::framing::Frame;
 use crate::avro::tracking::{OrderTracking, TrackingEntry};
 use crate::kafka::broker::TrackingLog;
-use crate::order::ids::ReadId;
 use crate::pipeline::index::{Fingerprint, Index, IndexEntry, IndexUpdate};
 use crate::pipeline::tracking_memory::TrackingMemory;
 use crate::platform::jobs::in_place;
@@ -49,8 +48,34 @@ impl Drop for Batches {
     }
 }
 
+/// A tracking record, as it is read.
+#[derive(Debug, Clone, Copy)]
+pub struct SeenRecord<'a> {
+    pub offset: i64,
+    pub key: &'a [u8],
+    pub order: Fingerprint,
+    /// None for a tombstone.
+    pub entry: Option<TrackingEntry>,
+}
+
+/// Reads the tracking partition from the log's position to its end. What is loaded without a producer says what was
+/// tracked at that time, and nothing about what the lane's owner publishes meanwhile. Blocks, like [`catch_up`].
+///
+/// # Errors
+/// Those of [`catch_up`].
+pub fn load(
+    log: &mut dyn TrackingLog,
+    decoder: &mut Decoder,
+    memory: &TrackingMemory,
+    seen: &mut dyn FnMut(SeenRecord<'_>),
+) -> Result<Index, LaneError> {
+    let mut index = Index::default();
+    catch_up(&mut index, log, decoder, memory, seen)?;
+    Ok(index)
+}
+
 /// Reads the tracking partition to its end into the index. Blocks: call it within a runtime, from a thread that may
-/// block. `seen` is told of each record: its offset, its key, and the read that brought the order.
+/// block. `seen` is told of each record.
 ///
 /// # Errors
 /// Returns an error unless the index was read to its end: from an incomplete index nobody may conclude that an order is
@@ -60,7 +85,7 @@ pub fn catch_up(
     reader: &mut dyn TrackingLog,
     decoder: &mut Decoder,
     memory: &TrackingMemory,
-    seen: &mut dyn FnMut(i64, Fingerprint, Option<ReadId>),
+    seen: &mut dyn FnMut(SeenRecord<'_>),
 ) -> Result<(), LaneError> {
     let (start, lane) = (Instant::now(), reader.lane());
     thread::scope(|scope| {
@@ -77,9 +102,9 @@ pub fn catch_up(
                 None => None,
                 Some(value) => Some(read_tracking_entry(decoder, key, value)?),
             };
-            let key = Fingerprint::of(key);
-            seen(offset, key, entry.map(|entry| entry.read_id));
-            batches.push(IndexUpdate::at(key, entry.map(IndexEntry::from)));
+            let order = Fingerprint::of(key);
+            seen(SeenRecord { offset, key, order, entry });
+            batches.push(IndexUpdate::at(order, entry.map(IndexEntry::from)));
             Ok::<_, LaneError>(())
         })
     })?;
@@ -190,10 +215,10 @@ mod tests {
         let mut decoder = Decoder::new(&ORDER_TRACKING, None);
         for breaks_at in [0, 1, 1023, 1024, 2500] {
             let (mut index, mut log) = (Index::default(), Log { position: 0, end: 3000, breaks_at: Some(breaks_at) });
-            let error = catch_up(&mut index, &mut log, &mut decoder, &memory, &mut |_, _, _| {}).unwrap_err();
+            let error = catch_up(&mut index, &mut log, &mut decoder, &memory, &mut |_| {}).unwrap_err();
             assert!(error.to_string().contains("it broke"), "{error}");
             assert_eq!((log.position, index.len()), (breaks_at, breaks_at as usize));
-            catch_up(&mut index, &mut log, &mut decoder, &memory, &mut |_, _, _| {}).unwrap();
+            catch_up(&mut index, &mut log, &mut decoder, &memory, &mut |_| {}).unwrap();
             assert_eq!(index.len(), 3000);
         }
     }

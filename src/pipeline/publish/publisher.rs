@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::delivery::{Refused, deliver};
+use super::load::{self, SeenRecord};
 use super::parking::{ParkedStores, Parking};
 use super::plan::Plan;
 use super::reading::Mapped;
@@ -15,13 +16,14 @@ use super::retention::Retention;
 use super::status::{LaneState, LaneStatus};
 use super::superseded::Superseded;
 use super::traces::CommittedTransaction;
-use super::{LaneError, LaneParts, MissingQuery, OPEN_DEADLINE, Ownership, Work, commit, load};
+use super::{LaneError, LaneParts, MissingQuery, OPEN_DEADLINE, Ownership, Work, commit};
 use crate::avro::decoder::Decoder;
 use crate::avro::schemas::Frames;
 use crate::kafka::KafkaFault;
 use crate::kafka::broker::{Producer, TrackingLog};
 use crate::pipeline::counters::{LaneCounters, Tally};
 use crate::pipeline::index::{Diff, Index, IndexUpdate, diff};
+use crate::pipeline::tracking_memory::lane_of;
 use crate::platform::backoff::Backoff;
 use crate::platform::jobs::Job;
 use crate::platform::shutdown::cancelled_within;
@@ -205,13 +207,17 @@ impl Publisher {
     }
 
     fn take_over(&mut self) -> Result<(), LaneError> {
-        let LaneParts { lane, memory, ownership, left, .. } = &self.parts;
+        let LaneParts { lane, memory, ownership, left, account, .. } = &self.parts;
         let is_shared = match ownership {
             Ownership::Member { .. } => true,
             Ownership::Sole => *left == 0 && memory.taken_over_at(*lane).is_some(),
             Ownership::Borrowed => false,
         };
         if is_shared {
+            // guard: a lane that another instance had in between is counted anew
+            if self.superseded.has_others() {
+                account.leave(|store| lane_of(store, memory.lanes()) == *lane)?;
+            }
             // guard: where a lane was taken over is known before its first read
             memory.take_over(*lane, self.reader.position())?;
             self.superseded.take_over(self.reader.position());
@@ -300,7 +306,9 @@ impl Publisher {
 
     fn catch_up(&mut self) -> Result<(), LaneError> {
         let Self { parts, index, reader, decoder, superseded, .. } = self;
-        let mut seen = |offset, order, read| superseded.see(offset, order, read);
+        let mut seen = |record: SeenRecord<'_>| {
+            superseded.see(record.offset, record.order, record.entry.map(|entry| entry.read_id));
+        };
         load::catch_up(index, &mut **reader, decoder, &parts.memory, &mut seen)?;
         self.counters.index_orders.set(self.index.len() as u64);
         Ok(())

@@ -18,13 +18,15 @@ pub(super) struct Superseded {
     since: Option<i64>,
     ours: ReadIds,
     orders: HashSet<Fingerprint>,
+    /// Whether another instance has published since, which need not have left an order in it.
+    has_others: bool,
     tells: bool,
     is_lost: bool,
 }
 
 impl Superseded {
     pub(super) fn new(since: Option<i64>, ours: ReadIds) -> Self {
-        Self { since, ours, orders: HashSet::new(), tells: since.is_some(), is_lost: false }
+        Self { since, ours, orders: HashSet::new(), has_others: false, tells: since.is_some(), is_lost: false }
     }
 
     /// Takes note of a tracking record. `read`: what brought the order; none for a tombstone.
@@ -35,6 +37,7 @@ impl Superseded {
         // guard: a page that was left is no news where another instance has published since
         if read.is_some_and(|read| !self.ours.made(read)) {
             self.orders.insert(order);
+            self.has_others = true;
         } else {
             self.orders.remove(&order);
         }
@@ -49,10 +52,15 @@ impl Superseded {
         self.tells
     }
 
+    /// Whether another instance has published since this one last took the lane over.
+    pub(super) fn has_others(&self) -> bool {
+        self.has_others
+    }
+
     /// This instance takes the lane over, which ends at this offset. Nothing is left of an earlier time.
     pub(super) fn take_over(&mut self, end: i64) {
         (self.since, self.tells, self.is_lost) = (Some(end), true, false);
-        self.orders = HashSet::new();
+        (self.orders, self.has_others) = (HashSet::new(), false);
     }
 
     /// Whether the lane is another instance's by now, and this one only publishes what exists in its memory alone. Then
@@ -86,8 +94,11 @@ mod tests {
             ["before", "theirs", "ours", "gone"].map(|name| superseded.has(order(name))),
             [false, true, false, false]
         );
+        assert!(superseded.has_others());
+        superseded.take_over(14);
+        assert!(!superseded.has_others());
         let mut alone = Superseded::new(None, ours);
         alone.see(10, order("theirs"), Some(other));
-        assert!(!alone.has(order("theirs")));
+        assert!(!alone.has(order("theirs")) && !alone.has_others());
     }
 }
