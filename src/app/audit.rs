@@ -139,7 +139,7 @@ impl Audit {
         for (store, settings) in stores {
             let unsettled = unsettled.remove(store).unwrap_or_default();
             shared.counters.store(store).unsettled_reads.set(unsettled.len() as u64);
-            if unsettled.is_empty() && !shared.account.is_cut_off(store) {
+            if unsettled.is_empty() && !shared.account.is_to_be_looked_for(store) {
                 continue;
             }
             let asker = shared.asker(store, settings)?;

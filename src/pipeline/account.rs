@@ -218,6 +218,7 @@ impl Account {
             ledger.write(&*disk, dir)?;
         }
         remove_requests(&*disk, &requests);
+        ledger.note_untraced(|read| traced.contains(&read));
         let stores: BTreeSet<StoreName> = stores.into_iter().cloned().collect();
         for store in &stores {
             // Its last process ended cleanly.

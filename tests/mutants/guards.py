@@ -58,6 +58,8 @@ GUARDS = [
     Guard("a list that does not end holds no thread of the pool", instead("let started = Ok::<_, io::Error>(tokio::task::spawn_blocking(read));"),
           "list::tests::lists_that_do_not_end"),
     Guard("a lost segment is noticed", instead("let gone = BTreeSet::new();"), LOSING, "sim"),
+    Guard("a pass that covers the last read of an entry covers the entry", part(".last()", ".first()"),
+          "account::tests::an_entry_that_grew"),
     Guard("shops whose answers hang do not stop the others", drop(),
           "pace::tests::answers_that_hang_make_room_for_others_and_not_for_ever_more"),
     Guard("a record that is refused stops its store alone", part("may_park", "false"),

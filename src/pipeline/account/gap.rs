@@ -131,6 +131,9 @@ impl fmt::Display for OpenLoss {
 pub(super) struct Gap {
     pub(super) store: StoreName,
     pub(super) reads: Vec<LostRead>,
+    /// Whether this process found no trace of any of the reads: a part of the spool was lost, or put aside as damaged.
+    #[serde(skip)]
+    pub(super) is_untraced: bool,
     before: Option<Pending>,
     after: Option<CountedAnswer>,
     /// Orders that the reconciler found and that are credited to this gap.
@@ -143,7 +146,16 @@ pub(super) struct Gap {
 
 impl Gap {
     pub(super) fn new(store: StoreName, read: LostRead, before: Option<Pending>) -> Self {
-        Self { store, reads: vec![read], before, after: None, reconciled: 0, arrived: BTreeMap::new(), looked: None }
+        Self {
+            store,
+            reads: vec![read],
+            is_untraced: false,
+            before,
+            after: None,
+            reconciled: 0,
+            arrived: BTreeMap::new(),
+            looked: None,
+        }
     }
 
     /// Whether no good answer has come since. If so, a further unknown read belongs to this gap.
@@ -153,6 +165,19 @@ impl Gap {
 
     pub(super) fn answer(&mut self, found: Option<u64>) {
         self.after = Some(CountedAnswer { found });
+    }
+
+    pub(super) fn add(&mut self, read: LostRead) {
+        self.reads.push(read);
+        self.is_untraced = false;
+    }
+
+    /// Whether a pass that covers these reads covers the gap. A store's reads follow each other, so those before the last
+    /// were over as well; the trace of one may be gone, for a pass may have begun between two of them. Reads of which
+    /// there is no trace are a former process's.
+    pub(super) fn is_covered_by(&self, reads: &[ReadId]) -> bool {
+        // guard: a pass that covers the last read of an entry covers the entry
+        self.is_untraced || self.reads.last().is_some_and(|read| reads.contains(&read.read_id))
     }
 
     pub(super) fn has(&self, read_id: ReadId) -> bool {

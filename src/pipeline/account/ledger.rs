@@ -40,13 +40,20 @@ impl Ledger {
             return;
         }
         match self.unanswered(store) {
-            Some(gap) => gap.reads.push(read),
+            Some(gap) => gap.add(read),
             None => self.gaps.push(Gap::new(store.clone(), read, before)),
         }
     }
 
     pub(super) fn unanswered(&mut self, store: &StoreName) -> Option<&mut Gap> {
         self.gaps.iter_mut().find(|gap| gap.store == *store && gap.is_unanswered())
+    }
+
+    /// Notes which entries have no trace at all.
+    pub(super) fn note_untraced(&mut self, is_traced: impl Fn(ReadId) -> bool) {
+        for gap in &mut self.gaps {
+            gap.is_untraced = !gap.reads.iter().any(|read| is_traced(read.read_id));
+        }
     }
 
     /// Waits for no answer any more that tells what the reads of these stores left pending.
@@ -85,7 +92,7 @@ impl Ledger {
     pub(super) fn looked(&mut self, store: &StoreName, covered: Covered<'_>) {
         let Covered { reads, listed_at, known } = covered;
         for gap in self.gaps.iter_mut().filter(|gap| gap.store == *store && !gap.is_unanswered()) {
-            if gap.reads.iter().all(|read| reads.contains(&read.read_id)) {
+            if gap.is_covered_by(reads) {
                 let known = known.iter().find(|known| gap.has(known.first_read));
                 gap.look(listed_at, known.map_or(0, |KnownBefore { orders, .. }| *orders));
             }

@@ -132,6 +132,35 @@ fn an_entry_is_kept_until_the_trace_of_its_read_is_gone() {
 }
 
 #[test]
+fn an_entry_that_grew_while_a_pass_was_under_way_is_looked_for_by_the_next_pass() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = start(dir.path());
+    let before_the_list = process.lose();
+    let after_it = process.lose();
+    process.answer(counted(35, 5));
+    process.pass(0, vec![before_the_list]);
+    assert_eq!(process.only().open, OpenLoss::NotLookedFor, "its list says nothing of the later read");
+    process.pass(0, vec![after_it]);
+    assert_eq!(process.only().open, OpenLoss::UnknownUpTo(2 * PAGE));
+}
+
+#[test]
+fn an_entry_whose_trace_was_lost_is_looked_for_by_the_next_pass_of_another_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = start(dir.path());
+    let lost = process.lose();
+    process.answer(counted(35, 5));
+    process.pass(0, Vec::new());
+    assert_eq!(process.only().open, OpenLoss::NotLookedFor, "its trace is there");
+    wait(process.spool.settle(lost)).unwrap();
+    drop(process);
+    let process = start(dir.path());
+    assert_eq!(process.only().open, OpenLoss::NotLookedFor);
+    process.pass(0, Vec::new());
+    assert_eq!(process.only().open, OpenLoss::UnknownUpTo(PAGE));
+}
+
+#[test]
 fn a_read_that_is_killed_is_on_the_account_with_what_was_pending_before_it() {
     let dir = tempfile::tempdir().unwrap();
     let process = start(dir.path());
