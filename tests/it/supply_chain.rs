@@ -122,18 +122,6 @@ fn the_licences_of_all_that_is_linked_in_are_there_with_their_text() {
     }
 }
 
-#[test]
-fn an_image_before_a_release_gets_neither_the_tag_latest_nor_that_of_the_minor_version() {
-    let stack = format!("{}/tests/stack", env!("CARGO_MANIFEST_DIR"));
-    let tags = |version: &str| {
-        let print = format!("import images; print(*images.tags({version:?}))");
-        let ran = Command::new("python3").args(["-B", "-c", &print]).current_dir(&stack).output().unwrap();
-        String::from_utf8(ran.stdout).unwrap().trim_end().to_owned()
-    };
-    assert_eq!(tags("1.2.0"), "1.2.0 1.2 latest");
-    assert_eq!(tags("1.2.0-rc1"), "1.2.0-rc1");
-}
-
 /// Both commands describe a release in which the C libraries are linked in, whatever machine they run on.
 #[test]
 fn the_image_and_the_package_are_built_as_the_bill_of_materials_says() {

@@ -42,16 +42,11 @@ def prepare(engine):
     return sorted(set(missing) & DISPENSABLE)
 
 
-def tags(version):
-    """A release gets its version, its minor version, and `latest`; what comes before a release, as 1.2.0-rc1 does, only its
-    version."""
-    return [version] if "-" in version else [version, version.rpartition(".")[0], "latest"]
-
-
 def build_release(engine, name):
-    """The program's own image, with the Dockerfile as it stands. Returns it under all its tags."""
+    """The program's own image, with the Dockerfile as it stands. Returns it under all tags of a release: its version, its
+    minor version, and `latest`."""
     commit = run("git", "rev-parse", "HEAD", cwd=PROJECT, capture_output=True, text=True).stdout.strip()
-    images = [f"{name}:{tag}" for tag in tags(VERSION)]
+    images = [f"{name}:{tag}" for tag in (VERSION, VERSION.rpartition(".")[0], "latest")]
     run(*engine.command("buildx", "build", "--quiet", "--load", *engine.build_options, f"--build-arg=SOURCE_COMMIT={commit}",
                         f"--build-arg=VERSION={VERSION}", *(f"--tag={image}" for image in images), "."),
         cwd=PROJECT, stdout=subprocess.DEVNULL)

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from engine import PROJECT, WORK
-from images import VERSION, tags
+from images import VERSION
 
 SANDBOX = "http://127.0.0.1:8080/_sandbox"
 # The first, and those of the profile `cluster`.
@@ -298,10 +298,11 @@ class Stack:
         expect(commit and commit[:12] in version, f"{version!r} does not tell the commit {commit}")
         labelled = labels["org.opencontainers.image.version"]
         expect(labelled == VERSION and VERSION in version.split(), f"{version!r}, and the label {labelled!r}")
-        wanted = {f"{NAME}:{tag}" for tag in tags(VERSION)}
-        expect(wanted <= set(image["RepoTags"]), f"the image has the tags {image['RepoTags']}")
+        major, minor, _ = VERSION.split(".")
+        tags = {f"{NAME}:{tag}" for tag in (VERSION, f"{major}.{minor}", "latest")}
+        expect(tags <= set(image["RepoTags"]), f"the image has the tags {image['RepoTags']}")
         size = int(self.docker("image", "inspect", "--format={{.Size}}", IMAGE, capture=True))
-        self.note(f"image: {', '.join(sorted(wanted))}, {size / 1e6:.1f} MB unpacked, no shell, user 65532, {version}")
+        self.note(f"image: {', '.join(sorted(tags))}, {size / 1e6:.1f} MB unpacked, no shell, user 65532, {version}")
         expect(size <= IMAGE_LIMIT, f"the image is larger than {IMAGE_LIMIT / 1e6:.0f} MB")
 
     def weigh_the_health_check(self):
