@@ -25,7 +25,6 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::statistics::Statistics;
-use rdkafka::util::Timeout;
 
 use super::reasons::Reasons;
 use super::{Connection, KafkaFault};
@@ -205,10 +204,11 @@ impl Transactions {
     /// Commits the transaction. An error says nothing about the outcome.
     pub fn commit(&self) -> Result<(), KafkaFault> {
         self.wait_until_none_in_flight();
-        // No deadline: librdkafka bounds the commit by the transaction's time-out, and giving up earlier would only
-        // leave the outcome open. The lane's watchdog reports a commit that takes long.
+        // While no broker can be reached, librdkafka itself would wait without end. After the transaction's time-out the
+        // broker has aborted it, unless the commit had reached it: the next producer finds out.
+        // guard: a commit does not wait for a dead broker without end
         self.producer
-            .commit_transaction(Timeout::Never)
+            .commit_transaction(self.connection.transaction_timeout)
             .map_err(|error| self.failed("committing a transaction", &error))?;
         self.broke_inside.set(self.fault_counts().0 > self.counts_at_begin.get().0);
         Ok(())

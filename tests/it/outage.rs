@@ -33,6 +33,23 @@ fn a_broker_that_is_killed_in_mid_drain_is_waited_for() {
 }
 
 #[test]
+fn a_commit_does_not_wait_without_end_for_a_broker_that_is_killed() {
+    let scene = Scene::with_own_kafka("commit", slow(1));
+    let mut scene = scene.with("IMOTRIZ_KAFKA__TRANSACTION_TIMEOUT", "2s");
+    let mut program = scene.settings.start_with(&["drain"], &[("IMOTRIZ_TEST_STOP_AT", "delivered")]);
+    wait::until("it is about to commit", RUN_DEADLINE, || program.is_stopped());
+    scene.own_kafka().kill();
+    program.signal(Signal::CONT);
+    program.wait_for_line("not ready; orders stay on the marketplace or in the spool", RUN_DEADLINE);
+    assert!(program.stderr().contains("committing a transaction"), "{}", program.output());
+    scene.own_kafka().restart();
+    program.expect_exit(0, RUN_DEADLINE);
+    scene.verdict().assert_clean();
+    assert_eq!(scene.delivered().len(), 10);
+    assert_eq!(scene.spool().len(), 0);
+}
+
+#[test]
 fn a_drain_goes_on_through_another_coordinator_when_its_own_is_killed_for_good() {
     let mut cluster = Cluster::start();
     let scene = Scene::on_own(cluster.kafka(), "coordinator-dead", slow(300));

@@ -226,7 +226,7 @@ fn a_secured_broker_that_restarts_in_mid_drain_is_waited_for() {
     wait::until("the drain is under way", RUN_DEADLINE, || scene.reads().len() >= 5);
     scene.own_kafka().kill();
     assert!(scene.reads().len() < PAGES, "the broker was killed too late");
-    wait::until("the drain notices", RUN_DEADLINE, || program.stderr().contains("not ready"));
+    program.wait_for_line("not ready; orders stay on the marketplace or in the spool", RUN_DEADLINE);
     scene.own_kafka().restart();
     program.expect_exit(0, RUN_DEADLINE);
     scene.verdict().assert_clean();

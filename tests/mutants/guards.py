@@ -123,6 +123,9 @@ GUARDS = [
           "disk::a_page_that_a_failed_disk_does_not_let_go_keeps_no_page_in_memory_from_kafka", "it"),
     Guard("a transaction that was given up says why", drop(),
           "broker::a_user_that_may_not_write_any_more_ends_a_run_with_advice_and_keeps_what_was_read", "it"),
+    Guard("a commit does not wait for a dead broker without end",
+          part("self.connection.transaction_timeout", "rdkafka::util::Timeout::Never"),
+          "outage::a_commit_does_not_wait_without_end_for_a_broker_that_is_killed", "it"),
     Guard("a fenced lane is not taken back", part("Self::Passing", "Self::Fenced { .. } | Self::Passing"),
           "ownership::a_second_instance_fences_the_first_and_nothing_is_doubled", "it"),
     # The connection.
