@@ -11,11 +11,14 @@ use thiserror::Error;
 
 use crate::avro::decoder::{DecodeError, Decoder};
 use crate::avro::event::OrderEvent;
+use crate::kafka::contact::Contact;
 use crate::kafka::reasons::Watch;
 use crate::kafka::settings::{Isolation, is_about_the_group};
 use crate::kafka::{Connection, KafkaFault};
 
-const CALL: Duration = Duration::from_secs(10);
+const READING: &str = "reading the orders topic";
+/// How long a broker may take to say where a partition ends.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Why the consumer stopped.
 #[derive(Debug, Error)]
@@ -29,6 +32,7 @@ pub enum DemoConsumerError {
 /// Reads all partitions of the orders topic from the beginning, without a consumer group.
 pub struct DemoConsumer {
     consumer: StreamConsumer<Watch>,
+    contact: Contact,
     topic: String,
     partitions: i32,
     decoder: Decoder,
@@ -56,7 +60,8 @@ impl DemoConsumer {
             all.add_partition_offset(topic, partition, Offset::Beginning).map_err(fault)?;
         }
         consumer.assign(&all).map_err(fault)?;
-        Ok(Self { consumer, topic: topic.to_owned(), partitions, decoder })
+        let contact = Contact::open(connection, Isolation::Committed, READING, PATIENCE)?;
+        Ok(Self { consumer, contact, topic: topic.to_owned(), partitions, decoder })
     }
 
     /// Returns the next record, or none after a temporary error. It may be cancelled: no record is lost by that.
@@ -67,7 +72,7 @@ impl DemoConsumer {
         match self.consumer.recv().await {
             Ok(message) => Ok(message.payload().map(<[u8]>::to_vec)),
             Err(error) if is_about_the_group(&error) => Ok(None),
-            Err(error) => match KafkaFault::of("reading the orders topic", 0, &error) {
+            Err(error) => match KafkaFault::of(READING, 0, &error) {
                 // librdkafka counts a lost offset among temporary errors. Here it would leave a gap in what was seen.
                 passing @ KafkaFault::Passing { .. } if is_gone(&error) => Err(passing.into()),
                 KafkaFault::Passing { .. } => Ok(None),
@@ -89,10 +94,7 @@ impl DemoConsumer {
     /// # Errors
     /// Kafka's.
     pub fn ends(&self) -> Result<Ends, DemoConsumerError> {
-        let end = |partition| {
-            let (_, end) = self.consumer.fetch_watermarks(&self.topic, partition, CALL).map_err(fault)?;
-            Ok((partition, end))
-        };
+        let end = |partition| Ok((partition, self.contact.watermarks(&self.topic, partition)?.1));
         (0..self.partitions).map(end).collect::<Result<_, DemoConsumerError>>().map(Ends)
     }
 
@@ -117,5 +119,5 @@ fn is_gone(error: &KafkaError) -> bool {
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what map_err hands over")]
 fn fault(error: KafkaError) -> DemoConsumerError {
-    KafkaFault::of("reading the orders topic", 0, &error).into()
+    KafkaFault::of(READING, 0, &error).into()
 }

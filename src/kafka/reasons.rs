@@ -191,6 +191,8 @@ struct Record {
     all_down: bool,
     /// The client starts with brokers that the cluster named.
     advertised: bool,
+    /// A call was answered once, so the settings are right, and a broker that hangs up is in trouble.
+    answered: bool,
 }
 
 /// What one client's callbacks reported last. Clones share it.
@@ -218,7 +220,9 @@ impl Reasons {
     /// Records that a call was answered, so a broker can be reached. The causes stay for a while, since librdkafka does
     /// not repeat them.
     pub(crate) fn answered(&self) {
-        self.record().all_down = false;
+        let mut record = self.record();
+        record.all_down = false;
+        record.answered = true;
     }
 
     /// Whether some cause is more specific than a refused or cut connection.
@@ -284,6 +288,7 @@ impl Reasons {
         let (text, state) = text.split_once(" (after ").unwrap_or((text, ""));
         let (text, kind, now) = (bounded(text), Kind::of(text, state), Instant::now());
         let mut record = self.record();
+        let kind = if record.answered && kind == Kind::PerhapsProtocol { Kind::Other } else { kind };
         if record.brokers.len() >= MOST_BROKERS && !record.brokers.contains_key(broker) {
             return;
         }
@@ -472,6 +477,18 @@ mod tests {
         assert!(reasons.is_lasting());
         reasons.answered();
         assert!(!reasons.is_lasting());
+    }
+
+    #[test]
+    fn a_broker_that_hangs_up_after_it_was_reached_is_not_said_to_speak_another_protocol() {
+        let reasons = Reasons::default();
+        let hangs_up =
+            "sasl_ssl://one:9092/1: Disconnected: connection reset by peer (after 3ms in state APIVERSION_QUERY)";
+        failed(&reasons, hangs_up);
+        assert!(reasons.said().unwrap().contains("another protocol"));
+        reasons.answered();
+        failed(&reasons, hangs_up);
+        assert_eq!(reasons.said().unwrap(), "one:9092: Disconnected: connection reset by peer");
     }
 
     #[test]
