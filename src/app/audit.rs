@@ -22,7 +22,7 @@
 //!
 //! One lane at a time is loaded, its index is dropped at once, and what is read on is small.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::AppError;
 use super::lanes::Shared;
+use super::serve::by_store;
 use crate::avro::decoder::Decoder;
 use crate::avro::event::Reason;
 use crate::config;
@@ -131,10 +132,7 @@ impl Audit {
     async fn take_lists(&self) -> Result<(Vec<List>, Option<ReconcileError>), AppError> {
         let Self { shared, stores, stop, .. } = self;
         let left = shared.left_of(&|store| stores.iter().any(|(name, _)| name == store)).await?;
-        let mut unsettled = BTreeMap::<_, Vec<UnknownRead>>::new();
-        for read in left.unknown {
-            unsettled.entry(read.store.clone()).or_default().push(read);
-        }
+        let mut unsettled = by_store(left.unknown);
         let (mut lists, mut failed) = (Vec::new(), None);
         for (store, settings) in stores {
             let unsettled = unsettled.remove(store).unwrap_or_default();

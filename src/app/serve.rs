@@ -230,7 +230,7 @@ async fn queue(lane: &LaneHandle, pages: Vec<Durable>) -> bool {
     true
 }
 
-fn by_store(reads: Vec<UnknownRead>) -> BTreeMap<StoreName, Vec<UnknownRead>> {
+pub(super) fn by_store(reads: Vec<UnknownRead>) -> BTreeMap<StoreName, Vec<UnknownRead>> {
     let mut sorted = BTreeMap::<StoreName, Vec<UnknownRead>>::new();
     for read in reads {
         sorted.entry(read.store.clone()).or_default().push(read);

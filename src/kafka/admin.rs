@@ -133,10 +133,26 @@ impl Admin {
     }
 
     fn refused_creation(&self, name: &str, code: Code) -> KafkaFault {
-        match KafkaFault::of_code("creating a topic", 0, Some(code), &code.to_string()) {
-            KafkaFault::Passing { why, .. } => KafkaFault::Topic(format!("the topic `{name}` can't be created: {why}")),
-            fault => fault.lacking(|| self.connection.acl_on_topics(&["Create"], [name])),
-        }
+        refused_creation(name, code).lacking(|| self.connection.acl_on_topics(&["Create"], [name]))
+    }
+}
+
+/// What follows when a topic is not created. A cluster that is choosing its controller, or is slow, is asked again.
+fn refused_creation(name: &str, code: Code) -> KafkaFault {
+    let what = "creating a topic";
+    let passes = matches!(
+        code,
+        Code::NotController
+            | Code::RequestTimedOut
+            | Code::OperationTimedOut
+            | Code::BrokerNotAvailable
+            | Code::NetworkException
+            | Code::ThrottlingQuotaExceeded
+    );
+    match KafkaFault::of_code(what, 0, Some(code), &code.to_string()) {
+        KafkaFault::Passing { why, .. } if passes => KafkaFault::Passing { what, why: format!("`{name}`: {why}") },
+        KafkaFault::Passing { why, .. } => KafkaFault::Topic(format!("the topic `{name}` can't be created: {why}")),
+        fault => fault,
     }
 }
 
@@ -148,5 +164,21 @@ pub(super) fn partitions_in(metadata: &Metadata, topic: &str) -> Result<Option<i
         // guard: a hidden topic is not called missing
         Some(code) => Err(code),
         None => Ok(found.and_then(|found| i32::try_from(found.partitions().len()).ok()).filter(|count| *count > 0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_that_a_cluster_can_t_create_for_now_is_tried_again_and_one_that_it_refuses_is_not() {
+        for code in [Code::NotController, Code::RequestTimedOut, Code::ThrottlingQuotaExceeded] {
+            let fault = refused_creation("orders", code);
+            assert!(!fault.needs_a_person() && fault.to_string().contains("`orders`"), "{fault}");
+        }
+        for code in [Code::InvalidReplicationFactor, Code::PolicyViolation, Code::TopicAuthorizationFailed] {
+            assert!(refused_creation("orders", code).needs_a_person(), "{code:?}");
+        }
     }
 }

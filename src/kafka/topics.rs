@@ -60,8 +60,8 @@ pub struct Layout {
 /// 90 days: the default retention of tracking entries.
 const RETENTION_MS: &str = "7776000000";
 const CALL: Duration = Duration::from_secs(10);
-/// How long it takes at most until all brokers know a new topic.
-const SPREAD: Duration = Duration::from_secs(1);
+/// How long it takes at most until all brokers know a new topic, also those that are busy starting.
+const SPREAD: Duration = Duration::from_secs(5);
 
 /// Creates missing topics if `plan.create`, then checks all of them, as far as that is possible by reading.
 ///

@@ -449,7 +449,8 @@ impl Lives {
 
     /// One seed by its number, or as many as wanted. Returns how often the lanes were revoked, lost and assigned, records
     /// refused, and segments lost: by their places, with unpublished pages, and with nothing else to tell of these.
-    fn play_all(self, seeds: u64) -> [u64; 10] {
+    /// Nothing for one seed, in which not all of this needs to happen.
+    fn play_all(self, seeds: u64) -> Option<[u64; 10]> {
         let happened = |verdict: &Verdict| {
             let [revoked, lost, assigned] = verdict.moves;
             let Losses { places: [first, middle, last, only], unpublished, silent } = verdict.losses;
@@ -462,7 +463,7 @@ impl Lives {
             if !verdict.broken.is_empty() {
                 self.fail(seed);
             }
-            return happened(&verdict);
+            return None;
         }
         let (first, seeds) = (variable("SIM_FIRST").unwrap_or(0), variable("SIM_SEEDS").unwrap_or(seeds));
         let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
@@ -481,7 +482,7 @@ impl Lives {
                 });
             }
         });
-        sums.into_inner().unwrap()
+        Some(sums.into_inner().unwrap())
     }
 }
 
@@ -496,19 +497,19 @@ fn whatever_goes_wrong_nothing_is_lost_and_nothing_doubled() {
 
 #[test]
 fn whatever_befalls_instances_that_share_the_lanes_nothing_is_lost_and_nothing_doubled() {
-    let [revoked, lost, assigned, ..] = SHARED.play_all(SHARED_SEEDS);
+    let Some([revoked, lost, assigned, ..]) = SHARED.play_all(SHARED_SEEDS) else { return };
     assert!(revoked > 0 && lost > 0 && assigned > revoked, "no lane ever moved");
 }
 
 #[test]
 fn whatever_befalls_many_stores_nothing_is_lost_and_nothing_doubled() {
-    let [_, _, _, refused, ..] = CROWDED.play_all(CROWDED_SEEDS);
+    let Some([_, _, _, refused, ..]) = CROWDED.play_all(CROWDED_SEEDS) else { return };
     assert!(refused > 0, "no record was ever refused");
 }
 
 #[test]
 fn whatever_befalls_a_log_that_loses_segments_nothing_is_lost_and_nothing_doubled() {
-    let [_, _, _, _, lost @ ..] = LOSING.play_all(LOSING_SEEDS);
+    let Some([_, _, _, _, lost @ ..]) = LOSING.play_all(LOSING_SEEDS) else { return };
     assert!(lost.iter().all(|times| *times > 0), "some loss never happened: {lost:?}");
 }
 
