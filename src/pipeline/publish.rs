@@ -16,6 +16,7 @@ pub mod decide;
 mod delivery;
 mod error;
 mod load;
+mod pace;
 mod parking;
 mod plan;
 mod publisher;

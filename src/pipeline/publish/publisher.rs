@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::delivery::{Refused, deliver};
 use super::load::{self, SeenRecord};
+use super::pace::Pace;
 use super::parking::{ParkedStores, Parking};
 use super::plan::Plan;
 use super::reading::Mapped;
@@ -64,6 +65,7 @@ pub(super) struct Publisher {
     reader: Box<dyn TrackingLog>,
     decoder: Decoder,
     pending: Vec<Mapped>,
+    pace: Pace,
     /// Work that queued up meanwhile and is being mapped.
     mapping: Option<MappingJob>,
     releasing: Releasing,
@@ -109,6 +111,7 @@ impl Publisher {
             reader,
             decoder,
             pending: Vec::new(),
+            pace: Pace::new(),
             mapping: None,
             releasing,
             retention,
@@ -331,6 +334,8 @@ impl Publisher {
                 // All of it is parked.
                 continue;
             }
+            let full = self.pending.len().max(self.inbox.len()) >= MAX_PAGES;
+            self.pace.keep(full).await;
             self.map_ahead();
             if let Err(refused) = self.publish(open).await? {
                 self.park_the_refused(refused)?;
