@@ -5,7 +5,7 @@ pub mod acl;
 pub mod admin;
 pub mod broker;
 pub mod cluster;
-pub(crate) mod contact;
+mod contact;
 pub mod error;
 mod from_config;
 pub mod group;

@@ -11,10 +11,9 @@ use thiserror::Error;
 
 use crate::avro::decoder::{DecodeError, Decoder};
 use crate::avro::event::OrderEvent;
-use crate::kafka::contact::Contact;
 use crate::kafka::reasons::Watch;
 use crate::kafka::settings::{Isolation, is_about_the_group};
-use crate::kafka::{Connection, KafkaFault};
+use crate::kafka::{Connection, Contact, KafkaFault};
 
 const READING: &str = "reading the orders topic";
 /// How long a broker may take to say where a partition ends.
@@ -32,7 +31,7 @@ pub enum DemoConsumerError {
 /// Reads all partitions of the orders topic from the beginning, without a consumer group.
 pub struct DemoConsumer {
     consumer: StreamConsumer<Watch>,
-    contact: Contact,
+    connection: Connection,
     topic: String,
     partitions: i32,
     decoder: Decoder,
@@ -60,8 +59,7 @@ impl DemoConsumer {
             all.add_partition_offset(topic, partition, Offset::Beginning).map_err(fault)?;
         }
         consumer.assign(&all).map_err(fault)?;
-        let contact = Contact::open(connection, Isolation::Committed, READING, PATIENCE)?;
-        Ok(Self { consumer, contact, topic: topic.to_owned(), partitions, decoder })
+        Ok(Self { consumer, connection: connection.clone(), topic: topic.to_owned(), partitions, decoder })
     }
 
     /// Returns the next record, or none after a temporary error. It may be cancelled: no record is lost by that.
@@ -94,7 +92,8 @@ impl DemoConsumer {
     /// # Errors
     /// Kafka's.
     pub fn ends(&self) -> Result<Ends, DemoConsumerError> {
-        let end = |partition| Ok((partition, self.contact.watermarks(&self.topic, partition)?.1));
+        let contact = Contact::open(&self.connection, Isolation::Committed, READING, PATIENCE)?;
+        let end = |partition| Ok((partition, contact.watermarks(&self.topic, partition)?.1));
         (0..self.partitions).map(end).collect::<Result<_, DemoConsumerError>>().map(Ends)
     }
 

@@ -112,7 +112,10 @@ impl Admin {
             match result {
                 Ok(name) => created.push(name),
                 Err((name, Code::TopicAlreadyExists)) => tracing::debug!(topic = name, "topic is there"),
-                Err((name, code)) => return Err(self.refused_creation(&name, code)),
+                Err((name, code)) => {
+                    let acl = || self.connection.acl_on_topics(&["Create"], [&name]);
+                    return Err(refused_creation(&name, code).lacking(acl));
+                }
             }
         }
         Ok(created)
@@ -130,10 +133,6 @@ impl Admin {
                 .map_err(|fault| fault.lacking(|| self.connection.acl_on_topics(&["AlterConfigs"], [topic])))?;
         }
         Ok(())
-    }
-
-    fn refused_creation(&self, name: &str, code: Code) -> KafkaFault {
-        refused_creation(name, code).lacking(|| self.connection.acl_on_topics(&["Create"], [name]))
     }
 }
 

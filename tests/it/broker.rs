@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use super::admin::{address, status};
 use crate::support::interceptor::{Api, Cut, Interceptor};
 use crate::support::program::Settings;
-use crate::support::scene::{RUN_DEADLINE, Scene, keys, was_killed};
+use crate::support::scene::{NOT_READY, RUN_DEADLINE, Scene, keys, was_killed};
 use crate::support::topics;
 use crate::support::verdict::Verdict;
 use crate::support::{Kafka, wait};
@@ -98,7 +98,7 @@ fn a_tracking_topic_that_was_deleted_is_noticed_before_anything_is_doubled() {
     wait::until("all is published", RUN_DEADLINE, || scene.events().len() == 3 * PAGE);
     topics::delete(scene.kafka(), &scene.topics.tracking);
     scene.shop().add(PAGE, 0);
-    program.wait_for_line("not ready; orders stay on the marketplace or in the spool", RUN_DEADLINE);
+    program.wait_for_line(NOT_READY, RUN_DEADLINE);
     program.signal(Signal::TERM);
     program.wait(RUN_DEADLINE);
 

@@ -6,7 +6,7 @@ use imotriz_kafka::sandbox::SandboxArgs;
 use rustix::process::Signal;
 
 use crate::support::cluster::Cluster;
-use crate::support::scene::{RUN_DEADLINE, Scene};
+use crate::support::scene::{NOT_READY, RUN_DEADLINE, Scene};
 use crate::support::wait;
 
 fn slow(pages: usize) -> SandboxArgs {
@@ -40,7 +40,7 @@ fn a_commit_does_not_wait_without_end_for_a_broker_that_is_killed() {
     wait::until("it is about to commit", RUN_DEADLINE, || program.is_stopped());
     scene.own_kafka().kill();
     program.signal(Signal::CONT);
-    program.wait_for_line("not ready; orders stay on the marketplace or in the spool", RUN_DEADLINE);
+    program.wait_for_line(NOT_READY, RUN_DEADLINE);
     assert!(program.stderr().contains("committing a transaction"), "{}", program.output());
     scene.own_kafka().restart();
     program.expect_exit(0, RUN_DEADLINE);
@@ -93,7 +93,7 @@ fn while_the_broker_is_away_orders_stay_on_the_marketplace() {
     });
     // In good order: one that is killed with markers of a commit still to write may never get over it (4.3.1).
     scene.own_kafka().stop();
-    program.wait_for_line("not ready; orders stay on the marketplace or in the spool", RUN_DEADLINE);
+    program.wait_for_line(NOT_READY, RUN_DEADLINE);
     let reads = scene.reads().len();
     scene.shop().add(300, 0);
     assert!(wait::poll(Duration::from_secs(2), || (scene.reads().len() > reads).then_some(())).is_none());

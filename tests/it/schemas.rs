@@ -12,7 +12,7 @@ use crate::admin::{address, ready, status};
 use crate::doctor::check;
 use crate::support::gate::Gate;
 use crate::support::registry::Registry;
-use crate::support::scene::{RUN_DEADLINE, Scene};
+use crate::support::scene::{NOT_READY, RUN_DEADLINE, Scene};
 use crate::support::{http, port, python, registry, wait};
 
 fn scene_behind_a_gate(test: &str) -> (Scene, Gate) {
@@ -26,7 +26,7 @@ fn scene_behind_a_gate(test: &str) -> (Scene, Gate) {
 fn while_the_registry_is_away_at_the_start_nothing_is_read() {
     let (scene, mut gate) = scene_behind_a_gate("registry-late");
     let mut program = scene.settings.start(&["run"]);
-    let line = program.wait_for_line("not ready; orders stay on the marketplace or in the spool", RUN_DEADLINE);
+    let line = program.wait_for_line(NOT_READY, RUN_DEADLINE);
     assert!(line.contains("registry"), "{line}");
     assert!(wait::poll(Duration::from_secs(1), || (!scene.reads().is_empty()).then_some(())).is_none());
 

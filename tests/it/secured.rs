@@ -7,7 +7,7 @@ use imotriz_kafka::sandbox::SandboxArgs;
 use rustix::process::Signal;
 
 use crate::doctor::check;
-use crate::support::scene::{RUN_DEADLINE, Scene};
+use crate::support::scene::{NOT_READY, RUN_DEADLINE, Scene};
 use crate::support::secure::{Door, KEY_PASSWORD, PASSWORD, Secured, UNRESOLVED, guarded, property, secured};
 use crate::support::{topics, wait};
 
@@ -226,7 +226,7 @@ fn a_secured_broker_that_restarts_in_mid_drain_is_waited_for() {
     wait::until("the drain is under way", RUN_DEADLINE, || scene.reads().len() >= 5);
     scene.own_kafka().kill();
     assert!(scene.reads().len() < PAGES, "the broker was killed too late");
-    program.wait_for_line("not ready; orders stay on the marketplace or in the spool", RUN_DEADLINE);
+    program.wait_for_line(NOT_READY, RUN_DEADLINE);
     scene.own_kafka().restart();
     program.expect_exit(0, RUN_DEADLINE);
     scene.verdict().assert_clean();

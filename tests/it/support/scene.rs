@@ -20,6 +20,8 @@ use super::{Kafka, kafka};
 
 /// For a run that comes to an end by itself, on a machine that has other things to do as well.
 pub const RUN_DEADLINE: Duration = Duration::from_secs(120);
+/// What a lane says that can't publish.
+pub const NOT_READY: &str = "not ready; orders stay on the marketplace or in the spool";
 
 /// One store, `bogota`, sells on a sandbox in this process, reached over TCP like the real marketplace.
 pub struct Scene {
