@@ -88,9 +88,7 @@ fn a_broker_that_was_killed_comes_back_with_its_records_on_the_same_address() {
     let producer = transactional_producer(&kafka, "restart");
     begin(&producer, "orders", &["1"]);
     producer.commit_transaction(DEADLINE).unwrap();
-    // A commit is answered before its markers are written, and a lone broker that is killed in between may forget them.
-    assert_eq!(keys(&consume::committed(&kafka, "orders")), ["1"]);
-
+    // A commit is answered before its markers are written: they are left to whoever comes back.
     kafka.kill();
     kafka.restart();
     assert_eq!(keys(&consume::committed(&kafka, "orders")), ["1"]);

@@ -73,5 +73,5 @@ fn start_broker(id: usize, broker: u16, controller: u16, voters: &str) -> Child 
     let properties: Vec<_> = PROPERTIES.iter().copied().chain(place).collect();
     kafka::configure(&directory, broker, &properties);
     kafka::format(&directory, &[]);
-    kafka::spawn(&directory, &[])
+    kafka::spawn(&directory)
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
@@ -22,6 +23,14 @@ pub const VERSION: &str = "4.3.1";
 const VARIABLE: &str = "IMOTRIZ_TEST_KAFKA";
 const PROPERTIES_FILE: &str = "server.properties";
 const LOG: &str = "broker.log";
+/// Part of the controller that says [`FENCED`].
+const CONTROLLER: &str = "org.apache.kafka.controller.ReplicationControlManager";
+/// What it logs of a broker that it no longer counts on, before that is written.
+const FENCED: &str = "Fencing broker 1 ";
+/// Part of the controller that says [`WRITTEN`].
+const QUORUM: &str = "org.apache.kafka.raft.LeaderState";
+/// What it logs when something is durable.
+const WRITTEN: &str = "High watermark set to";
 const START_DEADLINE: Duration = Duration::from_secs(90);
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -39,6 +48,9 @@ const PROPERTIES: &[(&str, &str)] = &[
     ("share.coordinator.state.topic.replication.factor", "1"),
     ("share.coordinator.state.topic.min.isr", "1"),
     ("group.initial.rebalance.delay.ms", "0"),
+    // A busy machine may keep it from its own controller for seconds. Who is given up loses its partitions, and a lone
+    // broker then forgets markers, as in `end_session`.
+    ("broker.session.timeout.ms", "60000"),
     // A misspelt topic is an error, as on most brokers in production.
     ("auto.create.topics.enable", "false"),
     // What would take minutes takes seconds: dead transactions are ended, and compaction is seen.
@@ -69,6 +81,8 @@ struct Broker {
     directory: PathBuf,
     /// Absent while it is down.
     process: Option<Child>,
+    /// It had no chance to say that it goes.
+    killed: bool,
 }
 
 impl Kafka {
@@ -100,9 +114,9 @@ impl Kafka {
 
     /// Starts the broker that is set up and formatted in `directory`; the tests reach it at `port`.
     pub(super) fn start_in(directory: PathBuf, port: u16) -> Self {
-        let broker = Broker { directory, process: None };
+        let broker = Broker { directory, process: None, killed: false };
         let mut kafka = Self { bootstrap_servers: format!("127.0.0.1:{port}"), own: Some(broker) };
-        kafka.start(&[]);
+        kafka.start();
         kafka
     }
 
@@ -120,8 +134,8 @@ impl Kafka {
         setup.arg("setup").arg("--default-configs-dir").arg(defaults).arg("--mounted-configs-dir").arg(mounted);
         setup.arg("--final-configs-dir").arg(&directory).envs(variables);
         services::run(setup, &directory.join("setup.log"), "making the broker's properties of its variables");
-        let mut kafka = Self { bootstrap_servers, own: Some(Broker { directory, process: None }) };
-        kafka.start(&[]);
+        let mut kafka = Self { bootstrap_servers, own: Some(Broker { directory, process: None, killed: false }) };
+        kafka.start();
         kafka
     }
 
@@ -154,7 +168,8 @@ impl Kafka {
     /// `kill -9`: nothing is flushed, nobody is told.
     pub fn kill(&mut self) {
         self.process().kill();
-        self.own().process = None;
+        let broker = self.own();
+        (broker.process, broker.killed) = (None, true);
     }
 
     /// An orderly stop.
@@ -178,16 +193,56 @@ impl Kafka {
     /// Starts the broker again after [`kill`](Self::kill) or [`stop`](Self::stop), on the same port and data, and waits
     /// until it serves transactions.
     pub fn restart(&mut self) {
-        // A lone broker that was killed still leads its partitions on paper, until the session of its former self ends.
-        // When that is after it has loaded its logs, it drops the markers of the transactions that were being
-        // committed (Kafka 4.3.1 takes the partitions for deleted), and no `read_committed` consumer gets past them.
-        self.start(&["--override", "broker.session.timeout.ms=1000", "--override", "broker.heartbeat.interval.ms=100"]);
+        if mem::take(&mut self.own().killed) {
+            self.end_session();
+        }
+        self.start();
     }
 
-    fn start(&mut self, overrides: &[&str]) {
+    /// Lets the controller know that the broker is gone, as those of a real cluster would meanwhile.
+    ///
+    /// A lone broker that was killed still leads its partitions on paper when it starts, until the session of its former
+    /// self ends. If that is while it loads its transactions, it drops the markers of those that were being committed
+    /// (Kafka 4.3.1 takes a partition without a leader for a deleted one), and no `read_committed` consumer ever gets
+    /// past them.
+    fn end_session(&mut self) {
+        let directory = &self.own().directory;
+        let properties = fs::read_to_string(directory.join(PROPERTIES_FILE)).unwrap();
+        let voter = properties.lines().rev().find_map(|line| line.strip_prefix("controller.quorum.voters=1@"));
+        let listener = format!("CONTROLLER://{}", voter.expect("the broker is its own controller"));
+        let mut command = java("kafka.Kafka");
+        let tell = [CONTROLLER, QUORUM].map(|part| format!("-Dorg.slf4j.simpleLogger.log.{part}=debug"));
+        command.env("JDK_JAVA_OPTIONS", tell.join(" "));
+        command.arg(directory.join(PROPERTIES_FILE));
+        for property in [
+            "process.roles=controller",
+            &format!("listeners={listener}"),
+            &format!("advertised.listeners={listener}"),
+            "broker.session.timeout.ms=500",
+            "broker.heartbeat.interval.ms=100",
+            // Then the controller writes nothing of its own accord, and what it writes next is this.
+            "metadata.max.idle.interval.ms=0",
+        ] {
+            command.args(["--override", property]);
+        }
+        let log = directory.join("controller.log");
+        fs::File::create(&log).expect("an earlier controller's words are not taken for this one's");
+        child::log_to(&mut command, &log);
+        let mut controller = Child::spawn(command);
+        let told = wait::poll(START_DEADLINE, || {
+            let text = fs::read_to_string(&log).unwrap_or_default();
+            let written = text.split_once(FENCED).is_some_and(|(_, then)| then.contains(WRITTEN));
+            if written { Some(true) } else { controller.ended().map(|_| false) }
+        });
+        assert!(told == Some(true), "the controller did not end the broker's session\n{}", child::tail(&log));
+        controller.signal(Signal::TERM);
+        assert!(controller.wait(STOP_DEADLINE).is_some(), "the controller did not stop within {STOP_DEADLINE:?}");
+    }
+
+    fn start(&mut self) {
         let broker = self.own();
         assert!(broker.process.is_none(), "the broker runs already");
-        let mut process = spawn(&broker.directory, overrides);
+        let mut process = spawn(&broker.directory);
         let ready = wait::poll(START_DEADLINE, || {
             if process.ended().is_some() { Some(false) } else { self.probe().ok().map(|()| true) }
         });
@@ -229,9 +284,9 @@ impl Kafka {
 }
 
 /// Starts the broker that is set up in `directory`.
-pub(super) fn spawn(directory: &Path, overrides: &[&str]) -> Child {
+pub(super) fn spawn(directory: &Path) -> Child {
     let mut command = java("kafka.Kafka");
-    command.arg(directory.join(PROPERTIES_FILE)).args(overrides);
+    command.arg(directory.join(PROPERTIES_FILE));
     child::log_to(&mut command, &directory.join(LOG));
     Child::spawn(command)
 }
