@@ -39,7 +39,7 @@ const ADVICE: &[Advice] = &[
         english: Told { reason: "the marketplace has no start date for this shop (403)",
             cure: "set \"synchronise orders from\" in the shop's settings, at most 30 days back" },
         spanish: Told { reason: "el marketplace no tiene fecha de inicio para esta tienda (403)",
-            cure: "indique desde cuándo se sincronizan las órdenes en la configuración de la tienda, como máximo 30 días atrás" } },
+            cure: "indique desde cuándo se sincronizan los pedidos en la configuración de la tienda, como máximo 30 días atrás" } },
     Advice { kind: "refused",
         english: Told { reason: "", cure: "see the heading 403 of the runbook; `imotriz-kafka doctor` tells who refuses" },
         spanish: Told { reason: "la lectura es rechazada, por el marketplace o por algo delante de él",
@@ -51,14 +51,14 @@ const ADVICE: &[Advice] = &[
     Advice { kind: "unreachable",
         english: Told { reason: "", cure: "check the network and the store's `base_url`; orders wait on the marketplace, and it is tried again by itself" },
         spanish: Told { reason: "no se llega al marketplace",
-            cure: "revise la red y `base_url`; las órdenes esperan en el marketplace, y se reintenta solo" } },
+            cure: "revise la red y `base_url`; los pedidos esperan en el marketplace, y se reintenta solo" } },
     Advice { kind: "busy",
         english: Told { reason: "", cure: "nothing: it goes on by itself. If it lasts, let the marketplace raise the limit" },
         spanish: Told { reason: "el marketplace pide paciencia (429)",
             cure: "nada: continúa solo. Si dura, pida al marketplace un límite mayor" } },
     Advice { kind: "nothing_handed_over",
         english: Told { reason: "", cure: "tell the marketplace if it lasts; it is tried again by itself" },
-        spanish: Told { reason: "el marketplace dice que hay órdenes pendientes y no entrega ninguna",
+        spanish: Told { reason: "el marketplace dice que hay pedidos pendientes y no entrega ninguno",
             cure: "avise al marketplace si dura; se reintenta solo" } },
     Advice { kind: "token_unreadable",
         english: Told { reason: "", cure: "correct the store's `token_file`: the program must be able to read it" },
@@ -74,20 +74,20 @@ const ADVICE: &[Advice] = &[
     Advice { kind: "no_list",
         english: Told { reason: "the marketplace has no list of order IDs where `api.paths.order_ids` says (404)",
             cure: "set `api.paths.order_ids` as the marketplace documents it: until then a page that is lost on the way stays lost" },
-        spanish: Told { reason: "el marketplace no tiene la lista de órdenes donde dice `api.paths.order_ids` (404)",
+        spanish: Told { reason: "el marketplace no tiene la lista de pedidos donde dice `api.paths.order_ids` (404)",
             cure: "ponga en `api.paths.order_ids` la ruta que documenta el marketplace: hasta entonces, una página perdida sigue perdida" } },
     Advice { kind: "list_not_whole",
         english: Told { reason: "", cure: "set `api.list_page_parameter` if the marketplace gives the list in pages" },
-        spanish: Told { reason: "la lista de órdenes no está completa",
+        spanish: Told { reason: "la lista de pedidos no está completa",
             cure: "ponga `api.list_page_parameter` si el marketplace da la lista por páginas" } },
     Advice { kind: "list_failed",
         english: Told { reason: "", cure: "`imotriz-kafka reconcile` tries at once and says what is wrong" },
-        spanish: Told { reason: "no se obtiene la lista de órdenes",
+        spanish: Told { reason: "no se obtiene la lista de pedidos",
             cure: "`imotriz-kafka reconcile` lo intenta ya y dice qué falla" } },
     Advice { kind: "orders_failed",
         english: Told { reason: "", cure: "nothing at once: the next pass fetches them again" },
-        spanish: Told { reason: "no se obtuvieron todas las órdenes que faltan",
-            cure: "nada por ahora: la próxima pasada las vuelve a pedir" } },
+        spanish: Told { reason: "no se obtuvieron todos los pedidos que faltan",
+            cure: "nada por ahora: la próxima pasada los vuelve a pedir" } },
     Advice { kind: "late",
         english: Told { reason: "no read has succeeded for long, although none has failed: it hangs, or waits for Kafka or for its turn",
             cure: "see whether the lanes are ready and the marketplace answers: `imotriz-kafka doctor`" },
@@ -135,7 +135,7 @@ impl Language {
             }
             Self::Spanish => {
                 format!(
-                    "{orders} órdenes fueron marcadas por lecturas cortadas y no están publicadas; la lista las muestra {hours} horas más"
+                    "{orders} pedidos fueron marcados por lecturas cortadas y no están publicados; la lista los muestra {hours} horas más"
                 )
             }
         }

@@ -190,7 +190,7 @@ impl View {
         match state {
             State::Parked | State::NotRead => self.say("is not read", "no se lee"),
             State::Late => self.say("is late", "está atrasada"),
-            State::Unaccounted => self.say("may have lost orders", "puede haber perdido órdenes"),
+            State::Unaccounted => self.say("may have lost orders", "puede haber perdido pedidos"),
             State::NotReconciled => self.say("is not reconciled", "no se reconcilia"),
             State::NotWell => self.say("is not well", "tiene problemas"),
             State::Well => self.say("is well", "está bien"),

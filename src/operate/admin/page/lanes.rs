@@ -29,7 +29,7 @@ impl View {
             (self.say("since", "desde"), ""),
             (self.say("shops", "tiendas"), ""),
             (self.say("pages to publish", "páginas por publicar"), ""),
-            (self.say("orders in its index", "órdenes en su índice"), ""),
+            (self.say("orders in its index", "pedidos en su índice"), ""),
             (self.say("last commit", "último commit"), ""),
             (self.say("transactions", "transacciones"), " class=wide"),
             (self.say("failed", "fallidas"), " class=wide"),
