@@ -11,6 +11,7 @@ use super::disk::SpoolDisk;
 use super::error::SpoolError;
 use super::format::{Found, Head, Outcome, examine, named};
 use super::log::frame::{Contents, scan};
+use super::log::manifest;
 use super::log::replay::{Live, What, replay};
 use super::{CORRUPT, SEGMENT, UNKNOWN, has_suffix, is_page_file};
 use crate::order::ids::{ReadId, StoreName};
@@ -96,7 +97,9 @@ pub(super) fn inspect(dir: &Path) -> Result<Vec<SpoolEntry>, SpoolError> {
 type InLog = (Vec<(u64, SpoolEntry)>, Vec<SpoolEntry>);
 
 fn segments(dir: &Path) -> Result<InLog, SpoolError> {
-    let (mut files, mut damaged): (Vec<(PathBuf, Vec<u8>, Contents)>, _) = (Vec::new(), Vec::new());
+    let mut files: Vec<(PathBuf, Vec<u8>, Contents)> = Vec::new();
+    let gone = manifest::gone(&SpoolDisk::real(), dir)?.into_iter();
+    let mut damaged: Vec<_> = gone.map(|path| unreadable(path, "the log's file is gone".to_owned())).collect();
     for path in SpoolDisk::real().list(dir)?.into_iter().filter(|path| has_suffix(path, SEGMENT)) {
         match SpoolDisk::real().read(&path) {
             Ok(bytes) => files.extend(scan(&bytes).map(|contents| (path, bytes, contents))),

@@ -9,7 +9,7 @@
 
 pub(super) mod frame;
 mod group_commit;
-mod manifest;
+pub(super) mod manifest;
 pub(super) mod replay;
 
 use std::collections::{BTreeMap, VecDeque};

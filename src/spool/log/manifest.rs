@@ -24,15 +24,31 @@ pub(super) struct Manifest {
     pub(super) gone: BTreeSet<String>,
 }
 
+/// The files that the manifest in `dir` names and that are not there. May be asked while a process is at work: it names a
+/// file that there is, and takes the name off before the file goes.
+pub(in crate::spool) fn gone(disk: &SpoolDisk, dir: &Path) -> Result<Vec<PathBuf>, SpoolError> {
+    let path = dir.join(FILE);
+    let before = named(disk, &path);
+    let gone = absent(&before, &disk.list(dir)?);
+    Ok(gone.intersection(&named(disk, &path)).map(|name| dir.join(name)).collect())
+}
+
+fn named(disk: &SpoolDisk, manifest: &Path) -> BTreeSet<String> {
+    let text = disk.read(manifest).unwrap_or_default();
+    String::from_utf8_lossy(&text).lines().map(str::to_owned).collect()
+}
+
+fn absent(names: &BTreeSet<String>, files: &[PathBuf]) -> BTreeSet<String> {
+    names.iter().filter(|name| !files.iter().any(|path| path.ends_with(name))).cloned().collect()
+}
+
 impl Manifest {
     /// `files`: those that are there.
     pub(super) fn read(disk: &SpoolDisk, dir: &Path, files: &[PathBuf]) -> Self {
         let path = dir.join(FILE);
-        let text = disk.read(&path).unwrap_or_default();
-        let names: BTreeSet<String> = String::from_utf8_lossy(&text).lines().map(str::to_owned).collect();
-        let is_there = |name: &String| files.iter().any(|path| path.ends_with(name));
+        let names = named(disk, &path);
         // guard: a lost segment is noticed
-        let gone = names.iter().filter(|name| !is_there(name)).cloned().collect();
+        let gone = absent(&names, files);
         Self { disk: disk.clone(), path, names: names.into(), gone }
     }
 

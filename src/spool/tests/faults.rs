@@ -176,8 +176,15 @@ fn a_segment_that_is_lost_is_noticed_wherever_it_was_until_it_is_noted_and_the_r
         let (dir, segments) = several_segments();
         let whole = open(dir.path()).1;
         assert!(whole.corrupt.is_empty() && whole.polls_cut_off.is_none(), "{:?}", whole.corrupt);
+        let damaged = || {
+            let entries = Spool::inspect(dir.path()).unwrap().into_iter();
+            entries.filter(|entry| matches!(entry.state, FileState::Corrupt { .. })).map(|entry| entry.path)
+        };
+        assert_eq!(damaged().count(), 0);
         lost.iter().for_each(|index| std::fs::remove_file(&segments[*index]).unwrap());
+        let gone: BTreeSet<PathBuf> = lost.iter().map(|index| segments[*index].clone()).collect();
         for _ in 0..2 {
+            assert_eq!(damaged().collect::<BTreeSet<_>>(), gone);
             let (_, recovery) = open(dir.path());
             assert_eq!(recovery.corrupt.len(), lost.len());
             for (index, corrupt) in lost.iter().zip(&recovery.corrupt) {
@@ -190,6 +197,7 @@ fn a_segment_that_is_lost_is_noticed_wherever_it_was_until_it_is_noted_and_the_r
         }
         let (spool, _) = open(dir.path());
         spool.forget_cut_off_polls().unwrap();
+        assert_eq!(damaged().count(), 0);
         write(reserve(&spool, "cali"), "later");
         drop(spool);
         let (_, recovery) = open(dir.path());
