@@ -190,6 +190,15 @@ impl Spool {
         recovery::files_of(disk, dir, is_wanted)?.merged(disk, log, is_wanted)
     }
 
+    /// How many pages of these stores there are. Nobody may be at work with these stores.
+    ///
+    /// # Errors
+    /// [`SpoolError`] when the folder can't be read.
+    pub fn pages_of(&self, is_wanted: &dyn Fn(&StoreName) -> bool) -> Result<usize, SpoolError> {
+        let Inner { disk, dir, log, .. } = &*self.0;
+        recovery::files_of(disk, dir, is_wanted).map(|files| files.pages_with(log, is_wanted))
+    }
+
     /// The IDs of this spool's reads. What is published without a page, but by the process that has this spool, uses them
     /// too.
     #[must_use]

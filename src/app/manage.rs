@@ -111,6 +111,8 @@ impl LaneManager {
         while let Some(ended) = self.ends.join_next().await {
             self.note_end(ended.map_err(|_| AppError::Panicked));
         }
+        // guard: an instance that stops with pages left says so
+        self.tell_what_is_left();
         self.result
     }
 
@@ -223,17 +225,30 @@ impl LaneManager {
     }
 
     fn has_pages_left(&mut self, lane: i32) -> bool {
-        let is_of_lane = |store: &StoreName| self.shared.lane_of(store) == lane && self.shared.stores.knows(store);
-        // Without a group nobody else has a lane.
-        let left = self.group.as_ref().map(|_| in_place(|| self.shared.spool.left_of(&is_of_lane)));
-        match left {
-            Some(Ok(left)) => !left.pages.is_empty(),
-            Some(Err(error)) => {
-                self.note_result(Err(error.into()));
-                false
-            }
-            None => false,
+        self.pages_left(|shared, store| shared.lane_of(store) == lane) > 0
+    }
+
+    /// A lane says by itself what it could not publish. One that was lost does not, and what goes on without it does not
+    /// either.
+    fn tell_what_is_left(&mut self) {
+        let pages = self.pages_left(|_, _| true);
+        if pages > 0 {
+            let why = "Kafka could not be reached in time, or their lanes are another instance's".to_owned();
+            self.note_result(Err(LaneError::StoppedWaiting { pages, why }.into()));
         }
+    }
+
+    /// How many pages this instance of a group has of lanes that it does not serve. Without a group nobody else has a lane.
+    fn pages_left(&mut self, is_wanted: impl Fn(&Shared, &StoreName) -> bool) -> usize {
+        if self.group.is_none() {
+            return 0;
+        }
+        let shared = &self.shared;
+        let is_wanted = |store: &StoreName| shared.stores.knows(store) && is_wanted(shared, store);
+        in_place(|| shared.spool.pages_of(&is_wanted)).unwrap_or_else(|error| {
+            self.note_result(Err(error.into()));
+            0
+        })
     }
 
     fn borrow(&mut self, lane: i32) {

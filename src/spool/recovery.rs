@@ -158,6 +158,12 @@ impl PageFiles {
         Ok(())
     }
 
+    /// How many pages there are with those of the log.
+    pub(super) fn pages_with(&self, log: &Log, is_wanted: &dyn Fn(&StoreName) -> bool) -> usize {
+        let in_log = log.live(is_wanted).into_iter().filter(|live| matches!(live.what, What::Page { .. }));
+        self.pages.len() + in_log.count()
+    }
+
     /// Adds what the log tells. Of one read, a whole page counts before a trace: a rescue that was killed leaves both.
     pub(super) fn merged(
         self,

@@ -126,6 +126,8 @@ GUARDS = [
     Guard("a commit does not wait for a dead broker without end",
           part("self.connection.transaction_timeout", "rdkafka::util::Timeout::Never"),
           "outage::a_commit_does_not_wait_without_end_for_a_broker_that_is_killed", "it"),
+    Guard("an instance that stops with pages left says so", drop(),
+          "outage::an_instance_of_a_group_can_be_stopped_while_the_broker_is_dead", "it"),
     Guard("a fenced lane is not taken back", part("Self::Passing", "Self::Fenced { .. } | Self::Passing"),
           "ownership::a_second_instance_fences_the_first_and_nothing_is_doubled", "it"),
     # The connection.
