@@ -107,12 +107,14 @@ impl LaneManager {
                 Some(ended) = self.ends.join_next() => self.note_end(ended.map_err(|_| AppError::Panicked)),
             }
         }
+        let is_served = |lane: &i32| matches!(self.lanes.get(lane), Some(Activity::Serving { .. }));
+        let served: BTreeSet<i32> = self.owned.iter().copied().filter(is_served).collect();
         self.lanes.clear();
         while let Some(ended) = self.ends.join_next().await {
             self.note_end(ended.map_err(|_| AppError::Panicked));
         }
         // guard: an instance that stops with pages left says so
-        self.tell_what_is_left();
+        self.tell_what_is_left(&served);
         self.result
     }
 
@@ -225,26 +227,25 @@ impl LaneManager {
     }
 
     fn has_pages_left(&mut self, lane: i32) -> bool {
-        self.pages_left(|shared, store| shared.lane_of(store) == lane) > 0
+        self.pages_left(|other| other == lane) > 0
     }
 
-    /// A lane says by itself what it could not publish. One that was lost does not, and what goes on without it does not
-    /// either.
-    fn tell_what_is_left(&mut self) {
-        let pages = self.pages_left(|_, _| true);
+    /// Lanes that were `served` say by themselves what they could not publish.
+    fn tell_what_is_left(&mut self, served: &BTreeSet<i32>) {
+        let pages = self.pages_left(|lane| !served.contains(&lane));
         if pages > 0 {
-            let why = "Kafka could not be reached in time, or their lanes are another instance's".to_owned();
+            let why = "their lanes are another instance's, or could not be served".to_owned();
             self.note_result(Err(LaneError::StoppedWaiting { pages, why }.into()));
         }
     }
 
     /// How many pages this instance of a group has of lanes that it does not serve. Without a group nobody else has a lane.
-    fn pages_left(&mut self, is_wanted: impl Fn(&Shared, &StoreName) -> bool) -> usize {
+    fn pages_left(&mut self, is_wanted: impl Fn(i32) -> bool) -> usize {
         if self.group.is_none() {
             return 0;
         }
         let shared = &self.shared;
-        let is_wanted = |store: &StoreName| shared.stores.knows(store) && is_wanted(shared, store);
+        let is_wanted = |store: &StoreName| shared.stores.knows(store) && is_wanted(shared.lane_of(store));
         in_place(|| shared.spool.pages_of(&is_wanted)).unwrap_or_else(|error| {
             self.note_result(Err(error.into()));
             0
@@ -292,7 +293,7 @@ impl LaneManager {
         self.lanes.remove(&lane);
         self.shared.lane_states.remove(lane);
         match result {
-            Err(error) if self.group.is_some() && concerns_one_lane(&error) => {
+            Err(error) if self.group.is_some() && self.others_go_on(&error) => {
                 tracing::warn!(lane, %error, "the lane has ended; the others go on");
                 self.pause(lane);
             }
@@ -303,6 +304,12 @@ impl LaneManager {
             failed => self.note_result(failed),
         }
         self.let_go();
+    }
+
+    /// Whether a lane's error ends that lane alone. What a lane could not publish before the program stops is its result.
+    fn others_go_on(&self, error: &AppError) -> bool {
+        let is_cut_short = matches!(error, AppError::Lane(LaneError::StoppedWaiting { .. }));
+        concerns_one_lane(error) && !(is_cut_short && self.shared.stop.is_cancelled())
     }
 
     /// Settles the lane after a while.
