@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::admin::address;
 use super::shared::{Instances, LANES, lanes, many};
+use crate::support::metrics::sum;
 use crate::support::scene::RUN_DEADLINE;
 use crate::support::{consume, http, wait};
 
@@ -23,13 +24,6 @@ fn say(instances: &Instances, arguments: &[&str]) -> Vec<Value> {
 
 fn spooled(instances: &Instances, state: &str) -> usize {
     say(instances, &["list"]).iter().filter(|entry| entry["state"] == state).count()
-}
-
-/// The sum of a metric over all its series.
-fn sum(url: &str, metric: &str) -> f64 {
-    let metrics = http::get(&format!("{url}/metrics")).1;
-    let series = metrics.lines().filter(|line| line.starts_with(metric));
-    series.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
 }
 
 /// An instance that was killed when it had published a page of each shop and was reading the second one, which is the last.

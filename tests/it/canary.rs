@@ -18,7 +18,7 @@ use crate::support::program::Program;
 use crate::support::scene::{RUN_DEADLINE, Scene, runtime};
 use crate::support::secure::{Door, KEY_PASSWORD, PASSWORD};
 use crate::support::tls_front::TlsFront;
-use crate::support::{http, registry, wait};
+use crate::support::{http, metrics, registry, wait};
 
 const TOKEN: &str = "canary-token-6bD2f0";
 const REGISTRY_PASSWORD: &str = "canary-5dE1-registry";
@@ -148,10 +148,7 @@ fn neither_secrets_nor_buyers_data_are_told_whatever_goes_wrong() {
         shop.pending == 0 && faults.iter().all(|fault| shop.faults.contains_key(fault.name()))
     });
     wait::until("the letters are there", RUN_DEADLINE, || {
-        http::get(&format!("{url}/metrics")).1.lines().any(|line| {
-            line.strip_prefix("imotriz_dead_letters_total ")
-                .is_some_and(|count| count.parse::<f64>().unwrap() >= letters as f64)
-        })
+        metrics::sum(&url, "imotriz_dead_letters_total") >= letters as f64
     });
     let asked = asked(&url);
     assert!(asked.contains("data-key=\"bogota/"), "the page shows orders");

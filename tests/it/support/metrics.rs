@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use super::http;
+
 /// What a running instance has to export; `examples/stack/README.md` says what each of them means.
 pub const CONTRACT: &[&str] = &[
     "imotriz_build_info",
@@ -31,6 +33,13 @@ pub const CONTRACT: &[&str] = &[
     "imotriz_unsettled_unknown_reads",
     "process_start_time_seconds",
 ];
+
+/// The sum of a metric over all its series: a store that is in trouble for a moment has one of its own.
+pub fn sum(url: &str, metric: &str) -> f64 {
+    let metrics = http::get(&format!("{url}/metrics")).1;
+    let series = metrics.lines().filter(|line| line.starts_with(metric));
+    series.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
+}
 
 /// The names of metrics in a text, those of a histogram's parts without their endings.
 pub fn named_in(text: &str) -> BTreeSet<String> {
