@@ -1,6 +1,8 @@
 //! One lane's transactional producer.
 //!
-//! Three facts about librdkafka shape this file:
+//! Four facts about librdkafka shape this file:
+//! - A producer that has no connection yet looks for its coordinator half a second later. So `open` first waits for a
+//!   connection.
 //! - `commit_transaction` flushes in steps of 100 ms. So `deliver` first awaits every delivery, and `commit` then waits
 //!   for the count of records in flight, which falls a moment after the delivery report.
 //! - After a transactional error, aborting does not reliably bring the producer back into a usable state. So there is
@@ -32,6 +34,10 @@ use super::{Connection, KafkaFault};
 /// Length of the first attempt to take over the lane; then it is checked whether that can succeed at all, and each
 /// further attempt is twice as long.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
+/// How often it is looked whether a new producer has a connection, and how long at most: as long as librdkafka takes
+/// for its second attempt if it had none at the first.
+const CONNECTING: Duration = Duration::from_millis(50);
+const LOOKS: usize = 10;
 /// How long one poll of the producer lasts, whatever happens meanwhile. `BaseProducer::poll` spends the last millisecond of
 /// it without a pause: the 100 ms of `ThreadedProducer` would be 1 % of a core for each idle lane.
 const POLL: Duration = Duration::from_secs(1);
@@ -163,6 +169,8 @@ impl Transactions {
             .map_err(|error| KafkaFault::of("making the producer", lane, &error))?;
         let producer = Arc::new(producer);
         poll_in_background(&producer, lane)?;
+        // guard: a lane opens once there is a connection
+        connect(&producer);
         take_over(&producer, lane, deadline).map_err(|fault| fault.lacking(|| connection.acl_to_produce()))?;
         // While connecting, the first address of a host may refuse before the second one answers; that does not count.
         producer.context().all_brokers_down.store(false, Ordering::Relaxed);
@@ -320,6 +328,17 @@ fn poll_in_background(producer: &Arc<BaseProducer<Context>>, lane: i32) -> Resul
         what: "making the producer",
         why: format!("the operating system refuses a thread: {error}"),
     })
+}
+
+/// Waits until a broker has told the cluster's ID, which librdkafka asks for on its own. If none does,
+/// `init_transactions` tells why.
+fn connect(producer: &BaseProducer<Context>) {
+    for _ in 0..LOOKS {
+        // In short turns, for librdkafka may miss the answer while it begins to wait for it.
+        if producer.client().fetch_cluster_id(CONNECTING).is_some() {
+            return;
+        }
+    }
 }
 
 /// Runs `init_transactions` in several attempts, and checks between them whether it can succeed at all.

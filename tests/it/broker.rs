@@ -1,8 +1,9 @@
 //! Tests of a broker that fails: it loses answers, its topics are gone or changed, or it refuses requests.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use imotriz_kafka::kafka::{Connection, Transactions};
 use imotriz_kafka::sandbox::SandboxArgs;
 use rustix::process::Signal;
 
@@ -12,7 +13,7 @@ use crate::support::program::Settings;
 use crate::support::scene::{NOT_READY, RUN_DEADLINE, Scene, keys, was_killed};
 use crate::support::topics;
 use crate::support::verdict::Verdict;
-use crate::support::{Kafka, wait};
+use crate::support::{Kafka, kafka, wait};
 
 const PAGE: usize = 10;
 
@@ -218,4 +219,24 @@ fn a_store_whose_record_kafka_refuses_waits_alone_and_goes_on_when_kafka_takes_i
     });
     program.signal(Signal::TERM);
     program.expect_exit(0, RUN_DEADLINE);
+}
+
+/// librdkafka makes its second attempt after 500 ms. Without a connection at the first one, half of the producers need it.
+#[test]
+fn lanes_open_without_a_second_attempt() {
+    const LANES: i32 = 24;
+    let connection = Connection {
+        bootstrap_servers: kafka().bootstrap_servers().to_owned(),
+        properties: Default::default(),
+        property_files: Default::default(),
+        transactional_id_prefix: topics::unique("open"),
+        transaction_timeout: Duration::from_secs(30),
+    };
+    let opened_at_once = |lane: &i32| {
+        let start = Instant::now();
+        Transactions::open(&connection, *lane, RUN_DEADLINE).unwrap();
+        start.elapsed() < Duration::from_millis(450)
+    };
+    let at_once = (0..LANES).filter(opened_at_once).count();
+    assert!(at_once >= 18, "only {at_once} of {LANES} opened at once");
 }

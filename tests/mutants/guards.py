@@ -115,6 +115,7 @@ GUARDS = [
           "an_order_is_as_old_as_the_later_of_its_record_and_its_date"),
     Guard("a listed order is not forgotten", part("!is_listed(&key)", "true"),
           "an_order_that_is_listed_is_not_forgotten_however_old_it_looks"),
+    Guard("a lane opens once there is a connection", drop(), "broker::lanes_open_without_a_second_attempt", "it"),
     Guard("the fence before the load", items(3, "{3}\ntokio::task::yield_now().await;\n{1}\n{2}"), SIM, "sim"),
     Guard("what is not committed is not shown as published", items(6, "{4}\n{5}\n{6}\n{1}\n{2}\n{3}"), SIM, "sim"),
     Guard("the release after the commit", part("?", ".ok()"), SIM, "sim"),
