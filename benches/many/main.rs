@@ -2,7 +2,7 @@
 //!
 //! - `idle-10` to `idle-10000`: so many shops without orders, each polled every 30 s, for a minute. With 10,000 shops the
 //!   program may have 1,024 files open.
-//! - `idle-poll`: what the poll of an idle shop costs: the difference between few polls and many.
+//! - `idle-poll`: what the poll of an idle shop costs: the difference between few polls and many, beside a bare loop.
 //! - `full-speed`: 100 shops at 50 ms an answer and one shop without a delay, with as many orders in all. Runs take
 //!   turns, so that other load on the machine affects both.
 //! - `beside`: a shop in which 30 orders are placed again and again, in the lane of one with 300,000 pending.
