@@ -19,7 +19,7 @@ pub struct Cluster {
 impl Broker for Cluster {
     fn open(&self, lane: i32, deadline: Duration) -> KafkaFuture<'_, Box<dyn Producer>> {
         Box::pin(async move {
-            let transactions = Transactions::open(&self.connection, lane, deadline)?;
+            let transactions = Transactions::open(&self.connection, lane, &self.topics.tracking, deadline)?;
             let (connection, topics) = (self.connection.clone(), self.topics.clone());
             Ok(Box::new(LaneProducer { transactions, connection, topics }) as Box<dyn Producer>)
         })

@@ -34,10 +34,9 @@ use super::{Connection, KafkaFault};
 /// Length of the first attempt to take over the lane; then it is checked whether that can succeed at all, and each
 /// further attempt is twice as long.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
-/// How often it is looked whether a new producer has a connection, and how long at most: as long as librdkafka takes
-/// for its second attempt if it had none at the first.
-const CONNECTING: Duration = Duration::from_millis(50);
-const LOOKS: usize = 10;
+/// How long a new producer may take to connect before it goes on without: as long as librdkafka takes for its second
+/// attempt.
+const CONNECTING: Duration = Duration::from_millis(500);
 /// How long one poll of the producer lasts, whatever happens meanwhile. `BaseProducer::poll` spends the last millisecond of
 /// it without a pause: the 100 ms of `ThreadedProducer` would be 1 % of a core for each idle lane.
 const POLL: Duration = Duration::from_secs(1);
@@ -145,17 +144,23 @@ pub struct Transactions {
 
 impl Transactions {
     /// Creates the producer, fences any former owner of the lane, and settles the transaction that it may have left
-    /// open.
-    pub fn open(connection: &Connection, lane: i32, deadline: Duration) -> Result<Self, KafkaFault> {
-        Self::open_named(connection, &lane.to_string(), lane, deadline)
+    /// open. `topic` is one that exists: it is asked for to get a connection.
+    pub fn open(connection: &Connection, lane: i32, topic: &str, deadline: Duration) -> Result<Self, KafkaFault> {
+        Self::open_named(connection, &lane.to_string(), lane, Some(topic), deadline)
     }
 
     /// Opens a producer as a lane does, but under an ID that no lane has, and drops it: tests whether that is possible.
     pub(crate) fn try_out(connection: &Connection, name: &str, deadline: Duration) -> Result<(), KafkaFault> {
-        Self::open_named(connection, name, -1, deadline).map(drop)
+        Self::open_named(connection, name, -1, None, deadline).map(drop)
     }
 
-    fn open_named(connection: &Connection, name: &str, lane: i32, deadline: Duration) -> Result<Self, KafkaFault> {
+    fn open_named(
+        connection: &Connection,
+        name: &str,
+        lane: i32,
+        topic: Option<&str>,
+        deadline: Duration,
+    ) -> Result<Self, KafkaFault> {
         let (all_in, reports) = channel();
         let context = Context {
             reports: Mutex::default(),
@@ -169,8 +174,10 @@ impl Transactions {
             .map_err(|error| KafkaFault::of("making the producer", lane, &error))?;
         let producer = Arc::new(producer);
         poll_in_background(&producer, lane)?;
-        // guard: a lane opens once there is a connection
-        connect(&producer);
+        if let Some(topic) = topic {
+            // guard: a lane opens once there is a connection
+            connect(&producer, topic);
+        }
         take_over(&producer, lane, deadline).map_err(|fault| fault.lacking(|| connection.acl_to_produce()))?;
         // While connecting, the first address of a host may refuse before the second one answers; that does not count.
         producer.context().all_brokers_down.store(false, Ordering::Relaxed);
@@ -330,14 +337,12 @@ fn poll_in_background(producer: &Arc<BaseProducer<Context>>, lane: i32) -> Resul
     })
 }
 
-/// Waits until a broker has told the cluster's ID, which librdkafka asks for on its own. If none does,
-/// `init_transactions` tells why.
-fn connect(producer: &BaseProducer<Context>) {
-    for _ in 0..LOOKS {
-        // In short turns, for librdkafka may miss the answer while it begins to wait for it.
-        if producer.client().fetch_cluster_id(CONNECTING).is_some() {
-            return;
-        }
+/// Waits until a broker has answered. If none does, `init_transactions` tells why.
+///
+/// The answer has to be asked for: what librdkafka asks for on its own comes a second later now and then.
+fn connect(producer: &BaseProducer<Context>, topic: &str) {
+    if let Err(error) = producer.client().fetch_metadata(Some(topic), CONNECTING) {
+        tracing::debug!(%error, "no connection yet");
     }
 }
 

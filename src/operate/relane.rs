@@ -200,7 +200,7 @@ impl Copy {
     }
 
     fn open(&self, lane: i32) -> Result<Transactions, KafkaFault> {
-        Transactions::open(&self.connection, lane, PATIENCE)
+        Transactions::open(&self.connection, lane, &self.from, PATIENCE)
     }
 
     fn reader(&self, topic: &str, lane: i32) -> TrackingReader {
