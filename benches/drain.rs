@@ -23,7 +23,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, Producer as _};
 use serde_json::Value;
 
-use measure::{Usage, disk, machine, thousands};
+use measure::{Usage, bare_client, disk, machine, thousands};
 use support::program::{Program, Settings};
 use support::topics::Topics;
 use support::{Kafka, child, http, wait};
@@ -222,16 +222,9 @@ impl Shop {
     }
 }
 
-/// The program's HTTP settings, and of all that it does with a page nothing but `keep`.
+/// Reads pages one after the other, and does nothing with them but `keep`.
 fn bare_loop(base_url: &str, pages: usize, keep: impl Fn(&[u8]) + Sync) {
-    let client = reqwest::Client::builder()
-        .http1_only()
-        .tcp_nodelay(true)
-        .retry(reqwest::retry::never())
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .no_proxy();
-    let client = client.build().unwrap();
+    let client = bare_client();
     let url = format!("{base_url}{}", imotriz_kafka::sandbox::NEW_ORDERS);
     http::block_on(async {
         for _ in 0..pages {

@@ -31,7 +31,7 @@ pub fn measure(kafka: &Kafka, options: &Options) {
         }
     };
     fill();
-    let setup = Setup::new(kafka, &marketplace, 2, "100ms", Some(1));
+    let setup = Setup::new(kafka, &marketplace, 2, Duration::from_millis(100), Some(1));
     let mut program = setup.start(super::open_files(), &["run"]);
     until("the big shop is read", &mut program, || marketplace.pending(BIG) < pending);
     // IDs of the second shop are above those of the first.

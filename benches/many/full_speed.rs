@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::marketplace::Marketplace;
 use super::measure::thousands;
-use super::program::Setup;
+use super::program::{POLL_INTERVAL, Setup};
 use super::{Kafka, Options, row};
 
 struct Case {
@@ -31,7 +31,8 @@ struct Drain {
 impl Case {
     fn drain(&self, kafka: &Kafka, options: &Options, orders: usize) -> Drain {
         let marketplace = Marketplace::open(self.shops, orders / self.shops, &["--delay", self.delay]);
-        let setup = Setup::new(kafka, &marketplace, self.shops, "30s", options.lanes);
+        let setup = Setup::new(kafka, &marketplace, self.shops, POLL_INTERVAL, options.lanes);
+        let setup = setup.with_in_flight(self.shops);
         let before = marketplace.usage().cpu;
         let drained = setup.drain(super::open_files());
         let answers = marketplace.reads() as f64;

@@ -8,9 +8,9 @@ use imotriz_kafka::platform::clock;
 use jiff::Timestamp;
 
 use super::marketplace::Marketplace;
-use super::measure::{Usage, thousands};
+use super::measure::{Usage, bare_client, thousands};
 use super::process::{Held, written};
-use super::program::{Setup, disk_used, until};
+use super::program::{POLL_INTERVAL, Setup, disk_used, until};
 use super::support::program::Program;
 use super::{Kafka, Options, row};
 
@@ -56,7 +56,7 @@ struct Idle {
 impl Idle {
     fn measure(kafka: &Kafka, options: &Options, shops: usize, limit: Option<u64>) -> Self {
         let marketplace = Marketplace::open(shops, 0, &[]);
-        let setup = Setup::new(kafka, &marketplace, shops, "30s", options.lanes);
+        let setup = Setup::new(kafka, &marketplace, shops, POLL_INTERVAL, options.lanes);
         let start = clock::now();
         let mut program = setup.start(limit.unwrap_or_else(super::open_files), &["run"]);
         until("every shop is read", &mut program, || marketplace.reads() >= shops as u64);
@@ -139,7 +139,7 @@ const POLLED: usize = 100;
 const OFTEN: Duration = Duration::from_millis(100);
 
 /// What 20 s at this interval took of CPU time, how many polls they saw, and how many bytes were written.
-fn polled(kafka: &Kafka, options: &Options, poll_interval: &str) -> (f64, f64, f64) {
+fn polled(kafka: &Kafka, options: &Options, poll_interval: Duration) -> (f64, f64, f64) {
     let marketplace = Marketplace::open(POLLED, 0, &[]);
     let setup = Setup::new(kafka, &marketplace, POLLED, poll_interval, options.lanes);
     let mut program = setup.start(super::open_files(), &["run"]);
@@ -160,7 +160,7 @@ fn measured(options: &Options) -> Duration {
 fn polled_barely(options: &Options) -> f64 {
     let marketplace = Marketplace::open(POLLED, 0, &[]);
     let url = format!("{}{}", marketplace.base_url, imotriz_kafka::sandbox::NEW_ORDERS);
-    let client = reqwest::Client::builder().http1_only().tcp_nodelay(true).no_proxy().build().unwrap();
+    let client = bare_client();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for shop in 1..=POLLED {
         let (client, url, token) = (client.clone(), url.clone(), format!("shop-{shop}"));
@@ -185,7 +185,7 @@ fn polled_barely(options: &Options) -> f64 {
 
 pub fn measure_poll(kafka: &Kafka, options: &Options) {
     let bare = polled_barely(options);
-    let (few, many) = (polled(kafka, options, "30s"), polled(kafka, options, "100ms"));
+    let (few, many) = (polled(kafka, options, POLL_INTERVAL), polled(kafka, options, OFTEN));
     let poll = (many.0 - few.0) / (many.1 - few.1);
     row("polls of an idle shop measured", &thousands(many.1), "");
     row("CPU of a poll of an idle shop, µs", &format!("{:.0}", poll * 1e6), "≤ 60");

@@ -18,10 +18,15 @@ use super::{BINARY, Kafka, child};
 
 pub const DEADLINE: Duration = Duration::from_secs(300);
 
+/// The program's default.
+pub const POLL_INTERVAL: Duration = Duration::from_secs(30);
+
 /// A set-up with a spool and topics of its own.
 pub struct Setup {
     pub topics: Topics,
     folder: TempDir,
+    /// How many requests may be in flight, in place of the default.
+    in_flight: Option<usize>,
 }
 
 impl Setup {
@@ -30,10 +35,11 @@ impl Setup {
         kafka: &Kafka,
         marketplace: &Marketplace,
         shops: usize,
-        poll_interval: &str,
+        poll_interval: Duration,
         lanes: Option<usize>,
     ) -> Self {
-        let setup = Self { topics: Topics::unique("many"), folder: disk() };
+        let setup = Self { topics: Topics::unique("many"), folder: disk(), in_flight: None };
+        let poll_interval = format!("\"{}ms\"", poll_interval.as_millis());
         let mut toml = format!(
             "[kafka]\nbootstrap_servers = {:?}\ntransactional_id_prefix = {:?}\n",
             kafka.bootstrap_servers(),
@@ -46,14 +52,13 @@ impl Setup {
         writeln!(
             toml,
             "[kafka.topics]\norders = {orders:?}\ntracking = {tracking:?}\ndead_letter = {dead_letter:?}\n\
-             [spool]\ndir = {:?}\n[admin]\nlisten = \"127.0.0.1:0\"\n[api]\npoll_interval = {poll_interval:?}",
+             [spool]\ndir = {:?}\n[admin]\nlisten = \"127.0.0.1:0\"\n[api]\npoll_interval = {poll_interval}",
             setup.spool()
         )
         .unwrap();
         // Two settings that not every commit has that is measured.
         let reference = config::reference();
-        let longest = format!("{poll_interval:?}");
-        for (name, value) in [("poll_interval_max", &*longest), ("requests_per_second_per_host", "100000")] {
+        for (name, value) in [("poll_interval_max", &*poll_interval), ("requests_per_second_per_host", "100000")] {
             if reference.contains(&format!("`api.{name}`")) {
                 writeln!(toml, "{name} = {value}").unwrap();
             }
@@ -70,6 +75,11 @@ impl Setup {
         setup
     }
 
+    /// With as many requests in flight as are told.
+    pub fn with_in_flight(self, requests: usize) -> Self {
+        Self { in_flight: Some(requests), ..self }
+    }
+
     fn file(&self) -> PathBuf {
         self.folder.path().join("settings.toml")
     }
@@ -84,6 +94,7 @@ impl Setup {
         command.args(["-c", r#"ulimit -n "$1" && shift && exec "$@""#, "sh", &open_files.to_string(), BINARY]);
         command.arg("--config").arg(self.file()).args(arguments).current_dir(self.folder.path());
         command.env_clear().envs(env::var_os("PATH").map(|path| ("PATH", path)));
+        command.envs(self.in_flight.map(|requests| ("IMOTRIZ_API__MAX_IN_FLIGHT_PER_HOST", requests.to_string())));
         Program::spawn(command)
     }
 

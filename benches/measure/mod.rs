@@ -46,6 +46,18 @@ fn cpu_times(pid: &str) -> Option<[Duration; 2]> {
     Some([ticks(11)?, ticks(12)?])
 }
 
+/// An HTTP client as the program has it, for loops that do nothing but read.
+pub fn bare_client() -> reqwest::Client {
+    let client = reqwest::Client::builder()
+        .http1_only()
+        .tcp_nodelay(true)
+        .retry(reqwest::retry::never())
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .no_proxy();
+    client.build().unwrap()
+}
+
 /// What the figures are from.
 pub fn machine() -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();

@@ -81,8 +81,6 @@ mod moved {
 
 #[cfg(test)]
 mod tests {
-    use jiff::SignedDuration;
-
     use super::*;
 
     #[test]
@@ -95,6 +93,8 @@ mod tests {
     #[test]
     #[cfg(debug_assertions)]
     fn an_offset_goes_forward_and_back() {
+        use jiff::SignedDuration;
+
         for (text, hours) in [("8d", 192), ("-8d", -192), ("90h", 90)] {
             assert_eq!(moved::parsed(text), SignedDuration::from_hours(hours), "{text}");
         }
