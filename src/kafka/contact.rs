@@ -66,6 +66,9 @@ impl Contact {
 
     /// The first and the last offset of a partition.
     pub(crate) fn watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64), KafkaFault> {
+        // Tells the client who leads the partition. A client that has no connection at the moment would look for that
+        // again after half a second.
+        self.metadata_of(topic)?;
         self.ask(|patience| self.client.fetch_watermarks(topic, partition, patience))
     }
 

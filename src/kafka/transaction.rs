@@ -144,7 +144,7 @@ pub struct Transactions {
 
 impl Transactions {
     /// Creates the producer, fences any former owner of the lane, and settles the transaction that it may have left
-    /// open. `topic` is one that exists: it is asked for to get a connection.
+    /// open. `topic` has a partition for the lane, whose leader is asked to get a connection.
     pub fn open(connection: &Connection, lane: i32, topic: &str, deadline: Duration) -> Result<Self, KafkaFault> {
         Self::open_named(connection, &lane.to_string(), lane, Some(topic), deadline)
     }
@@ -176,7 +176,7 @@ impl Transactions {
         poll_in_background(&producer, lane)?;
         if let Some(topic) = topic {
             // guard: a lane opens once there is a connection
-            connect(&producer, topic);
+            connect(&producer, topic, lane);
         }
         take_over(&producer, lane, deadline).map_err(|fault| fault.lacking(|| connection.acl_to_produce()))?;
         // While connecting, the first address of a host may refuse before the second one answers; that does not count.
@@ -337,11 +337,15 @@ fn poll_in_background(producer: &Arc<BaseProducer<Context>>, lane: i32) -> Resul
     })
 }
 
-/// Waits until a broker has answered. If none does, `init_transactions` tells why.
+/// Waits until the leader of the lane's partition has answered. If it does not, `init_transactions` tells why.
 ///
-/// The answer has to be asked for: what librdkafka asks for on its own comes a second later now and then.
-fn connect(producer: &BaseProducer<Context>, topic: &str) {
-    if let Err(error) = producer.client().fetch_metadata(Some(topic), CONNECTING) {
+/// An answer to a question about the cluster is not enough: it may come through a bootstrap address, whose connection
+/// librdkafka gives up as soon as it knows the brokers, and it makes one to a broker only when it has a question to that
+/// one.
+fn connect(producer: &BaseProducer<Context>, topic: &str, lane: i32) {
+    let client = producer.client();
+    let metadata = client.fetch_metadata(Some(topic), CONNECTING);
+    if let Err(error) = metadata.and_then(|_| client.fetch_watermarks(topic, lane, CONNECTING)) {
         tracing::debug!(%error, "no connection yet");
     }
 }

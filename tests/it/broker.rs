@@ -1,8 +1,12 @@
 //! Tests of a broker that fails: it loses answers, its topics are gone or changed, or it refuses requests.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::thread;
 use std::time::{Duration, Instant};
 
+use imotriz_kafka::kafka::broker::TrackingLog as _;
+use imotriz_kafka::kafka::tracking_reader::TrackingReader;
 use imotriz_kafka::kafka::{Connection, Transactions};
 use imotriz_kafka::sandbox::SandboxArgs;
 use rustix::process::Signal;
@@ -221,24 +225,40 @@ fn a_store_whose_record_kafka_refuses_waits_alone_and_goes_on_when_kafka_takes_i
     program.expect_exit(0, RUN_DEADLINE);
 }
 
-/// librdkafka makes its second attempt after 500 ms. Without a connection at the first one, two of five producers need it.
+/// librdkafka looks for a coordinator, or for the leader of a partition, again after half a second if it had no connection
+/// to a broker at that moment. Of lanes that open at the same time, as at a start, two of four met that.
 #[test]
 fn lanes_open_without_a_second_attempt() {
-    const LANES: i32 = 40;
+    const LANES: i32 = 4;
+    const TIMES: usize = 10;
     let topic = topics::unique("open");
-    topics::create(kafka(), &topic, 1, &[]);
-    let connection = Connection {
-        bootstrap_servers: kafka().bootstrap_servers().to_owned(),
-        properties: Default::default(),
-        property_files: Default::default(),
-        transactional_id_prefix: topic.clone(),
-        transaction_timeout: Duration::from_secs(30),
-    };
-    let opened_at_once = |lane: &i32| {
+    topics::create(kafka(), &topic, LANES, &[]);
+    let open_and_load = |time: usize, lane: i32| {
+        let connection = Connection {
+            bootstrap_servers: kafka().bootstrap_servers().to_owned(),
+            properties: Default::default(),
+            property_files: Default::default(),
+            transactional_id_prefix: format!("{topic}-{time}"),
+            transaction_timeout: Duration::from_secs(30),
+        };
         let start = Instant::now();
-        Transactions::open(&connection, *lane, &topic, RUN_DEADLINE).unwrap();
-        start.elapsed() < Duration::from_millis(450)
+        let producer = Transactions::open(&connection, lane, &topic, RUN_DEADLINE).unwrap();
+        let mut reader = TrackingReader::new(connection, topic.clone(), lane, RUN_DEADLINE);
+        reader.read_to_end(&mut |_, _, _| ControlFlow::Continue(())).unwrap();
+        let took = start.elapsed();
+        drop(producer);
+        took
     };
-    let at_once = (0..LANES).filter(opened_at_once).count();
-    assert!(at_once >= 34, "only {at_once} of {LANES} opened at once");
+    let mut took: Vec<Duration> = (0..TIMES)
+        .flat_map(|time| {
+            thread::scope(|scope| {
+                let open = &open_and_load;
+                let lanes: Vec<_> = (0..LANES).map(|lane| scope.spawn(move || open(time, lane))).collect();
+                lanes.into_iter().map(|lane| lane.join().unwrap()).collect::<Vec<_>>()
+            })
+        })
+        .collect();
+    took.sort();
+    // Some may wait for a core, of which the other tests want their share.
+    assert!(took[took.len() * 9 / 10] < Duration::from_millis(450), "{took:?}");
 }
