@@ -93,6 +93,7 @@ impl DemoConsumer {
     /// Kafka's.
     pub fn ends(&self) -> Result<Ends, DemoConsumerError> {
         let contact = Contact::open(&self.connection, Isolation::Committed, READING, PATIENCE)?;
+        contact.metadata_of(&self.topic)?;
         let end = |partition| Ok((partition, contact.watermarks(&self.topic, partition)?.1));
         (0..self.partitions).map(end).collect::<Result<_, DemoConsumerError>>().map(Ends)
     }

@@ -64,11 +64,9 @@ impl Contact {
         self.ask(|patience| self.client.fetch_metadata(Some(topic), patience))
     }
 
-    /// The first and the last offset of a partition.
+    /// The first and the last offset of a partition. Ask for the topic's metadata before, so that the client knows who
+    /// leads the partition: one that has no connection at the moment would look for that again after half a second.
     pub(crate) fn watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64), KafkaFault> {
-        // Tells the client who leads the partition. A client that has no connection at the moment would look for that
-        // again after half a second.
-        self.metadata_of(topic)?;
         self.ask(|patience| self.client.fetch_watermarks(topic, partition, patience))
     }
 

@@ -138,7 +138,9 @@ impl TrackingReader {
 
     /// The first and the last offset, including open transactions.
     fn watermarks(&self) -> Result<(i64, i64), KafkaFault> {
-        Contact::open(&self.connection, Isolation::Uncommitted, WHAT, self.patience)?.watermarks(&self.topic, self.lane)
+        let contact = Contact::open(&self.connection, Isolation::Uncommitted, WHAT, self.patience)?;
+        contact.metadata_of(&self.topic)?;
+        contact.watermarks(&self.topic, self.lane)
     }
 
     fn assigned(&self) -> Result<BaseConsumer<Watch>, KafkaFault> {
